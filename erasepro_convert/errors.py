@@ -1,0 +1,35 @@
+"""The errors a user can meet, each with the exit code that the command line promises.
+
+A message says what is wrong, where, and what to do about it.  The library raises; the command
+line catches once.
+"""
+
+
+class EraseproError(Exception):
+    """Base of every error of this package."""
+
+    exit_code = 1
+
+
+class UsageError(EraseproError):
+    """The command cannot be carried out as it was given (paths, existing output)."""
+
+    exit_code = 2
+
+
+class RecipeError(EraseproError):
+    """The recipe is malformed or asks for something impossible."""
+
+    exit_code = 2
+
+
+class LimitError(EraseproError):
+    """The result does not hold: nothing is written."""
+
+    exit_code = 3
+
+
+class CheckpointError(EraseproError):
+    """The checkpoint is not SD1.x, is broken, or names code that we do not know."""
+
+    exit_code = 4
