@@ -1,0 +1,118 @@
+"""Where a tensor's bytes lie in a file: shapes, strides, offsets.  No torch needed."""
+
+import math
+from dataclasses import dataclass
+
+from erasepro_convert.dtypes import ITEM_SIZES
+from erasepro_convert.errors import CheckpointError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of a checkpoint.
+
+    ``offset`` is the file position in bytes of its first element, ``stride`` counts elements.
+    """
+
+    dtype: str
+    shape: Shape
+    stride: Shape
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values, densely packed."""
+        return math.prod(self.shape) * ITEM_SIZES[self.dtype]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the values lie packed in row-major order, as safetensors wants them."""
+        return math.prod(self.shape) == 0 or all(
+            have == want
+            for size, have, want in zip(
+                self.shape, self.stride, dense_stride(self.shape), strict=True
+            )
+            if size != 1
+        )
+
+    @property
+    def extent(self) -> int:
+        """Bytes from the first element's start to the last element's end."""
+        if math.prod(self.shape) == 0:
+            return 0
+        last = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
+        return (last + 1) * ITEM_SIZES[self.dtype]
+
+
+def dense_stride(shape: Shape) -> Shape:
+    """Row-major strides, in elements."""
+    stride: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        stride.append(step)
+        step *= size
+    return tuple(reversed(stride))
+
+
+def refuse_state(self: object, state: object) -> None:
+    """Stand in for ``__setstate__``: a pickle may not rewrite a record that was checked."""
+    raise CheckpointError(f"its pickle tries to change a {type(self).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageRecord:
+    """A storage that a pickle names: its key in the container, dtype and number of elements."""
+
+    key: str
+    dtype: str
+    numel: int
+
+    __setstate__ = refuse_state
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole storage."""
+        return self.numel * ITEM_SIZES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """A tensor that a pickle describes: a view of a storage; offset and stride in elements."""
+
+    storage: StorageRecord
+    offset: int
+    shape: Shape
+    stride: Shape
+
+    __setstate__ = refuse_state
+
+    def locate(self, name: str, storage_start: int) -> TensorInfo:
+        """The tensor's place in the file, given its storage's.
+
+        Raises CheckpointError when the view reaches outside of the storage, or shows more values
+        than the storage has (a short file could ask for any amount of memory so).
+        """
+        info = TensorInfo(
+            dtype=self.storage.dtype,
+            shape=self.shape,
+            stride=self.stride,
+            offset=storage_start + self.offset * ITEM_SIZES[self.storage.dtype],
+        )
+        end = self.offset * ITEM_SIZES[self.storage.dtype] + max(info.extent, info.nbytes)
+        if end > self.storage.nbytes:
+            raise CheckpointError(
+                f"{name} reaches outside of its storage "
+                f"({end} bytes needed, {self.storage.nbytes} there)"
+            )
+        return info
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a parser found: tensors by name, text metadata, and entries that are not tensors."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+    others: dict[str, str]
