@@ -1,0 +1,121 @@
+"""The paper's algorithms, written a second time and plainly: transformers' CLIP, numpy, float64.
+
+Slow on purpose: whole padded prompts through the whole encoder for every layer, explicit
+pseudo-inverse and inverse.  Shares no code with the package but the checkpoint's key names.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tests.miniature import State
+
+TEXT = "cond_stage_model.transformer.text_model."
+Matrix = NDArray[np.float64]
+Places = list[tuple[list[int], int]]
+"""For each column the prompt's token ids and the position in it."""
+
+UNET_BLOCKS = (1, 2, 4, 5, 7, 8), (3, 4, 5, 6, 7, 8, 9, 10, 11)
+
+
+def text_model(state: State, dtype: torch.dtype = torch.float64) -> CLIPTextModel:
+    """Transformers' text encoder with the checkpoint's weights."""
+    width = state[TEXT + "final_layer_norm.weight"].shape[0]
+    config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=width,
+        intermediate_size=state[TEXT + "encoder.layers.0.mlp.fc1.bias"].shape[0],
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        max_position_embeddings=77,
+        hidden_act="quick_gelu",
+        bos_token_id=49406,
+        eos_token_id=49407,
+        # The eager attention is the reference, but takes its softmax in float32 whatever the dtype.
+        attn_implementation="sdpa" if dtype == torch.float64 else "eager",
+    )
+    model = CLIPTextModel(config).to(dtype).eval()
+    prefix = "text_model." if any(k.startswith("text_model.") for k in model.state_dict()) else ""
+    weights = {
+        prefix + name.removeprefix(TEXT): value
+        for name, value in state.items()
+        if name.startswith(TEXT) and "position_ids" not in name
+    }
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert not [name for name in missing if "position_ids" not in name]
+    return model
+
+
+def projections(model: CLIPTextModel, layer: int) -> dict[str, torch.nn.Linear]:
+    """q, k, v of a layer (1-based)."""
+    attention = getattr(model, "text_model", model).encoder.layers[layer - 1].self_attn
+    return {"q": attention.q_proj, "k": attention.k_proj, "v": attention.v_proj}
+
+
+def features(model: CLIPTextModel, ids: list[int], layer: int | None, skip: int = 1) -> Matrix:
+    """d × 77: what layer ``layer``'s projections read, or (None) what the U-Net is fed."""
+    caught: list[torch.Tensor] = []
+    hook = None
+    if layer is not None:
+        hook = projections(model, layer)["q"].register_forward_pre_hook(
+            lambda module, args: caught.append(args[0])
+        )
+    with torch.no_grad():
+        output = model(torch.tensor([ids]), output_hidden_states=True)
+    if hook is not None:
+        hook.remove()
+        return caught[0][0].double().numpy().T
+    norm = getattr(model, "text_model", model).final_layer_norm
+    with torch.no_grad():
+        fed: torch.Tensor = norm(output.hidden_states[-skip])
+    return fed[0].double().numpy().T
+
+
+def stack(model: CLIPTextModel, columns: Places, layer: int | None) -> Matrix:
+    return np.stack([features(model, ids, layer)[:, position] for ids, position in columns], axis=1)
+
+
+def eq5(w: Matrix, x: Matrix, y: Matrix) -> Matrix:
+    """Eq. 5 with the pseudo-inverse of the appendix."""
+    return w + (w @ y - w @ x) @ np.linalg.pinv(x, rcond=1e-10)
+
+
+def eq2(w: Matrix, x: Matrix, y: Matrix) -> Matrix:
+    """Eq. 2."""
+    return (w @ y @ x.T + w) @ np.linalg.inv(x @ x.T + np.eye(len(x)))
+
+
+def kv_names() -> list[str]:
+    inputs, outputs = UNET_BLOCKS
+    places = [f"input_blocks.{i}.1" for i in inputs] + ["middle_block.1"]
+    places += [f"output_blocks.{i}.1" for i in outputs]
+    return [
+        f"model.diffusion_model.{place}.transformer_blocks.0.attn2.to_{part}.weight"
+        for place in places
+        for part in "kv"
+    ]
+
+
+def erase(state: State, target: Places, anchor: Places, method: str) -> State:
+    """Every edited matrix, in the checkpoint's dtype."""
+    original = text_model(state)
+    current = copy.deepcopy(original)
+    solve = eq2 if method == "uce" else eq5
+    edited: dict[str, torch.Tensor] = {}
+    for layer in () if method == "uce" else range(1, 13):
+        x, y = stack(current, target, layer), stack(original, anchor, layer)
+        for part, module in projections(current, layer).items():
+            name = f"{TEXT}encoder.layers.{layer - 1}.self_attn.{part}_proj.weight"
+            w = solve(state[name].double().numpy(), x, y)
+            edited[name] = torch.from_numpy(w).to(state[name].dtype)
+            if method == "erasepro":
+                module.weight.data = edited[name].double()
+    x, y = stack(current, target, None), stack(original, anchor, None)
+    for name in kv_names():
+        w = solve(state[name].double().numpy(), x, y)
+        edited[name] = torch.from_numpy(w).to(state[name].dtype)
+    return edited
