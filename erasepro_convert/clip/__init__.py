@@ -1,0 +1,1 @@
+"""CLIP's text side, ours to run a layer at a time."""

@@ -1,0 +1,106 @@
+"""CLIP's text encoder, one layer at a time, on given weights (Radford et al., 2021).
+
+Shapes: B prompts, T positions (at most 77; the encoder is causal, so later ones can be left out),
+d hidden width, h heads.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm, linear
+
+from erasepro_convert.layout.keys import TEXT, TEXT_HEADS
+
+EPSILON = 1e-5
+"""Of every layer norm in CLIP."""
+
+Read = Callable[[str], Tensor]
+"""Gives a tensor by its original name."""
+
+
+@dataclass(frozen=True)
+class TextLayer:
+    """One transformer layer: its parameters by name, all in the dtype of the computation."""
+
+    parameters: Mapping[str, Tensor]
+
+    def attention_input(self, hidden: Tensor) -> Tensor:
+        """What the q, k and v projections read: layer norm of the hidden state, (B, T, d)."""
+        return self._norm("layer_norm1", hidden)
+
+    def with_attention(self, weights: Mapping[str, Tensor]) -> "TextLayer":
+        """This layer with other q, k, v weights, keyed ``q``, ``k``, ``v``."""
+        renamed = {f"self_attn.{part}_proj.weight": w for part, w in weights.items()}
+        return replace(self, parameters={**self.parameters, **renamed})
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """The next hidden state, (B, T, d)."""
+        hidden = hidden + self._attention(self.attention_input(hidden))
+        return hidden + self._mlp(self._norm("layer_norm2", hidden))
+
+    def _attention(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        heads = (batch, length, TEXT_HEADS, width // TEXT_HEADS)
+        q, k, v = (
+            self._linear(f"self_attn.{part}_proj", x).view(heads).transpose(1, 2) for part in "qkv"
+        )  # each (B, h, T, d/h)
+        scores = q @ k.transpose(2, 3) * (width // TEXT_HEADS) ** -0.5  # (B, h, T, T)
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)
+        mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v  # (B, h, T, d/h)
+        joined = mixed.transpose(1, 2).reshape(batch, length, width)
+        return self._linear("self_attn.out_proj", joined)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        inner = self._linear("mlp.fc1", x)
+        return self._linear("mlp.fc2", inner * torch.sigmoid(1.702 * inner))  # "quick GELU"
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
+
+    def _norm(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
+
+
+LAYER_PARAMETERS = tuple(
+    f"{module}.{kind}"
+    for module in (
+        *(f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")),
+        *("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"),
+    )
+    for kind in ("weight", "bias")
+)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The text encoder on weights that ``read`` gives by original name, computed in ``dtype``.
+
+    Layers are read when asked for and not kept: one at a time fits in little memory.
+    """
+
+    read: Read
+    dtype: torch.dtype = torch.float64
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token plus position embeddings of ids (B, T): the hidden state before layer 1."""
+        tokens = self.read(TEXT + "embeddings.token_embedding.weight")[ids].to(self.dtype)
+        positions = self.read(TEXT + "embeddings.position_embedding.weight")[: ids.shape[1]]
+        return tokens + positions.to(self.dtype)
+
+    def layer(self, number: int) -> TextLayer:
+        """Layer ``number``, counted from 1."""
+        prefix = f"{TEXT}encoder.layers.{number - 1}."
+        return TextLayer(
+            {name: self.read(prefix + name).to(self.dtype) for name in LAYER_PARAMETERS}
+        )
+
+    def final_norm(self, hidden: Tensor) -> Tensor:
+        """What the U-Net is fed: the final layer norm of a hidden state, (B, T, d)."""
+        weight, bias = (
+            self.read(f"{TEXT}final_layer_norm.{kind}").to(self.dtype)
+            for kind in ("weight", "bias")
+        )
+        return layer_norm(hidden, hidden.shape[-1:], weight, bias, EPSILON)

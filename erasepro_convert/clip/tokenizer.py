@@ -1,0 +1,109 @@
+"""CLIP's tokenizer: prompts to token ids, and which of them a concept's words became."""
+
+import gzip
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+
+from erasepro_convert.errors import RecipeError
+from erasepro_convert.layout.keys import POSITIONS, VOCABULARY
+
+BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
+MERGES = VOCABULARY - 2 - 2 * 256  # what is left beside two symbols a byte and the two controls
+WORD_END = "</w>"
+
+# CLIP's split of a text into words (Radford et al., 2021; simple_tokenizer.py).
+_WORDS = (
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d"
+    r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised prompt.
+
+    ``ids`` has 77 entries: BOS, the words, EOS, and EOS again as padding.  ``count`` is the number
+    of those that are not padding.  ``spans`` gives each word token's characters in the prompt.
+    """
+
+    ids: tuple[int, ...]
+    count: int
+    spans: tuple[tuple[int, int], ...]
+
+    def covering(self, start: int, end: int) -> tuple[int, int]:
+        """First and one-past-last position of the tokens that touch characters start … end.
+
+        Raises RecipeError when the tokenizer sees nothing there.
+        """
+        touched = [
+            position
+            for position, (first, last) in enumerate(self.spans, start=1)
+            if first < end and last > start
+        ]
+        if not touched:
+            raise RecipeError("a target or anchor consists of characters that CLIP does not read")
+        return touched[0], touched[-1] + 1
+
+
+def tokenize(prompt: str) -> Tokens:
+    """Token ids of ``prompt`` as Stable Diffusion 1.x sees them.
+
+    Raises RecipeError for a prompt that does not fit into 77 tokens, or that spells out one of
+    CLIP's control tokens.
+    """
+    encoding = _tokenizer().encode(prompt, add_special_tokens=False)
+    words = encoding.ids
+    if len(words) > POSITIONS - 2:
+        raise RecipeError(
+            f"prompt has {len(words) + 2} tokens, {POSITIONS} is the most that the model reads: "
+            f"{prompt[:80]!r}"
+        )
+    if BOS in words or EOS in words:
+        raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
+    padding = [EOS] * (POSITIONS - 1 - len(words))
+    return Tokens((BOS, *words, *padding), len(words) + 2, tuple(encoding.offsets))
+
+
+def decode(token: int) -> str:
+    """The text of one token id, for messages."""
+    piece = _tokenizer().id_to_token(token)
+    return "" if piece is None else piece.replace(WORD_END, "")
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    tokenizer = Tokenizer(BPE(*vocabulary(), end_of_word_suffix=WORD_END))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    controls = ("<|startoftext|>", "<|endoftext|>")
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in controls])
+    return tokenizer
+
+
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """CLIP's 49408 tokens in order, and its merges, from the file that OpenAI published."""
+    data = files("erasepro_convert.clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    lines = gzip.decompress(data).decode().split("\n")[1 : 1 + MERGES]
+    merges = [(left, right) for left, right in (line.split() for line in lines)]
+    letters = list(_byte_letters())
+    pieces = letters + [letter + WORD_END for letter in letters]
+    pieces += [left + right for left, right in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    return {piece: number for number, piece in enumerate(pieces)}, merges
+
+
+def _byte_letters() -> list[str]:
+    """A printable letter for each byte, in CLIP's order: printable Latin-1 first, then the rest."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]
