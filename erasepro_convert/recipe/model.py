@@ -1,0 +1,182 @@
+"""The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
+
+import hashlib
+import json
+from collections import Counter
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.errors import RecipeError
+from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
+from erasepro_convert.recipe.ranges import block_names, layer_numbers
+
+PLACEHOLDER = "{}"
+
+
+class Part(BaseModel):
+    """A frozen piece of a recipe that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _one_placeholder(prompt: str) -> str:
+    if prompt.count(PLACEHOLDER) != 1:
+        raise ValueError(f"{prompt!r} must contain {PLACEHOLDER} once: the concept goes there")
+    return prompt
+
+
+def _not_empty(value: Any) -> Any:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise ValueError(f"{value!r} stands here twice")
+    return values
+
+
+Words = Annotated[StrictStr, StringConstraints(strip_whitespace=True)]
+Name = Annotated[Words, AfterValidator(_not_empty)]
+Template = Annotated[StrictStr, AfterValidator(_one_placeholder)]
+
+
+class Concept(Part):
+    """One concept pair: ``target`` is erased and becomes ``anchor``."""
+
+    target: Name
+    anchor: Words
+    """The empty string stands for the empty prompt."""
+    prompts: Annotated[
+        tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+    ] = (PLACEHOLDER,)
+
+    @model_validator(mode="after")
+    def _model_can_read_it(self) -> Self:
+        """Checked here, where the line in the recipe is known."""
+        try:
+            for target, anchor in self.filled():
+                if tokenize(target).ids == tokenize(anchor).ids:
+                    raise ValueError(f"target and anchor are the same to the model: {target!r}")
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def filled(self) -> tuple[tuple[str, str], ...]:
+        """Target prompt and anchor prompt for each template.
+
+        An empty anchor is the empty prompt, whatever the template (the paper's App. A.2).
+        """
+        return tuple(
+            (
+                template.replace(PLACEHOLDER, self.target),
+                template.replace(PLACEHOLDER, self.anchor) if self.anchor else "",
+            )
+            for template in self.prompts
+        )
+
+
+class Layers(Part):
+    """Which layers are edited: text-encoder layers by number, U-Net blocks by name."""
+
+    text_encoder: Annotated[tuple[int, ...], BeforeValidator(layer_numbers)] = tuple(
+        range(1, TEXT_LAYERS + 1)
+    )
+    unet: Annotated[tuple[str, ...], BeforeValidator(block_names)] = UNET_BLOCKS
+
+    @model_validator(mode="after")
+    def _something_is_edited(self) -> Self:
+        if not self.text_encoder and not self.unet:
+            raise ValueError("text_encoder and unet are both none: nothing would be edited")
+        return self
+
+
+class First(Part):
+    """The first ``first`` positions of every prompt, BOS included."""
+
+    first: Annotated[StrictInt, Field(ge=1, le=POSITIONS)]
+
+
+def _tokens_kind(value: object) -> str:
+    return "first" if isinstance(value, dict | First) else "name"
+
+
+Tokens = Annotated[
+    Annotated[Literal["prompt", "all"], Tag("name")] | Annotated[First, Tag("first")],
+    Discriminator(_tokens_kind),
+]
+
+
+def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
+    """Refuse a pair that stands there twice, be it in another spelling."""
+    seen: set[object] = set()
+    for concept in concepts:
+        tokens = tokenize(concept.target).ids, tokenize(concept.anchor).ids
+        if tokens in seen:
+            raise ValueError(f"{concept.target!r} → {concept.anchor!r} stands here twice")
+        seen.add(tokens)
+    return concepts
+
+
+ClipSkip = Annotated[StrictInt, Field(ge=1, le=TEXT_LAYERS)]
+
+
+class Recipe(Part):
+    """Everything that determines an erasure, given a checkpoint."""
+
+    version: Literal[1]
+    name: Name
+    method: Literal["erasepro", "erasepro-modified", "uce"] = "erasepro"
+    concepts: Annotated[
+        tuple[Concept, ...], AfterValidator(_not_empty), AfterValidator(_distinct_pairs)
+    ]
+    layers: Layers = Layers()
+    tokens: Tokens = "prompt"
+    pairing: Literal["word", "position"] = "word"
+    clip_skip: Annotated[
+        tuple[ClipSkip, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+    ] = (1,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _uce_spares_the_text_encoder(cls, data: Any) -> Any:
+        """UCE is defined on the cross-attention alone: that is its default."""
+        if not isinstance(data, dict) or data.get("method") != "uce":
+            return data
+        layers = data.get("layers", {})
+        if not isinstance(layers, dict):
+            return data
+        return {**data, "layers": {"text_encoder": "none", **layers}}
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_fit_the_method(cls, layers: Layers, info: ValidationInfo) -> Layers:
+        if info.data.get("method") == "uce" and layers.text_encoder:
+            raise ValueError("uce edits the cross-attention only: set text_encoder to none")
+        return layers
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe with all defaults filled in, as canonical JSON."""
+        text = json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()

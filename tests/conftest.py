@@ -1,0 +1,94 @@
+"""Shared by all tests: a miniature checkpoint, recipes from text, the command line in-process."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from erasepro_convert.cli import main
+from erasepro_convert.recipe import Recipe, load_recipe
+from tests.miniature import State, state_dict
+
+VAN_GOGH = """\
+version: 1
+name: van-gogh
+concepts: [{target: Van Gogh, anchor: artist}]
+"""
+
+WriteRecipe = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run side by side; none gains from more threads at these sizes."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def state() -> State:
+    """A miniature in float32; treat it as read-only."""
+    return state_dict()
+
+
+@pytest.fixture(scope="session")
+def checkpoint_file(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature as a safetensors file with some metadata."""
+    path = tmp_path_factory.mktemp("miniature") / "mini.safetensors"
+    save_file(state, path, metadata={"format": "pt", "author": "somebody"})
+    return path
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> WriteRecipe:
+    def write(text: str) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_recipe(write_recipe: WriteRecipe) -> Callable[[str], Recipe]:
+    return lambda text: load_recipe(write_recipe(text))
+
+
+@pytest.fixture
+def van_gogh(write_recipe: WriteRecipe) -> Path:
+    return write_recipe(VAN_GOGH)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of the command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line in this process."""
+
+    def run(*args: object) -> Ran:
+        capsys.readouterr()
+        try:
+            main([str(arg) for arg in args])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
