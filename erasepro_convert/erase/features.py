@@ -1,0 +1,196 @@
+"""Prompt pairs to columns: which target feature is sent to which anchor feature.
+
+Equal columns are found once, among token ids, and no feature is compared.  CLIP's text encoder is
+causal, so in any layer a feature is determined by the tokens up to its position.  What the first
+layer reads has seen no attention yet: there the token and its position alone determine it.  So the
+first layer has duplicates, and conflicts, that deeper ones do not have.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
+from erasepro_convert.layout.keys import POSITIONS
+from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.model import PLACEHOLDER, Concept, First
+
+Ids = tuple[int, ...]
+Key = Callable[[Ids, int], Hashable]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where columns are picked: for each, the row of its prompt and the position in it."""
+
+    rows: Tensor
+    positions: Tensor
+
+    def columns(self, features: Tensor) -> Tensor:
+        """Columns (d × n) out of features (P × T × d)."""
+        return features[self.rows, self.positions].T
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The places of X's columns and of Y's, in the same order, and their record."""
+
+    target: Places
+    anchor: Places
+    record: ColumnSet
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Token ids of the distinct target prompts (P × T) and anchor prompts (Q × T), and columns.
+
+    T reaches as far as any column does; later positions cannot matter to a causal encoder.
+    """
+
+    target_ids: Tensor
+    anchor_ids: Tensor
+    first_layer: Columns
+    deeper_layers: Columns
+    record: Alignment
+
+
+@dataclass(frozen=True)
+class _Pair:
+    record: PromptPair
+    target: Tokens
+    anchor: Tokens
+
+
+def align(recipe: Recipe) -> Aligned:
+    """Tokenise the recipe's prompts and pair their positions.
+
+    Raises RecipeError for a concept that CLIP does not read at all.
+    """
+    pairs = [pair for concept in recipe.concepts for pair in _pairs(recipe, concept)]
+    target_rows = _rows([pair.target for pair in pairs])
+    anchor_rows = _rows([pair.anchor for pair in pairs])
+    first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
+    deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
+    length = 1 + max(
+        max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
+    )
+    return Aligned(
+        target_ids=torch.tensor([ids[:length] for ids in target_rows]),
+        anchor_ids=torch.tensor([ids[:length] for ids in anchor_rows]),
+        first_layer=first,
+        deeper_layers=deeper,
+        record=Alignment(
+            prompts=tuple(pair.record for pair in pairs),
+            first_layer=first.record,
+            deeper_layers=deeper.record,
+        ),
+    )
+
+
+def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
+    """Row of each distinct prompt."""
+    distinct = dict.fromkeys(tokens.ids for tokens in prompts)
+    return {ids: row for row, ids in enumerate(distinct)}
+
+
+def _columns(
+    pairs: list[_Pair], target_rows: dict[Ids, int], anchor_rows: dict[Ids, int], key: Key
+) -> Columns:
+    """One column for each distinct pair of features, where ``key`` tells features apart."""
+    claims: dict[Hashable, dict[Hashable, tuple[_Pair, int, int]]] = {}
+    total = 0
+    for pair in pairs:
+        for i, j in enumerate(pair.record.anchor_positions):
+            claim = claims.setdefault(key(pair.target.ids, i), {})
+            claim.setdefault(key(pair.anchor.ids, j), (pair, i, j))
+            total += 1
+    kept = [place for claim in claims.values() for place in claim.values()]
+    return Columns(
+        target=_places([(target_rows[pair.target.ids], i) for pair, i, _ in kept]),
+        anchor=_places([(anchor_rows[pair.anchor.ids], j) for pair, _, j in kept]),
+        record=ColumnSet(
+            columns=len(kept),
+            merged=total - len(kept),
+            conflicts=tuple(
+                _conflict(list(claim.values())) for claim in claims.values() if len(claim) > 1
+            ),
+        ),
+    )
+
+
+def _places(places: list[tuple[int, int]]) -> Places:
+    rows, positions = torch.tensor(places).T
+    return Places(rows, positions)
+
+
+def _conflict(claims: list[tuple[_Pair, int, int]]) -> Conflict:
+    pair, position, _ = claims[0]
+    return Conflict(
+        target_prompt=pair.record.target,
+        position=position,
+        token=decode(pair.target.ids[position]),
+        anchors=tuple(
+            AnchorPlace(prompt=other.record.anchor, position=j, token=decode(other.anchor.ids[j]))
+            for other, _, j in claims
+        ),
+    )
+
+
+def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
+    for template, (target_text, anchor_text) in zip(concept.prompts, concept.filled(), strict=True):
+        target, anchor = tokenize(target_text), tokenize(anchor_text)
+        length = _length(recipe, target, anchor)
+        if recipe.pairing == "position" or not concept.anchor:
+            positions = tuple(length)
+        else:
+            start = template.index(PLACEHOLDER)
+            spans = (
+                target.covering(start, start + len(concept.target)),
+                anchor.covering(start, start + len(concept.anchor)),
+            )
+            positions = tuple(_by_word(i, *spans, target.count, anchor.count) for i in length)
+        record = PromptPair(
+            target=target_text,
+            anchor=anchor_text,
+            target_tokens=target.count,
+            anchor_tokens=anchor.count,
+            pairing=recipe.pairing if concept.anchor else "position",
+            anchor_positions=positions,
+        )
+        yield _Pair(record, target, anchor)
+
+
+def _length(recipe: Recipe, target: Tokens, anchor: Tokens) -> range:
+    """The positions of the target prompt that become columns (recipe key ``tokens``)."""
+    if isinstance(recipe.tokens, First):
+        return range(recipe.tokens.first)
+    return range(POSITIONS if recipe.tokens == "all" else max(target.count, anchor.count))
+
+
+def _by_word(
+    i: int,
+    target_span: tuple[int, int],
+    anchor_span: tuple[int, int],
+    target_count: int,
+    anchor_count: int,
+) -> int:
+    """The anchor's position for the target's position ``i``.
+
+    What stands before the concept goes to itself, what stands after it (EOS too) to itself shifted,
+    padding to padding, and the concept's tokens to the anchor's: stretched, in order, last to last,
+    since in a causal encoder the last token is the one that knows the whole concept.
+    """
+    (t_start, t_end), (a_start, a_end) = target_span, anchor_span
+    if i < t_start:
+        return i
+    if i < t_end:
+        share = Fraction(i - t_start + 1, t_end - t_start)
+        return a_start + ceil(share * (a_end - a_start)) - 1
+    if i < target_count:
+        return i - t_end + a_end
+    return min(max(i, anchor_count), POSITIONS - 1)

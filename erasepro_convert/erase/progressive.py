@@ -1,0 +1,152 @@
+"""The closed-form methods: one pass from the first text-encoder layer to the cross-attention.
+
+ErasePro (Algorithm 1), ErasePro-modified (Algorithm 2) and UCE (Eq. 2) share it.  They differ in
+the spectrum of the solve, and in whether the target's features pass through updated layers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erasepro_convert.clip.text_encoder import Read, TextEncoder
+from erasepro_convert.dtypes import dtype_code
+from erasepro_convert.erase.features import Aligned, Columns
+from erasepro_convert.erase.solver import Spectrum, factorise, update
+from erasepro_convert.errors import CheckpointError, LimitError
+from erasepro_convert.layout import cross_attentions, text_attention
+from erasepro_convert.layout.keys import TEXT_LAYERS
+from erasepro_convert.manifest import EditRecord, Residual
+from erasepro_convert.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Model:
+    """The original weights by name, and the dtype of the output (None: each as it is)."""
+
+    read: Read
+    dtype: torch.dtype | None = None
+
+    def stored(self, name: str) -> Tensor:
+        """A weight as the output will hold it if it is not edited."""
+        return self.read(name).to(self.dtype)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edited tensor: its name, the weight to store, the record for the manifest."""
+
+    name: str
+    weight: Tensor
+    record: EditRecord
+
+
+def progressive(
+    model: Model, aligned: Aligned, recipe: Recipe, *, spectrum: Spectrum, through_updated: bool
+) -> Iterator[Edit]:
+    """Edit layer after layer, shallow to deep (Fig. 3c).
+
+    ``through_updated`` extracts the target's features through each layer after its update
+    (Algorithm 1) or before it (Algorithm 2); in either case with the weights as they will be
+    stored.  The anchor's pass through the original weights.
+
+    Raises CheckpointError when features are not finite, LimitError when an edited weight is not.
+    """
+    original, current = TextEncoder(model.read), TextEncoder(model.stored)
+    target = current.embed(aligned.target_ids)  # (P, T, d)
+    anchor = original.embed(aligned.anchor_ids)
+    feeds = []  # the text features in each way of feeding the U-Net, (target, anchor)
+    for number in range(1, TEXT_LAYERS + 1):
+        layer = original.layer(number)
+        updated = current.layer(number) if model.dtype else layer
+        if number in recipe.layers.text_encoder:
+            columns = aligned.first_layer if number == 1 else aligned.deeper_layers
+            inputs = updated.attention_input(target), layer.attention_input(anchor)
+            solve = _Solve(f"text_encoder.{number}", columns, [inputs], spectrum)
+            edits = {part: solve.edit(model, name) for part, name in text_attention(number).items()}
+            yield from edits.values()
+            if through_updated:
+                weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
+                updated = updated.with_attention(weights)
+        target, anchor = updated(target), layer(anchor)
+        if TEXT_LAYERS + 1 - number in recipe.clip_skip:
+            feeds.append((current.final_norm(target), original.final_norm(anchor)))
+    if recipe.layers.unet:
+        shared = _Solve("unet", aligned.deeper_layers, feeds, spectrum)
+        for attention in cross_attentions():
+            if attention.block in recipe.layers.unet:
+                for name in (attention.to_k, attention.to_v):
+                    yield shared.edit(model, name, attention.label)
+
+
+class _Solve:
+    """The features that some matrices share, factored once; edits any of these matrices.
+
+    Each element of ``inputs`` holds target features (P × T × d) and anchor features (Q × T × d),
+    and gives a full set of columns.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        columns: Columns,
+        inputs: list[tuple[Tensor, Tensor]],
+        spectrum: Spectrum,
+    ) -> None:
+        self._label = label
+        self._x = torch.cat([columns.target.columns(target) for target, _ in inputs], dim=1)
+        self._y = torch.cat([columns.anchor.columns(anchor) for _, anchor in inputs], dim=1)
+        if not (torch.isfinite(self._x).all() and torch.isfinite(self._y).all()):
+            raise CheckpointError(
+                f"the text features at {label} are not finite: this text encoder is damaged"
+            )
+        self._factor = factorise(self._x)
+        self._spectrum = spectrum
+        self._merged = len(inputs) * columns.record.merged
+        self._conflicts = len(inputs) * len(columns.record.conflicts)
+
+    def edit(self, model: Model, name: str, label: str | None = None) -> Edit:
+        """The edited weight of tensor ``name`` as it will be stored, and its record."""
+        original = model.read(name)
+        w_o = original.double()
+        goal = w_o @ self._y
+        delta = update(goal - w_o @ self._x, self._factor, self._spectrum)
+        weight = (w_o + delta).to(model.dtype or original.dtype)
+        if not torch.isfinite(weight).all():
+            raise LimitError(
+                f"the edited {name} does not fit into {weight.dtype}: condition number "
+                f"{self._factor.condition:.1e}; use fewer prompts, or --dtype fp32"
+            )
+        w = weight.double()
+        norm, update_norm = _norm(w_o), _norm(w - w_o)
+        record = EditRecord(
+            layer=label or self._label,
+            name=name,
+            shape=(w.shape[0], w.shape[1]),
+            dtype=dtype_code(weight.dtype),
+            norm=norm,
+            update_norm=update_norm,
+            relative_update=_ratio(update_norm, norm),
+            residual_before=self._residual(w_o, goal),
+            residual_after=self._residual(w, goal),
+            columns=self._x.shape[1],
+            rank=self._factor.rank,
+            condition=self._factor.condition,
+            merged=self._merged,
+            conflicts=self._conflicts,
+        )
+        return Edit(name, weight, record)
+
+    def _residual(self, w: Tensor, goal: Tensor) -> Residual:
+        absolute = _norm(w @ self._x - goal)
+        return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
+
+
+def _norm(matrix: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """``part / whole``; a zero matrix has nothing to deviate from, so there it is zero."""
+    return part / whole if whole else 0.0

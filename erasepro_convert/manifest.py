@@ -1,0 +1,232 @@
+"""The manifest: the record of one conversion, and (by these models) its JSON Schema.
+
+Two identical runs give the same manifest but for ``varies_between_runs``.  Norms are Frobenius
+norms, computed in float64 from the weights as stored in the output.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from erasepro_convert.dtypes import Option
+from erasepro_convert.recipe import Recipe
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Norm = Annotated[float, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """A frozen piece of the manifest; JSON has no NaN or infinity, so neither has this."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Tool(Record):
+    """What made the output."""
+
+    name: Literal["erasepro-convert"] = "erasepro-convert"
+    version: str
+    libraries: dict[str, str]
+    """Versions that the output's bytes depend on."""
+
+
+class InputFile(Record):
+    """The checkpoint that was read."""
+
+    name: str
+    size: Count
+    """Bytes."""
+    container: Literal["safetensors", "torch zip", "torch legacy"]
+    sha256: Sha256
+    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
+    """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""
+    autov3: Sha256 | None
+    """SHA-256 of the bytes after a safetensors header; null for other containers."""
+
+
+class OutputFile(Record):
+    """The file that was (or, in a dry run, would be) written."""
+
+    name: str
+    size: Count
+    sha256: Sha256
+    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
+    autov3: Sha256
+    written: bool
+    """False for a dry run: the digests are those of the file that a real run writes."""
+
+
+class Variant(Record):
+    """Which SD1.x model the input is."""
+
+    name: str
+    """ModelSpec architecture."""
+    evidence: tuple[str, ...]
+
+
+class DroppedEntry(Record):
+    """Something in the input that is not in the output."""
+
+    name: str
+    reason: str
+
+
+class RenamedTensor(Record):
+    """A tensor written under its current name."""
+
+    input_name: str
+    output_name: str
+
+
+class Tensors(Record):
+    """What became of the input's entries."""
+
+    written: Count
+    edited: Count
+    dtype: Option | None
+    """What ``--dtype`` asked for; null keeps each tensor's own."""
+    dropped: tuple[DroppedEntry, ...]
+    renamed: tuple[RenamedTensor, ...]
+
+
+class PromptPair(Record):
+    """One target prompt and the anchor prompt that it is made to mean."""
+
+    target: str
+    anchor: str
+    target_tokens: Count
+    """Tokens that are not padding, BOS and EOS included."""
+    anchor_tokens: Count
+    pairing: Literal["word", "position"]
+    """As used: an empty anchor has no words, so it is paired by position."""
+    anchor_positions: tuple[Count, ...]
+    """For position 0, 1, 2, … of the target prompt: the position in the anchor prompt."""
+
+
+class AnchorPlace(Record):
+    """One anchor feature: a token of a prompt."""
+
+    prompt: str
+    position: Count
+    token: str
+
+
+class Conflict(Record):
+    """One target feature that the recipe sends to several anchor features at once."""
+
+    target_prompt: str
+    position: Count
+    token: str
+    anchors: tuple[AnchorPlace, ...]
+
+
+class ColumnSet(Record):
+    """The columns of X and Y in some layers."""
+
+    columns: Count
+    """Distinct pairs of a target feature and an anchor feature."""
+    merged: Count
+    """Pairs left out because the same pair is there already (a shared beginning of prompts)."""
+    conflicts: tuple[Conflict, ...]
+
+
+class Alignment(Record):
+    """Which target features are sent to which anchor features.
+
+    Layer 1 of the text encoder is apart: before any attention a token and its position are all
+    that a feature knows, so more columns are equal there.
+    """
+
+    prompts: tuple[PromptPair, ...]
+    first_layer: ColumnSet
+    deeper_layers: ColumnSet
+
+
+class Residual(Record):
+    """‖WX − W_oY‖, absolute and relative to ‖W_oY‖."""
+
+    absolute: Norm
+    relative: Norm
+
+
+class EditRecord(Record):
+    """One edited matrix."""
+
+    layer: str
+    name: str
+    """Of the tensor."""
+    shape: tuple[Count, Count]
+    dtype: str
+    """As stored, in safetensors' code."""
+    norm: Norm
+    """‖W_o‖."""
+    update_norm: Norm
+    """‖W* − W_o‖."""
+    relative_update: Norm
+    """‖W* − W_o‖ / ‖W_o‖."""
+    residual_before: Residual
+    residual_after: Residual
+    """Of the stored weight."""
+    columns: Count
+    """Columns of X."""
+    rank: Count
+    """Singular values of X above the cut-off."""
+    condition: Norm
+    """Largest over smallest singular value of X above the cut-off."""
+    merged: Count
+    """Columns of X left out as duplicates."""
+    conflicts: Count
+    """Columns of X that are sent to several anchor features."""
+
+
+class VariesBetweenRuns(Record):
+    """The only part that differs between two identical runs."""
+
+    started: str
+    """ISO 8601, UTC."""
+    seconds: Norm
+
+
+class Manifest(Record):
+    """Everything that was done to one checkpoint."""
+
+    schema_version: Literal[1] = 1
+    tool: Tool
+    recipe: Recipe
+    recipe_sha256: Sha256
+    """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
+    input: InputFile
+    output: OutputFile
+    variant: Variant
+    tensors: Tensors
+    alignment: Alignment
+    edits: tuple[EditRecord, ...]
+    varies_between_runs: VariesBetweenRuns
+
+    def to_json(self) -> str:
+        """Sorted, indented JSON text with a final newline."""
+        return _pretty(self.model_dump(mode="json"))
+
+
+def manifest_path(output: Path) -> Path:
+    """Where the manifest of ``output`` lies: ``out.safetensors`` → ``out.manifest.json``."""
+    return output.with_suffix(".manifest.json")
+
+
+def schema_json() -> str:
+    """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def _pretty(data: object) -> str:
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("manifest.schema.json").write_text(schema_json(), encoding="utf-8")

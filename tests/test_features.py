@@ -1,0 +1,102 @@
+"""Which position of a target prompt goes to which position of its anchor prompt."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from erasepro_convert.erase import align
+from erasepro_convert.recipe import Recipe
+
+MakeRecipe = Callable[[str], Recipe]
+
+
+def positions(
+    make_recipe: MakeRecipe, target: str, anchor: str, prompt: str = "{}", more: str = ""
+) -> tuple[int, ...]:
+    text = (
+        f"version: 1\nconcepts: [{{target: {target}, anchor: '{anchor}', prompts: ['{prompt}']}}]"
+    )
+    (pair,) = align(make_recipe(f"{text}\n{more}")).record.prompts
+    return pair.anchor_positions
+
+
+@pytest.mark.parametrize(
+    ("target", "anchor", "prompt", "expected"),
+    [
+        # as long as its anchor: each position to itself
+        ("grumpy cat", "cute cat", "{}", (0, 1, 2, 3)),
+        # BOS, van → artist, gogh → artist, EOS → EOS
+        ("van gogh", "artist", "{}", (0, 1, 1, 2)),
+        # shorter than its anchor: the one word knows all, so it goes to the last; padding last
+        ("artist", "van gogh", "{}", (0, 2, 3, 4)),
+        # r 2 d 2 → a big red robot: in order, last to last
+        ("R2D2", "big robot", "{}", (0, 1, 1, 2, 2, 3)),
+        ("big robot", "R2D2", "{}", (0, 2, 4, 5, 6, 6)),
+        # what stands around the concept goes to itself, shifted behind it
+        ("van gogh", "artist", "a painting by {} at night", (0, 1, 2, 3, 4, 4, 5, 6, 7)),
+        ("artist", "van gogh", "a painting by {} at night", (0, 1, 2, 3, 5, 6, 7, 8, 9)),
+    ],
+)
+def test_pairing_by_word(
+    make_recipe: MakeRecipe, target: str, anchor: str, prompt: str, expected: tuple[int, ...]
+) -> None:
+    assert positions(make_recipe, target, anchor, prompt) == expected
+
+
+def test_pairing_by_position(make_recipe: MakeRecipe) -> None:
+    found = positions(make_recipe, "van gogh", "artist", more="pairing: position")
+    assert found == (0, 1, 2, 3)
+
+
+def test_an_empty_anchor_is_the_empty_prompt_paired_by_position(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(
+        "version: 1\nconcepts: [{target: nudity, anchor: '', prompts: ['{} on a beach']}]"
+    )
+    (pair,) = align(recipe).record.prompts
+    assert pair.anchor == ""
+    assert pair.pairing == "position"
+    assert pair.anchor_tokens == 2
+    assert pair.anchor_positions == tuple(range(pair.target_tokens))
+
+
+@pytest.mark.parametrize(("tokens", "count"), [("prompt", 4), ("{first: 8}", 8), ("all", 77)])
+def test_tokens(make_recipe: MakeRecipe, tokens: str, count: int) -> None:
+    found = positions(make_recipe, "van gogh", "artist", more=f"tokens: {tokens}")
+    assert len(found) == count
+    assert found[:4] == (0, 1, 1, 2)
+    assert found[4:] == tuple(range(4, count)), "padding goes to padding in its place"
+
+
+def test_a_full_prompt_has_no_padding_to_pair(make_recipe: MakeRecipe) -> None:
+    """A target one token shorter than an anchor prompt of 77 ends on the anchor's EOS."""
+    found = positions(make_recipe, "cat", "big cat", "{} " + "very " * 73, "tokens: all")
+    assert found[-3:] == (75, 76, 76)
+
+
+def test_shared_beginnings_are_merged(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(
+        "version: 1\n"
+        "concepts: [{target: cat, anchor: dog, prompts: ['a {}', 'a {} asleep', 'the {}']}]"
+    )
+    aligned = align(recipe)
+    # a cat EOS | a cat asleep EOS | the cat EOS, with BOS; "BOS", "BOS a" and "BOS a cat" shared
+    deeper = aligned.deeper_layers.record
+    assert (deeper.columns, deeper.merged, deeper.conflicts) == (4 + 2 + 3, 2 + 1 + 1, ())
+    # layer 1 can't tell "cat" at position 2 or EOS at position 3 from one another
+    first = aligned.first_layer.record
+    assert (first.columns, first.merged) == (4 + 2 + 1, 2 + 1 + 1 + 2)
+
+
+def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
+    """X and Y have the features of their prompts and positions, in the same order."""
+    recipe = make_recipe(
+        "version: 1\nconcepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'by {}']}]"
+    )
+    aligned = align(recipe)
+    assert aligned.target_ids.shape == (2, 5)
+    grid = torch.arange(2 * 5).reshape(2, 5, 1).float()
+    x = aligned.deeper_layers.target.columns(grid)
+    y = aligned.deeper_layers.anchor.columns(grid)
+    assert x.tolist() == [[0, 1, 2, 3, 6, 7, 8, 9]]
+    assert y.tolist() == [[0, 1, 1, 2, 6, 7, 7, 8]]
