@@ -1,0 +1,244 @@
+"""The methods against a plain oracle, and the properties that the paper promises."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.convert import Options, convert
+from erasepro_convert.dtypes import Option
+from erasepro_convert.manifest import Manifest
+from erasepro_convert.recipe import Recipe
+from tests import oracle
+from tests.conftest import VAN_GOGH
+from tests.miniature import State, state_dict
+
+MakeRecipe = Callable[[str], Recipe]
+
+# (target prompt, position, anchor prompt, position), written out by hand.
+ONE_PAIR = [
+    ("Van Gogh", 0, "artist", 0),
+    ("Van Gogh", 1, "artist", 1),
+    ("Van Gogh", 2, "artist", 1),
+    ("Van Gogh", 3, "artist", 2),
+]
+TWO_PAIRS = """
+version: 1
+method: {method}
+pairing: position
+concepts:
+  - target: R2D2
+    anchor: car
+    prompts: ["{{}}", "a drawing of {{}} asleep"]
+  - {{target: grumpy cat, anchor: cute cat}}
+"""
+TWO_PAIRS_COLUMNS = [
+    *(("R2D2", i, "car", i) for i in range(6)),  # four tokens, BOS and EOS
+    # BOS is there already
+    *(("a drawing of R2D2 asleep", i, "a drawing of car asleep", i) for i in range(1, 10)),
+    *(("grumpy cat", i, "cute cat", i) for i in range(1, 4)),
+]
+
+
+def run(recipe: Recipe, source: Path, target: Path, **options: object) -> tuple[Manifest, State]:
+    manifest = convert(recipe, source, target, Options(**options), lambda *_: None)  # type: ignore[arg-type]
+    return manifest, load_file(target)
+
+
+def ids_of(columns: list[tuple[str, int, str, int]]) -> tuple[oracle.Places, oracle.Places]:
+    target = [(list(tokenize(prompt).ids), position) for prompt, position, _, _ in columns]
+    anchor = [(list(tokenize(prompt).ids), position) for _, _, prompt, position in columns]
+    return target, anchor
+
+
+@pytest.mark.parametrize("method", ["erasepro", "erasepro-modified", "uce"])
+def test_one_pair_equals_the_oracle(
+    method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Every edited matrix is within 2e-6 relative of the float64 oracle's."""
+    recipe = make_recipe(VAN_GOGH + f"method: {method}\n")
+    _, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    expected = oracle.erase(state, *ids_of(ONE_PAIR), method)
+    assert_close(output, expected, state)
+
+
+@pytest.mark.parametrize("method", ["erasepro", "erasepro-modified", "uce"])
+def test_several_pairs_and_prompts_equal_the_oracle(
+    method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(TWO_PAIRS.format(method=method))
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert manifest.alignment.deeper_layers.columns == len(TWO_PAIRS_COLUMNS)
+    expected = oracle.erase(state, *ids_of(TWO_PAIRS_COLUMNS), method)
+    assert_close(output, expected, state)
+
+
+def assert_close(output: State, expected: State, original: State) -> None:
+    changed = {n for n in output if not torch.equal(output[n], original[n])}
+    assert changed == set(expected)
+    worst = {
+        name: float((output[name].double() - w.double()).norm() / w.double().norm())
+        for name, w in expected.items()
+    }
+    assert max(worst.values()) <= 2e-6, max(worst.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("fp32", 1e-6), ("fp16", 1e-3), ("bf16", 1e-2)])
+def test_one_pair_leaves_no_residual(
+    dtype: Option, bound: float, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Algorithm 1 meets WX = W_oY in every edited matrix, up to the rounding of the file."""
+    source = tmp_path / "in.safetensors"
+    save_file(state_dict(dtype=dtype), source)
+    manifest, _ = run(make_recipe(VAN_GOGH), source, tmp_path / "out.safetensors")
+    assert len(manifest.edits) == 36 + 32
+    for edit in manifest.edits:
+        assert edit.residual_before.relative > 0.01
+        assert edit.residual_after.relative < bound
+
+
+def test_uce_leaves_a_residual(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Eq. 3: the control that shows the zero residual above is not trivial."""
+    recipe = make_recipe(VAN_GOGH + "method: uce\n")
+    manifest, _ = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert len(manifest.edits) == 32
+    for edit in manifest.edits:
+        assert 1e-3 < edit.residual_after.relative < edit.residual_before.relative
+
+
+def test_records_are_those_of_the_stored_weights(
+    make_recipe: MakeRecipe, state: State, tmp_path: Path
+) -> None:
+    """Norms recomputed from the two files equal the manifest's."""
+    source = tmp_path / "in.safetensors"
+    half = state_dict(dtype="fp16")
+    save_file(half, source)
+    manifest, output = run(make_recipe(VAN_GOGH), source, tmp_path / "out.safetensors")
+    for edit in manifest.edits:
+        before, after = half[edit.name].double(), output[edit.name].double()
+        assert edit.norm == pytest.approx(float(before.norm()), rel=1e-12)
+        assert edit.update_norm == pytest.approx(float((after - before).norm()), rel=1e-9)
+        assert edit.relative_update == pytest.approx(edit.update_norm / edit.norm, rel=1e-12)
+        assert edit.dtype == "F16"
+        assert edit.shape == tuple(after.shape)
+
+
+@pytest.mark.parametrize("method", ["erasepro", "erasepro-modified"])
+def test_residuals_hold_in_the_file_that_is_written(
+    method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Recomputed by transformers on the output, where a dtype rounds the unedited weights too."""
+    recipe = make_recipe(VAN_GOGH + f"method: {method}\n")
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors", dtype="bf16")
+    old = oracle.text_model(state)
+    # Algorithm 2 extracts X through layers before their update: as stored, but unedited
+    edited = {edit.name for edit in manifest.edits}
+    rounded = {name: state[name].bfloat16() if name in edited else output[name] for name in state}
+    new = oracle.text_model(output if method == "erasepro" else rounded)
+    target, anchor = ids_of(ONE_PAIR)
+    for edit in manifest.edits:
+        unet = edit.layer.startswith("unet")
+        layer = None if unet else int(edit.layer.removeprefix("text_encoder."))
+        x = torch.from_numpy(oracle.stack(new, target, layer))
+        goal = state[edit.name].double() @ torch.from_numpy(oracle.stack(old, anchor, layer))
+        residual = float((output[edit.name].double() @ x - goal).norm())
+        assert edit.residual_after.absolute == pytest.approx(residual, rel=1e-6)
+
+
+def test_only_the_layers_asked_for_change(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(VAN_GOGH + "layers: {text_encoder: [2, 5-6], unet: [mid, up.2-3]}\n")
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    layers = {edit.layer for edit in manifest.edits}
+    assert layers == {
+        *(f"text_encoder.{i}" for i in (2, 5, 6)),
+        *("unet.mid.0", *(f"unet.up.{i}.{j}" for i in (2, 3) for j in range(3))),
+    }
+    edited = {edit.name for edit in manifest.edits}
+    for name, value in output.items():
+        assert torch.equal(value, state[name]) == (name not in edited)
+
+
+def test_clip_skip_holds_the_constraint_for_both_feeds(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """With clip_skip [1, 2] the edited U-Net maps target to anchor whichever layer feeds it."""
+    recipe = make_recipe(VAN_GOGH + "clip_skip: [1, 2]\n")
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert manifest.edits[-1].columns == 2 * manifest.alignment.deeper_layers.columns
+    old, new = oracle.text_model(state), oracle.text_model(output)
+    target, anchor = ids_of(ONE_PAIR)
+    for skip in (1, 2):
+        x = torch.tensor(oracle.features(new, target[0][0], None, skip))[:, :4]
+        y = torch.tensor(oracle.features(old, anchor[0][0], None, skip))[:, [0, 1, 1, 2]]
+        for name in oracle.kv_names():
+            goal = state[name].double() @ y
+            residual = output[name].double() @ x - goal
+            assert float(residual.norm() / goal.norm()) < 1e-6
+
+
+def test_updates_shrink_with_depth_when_propagated(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Fig. 2d: with the text encoder aligned first, the U-Net needs less change than without."""
+    full, _ = run(make_recipe(VAN_GOGH), checkpoint_file, tmp_path / "a.safetensors")
+    alone, _ = run(
+        make_recipe(VAN_GOGH + "layers: {text_encoder: none}\n"),
+        checkpoint_file,
+        tmp_path / "b.safetensors",
+    )
+    deep = {edit.name: edit.update_norm for edit in full.edits}
+    assert all(deep[edit.name] < edit.update_norm for edit in alone.edits)
+
+
+def test_conflicts_are_reported_and_leave_a_residual(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Two targets that begin alike but go to different anchors can't both be met at that token."""
+    recipe = make_recipe(
+        """
+        version: 1
+        concepts:
+          - {target: van gogh, anchor: artist}
+          - {target: van halen, anchor: band}
+        """
+    )
+    manifest, _ = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    (conflict,) = manifest.alignment.deeper_layers.conflicts
+    assert (conflict.target_prompt, conflict.position, conflict.token) == ("van gogh", 1, "van")
+    assert [place.prompt for place in conflict.anchors] == ["artist", "band"]
+    for edit in manifest.edits:
+        assert edit.conflicts == 1
+        assert edit.rank == edit.columns - 1
+        assert edit.residual_after.relative > 1e-3
+
+
+def test_the_first_layer_has_conflicts_of_its_own(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Before any attention EOS at position 3 is one feature, whatever the prompt was.
+
+    Here one pair sends it to position 2 and the other to itself: only layer 1 can't meet both.
+    """
+    recipe = make_recipe(
+        """
+        version: 1
+        concepts:
+          - {target: van gogh, anchor: artist}
+          - {target: grumpy cat, anchor: cute cat}
+        """
+    )
+    manifest, _ = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    (conflict,) = manifest.alignment.first_layer.conflicts
+    assert conflict.token == "<|endoftext|>"
+    assert [place.position for place in conflict.anchors] == [2, 3]
+    assert manifest.alignment.deeper_layers.conflicts == ()
+    for edit in manifest.edits:
+        assert edit.conflicts == (edit.layer == "text_encoder.1")
+        assert (edit.residual_after.relative > 1e-3) == (edit.layer == "text_encoder.1")

@@ -1,0 +1,123 @@
+"""Writing: what the library reads is what we wrote, in one step or not at all."""
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import struct
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from erasepro_convert.dtypes import dtype_code, packed
+from erasepro_convert.writer import OutputTensor, replacing, stream
+from tests.miniature import State
+
+TENSORS: State = {
+    "b.half": torch.arange(6).half().reshape(2, 3),
+    "a.bool": torch.tensor([True]),
+    "z.float": torch.randn(3, generator=torch.Generator().manual_seed(0)),
+    "é.scalar": torch.tensor(7, dtype=torch.int64),
+    "m.empty": torch.empty(0),
+}
+
+
+def write(path: Path, tensors: State = TENSORS, metadata: dict[str, str] | None = None) -> str:
+    outputs = [
+        OutputTensor(
+            name,
+            dtype_code(value.dtype),
+            tuple(value.shape),
+            value.nbytes,
+            partial(packed, value),
+        )
+        for name, value in tensors.items()
+    ]
+    with replacing(path) as file:
+        return stream(outputs, metadata or {}, file.write, lambda *_: None).sha256
+
+
+def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
+    metadata = {"format": "pt", "note": 'é \n "quoted"'}
+    write(tmp_path / "x", metadata=metadata)
+    read = load_file(tmp_path / "x")
+    assert set(read) == set(TENSORS)
+    for name, value in TENSORS.items():
+        assert read[name].dtype == value.dtype
+        assert torch.equal(read[name], value)
+    with safe_open(tmp_path / "x", framework="pt") as file:
+        assert file.metadata() == metadata
+
+
+def test_the_layout_is_the_librarys(tmp_path: Path) -> None:
+    """Same order, offsets and padding as save_file, so tools that depend on either agree."""
+    write(tmp_path / "ours", metadata={"format": "pt"})
+    save_file(TENSORS, tmp_path / "theirs", metadata={"format": "pt"})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_metadata_order_does_not_matter(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", metadata={"x": "1", "y": "2", "z": "3"})
+    assert write(tmp_path / "b", metadata={"z": "3", "y": "2", "x": "1"}) == first
+
+
+def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
+    digest = write(tmp_path / "x")
+    assert hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest() == digest
+
+
+def test_the_header_is_aligned(tmp_path: Path) -> None:
+    write(tmp_path / "x")
+    content = (tmp_path / "x").read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    assert size % 8 == 0
+    header = json.loads(content[8 : 8 + size])
+    for entry in header.values():
+        assert "dtype" not in entry or entry["data_offsets"][0] % 2 == 0 or entry["dtype"] == "BOOL"
+
+
+def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
+    """A released file is readable as any other that the user makes (the library's is 0600)."""
+    before = os.umask(0o022)
+    try:
+        write(tmp_path / "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("boom"), KeyboardInterrupt(), OSError(28, "No space left on device")]
+)
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    failure: BaseException, tmp_path: Path
+) -> None:
+    target = tmp_path / "x"
+    target.write_bytes(b"old")
+    with pytest.raises(type(failure)), replacing(target) as file:
+        file.write(b"half of the new")
+        raise failure
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failing_replace_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="Input/output"), replacing(tmp_path / "x"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_while_writing_cleans_up(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "x") as file:
+        file.write(b"half")
+        signal.raise_signal(signal.SIGINT)
+    assert list(tmp_path.iterdir()) == []
