@@ -1,0 +1,59 @@
+"""The command line.  Only this package knows the terminal; heavy imports wait for their use."""
+
+import signal
+import sys
+
+import click
+from click_default_group import DefaultGroup
+
+from erasepro_convert import __version__
+from erasepro_convert.cli.convert import convert_command
+from erasepro_convert.errors import EraseproError
+
+INTERRUPTED = 130
+
+
+class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
+    """A group whose help opens with the main command, which needs no name."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show how the main command is called."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] RECIPE IN OUT")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the main command's options beside the group's own."""
+        main = convert_command
+        options = [p for p in main.params + self.get_params(ctx) if isinstance(p, click.Option)]
+        rows = [record for option in options if (record := option.get_help_record(ctx))]
+        with formatter.section("Options"):
+            formatter.write_dl(rows)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=MainGroup, default="convert", help=convert_command.help, no_args_is_help=True)
+@click.version_option(__version__, prog_name="erasepro-convert")
+def group() -> None:
+    """Hold the commands; see MainGroup."""
+
+
+group.add_command(convert_command)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with the promised code; errors of ours are one message."""
+    # A terminated run must clean up like an interrupted one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        group.main(args, prog_name="erasepro-convert", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: nothing was written", err=True)
+        sys.exit(INTERRUPTED)
+    except EraseproError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,47 @@
+"""``erasepro-convert RECIPE IN OUT``: the main command."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from erasepro_convert.dtypes import OPTIONS
+
+
+@click.command("convert")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--dtype",
+    type=click.Choice(list(OPTIONS)),
+    help="Store every floating tensor in this type.  [default: as in the input]",
+)
+@click.option("--dry-run", is_flag=True, help="Do everything but write.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
+def convert_command(
+    recipe: Path, source: Path, target: Path, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Erase the concepts of RECIPE from the Stable Diffusion 1.x checkpoint IN.
+
+    Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest.  IN is a
+    .safetensors, .ckpt or .pt file; nothing inside it is ever run.
+
+    Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
+    4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
+    """
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    from erasepro_convert.convert import Options, convert
+
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
+    with terminal.progress() as progress:
+        manifest = convert(loaded, source, target, Options(**options), progress)
+    terminal.summary(manifest, target)
+    if as_json:
+        click.echo(manifest.to_json(), nl=False)

@@ -1,0 +1,128 @@
+"""What a person sees: progress by stage, and the table of updates by layer at the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from math import hypot
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from erasepro_convert.manifest import EditRecord, Manifest, manifest_path
+
+STAGES = {"erase": "erasing matrices", "hash": "hashing the input", "write": "writing"}
+BAR_WIDTH = 24
+
+
+class Terminal:
+    """Prints for people; ``quiet`` prints nothing, ``to_stderr`` leaves standard output alone."""
+
+    def __init__(self, *, quiet: bool, to_stderr: bool) -> None:
+        self._console = Console(stderr=to_stderr, quiet=quiet, highlight=False)
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A callback that moves one bar a stage; no bars where there is no terminal."""
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeRemainingColumn(),
+        )
+        shown = self._console.is_terminal and not self._console.quiet
+        with Progress(*columns, console=self._console, disable=not shown) as bars:
+            tasks = {
+                stage: bars.add_task(text, total=None, start=False, visible=False, amount="")
+                for stage, text in STAGES.items()
+            }
+
+            def update(stage: str, done: int, total: int) -> None:
+                task = tasks[stage]
+                bars.start_task(task)
+                amount = (
+                    f"{done}/{total}"
+                    if stage == "erase"
+                    else f"{decimal(done)} of {decimal(total)}"
+                )
+                bars.update(task, completed=done, total=total, visible=True, amount=amount)
+
+            yield update
+
+    def summary(self, manifest: Manifest, target: Path) -> None:
+        """The table of updates, what is worth knowing beside it, and where the files lie."""
+        console = self._console
+        source, output = manifest.input, manifest.output
+        console.print(
+            f"{escape(source.name)}: {manifest.variant.name}, {source.container}, "
+            f"{decimal(source.size)}",
+            soft_wrap=True,
+        )
+        for evidence in manifest.variant.evidence:
+            console.print(f"  {escape(evidence)}", style="dim", soft_wrap=True)
+        console.print(self._table(manifest.edits))
+        for line in _remarks(manifest):
+            console.print(escape(line), soft_wrap=True)
+        if not output.written:
+            console.print("dry run: nothing was written", soft_wrap=True)
+            return
+        console.print(
+            f"wrote {escape(str(target))} ({decimal(output.size)}, sha256 {output.sha256})",
+            soft_wrap=True,
+        )
+        console.print(f"wrote {escape(str(manifest_path(target)))}", soft_wrap=True)
+
+    def _table(self, edits: tuple[EditRecord, ...]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("layer", no_wrap=True)
+        for heading in ("update", "relative", "residual before", "after"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        if self._console.is_terminal:
+            table.add_column("", no_wrap=True)  # the relative update, drawn
+        rows = [_row(layer, list(group)) for layer, group in groupby(edits, lambda e: e.layer)]
+        largest = max(relative for _, _, relative, _, _ in rows) or 1.0
+        for layer, norm, relative, before, after in rows:
+            bar = "█" * round(BAR_WIDTH * relative / largest) or "▏"
+            cells = [layer, f"{norm:.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
+            table.add_row(*cells, *([f"[cyan]{bar}[/]"] if self._console.is_terminal else []))
+        return table
+
+
+def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float, float]:
+    """A layer's matrices taken together: norms of the stacked weights, the worst residual."""
+    update = hypot(*(edit.update_norm for edit in edits))
+    relative = update / (hypot(*(edit.norm for edit in edits)) or 1.0)
+    before = max(edit.residual_before.relative for edit in edits)
+    return layer, update, relative, before, max(edit.residual_after.relative for edit in edits)
+
+
+def _remarks(manifest: Manifest) -> Iterator[str]:
+    alignment = manifest.alignment
+    edits = manifest.edits
+    condition = max(edit.condition for edit in edits)
+    columns, pairs = alignment.deeper_layers, len(alignment.prompts)
+    yield (
+        f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
+        f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
+        f"condition number up to {condition:.1e}"
+    )
+    for conflict in columns.conflicts:
+        anchors = ", ".join(f"{place.token!r} in {place.prompt!r}" for place in conflict.anchors)
+        yield (
+            f"conflict: {conflict.token!r} in {conflict.target_prompt!r} is sent to {anchors} "
+            "at once, which leaves a residual"
+        )
+    if first := len(alignment.first_layer.conflicts) - len(columns.conflicts):
+        yield (
+            f"text_encoder.1 reads tokens before any attention: {first} more of its columns "
+            "conflict (listed in the manifest)"
+        )
+    reasons = [entry.reason for entry in manifest.tensors.dropped]
+    for reason in dict.fromkeys(reasons):
+        yield f"dropped {reasons.count(reason)}: {reason}"
+    if manifest.tensors.renamed:
+        count = len(manifest.tensors.renamed)
+        yield f"renamed {count} text-encoder tensors to the current spelling"

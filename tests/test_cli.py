@@ -1,0 +1,240 @@
+"""The command line as a user meets it: help, exit codes, messages, output, cleanliness."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from erasepro_convert import __version__
+from erasepro_convert.cli import group
+from erasepro_convert.cli.convert import convert_command
+from tests.conftest import Cli
+from tests.miniature import State
+
+README = Path("README.md").read_text(encoding="utf-8")
+
+
+def test_a_conversion_says_what_it_did(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.safetensors"
+    ran = cli(van_gogh, checkpoint_file, target)
+    assert (ran.code, ran.err) == (0, "")
+    assert target.exists()
+    assert target.with_suffix(".manifest.json").exists()
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("mini.safetensors: stable-diffusion-v1, safetensors, ")
+    layers = [line.split()[0] for line in lines if line.startswith(("text_encoder.", "unet."))]
+    assert len(layers) == 12 + 16
+    assert f"wrote {target}" in ran.out
+    manifest = json.loads(target.with_suffix(".manifest.json").read_text())
+    assert manifest["output"]["sha256"] in ran.out
+
+
+def test_no_colours_and_no_bars_without_a_terminal(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    ran = cli(van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    assert "\x1b" not in ran.out + ran.err
+    assert "█" not in ran.out
+
+
+def test_bars_on_a_terminal(
+    cli: Cli,
+    van_gogh: Path,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rich takes FORCE_COLOR for a terminal; the bars then shrink with depth as the updates do."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    ran = cli(van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    assert ran.out.count("█") > 28
+    assert "hashing the input" in ran.out
+
+
+def test_json_prints_the_manifest_alone(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.safetensors"
+    ran = cli("--json", van_gogh, checkpoint_file, target)
+    assert ran.out == target.with_suffix(".manifest.json").read_text(encoding="utf-8")
+    assert "text_encoder.1" in ran.err
+
+
+def test_quiet_prints_nothing(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    ran = cli("--quiet", van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_a_dry_run_says_so(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path) -> None:
+    ran = cli(van_gogh, checkpoint_file, tmp_path / "out.safetensors", "--dry-run")
+    assert ran.code == 0
+    assert "dry run: nothing was written" in ran.out
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_existing_output_is_only_replaced_by_force(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    for existing in ("out.safetensors", "out.manifest.json"):
+        (tmp_path / existing).write_text("old")
+        ran = cli(van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+        assert ran.code == 2
+        assert f"{existing}: exists already; --force replaces it" in ran.err
+        assert (tmp_path / existing).read_text() == "old"
+        (tmp_path / existing).unlink()
+    (tmp_path / "out.safetensors").write_text("old")
+    assert cli("--force", van_gogh, checkpoint_file, tmp_path / "out.safetensors").code == 0
+    (tmp_path / "dir.safetensors").mkdir()
+    assert cli("--force", van_gogh, checkpoint_file, tmp_path / "dir.safetensors").code == 2
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink, None])
+@pytest.mark.parametrize("options", [[], ["--force"], ["--dry-run"]])
+def test_the_input_is_never_the_output(
+    cli: Cli, van_gogh: Path, tmp_path: Path, link: object, options: list[str]
+) -> None:
+    """Neither by name nor through a link."""
+    source = target = tmp_path / "in.safetensors"
+    source.write_bytes(b"precious")
+    if link is not None:
+        target = tmp_path / "out.safetensors"
+        link(source, target)  # type: ignore[operator]
+    ran = cli(*options, van_gogh, source, target)
+    assert ran.code == 2
+    assert "same file" in ran.err
+    assert source.read_bytes() == b"precious"
+
+
+def test_wrong_paths(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path) -> None:
+    cases = {
+        (tmp_path / "none.ckpt", tmp_path / "out.safetensors"): "there is no such file",
+        (checkpoint_file, tmp_path / "out.ckpt"): "must end in .safetensors",
+        (checkpoint_file, tmp_path / "none" / "out.safetensors"): "not a folder",
+    }
+    for (source, target), message in cases.items():
+        ran = cli(van_gogh, source, target)
+        assert ran.code == 2
+        assert message in ran.err
+    assert cli().code == 2
+    assert cli(van_gogh).code == 2
+    ran = cli("--dytpe", "fp16", van_gogh, checkpoint_file, "out.safetensors")
+    assert ran.code == 2
+    assert "--dtype" in ran.err
+
+
+def test_a_refused_checkpoint_exits_with_4(cli: Cli, van_gogh: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.ckpt"
+    torch.save({"lora_unet_x": torch.ones(1)}, source)
+    ran = cli(van_gogh, source, tmp_path / "out.safetensors")
+    assert ran.code == 4
+    assert ran.err.startswith(
+        "error: in.ckpt: not a Stable Diffusion 1.x checkpoint: this is a LoRA"
+    )
+    assert ran.err.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_result_that_does_not_hold_exits_with_3(
+    cli: Cli, van_gogh: Path, state: State, tmp_path: Path
+) -> None:
+    large = {**state, "model.diffusion_model.out.2.bias": torch.full((4,), 1e5)}
+    torch.save(large, tmp_path / "in.ckpt")
+    ran = cli("--dtype", "fp16", van_gogh, tmp_path / "in.ckpt", tmp_path / "out.safetensors")
+    assert ran.code == 3
+    assert "too large for F16" in ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ckpt", "recipe.yaml"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_exits_with_130_and_leaves_nothing(
+    name: str, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, struck in the middle of writing."""
+    script = f"""
+import signal, sys
+from erasepro_convert import writer
+from erasepro_convert.cli import main
+original = writer.header
+def struck(*args):
+    signal.raise_signal(signal.{name})
+    return original(*args)
+writer.header = struck
+main(sys.argv[1:])
+"""
+    target = tmp_path / "out.safetensors"
+    ran = run_script(script, van_gogh, checkpoint_file, target)
+    assert ran.returncode == 130
+    assert "interrupted: nothing was written" in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]
+
+
+def test_a_full_disk_exits_with_1_and_leaves_nothing(
+    van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """The kernel refuses the write in mid-file (a file size limit stands in for a full disk)."""
+    target = tmp_path / "out.safetensors"
+    target.write_bytes(b"old")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
+
+    script = "import sys\nfrom erasepro_convert.cli import main\nmain(sys.argv[1:])"
+    ran = run_script(script, "--force", van_gogh, checkpoint_file, target, before=limit)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: ")
+    assert ran.stderr.count("\n") == 1
+    assert target.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.safetensors", "recipe.yaml"]
+
+
+def run_script(
+    script: str, *args: object, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *map(str, args)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=before)
+
+
+def test_help_and_version_need_no_torch() -> None:
+    for option in ("--help", "--version"):
+        script = f"""
+import sys
+from erasepro_convert.cli import main
+main(["{option}"])
+assert not {{"torch", "transformers", "diffusers", "rich", "pydantic"}} & set(sys.modules)
+"""
+        ran = run_script(script)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.startswith(
+            ("Usage: erasepro-convert [OPTIONS] RECIPE IN OUT", "erasepro")
+        )
+
+
+def test_the_main_command_has_a_name_too(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    ran = cli("convert", "--dry-run", van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    assert ran.code == 0
+    assert __version__ in cli("--version").out
+
+
+def test_every_option_has_help_and_stands_in_the_readme(cli: Cli) -> None:
+    shown = cli("--help").out
+    for parameter in convert_command.params:
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert getattr(parameter, "help", None), option
+                assert option in shown
+                assert f"`{option}" in README, option
+    for command in group.commands.values():
+        assert command.help
