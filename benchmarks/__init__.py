@@ -1,0 +1,1 @@
+"""Measurements, each printed as a whole by one command."""
