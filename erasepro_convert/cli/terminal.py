@@ -86,7 +86,7 @@ class Terminal:
         largest = max(relative for _, _, relative, _, _ in rows) or 1.0
         for layer, norm, relative, before, after in rows:
             bar = "█" * round(BAR_WIDTH * relative / largest) or "▏"
-            cells = [layer, f"{norm:.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
+            cells = [layer, f"{norm:#.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
             table.add_row(*cells, *([f"[cyan]{bar}[/]"] if self._console.is_terminal else []))
         return table
 

@@ -1,0 +1,46 @@
+"""README and docs say what is true: links lead somewhere, examples are what the files hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from erasepro_convert.recipe import load_recipe
+from erasepro_convert.recipe.model import Concept, Layers, Recipe
+from tests.conftest import WriteRecipe
+
+PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        target, _, anchor = link.partition("#")
+        linked = page.parent / target if target else page
+        assert linked.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+
+
+def test_the_readmes_example_is_the_shipped_recipe(write_recipe: WriteRecipe) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    assert load_recipe(write_recipe(example)) == load_recipe(Path("recipes/van-gogh.yaml"))
+
+
+def test_the_readmes_targets_exist() -> None:
+    makefile = Path("Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make (\w+)", PAGES[0].read_text(encoding="utf-8")):
+        assert f"\n{target}:" in makefile
+
+
+def test_every_recipe_key_is_explained() -> None:
+    page = Path("docs/recipe.md").read_text(encoding="utf-8")
+    keys = [name for name in Recipe.model_fields if name not in ("concepts", "layers")]
+    keys += [f"concepts[].{name}" for name in Concept.model_fields]
+    keys += [f"layers.{name}" for name in Layers.model_fields]
+    for key in keys:
+        assert f"| `{key}` |" in page, key
