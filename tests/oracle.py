@@ -100,13 +100,13 @@ def kv_names() -> list[str]:
     ]
 
 
-def erase(state: State, target: Places, anchor: Places, method: str) -> State:
+def erase(state: State, target: Places, anchor: Places, method: str, first_layer: int = 1) -> State:
     """Every edited matrix, in the checkpoint's dtype."""
     original = text_model(state)
     current = copy.deepcopy(original)
     solve = eq2 if method == "uce" else eq5
     edited: dict[str, torch.Tensor] = {}
-    for layer in () if method == "uce" else range(1, 13):
+    for layer in () if method == "uce" else range(first_layer, 13):
         x, y = stack(current, target, layer), stack(original, anchor, layer)
         for part, module in projections(current, layer).items():
             name = f"{TEXT}encoder.layers.{layer - 1}.self_attn.{part}_proj.weight"

@@ -156,7 +156,7 @@ def test_a_result_that_does_not_hold_exits_with_3(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ckpt", "recipe.yaml"]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_exits_with_130_and_leaves_nothing(
     name: str, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.dtypes import Option
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe import Recipe, load_recipe
 from tests import oracle
 from tests.conftest import VAN_GOGH
 from tests.miniature import State, state_dict
@@ -73,6 +73,18 @@ def test_several_pairs_and_prompts_equal_the_oracle(
     manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
     assert manifest.alignment.deeper_layers.columns == len(TWO_PAIRS_COLUMNS)
     expected = oracle.erase(state, *ids_of(TWO_PAIRS_COLUMNS), method)
+    assert_close(output, expected, state)
+
+
+@pytest.mark.parametrize(("name", "tokens", "first_layer"), [("w", 5, 5), ("s", 8, 1)])
+def test_the_papers_implicit_settings_equal_the_oracle(
+    name: str, tokens: int, first_layer: int, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """ErasePro-w and -s as shipped: Algorithm 2, the empty prompt, first tokens, later layers."""
+    recipe = load_recipe(Path(f"recipes/paper/nudity-implicit-{name}.yaml"))
+    _, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    columns = [("nudity", i, "", i) for i in range(tokens)]
+    expected = oracle.erase(state, *ids_of(columns), "erasepro-modified", first_layer)
     assert_close(output, expected, state)
 
 

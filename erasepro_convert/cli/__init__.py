@@ -41,8 +41,10 @@ group.add_command(convert_command)
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the promised code; errors of ours are one message."""
-    # A terminated run must clean up like an interrupted one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A run that is terminated, or whose terminal is closed, must clean up like an interrupted one.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, signal.default_int_handler)
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:
