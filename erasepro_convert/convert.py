@@ -206,11 +206,8 @@ def _input_record(checkpoint: Checkpoint, hashes: InputHashes) -> InputFile:
 def _tensor_record(
     checkpoint: Checkpoint, layout: Layout, edits: dict[str, Edit], options: Options
 ) -> Tensors:
-    dropped = [DroppedEntry(name=d.name, reason=d.reason) for d in layout.dropped]
-    dropped += [
-        DroppedEntry(name=name, reason=reason)
-        for name, reason in checkpoint.contents.others.items()
-    ]
+    entries = [*layout.dropped.items(), *checkpoint.contents.others.items()]
+    dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries]
     renamed = [
         RenamedTensor(input_name=old, output_name=new) for old, new in layout.renamed.items()
     ]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from erasepro_convert.checkpoint.tensors import Container
 from erasepro_convert.dtypes import Option
 from erasepro_convert.recipe import Recipe
 
@@ -41,7 +42,7 @@ class InputFile(Record):
     name: str
     size: Count
     """Bytes."""
-    container: Literal["safetensors", "torch zip", "torch legacy"]
+    container: Container
     sha256: Sha256
     autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
     """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from erasepro_convert.checkpoint.tensors import chunks
 from erasepro_convert.dtypes import ITEM_SIZES
-
-CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ def stream(
     for tensor in ordered:
         data = tensor.data().cast("B") if tensor.nbytes else memoryview(b"")
         assert len(data) == tensor.nbytes, tensor.name
-        for start in range(0, len(data), CHUNK):
-            chunk = data[start : start + CHUNK]
+        for chunk in chunks(data):
             write(chunk)
             whole.update(chunk)
             body.update(chunk)

@@ -187,16 +187,22 @@ BAD = {
 }
 
 
+def refused(cli: Cli, recipe: Path) -> str:
+    """The message of a run that stops at its recipe."""
+    ran = cli(recipe, "in.safetensors", "out.safetensors")
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    return ran.err
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_recipes_are_refused_with_the_line(cli: Cli, tmp_path: Path, case: str) -> None:
     text, line, message = BAD[case]
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
-    ran = cli(path, "in.safetensors", "out.safetensors")
-    assert ran.code == 2
-    assert f"{path}:{line}: " in ran.err
-    assert message in ran.err
-    assert "Traceback" not in ran.err
+    refusal = refused(cli, path)
+    assert f"{path}:{line}: " in refusal
+    assert message in refusal
 
 
 def bomb() -> bytes:
@@ -219,17 +225,12 @@ def bomb() -> bytes:
 def test_files_that_are_no_recipes(cli: Cli, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
-    ran = cli(path, "in.safetensors", "out.safetensors")
-    assert ran.code == 2
-    assert message in ran.err
-    assert "Traceback" not in ran.err
+    assert message in refused(cli, path)
 
 
 def test_a_directory_and_a_missing_file_are_no_recipes(cli: Cli, tmp_path: Path) -> None:
-    assert "must be a regular file" in cli(tmp_path, "in.ckpt", "out.safetensors").err
-    ran = cli(tmp_path / "none.yaml", "in.ckpt", "out.safetensors")
-    assert ran.code == 2
-    assert "No such file" in ran.err
+    assert "must be a regular file" in refused(cli, tmp_path)
+    assert "No such file" in refused(cli, tmp_path / "none.yaml")
 
 
 def test_all_mistakes_are_reported_at_once_in_order(make_recipe: MakeRecipe) -> None:

@@ -7,10 +7,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
-from erasepro_convert.checkpoint.tensors import Contents, TensorInfo
+from erasepro_convert.checkpoint.tensors import Container, Contents, TensorInfo, chunks
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Checkpoint", "InputHashes", "TensorInfo", "open_checkpoint"]
-
-Container = Literal["safetensors", "torch zip", "torch legacy"]
-
-CHUNK = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -75,13 +71,13 @@ class Checkpoint:
         whole, body = hashlib.sha256(), hashlib.sha256()
         has_body = self.container == "safetensors"
         body_start = 8 + (header_size(self._mapped[:9], self.size) or 0)
-        view = memoryview(self._mapped)
-        for start in range(0, self.size, CHUNK):
-            chunk = view[start : start + CHUNK]
+        done = 0
+        for chunk in chunks(memoryview(self._mapped)):
             whole.update(chunk)
             if has_body:
-                body.update(chunk[max(0, body_start - start) :])
-            progress(start + len(chunk), self.size)
+                body.update(chunk[max(0, body_start - done) :])
+            done += len(chunk)
+            progress(done, self.size)
         return InputHashes(whole.hexdigest(), body.hexdigest() if has_body else None)
 
 

@@ -1,12 +1,18 @@
 """Where a tensor's bytes lie in a file: shapes, strides, offsets.  No torch needed."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
 
+Container = Literal["safetensors", "torch zip", "torch legacy"]
 Shape = tuple[int, ...]
+
+CHUNK = 8 << 20
+"""Bytes that are hashed and written at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,12 @@ class TensorInfo:
             return 0
         last = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         return (last + 1) * ITEM_SIZES[self.dtype]
+
+
+def chunks(data: memoryview) -> Iterator[memoryview]:
+    """``data`` in pieces small enough to report progress between them."""
+    for start in range(0, len(data), CHUNK):
+        yield data[start : start + CHUNK]
 
 
 def dense_stride(shape: Shape) -> Shape:

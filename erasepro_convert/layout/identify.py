@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from erasepro_convert.checkpoint.tensors import TensorInfo
+from erasepro_convert.checkpoint.tensors import Shape, TensorInfo
 from erasepro_convert.dtypes import FLOATING
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.foreign import name_foreign
@@ -19,7 +19,6 @@ from erasepro_convert.layout.keys import (
     UNET,
     VAE,
     Key,
-    Shape,
     Widths,
     text_keys,
 )
@@ -38,24 +37,17 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A tensor (or pickle entry) that is not written, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Layout:
     """What a checkpoint is: variant, evidence, and the plan for its tensors.
 
-    ``source`` maps each tensor to write (its current original name) to its name in the input.
+    ``source`` maps each tensor to write (its current original name) to its name in the input;
+    ``dropped`` maps each of the others to the reason why it is not written.
     """
 
     variant: str
     evidence: tuple[str, ...]
     source: Mapping[str, str]
-    dropped: tuple[Dropped, ...]
+    dropped: Mapping[str, str]
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -87,11 +79,9 @@ def identify(tensors: Mapping[str, TensorInfo]) -> Layout:
         variant=VARIANTS[widths.in_channels],
         evidence=tuple(_evidence(widths, spelling, has_vae)),
         source={name: renames[name] for name in shapes},
-        dropped=tuple(
-            Dropped(old, _drop_reason(old, ema))
-            for name, old in renames.items()
-            if name not in shapes
-        ),
+        dropped={
+            old: _drop_reason(old, ema) for name, old in renames.items() if name not in shapes
+        },
     )
 
 

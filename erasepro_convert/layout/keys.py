@@ -8,6 +8,8 @@ diffusers names those of its three components' state dicts.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from erasepro_convert.checkpoint.tensors import Shape
+
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer.text_model."
@@ -38,8 +40,6 @@ SCHEDULE_BUFFERS = (
     "posterior_mean_coef2",
 )
 PREDICTION_MARKERS = ("v_pred", "ztsnr")
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
