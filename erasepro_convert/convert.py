@@ -17,13 +17,14 @@ from erasepro_convert import __version__
 from erasepro_convert.checkpoint import Checkpoint, InputHashes, open_checkpoint
 from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
-from erasepro_convert.errors import CheckpointError, UsageError
+from erasepro_convert.errors import CheckpointError, LimitError, UsageError
 from erasepro_convert.layout import Layout, cross_attentions, identify
 from erasepro_convert.manifest import (
     DroppedEntry,
     InputFile,
     Manifest,
     OutputFile,
+    ProbeRecord,
     RenamedTensor,
     Tensors,
     Tool,
@@ -33,12 +34,20 @@ from erasepro_convert.manifest import (
 )
 from erasepro_convert.metadata import output_metadata
 from erasepro_convert.outputs import output_tensors, require_readable
+from erasepro_convert.probe import probe
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.writer import OutputTensor, Written, replacing, stream
 
-Stage = Literal["erase", "hash", "write"]
+Stage = Literal["erase", "probe", "hash", "write"]
 Progress = Callable[[Stage, int, int], None]
 """Gets a stage, what is done of it and what there is in all."""
+
+
+ADVICE = {
+    "leak": "add words that mean the same as concepts, or templates, or lower the tolerance",
+    "drift": "raise the tolerance or retain.weight, or add such prompts to retain.prompts",
+    "relative_update": "raise the tolerance, or use fewer prompts",
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,10 @@ def convert(
     checkpoint = open_checkpoint(source)
     layout = _identify(checkpoint)
     edits = _erase(checkpoint, layout, aligned, recipe, options, progress)
+    progress("probe", 0, 1)
+    measured = _measure(checkpoint, layout, edits, recipe, options)
+    progress("probe", 1, 1)
+    _require_within_limits(recipe, measured, edits)
     hashes = checkpoint.hashes(lambda done, total: progress("hash", done, total))
     tensors = output_tensors(checkpoint, layout, edits, options.dtype)
     metadata = output_metadata(
@@ -100,6 +113,7 @@ def convert(
             tensors=_tensor_record(checkpoint, layout, edits, options),
             alignment=aligned.record,
             edits=tuple(edit.record for edit in edits.values()),
+            probe=measured,
             varies_between_runs=VariesBetweenRuns(
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - clock, 3),
@@ -180,6 +194,50 @@ def _erase(
             edits[edit.name] = edit
             progress("erase", len(edits), total)
     return edits
+
+
+def _measure(
+    checkpoint: Checkpoint,
+    layout: Layout,
+    edits: dict[str, Edit],
+    recipe: Recipe,
+    options: Options,
+) -> ProbeRecord:
+    """Probe the weights as the output will hold them."""
+    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
+
+    def original(name: str) -> torch.Tensor:
+        return checkpoint.tensor(layout.source[name])
+
+    def edited(name: str) -> torch.Tensor:
+        return edits[name].weight if name in edits else original(name).to(dtype)
+
+    with _one_thread(), torch.inference_mode():
+        return probe(recipe, original, edited)
+
+
+def _require_within_limits(recipe: Recipe, measured: ProbeRecord, edits: dict[str, Edit]) -> None:
+    """Raise LimitError that lists every limit that is exceeded."""
+    limits = recipe.limits
+    exceeded = []
+    for measure in (*measured.leak, *measured.drift):
+        name = "leak" if measure.concept else "drift"
+        limit = getattr(limits, name)
+        if limit is not None and measure.mean > limit:
+            of = f" of {measure.concept!r}" if measure.concept else ""
+            exceeded.append(
+                f"{name}{of} with the {measure.feed.text_encoder} text encoder is "
+                f"{measure.mean:.2f}, the limit is {limit:g}; worst at {measure.worst_prompt!r} "
+                f"({measure.worst:.2f}): {ADVICE[name]}"
+            )
+    worst = max((edit.record for edit in edits.values()), key=lambda e: e.relative_update)
+    if limits.relative_update is not None and worst.relative_update > limits.relative_update:
+        exceeded.append(
+            f"relative update of {worst.name} is {worst.relative_update:.2f}, the limit is "
+            f"{limits.relative_update:g}: {ADVICE['relative_update']}"
+        )
+    if exceeded:
+        raise LimitError("the result does not hold:\n" + "\n".join(f"- {e}" for e in exceeded))
 
 
 @contextmanager

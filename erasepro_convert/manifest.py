@@ -144,6 +144,10 @@ class Alignment(Record):
     """
 
     prompts: tuple[PromptPair, ...]
+    retained: tuple[str, ...]
+    """Prompts whose features weigh the update."""
+    left_out: tuple[str, ...]
+    """Retained prompts of the recipe that contain a target's words."""
     first_layer: ColumnSet
     deeper_layers: ColumnSet
 
@@ -185,6 +189,38 @@ class EditRecord(Record):
     """Columns of X that are sent to several anchor features."""
 
 
+class Feed(Record):
+    """One way of feeding the U-Net."""
+
+    text_encoder: Literal["edited", "stock"]
+    clip_skip: Count
+
+
+class PromptMeasure(Record):
+    """A measure over held-out prompts with one feed."""
+
+    feed: Feed
+    concept: str | None
+    """The target; null where prompts of no concept are measured."""
+    prompts: Count
+    mean: Norm
+    worst: Norm
+    worst_prompt: str
+
+
+class ProbeRecord(Record):
+    """What held-out prompts say of the result, on text features alone.
+
+    leak is ‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(target) − KV_original(anchor)‖:
+    1 before erasure, 0 where the target has become the anchor.  drift is
+    ‖KV_edited − KV_original‖ / ‖KV_original‖ of other prompts: 0 before.  Both are means over the
+    cross-attention's matrices, over positions 1 … EOS.
+    """
+
+    leak: tuple[PromptMeasure, ...]
+    drift: tuple[PromptMeasure, ...]
+
+
 class VariesBetweenRuns(Record):
     """The only part that differs between two identical runs."""
 
@@ -207,6 +243,7 @@ class Manifest(Record):
     tensors: Tensors
     alignment: Alignment
     edits: tuple[EditRecord, ...]
+    probe: ProbeRecord
     varies_between_runs: VariesBetweenRuns
 
     def to_json(self) -> str:

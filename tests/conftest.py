@@ -16,11 +16,20 @@ from erasepro_convert.cli import main
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.miniature import State, state_dict
 
-VAN_GOGH = """\
+PLAIN = """
+tolerance: 0
+retain: {weight: 0}
+text_encoders: [edited]
+limits: {leak: null, drift: null, relative_update: null}
+"""
+"""The paper's settings, and no limits: random weights hold none."""
+
+SHORT = """\
 version: 1
 name: van-gogh
-concepts: [{target: Van Gogh, anchor: artist}]
+concepts: [{target: Van Gogh, anchor: artist, prompts: ["{}"]}]
 """
+VAN_GOGH = SHORT + PLAIN
 
 WriteRecipe = Callable[[str], Path]
 

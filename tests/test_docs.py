@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.recipe.model import Concept, Layers, Recipe
+from erasepro_convert.recipe.model import Concept, Layers, Limits, Probe, Recipe, Retain
 from tests.conftest import WriteRecipe
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
@@ -39,8 +40,14 @@ def test_the_readmes_targets_exist() -> None:
 
 def test_every_recipe_key_is_explained() -> None:
     page = Path("docs/recipe.md").read_text(encoding="utf-8")
-    keys = [name for name in Recipe.model_fields if name not in ("concepts", "layers")]
+    parts: dict[str, type[BaseModel]] = {
+        "layers": Layers,
+        "retain": Retain,
+        "probe": Probe,
+        "limits": Limits,
+    }
+    keys = [name for name in Recipe.model_fields if name not in ("concepts", *parts)]
     keys += [f"concepts[].{name}" for name in Concept.model_fields]
-    keys += [f"layers.{name}" for name in Layers.model_fields]
+    keys += [f"{part}.{name}" for part, model in parts.items() for name in model.model_fields]
     for key in keys:
         assert f"| `{key}` |" in page, key

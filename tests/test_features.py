@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from erasepro_convert.erase import align
+from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.recipe import Recipe
 
 MakeRecipe = Callable[[str], Recipe]
@@ -91,7 +92,8 @@ def test_shared_beginnings_are_merged(make_recipe: MakeRecipe) -> None:
 def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
     """X and Y have the features of their prompts and positions, in the same order."""
     recipe = make_recipe(
-        "version: 1\nconcepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'by {}']}]"
+        "version: 1\nconcepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'by {}']}]\n"
+        "retain: {weight: 0}"
     )
     aligned = align(recipe)
     assert aligned.target_ids.shape == (2, 5)
@@ -100,3 +102,26 @@ def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
     y = aligned.deeper_layers.anchor.columns(grid)
     assert x.tolist() == [[0, 1, 2, 3, 6, 7, 8, 9]]
     assert y.tolist() == [[0, 1, 1, 2, 6, 7, 7, 8]]
+
+
+def test_retained_features_are_distinct(make_recipe: MakeRecipe) -> None:
+    """BOS and a shared beginning count once; EOS does for each prompt, padding never."""
+    recipe = make_recipe(
+        "version: 1\nconcepts: [{target: cat, anchor: dog}]\n"
+        "retain: {prompts: [a house, a horse, a cat, '']}"
+    )
+    aligned = align(recipe)
+    assert aligned.record.retained == ("a house", "a horse", "")
+    assert aligned.record.left_out == ("a cat",)
+    places = zip(aligned.retained.rows.tolist(), aligned.retained.positions.tolist(), strict=True)
+    assert list(places) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 1)]
+
+
+def test_the_probe_pairs_by_word_up_to_eos(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(
+        "version: 1\npairing: position\nconcepts: [{target: van gogh, anchor: artist}]\n"
+        "probe: {prompts: ['by {} at night']}"
+    )
+    (pair,) = paired_positions(recipe.concepts[0], recipe)
+    assert (pair.target, pair.anchor) == ("by van gogh at night", "by artist at night")
+    assert pair.positions == (0, 1, 2, 2, 3, 4, 5)

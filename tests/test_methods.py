@@ -13,7 +13,7 @@ from erasepro_convert.dtypes import Option
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests import oracle
-from tests.conftest import VAN_GOGH
+from tests.conftest import PLAIN, VAN_GOGH
 from tests.miniature import State, state_dict
 
 MakeRecipe = Callable[[str], Recipe]
@@ -33,7 +33,7 @@ concepts:
   - target: R2D2
     anchor: car
     prompts: ["{{}}", "a drawing of {{}} asleep"]
-  - {{target: grumpy cat, anchor: cute cat}}
+  - {{target: grumpy cat, anchor: cute cat, prompts: ["{{}}"]}}
 """
 TWO_PAIRS_COLUMNS = [
     *(("R2D2", i, "car", i) for i in range(6)),  # four tokens, BOS and EOS
@@ -69,7 +69,7 @@ def test_one_pair_equals_the_oracle(
 def test_several_pairs_and_prompts_equal_the_oracle(
     method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(TWO_PAIRS.format(method=method))
+    recipe = make_recipe(TWO_PAIRS.format(method=method) + PLAIN)
     manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
     assert manifest.alignment.deeper_layers.columns == len(TWO_PAIRS_COLUMNS)
     expected = oracle.erase(state, *ids_of(TWO_PAIRS_COLUMNS), method)
@@ -214,12 +214,9 @@ def test_conflicts_are_reported_and_leave_a_residual(
 ) -> None:
     """Two targets that begin alike but go to different anchors can't both be met at that token."""
     recipe = make_recipe(
-        """
-        version: 1
-        concepts:
-          - {target: van gogh, anchor: artist}
-          - {target: van halen, anchor: band}
-        """
+        "version: 1\nconcepts:\n"
+        '  - {target: van gogh, anchor: artist, prompts: ["{}"]}\n'
+        '  - {target: van halen, anchor: band, prompts: ["{}"]}\n' + PLAIN
     )
     manifest, _ = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
     (conflict,) = manifest.alignment.deeper_layers.conflicts
@@ -239,12 +236,9 @@ def test_the_first_layer_has_conflicts_of_its_own(
     Here one pair sends it to position 2 and the other to itself: only layer 1 can't meet both.
     """
     recipe = make_recipe(
-        """
-        version: 1
-        concepts:
-          - {target: van gogh, anchor: artist}
-          - {target: grumpy cat, anchor: cute cat}
-        """
+        "version: 1\nconcepts:\n"
+        '  - {target: van gogh, anchor: artist, prompts: ["{}"]}\n'
+        '  - {target: grumpy cat, anchor: cute cat, prompts: ["{}"]}\n' + PLAIN
     )
     manifest, _ = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
     (conflict,) = manifest.alignment.first_layer.conflicts

@@ -8,7 +8,8 @@ import pytest
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import UNET_BLOCKS
 from erasepro_convert.recipe import Recipe, load_recipe
-from tests.conftest import VAN_GOGH, Cli
+from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from tests.conftest import SHORT, Cli
 
 MakeRecipe = Callable[[str], Recipe]
 SHIPPED = sorted(Path("recipes").rglob("*.yaml"))
@@ -18,15 +19,17 @@ def test_defaults_are_filled_in(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe("version: 1\nconcepts: [{target: a cat, anchor: a dog}]")
     assert recipe.name == "recipe"
     assert recipe.method == "erasepro"
-    assert recipe.concepts[0].prompts == ("{}",)
+    assert recipe.concepts[0].prompts == TEMPLATES
+    assert (recipe.tolerance, recipe.retain.weight) == (0.1, 10)
+    assert recipe.text_encoders == ("edited", "stock")
     assert recipe.layers.text_encoder == tuple(range(1, 13))
     assert recipe.layers.unet == UNET_BLOCKS
     assert (recipe.tokens, recipe.pairing, recipe.clip_skip) == ("prompt", "word", (1,))
 
 
 def test_uce_edits_the_cross_attention_only(make_recipe: MakeRecipe) -> None:
-    assert make_recipe(VAN_GOGH + "method: uce").layers.text_encoder == ()
-    assert make_recipe(VAN_GOGH + "method: uce\nlayers: {unet: mid}").layers.unet == ("mid",)
+    assert make_recipe(SHORT + "method: uce").layers.text_encoder == ()
+    assert make_recipe(SHORT + "method: uce\nlayers: {unet: mid}").layers.unet == ("mid",)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,7 @@ def test_uce_edits_the_cross_attention_only(make_recipe: MakeRecipe) -> None:
     ],
 )
 def test_layer_ranges(make_recipe: MakeRecipe, written: str, layers: tuple[int, ...]) -> None:
-    recipe = make_recipe(VAN_GOGH + f"layers: {{text_encoder: {written}}}")
+    recipe = make_recipe(SHORT + f"layers: {{text_encoder: {written}}}")
     assert recipe.layers.text_encoder == layers
 
 
@@ -54,20 +57,33 @@ def test_layer_ranges(make_recipe: MakeRecipe, written: str, layers: tuple[int, 
     ],
 )
 def test_block_ranges(make_recipe: MakeRecipe, written: str, blocks: tuple[str, ...]) -> None:
-    assert make_recipe(VAN_GOGH + f"layers: {{unet: {written}}}").layers.unet == blocks
+    assert make_recipe(SHORT + f"layers: {{unet: {written}}}").layers.unet == blocks
 
 
 def test_the_digest_depends_on_meaning_alone(make_recipe: MakeRecipe) -> None:
     """Spelling out a default changes nothing; changing a value does."""
-    plain = make_recipe(VAN_GOGH)
-    assert make_recipe(VAN_GOGH + "# a remark\npairing: word\nlayers: {text_encoder: all}") == plain
-    assert make_recipe(VAN_GOGH + "pairing: word").digest == plain.digest
-    assert make_recipe(VAN_GOGH + "pairing: position").digest != plain.digest
+    plain = make_recipe(SHORT)
+    assert make_recipe(SHORT + "# a remark\npairing: word\nlayers: {text_encoder: all}") == plain
+    assert make_recipe(SHORT + "pairing: word").digest == plain.digest
+    assert make_recipe(SHORT + "pairing: position").digest != plain.digest
+
+
+def test_the_shipped_prompts_share_nothing() -> None:
+    """A recipe with other templates or retained prompts of its own is checked when it loads."""
+    sets = [set(part) for part in (TEMPLATES, PROBES, RETAINED, OTHERS)]
+    assert len(set().union(*sets)) == sum(map(len, sets))
+    assert [len(part) for part in sets] == [8, 8, 48, 24]
+
+
+def test_retained_prompts_with_a_targets_words_are_left_out(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(SHORT)
+    prompts = ("a vase", "a VAN  gogh", "van", "gogh van", "Rembrandt, Van Gogh", "a vase")
+    assert recipe.without_targets(prompts) == ("a vase", "van", "gogh van")
 
 
 def test_a_recipe_cannot_be_changed(make_recipe: MakeRecipe) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        make_recipe(VAN_GOGH).name = "other"
+        make_recipe(SHORT).name = "other"
 
 
 def test_every_shipped_recipe_loads_and_says_what_it_does() -> None:
@@ -97,8 +113,28 @@ BAD = {
         "control tokens",
     ),
     # what is wrong: (the recipe, the line, what the message must say)
-    "unknown key": (VAN_GOGH + "metod: uce", 4, "metod: unknown key; did you mean method?"),
-    "key of a later version": (VAN_GOGH + "tolerance: 0.1", 4, "tolerance: unknown key"),
+    "unknown key": (SHORT + "metod: uce", 4, "metod: unknown key; did you mean method?"),
+    "key of a later version": (SHORT + "settings: auto", 4, "settings: unknown key"),
+    "tolerance of one": (SHORT + "tolerance: 1", 4, "tolerance: input should be less than 1"),
+    "tolerance as text": (SHORT + "tolerance: exact", 4, "tolerance: "),
+    "negative weight": (SHORT + "retain: {weight: -1}", 4, "retain.weight: "),
+    "unknown key of retain": (SHORT + "retain: {wieght: 1}", 4, "did you mean weight?"),
+    "unknown text encoder": (SHORT + "text_encoders: [own]", 4, "text_encoders[0]: "),
+    "limit of zero": (SHORT + "limits: {leak: 0}", 4, "limits.leak: "),
+    "probe without a placeholder": (SHORT + "probe: {prompts: [a]}", 4, "must contain {} once"),
+    "probe on a solved prompt": (SHORT + "probe: {prompts: ['{} ']}", 1, "share 'Van Gogh '"),
+    "drift on a retained prompt": (
+        SHORT + "retain: {prompts: [a cat]}\nprobe: {others: [A cat]}",
+        1,
+        "probe.others and retain.prompts share 'A cat'",
+    ),
+    "a retained prompt that is too long": (
+        SHORT + "retain: {prompts: ['" + "cat " * 80 + "']}",
+        4,
+        "82 tokens",
+    ),
+    "uce with a tolerance": (SHORT + "method: uce\ntolerance: 0.1", 5, "a trade-off of its own"),
+    "uce with a retain weight": (SHORT + "method: uce\nretain: {weight: 1}", 5, "a trade-off"),
     "unknown key of a concept": (
         "version: 1\nconcepts:\n  - target: a\n    achor: b",
         4,
@@ -150,35 +186,35 @@ BAD = {
         2,
         "not be empty",
     ),
-    "unknown method": (VAN_GOGH + "method: esd", 4, "method: input should be 'erasepro'"),
-    "layers out of range": (VAN_GOGH + "layers: {text_encoder: 1-13}", 4, "out of range"),
-    "layer zero": (VAN_GOGH + "layers: {text_encoder: 0}", 4, "out of range"),
-    "layers reversed": (VAN_GOGH + "layers: {text_encoder: 9-3}", 4, "write 3-9"),
-    "not a layer": (VAN_GOGH + "layers: {text_encoder: first}", 4, "is not a layer"),
-    "a truth value as layer": (VAN_GOGH + "layers: {text_encoder: true}", 4, "is not a layer"),
-    "empty list of layers": (VAN_GOGH + "layers: {text_encoder: []}", 4, "write none"),
-    "unknown block": (VAN_GOGH + "layers: {unet: up.0}", 4, "no U-Net block"),
-    "blocks reversed": (VAN_GOGH + "layers: {unet: up.3-1}", 4, "write up.1-3"),
+    "unknown method": (SHORT + "method: esd", 4, "method: input should be 'erasepro'"),
+    "layers out of range": (SHORT + "layers: {text_encoder: 1-13}", 4, "out of range"),
+    "layer zero": (SHORT + "layers: {text_encoder: 0}", 4, "out of range"),
+    "layers reversed": (SHORT + "layers: {text_encoder: 9-3}", 4, "write 3-9"),
+    "not a layer": (SHORT + "layers: {text_encoder: first}", 4, "is not a layer"),
+    "a truth value as layer": (SHORT + "layers: {text_encoder: true}", 4, "is not a layer"),
+    "empty list of layers": (SHORT + "layers: {text_encoder: []}", 4, "write none"),
+    "unknown block": (SHORT + "layers: {unet: up.0}", 4, "no U-Net block"),
+    "blocks reversed": (SHORT + "layers: {unet: up.3-1}", 4, "write up.1-3"),
     "nothing to edit": (
-        VAN_GOGH + "layers: {text_encoder: none, unet: none}",
+        SHORT + "layers: {text_encoder: none, unet: none}",
         4,
         "nothing would be edited",
     ),
     "uce on the text encoder": (
-        VAN_GOGH + "method: uce\nlayers: {text_encoder: 1-12}",
+        SHORT + "method: uce\nlayers: {text_encoder: 1-12}",
         5,
         "uce edits the cross-attention only",
     ),
-    "unknown tokens": (VAN_GOGH + "tokens: some", 4, "tokens: "),
-    "tokens out of range": (VAN_GOGH + "tokens: {first: 78}", 4, "tokens.first: "),
-    "unknown pairing": (VAN_GOGH + "pairing: words", 4, "pairing: "),
-    "clip_skip out of range": (VAN_GOGH + "clip_skip: [0]", 4, "clip_skip[0]: "),
-    "clip_skip twice": (VAN_GOGH + "clip_skip: [2, 2]", 4, "stands here twice"),
-    "key twice": (VAN_GOGH + "version: 1", 4, "version stands here twice"),
+    "unknown tokens": (SHORT + "tokens: some", 4, "tokens: "),
+    "tokens out of range": (SHORT + "tokens: {first: 78}", 4, "tokens.first: "),
+    "unknown pairing": (SHORT + "pairing: words", 4, "pairing: "),
+    "clip_skip out of range": (SHORT + "clip_skip: [0]", 4, "clip_skip[0]: "),
+    "clip_skip twice": (SHORT + "clip_skip: [2, 2]", 4, "stands here twice"),
+    "key twice": (SHORT + "version: 1", 4, "version stands here twice"),
     "key that is a list": ("version: 1\n? [a]\n: b", 2, "a key must be a word"),
     "alias": ("version: &v 1\nname: *v", 1, "anchors and aliases"),
     "tag": ("version: !!python/object/apply:os.getcwd []", 1, "tags such as"),
-    "two documents": (VAN_GOGH + "--- 1", 4, "another document"),
+    "two documents": (SHORT + "--- 1", 4, "another document"),
     "tab": ("version: 1\n\tname: x", 2, "tab"),
     "unclosed bracket": ("version: 1\nconcepts: [\n", 3, "not valid YAML"),
     "control character": ("version: 1\nname: \x01", 2, "not valid YAML"),

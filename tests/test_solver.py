@@ -5,11 +5,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from erasepro_convert.erase.solver import factorise, pseudo_inverse, ridge, update
+from erasepro_convert.erase.solver import (
+    Spectrum,
+    factorise,
+    pseudo_inverse,
+    retain_norm,
+    ridge,
+    update,
+    within,
+)
 from tests.oracle import eq2, eq5
 
-Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Problem = tuple[Tensor, Tensor, Tensor]
 
 
 def problem(m: int, d: int, n: int, seed: int) -> Problem:
@@ -17,6 +26,14 @@ def problem(m: int, d: int, n: int, seed: int) -> Problem:
     shapes = ((m, d), (d, n), (d, n))
     w, x, y = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
     return w, x, y
+
+
+def solve(
+    w: Tensor, x: Tensor, y: Tensor, spectrum: Spectrum, norm: Tensor | None = None
+) -> Tensor:
+    """The update of w."""
+    goal = float(torch.linalg.matrix_norm(w @ y))
+    return update(w @ (y - x), goal, factorise(x, norm), spectrum)
 
 
 problems = st.builds(
@@ -29,10 +46,9 @@ problems = st.builds(
 def test_the_updates_are_the_papers(given_problem: Problem) -> None:
     """Eq. 5 and Eq. 2, whether X is wide, tall or square."""
     w, x, y = given_problem
-    change = w @ (y - x)
     arrays = w.numpy(), x.numpy(), y.numpy()
     for spectrum, formula in ((pseudo_inverse, eq5), (ridge, eq2)):
-        ours = w + update(change, factorise(x), spectrum)
+        ours = w + solve(w, x, y, spectrum)
         np.testing.assert_allclose(ours.numpy(), formula(*arrays), rtol=1e-7, atol=1e-7)
 
 
@@ -41,7 +57,7 @@ def test_the_updates_are_the_papers(given_problem: Problem) -> None:
 def test_zero_residual_at_the_least_cost(d: int, seed: int) -> None:
     """Eq. 4: WX = W_oY holds, and any other solution is further from W_o."""
     w, x, y = problem(3, d, d // 2, seed)
-    least = update(w @ (y - x), factorise(x), pseudo_inverse)
+    least = solve(w, x, y, pseudo_inverse)
     torch.testing.assert_close((w + least) @ x, w @ y)
     outside = torch.eye(d, dtype=torch.float64) - x @ torch.linalg.pinv(x)  # kills every column
     other = least + torch.randn_like(w) @ outside
@@ -69,5 +85,79 @@ def test_conflicting_columns_get_their_mean() -> None:
     w = torch.eye(2, dtype=torch.float64)
     x = torch.tensor([[1.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
     y = torch.tensor([[0.0, 0.0], [1.0, 3.0]], dtype=torch.float64)
-    new = w + update(w @ (y - x), factorise(x), pseudo_inverse)
+    new = w + solve(w, x, y, pseudo_inverse)
     torch.testing.assert_close(new @ x[:, 0], torch.tensor([0.0, 2.0], dtype=torch.float64))
+
+
+def retained(d: int, seed: int, weight: float) -> tuple[Tensor, Tensor]:
+    """C as the formula has it, and L as ours."""
+    features = torch.randn(
+        d, 2 * d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    moment = features @ features.T
+    c = torch.eye(d, dtype=torch.float64) + weight * moment / moment.diagonal().mean()
+    return c, retain_norm(features, weight)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 9), st.integers(0, 99), st.sampled_from([0.0, 1.0, 100.0]))
+def test_retained_prompts_give_the_norm(d: int, seed: int, weight: float) -> None:
+    """Zero residual in the retain-weighted norm: W_o(Y−X)(XᵀC⁻¹X)⁻¹XᵀC⁻¹."""
+    w, x, y = problem(3, d, d // 2, seed)
+    c, norm = retained(d, seed, weight)
+    reader = x.T @ torch.linalg.inv(c)
+    expected = w @ (y - x) @ torch.linalg.inv(reader @ x) @ reader
+    ours = solve(w, x, y, pseudo_inverse, norm)
+    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(3, 9), st.integers(0, 99), st.sampled_from([0.01, 0.1, 0.3]))
+def test_a_tolerance_is_used_to_the_full_at_the_least_cost(
+    d: int, seed: int, tolerance: float
+) -> None:
+    """The residual is the tolerance, and the change is a stationary point of the norm.
+
+    Least ‖ΔC^½‖² under ‖WX − W_oY‖² ≤ τ² needs ΔC = μ(W_oY − WX)Xᵀ with one μ > 0 (Lagrange).
+    """
+    w, x, y = problem(4, d, d - 1, seed)
+    c, norm = retained(d, seed, 10.0)
+    delta = solve(w, x, y, within(tolerance), norm)
+    goal, left = w @ y, w @ y - (w + delta) @ x
+    assert float(left.norm() / goal.norm()) == pytest.approx(tolerance, rel=1e-6)
+    cost, gain = delta @ c, left @ x.T
+    ratio = cost / gain
+    assert float(ratio.mean()) > 0
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), rtol=1e-5, atol=0)
+
+
+def test_what_holds_already_is_left_alone() -> None:
+    w, x, _ = problem(4, 6, 3, 0)
+    assert not solve(w, x, x * 1.01, within(0.1)).any()
+
+
+def test_less_tolerance_costs_more_until_it_is_exact() -> None:
+    w, x, y = problem(4, 6, 3, 1)
+    costs = [float(solve(w, x, y, within(t)).norm()) for t in (0.5, 0.2, 0.05, 1e-6)]
+    assert costs == sorted(costs)
+    exact = solve(w, x, y, pseudo_inverse)
+    torch.testing.assert_close(solve(w, x, y, within(1e-9)), exact)
+
+
+def test_a_conflict_does_not_use_the_tolerance_up() -> None:
+    """What no change can meet is not counted: the rest is still met to the tolerance."""
+    w = torch.eye(3, dtype=torch.float64)
+    x = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    y = torch.tensor([[0.0, 0.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    new = w + solve(w, x, y, within(0.01))
+    attainable = new @ x - torch.tensor([[0, 0, 0], [2, 2, 0], [0, 0, 1]], dtype=torch.float64)
+    assert float(attainable.norm() / y.norm()) == pytest.approx(0.01, rel=1e-6)
+
+
+def test_collinear_columns_cost_a_tolerant_solve_little() -> None:
+    """The trap: nearly equal columns with different wishes make the exact solve huge."""
+    w, x, y = problem(4, 6, 2, 2)
+    x[:, 1] = x[:, 0] + 1e-4 * x[:, 1]
+    assert float(solve(w, x, y, pseudo_inverse).norm()) > 1e3
+    near = y[:, :1].expand(-1, 2) + 1e-3 * y
+    assert float(solve(w, x, near, within(0.1)).norm()) < 10

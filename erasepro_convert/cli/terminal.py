@@ -12,10 +12,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from erasepro_convert.manifest import EditRecord, Manifest, manifest_path
+from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, manifest_path
 
-STAGES = {"erase": "erasing matrices", "hash": "hashing the input", "write": "writing"}
+STAGES = {
+    "erase": "erasing matrices",
+    "probe": "probing",
+    "hash": "hashing the input",
+    "write": "writing",
+}
 BAR_WIDTH = 24
+HARMFUL = 1000
+"""Condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
 
 class Terminal:
@@ -45,7 +52,7 @@ class Terminal:
                 bars.start_task(task)
                 amount = (
                     f"{done}/{total}"
-                    if stage == "erase"
+                    if stage in ("erase", "probe")
                     else f"{decimal(done)} of {decimal(total)}"
                 )
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)
@@ -64,6 +71,7 @@ class Terminal:
         for evidence in manifest.variant.evidence:
             console.print(f"  {escape(evidence)}", style="dim", soft_wrap=True)
         console.print(self._table(manifest.edits))
+        console.print(probe_table(manifest.probe))
         for line in _remarks(manifest):
             console.print(escape(line), soft_wrap=True)
         if not output.written:
@@ -91,6 +99,24 @@ class Terminal:
         return table
 
 
+def probe_table(record: ProbeRecord) -> Table:
+    """Leak by concept and drift, for each way of feeding the U-Net."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("held-out prompts", "text encoder"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("mean", "worst"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("at")
+    skips = {measure.feed.clip_skip for measure in record.drift}
+    for measure in (*record.leak, *record.drift):
+        what = f"leak of {measure.concept}" if measure.concept else "drift of others"
+        feed: str = measure.feed.text_encoder
+        feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
+        values = f"{measure.mean:.2f}", f"{measure.worst:.2f}"
+        table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
+    return table
+
+
 def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float, float]:
     """A layer's matrices taken together: norms of the stacked weights, the worst residual."""
     update = hypot(*(edit.update_norm for edit in edits))
@@ -109,6 +135,16 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
         f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
         f"condition number up to {condition:.1e}"
     )
+    if alignment.left_out:
+        yield (
+            f"{len(alignment.left_out)} retained prompts contain a target's words and were left "
+            f"out: {', '.join(map(repr, alignment.left_out))}"
+        )
+    if manifest.recipe.tolerance == 0 and condition > HARMFUL and manifest.recipe.method != "uce":
+        yield (
+            "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
+            "a tolerance of 0.1 avoids that"
+        )
     for conflict in columns.conflicts:
         anchors = ", ".join(f"{place.token!r} in {place.prompt!r}" for place in conflict.anchors)
         yield (

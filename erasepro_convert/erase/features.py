@@ -47,15 +47,18 @@ class Columns:
 
 @dataclass(frozen=True)
 class Aligned:
-    """Token ids of the distinct target prompts (P × T) and anchor prompts (Q × T), and columns.
+    """Token ids of target prompts (P × T), anchor prompts (Q × T), retained ones (R × T); columns.
 
     T reaches as far as any column does; later positions cannot matter to a causal encoder.
+    ``retained`` are the distinct features of the retained prompts, BOS to EOS.
     """
 
     target_ids: Tensor
     anchor_ids: Tensor
+    retained_ids: Tensor
     first_layer: Columns
     deeper_layers: Columns
+    retained: Places
     record: Alignment
 
 
@@ -76,16 +79,26 @@ def align(recipe: Recipe) -> Aligned:
     anchor_rows = _rows([pair.anchor for pair in pairs])
     first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
     deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
+    kept = recipe.without_targets(recipe.retain.prompts) if recipe.retain.weight else ()
+    left_out = set(recipe.retain.prompts) - set(kept) if recipe.retain.weight else set()
+    retained = [tokenize(prompt) for prompt in kept]
     length = 1 + max(
         max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
     )
+    length = max([length, *(tokens.count for tokens in retained)])
     return Aligned(
         target_ids=torch.tensor([ids[:length] for ids in target_rows]),
         anchor_ids=torch.tensor([ids[:length] for ids in anchor_rows]),
+        retained_ids=torch.tensor(
+            [tokens.ids[:length] for tokens in retained], dtype=torch.long
+        ).view(-1, length),
         first_layer=first,
         deeper_layers=deeper,
+        retained=_distinct(retained),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
+            retained=kept,
+            left_out=tuple(prompt for prompt in recipe.retain.prompts if prompt in left_out),
             first_layer=first.record,
             deeper_layers=deeper.record,
         ),
@@ -124,8 +137,17 @@ def _columns(
 
 
 def _places(places: list[tuple[int, int]]) -> Places:
-    rows, positions = torch.tensor(places).T
+    rows, positions = torch.tensor(places, dtype=torch.long).view(-1, 2).T
     return Places(rows, positions)
+
+
+def _distinct(prompts: list[Tokens]) -> Places:
+    """The places of the distinct features of some prompts, BOS to EOS."""
+    seen: dict[Ids, tuple[int, int]] = {}
+    for row, tokens in enumerate(prompts):
+        for position in range(tokens.count):
+            seen.setdefault(tokens.ids[: position + 1], (row, position))
+    return _places(list(seen.values()))
 
 
 def _conflict(claims: list[tuple[_Pair, int, int]]) -> Conflict:
@@ -141,19 +163,38 @@ def _conflict(claims: list[tuple[_Pair, int, int]]) -> Conflict:
     )
 
 
+@dataclass(frozen=True)
+class Paired:
+    """A held-out prompt pair: for each position up to the target's EOS, the anchor's position."""
+
+    concept: str
+    target: str
+    anchor: str
+    positions: tuple[int, ...]
+
+
+def paired_positions(concept: Concept, recipe: Recipe) -> Iterator[Paired]:
+    """The probe's prompt pairs of a concept, paired by word whatever the recipe's pairing is.
+
+    Raises RecipeError for a concept that CLIP does not read at all.
+    """
+    templates = recipe.probe.prompts
+    filled = concept.filled(templates)
+    for template, (target_text, anchor_text) in zip(templates, filled, strict=True):
+        target, anchor = tokenize(target_text), tokenize(anchor_text)
+        length = range(target.count)
+        positions = _word_positions(template, concept, target, anchor, length)
+        yield Paired(concept.target, target_text, anchor_text, positions)
+
+
 def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
     for template, (target_text, anchor_text) in zip(concept.prompts, concept.filled(), strict=True):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = _length(recipe, target, anchor)
-        if recipe.pairing == "position" or not concept.anchor:
+        if recipe.pairing == "position":
             positions = tuple(length)
         else:
-            start = template.index(PLACEHOLDER)
-            spans = (
-                target.covering(start, start + len(concept.target)),
-                anchor.covering(start, start + len(concept.anchor)),
-            )
-            positions = tuple(_by_word(i, *spans, target.count, anchor.count) for i in length)
+            positions = _word_positions(template, concept, target, anchor, length)
         record = PromptPair(
             target=target_text,
             anchor=anchor_text,
@@ -163,6 +204,20 @@ def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
             anchor_positions=positions,
         )
         yield _Pair(record, target, anchor)
+
+
+def _word_positions(
+    template: str, concept: Concept, target: Tokens, anchor: Tokens, length: range
+) -> tuple[int, ...]:
+    """The anchor's position for each of the target's; an empty anchor has no words to pair."""
+    if not concept.anchor:
+        return tuple(length)
+    start = template.index(PLACEHOLDER)
+    spans = (
+        target.covering(start, start + len(concept.target)),
+        anchor.covering(start, start + len(concept.anchor)),
+    )
+    return tuple(_by_word(i, *spans, target.count, anchor.count) for i in length)
 
 
 def _length(recipe: Recipe, target: Tokens, anchor: Tokens) -> range:

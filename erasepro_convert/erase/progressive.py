@@ -13,7 +13,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import Read, TextEncoder
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.erase.features import Aligned, Columns
-from erasepro_convert.erase.solver import Spectrum, factorise, update
+from erasepro_convert.erase.solver import Spectrum, factorise, retain_norm, update
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.layout import cross_attentions, text_attention
 from erasepro_convert.layout.keys import TEXT_LAYERS
@@ -49,59 +49,95 @@ def progressive(
 
     ``through_updated`` extracts the target's features through each layer after its update
     (Algorithm 1) or before it (Algorithm 2); in either case with the weights as they will be
-    stored.  The anchor's pass through the original weights.
+    stored.  The anchor's pass through the original weights.  Where the recipe holds the stock text
+    encoder too, the cross-attention gets columns from both.
 
     Raises CheckpointError when features are not finite, LimitError when an edited weight is not.
     """
     original, current = TextEncoder(model.read), TextEncoder(model.stored)
-    target = current.embed(aligned.target_ids)  # (P, T, d)
-    anchor = original.embed(aligned.anchor_ids)
-    feeds = []  # the text features in each way of feeding the U-Net, (target, anchor)
+    counts = [len(aligned.anchor_ids), len(aligned.target_ids), len(aligned.retained_ids)]
+    ids = torch.cat([aligned.anchor_ids, aligned.target_ids, aligned.retained_ids])
+    stock = original.embed(ids)  # (Q + P + R, T, d)
+    edited = current.embed(ids[counts[0] :])  # (P + R, T, d)
+
+    def inputs(stock: Tensor, edited: Tensor) -> dict[str, "_Inputs"]:
+        """The columns' sources by text encoder; Y is the original anchor's either way."""
+        anchor, *unedited = stock.split(counts)
+        return {
+            "edited": _Inputs(anchor, *edited.split(counts[1:])),
+            "stock": _Inputs(anchor, *unedited),
+        }
+
+    feeds: list[_Inputs] = []  # the text features in each way of feeding the U-Net
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
         if number in recipe.layers.text_encoder:
             columns = aligned.first_layer if number == 1 else aligned.deeper_layers
-            inputs = updated.attention_input(target), layer.attention_input(anchor)
-            solve = _Solve(f"text_encoder.{number}", columns, [inputs], spectrum)
+            sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
+            solve = _Solve(
+                f"text_encoder.{number}", aligned, columns, [sources["edited"]], recipe, spectrum
+            )
             edits = {part: solve.edit(model, name) for part, name in text_attention(number).items()}
             yield from edits.values()
             if through_updated:
                 weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
                 updated = updated.with_attention(weights)
-        target, anchor = updated(target), layer(anchor)
+        stock, edited = layer(stock), updated(edited)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
-            feeds.append((current.final_norm(target), original.final_norm(anchor)))
+            sources = inputs(original.final_norm(stock), current.final_norm(edited))
+            feeds.extend(sources[encoder] for encoder in held(recipe))
     if recipe.layers.unet:
-        shared = _Solve("unet", aligned.deeper_layers, feeds, spectrum)
+        shared = _Solve("unet", aligned, aligned.deeper_layers, feeds, recipe, spectrum)
         for attention in cross_attentions():
             if attention.block in recipe.layers.unet:
                 for name in (attention.to_k, attention.to_v):
                     yield shared.edit(model, name, attention.label)
 
 
+def held(recipe: Recipe) -> tuple[str, ...]:
+    """The text encoders that the cross-attention must hold for.
+
+    An encoder that is not edited is the stock one: its features count once.
+    """
+    return recipe.text_encoders if recipe.layers.text_encoder else recipe.text_encoders[:1]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Features of anchor (Q × T × d), target (P × T × d) and retained prompts (R × T × d)."""
+
+    anchor: Tensor
+    target: Tensor
+    retained: Tensor
+
+
 class _Solve:
     """The features that some matrices share, factored once; edits any of these matrices.
 
-    Each element of ``inputs`` holds target features (P × T × d) and anchor features (Q × T × d),
-    and gives a full set of columns.
+    Each element of ``inputs`` gives a full set of columns.
     """
 
     def __init__(
         self,
         label: str,
+        aligned: Aligned,
         columns: Columns,
-        inputs: list[tuple[Tensor, Tensor]],
+        inputs: list[_Inputs],
+        recipe: Recipe,
         spectrum: Spectrum,
     ) -> None:
         self._label = label
-        self._x = torch.cat([columns.target.columns(target) for target, _ in inputs], dim=1)
-        self._y = torch.cat([columns.anchor.columns(anchor) for _, anchor in inputs], dim=1)
-        if not (torch.isfinite(self._x).all() and torch.isfinite(self._y).all()):
-            raise CheckpointError(
-                f"the text features at {label} are not finite: this text encoder is damaged"
-            )
-        self._factor = factorise(self._x)
+        self._x = torch.cat([columns.target.columns(part.target) for part in inputs], dim=1)
+        self._y = torch.cat([columns.anchor.columns(part.anchor) for part in inputs], dim=1)
+        norm = None
+        if recipe.retain.weight and len(aligned.retained_ids):
+            parts = [aligned.retained.columns(part.retained) for part in inputs]
+            retained = torch.cat(parts, dim=1)
+            _require_finite(label, retained)
+            norm = retain_norm(retained, recipe.retain.weight)
+        _require_finite(label, self._x, self._y)
+        self._factor = factorise(self._x, norm)
         self._spectrum = spectrum
         self._merged = len(inputs) * columns.record.merged
         self._conflicts = len(inputs) * len(columns.record.conflicts)
@@ -111,7 +147,7 @@ class _Solve:
         original = model.read(name)
         w_o = original.double()
         goal = w_o @ self._y
-        delta = update(goal - w_o @ self._x, self._factor, self._spectrum)
+        delta = update(goal - w_o @ self._x, _norm(goal), self._factor, self._spectrum)
         weight = (w_o + delta).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
             raise LimitError(
@@ -141,6 +177,13 @@ class _Solve:
     def _residual(self, w: Tensor, goal: Tensor) -> Residual:
         absolute = _norm(w @ self._x - goal)
         return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
+
+
+def _require_finite(label: str, *features: Tensor) -> None:
+    if not all(bool(torch.isfinite(part).all()) for part in features):
+        raise CheckpointError(
+            f"the text features at {label} are not finite: this text encoder is damaged"
+        )
 
 
 def _norm(matrix: Tensor) -> float:

@@ -1,13 +1,21 @@
 """Closed forms: one factorisation of X, applied to as many matrices as share it.
 
 Features are columns: X (d × n) of the target in the current model, Y (d × n) of the anchor in the
-original one, W_o (m × d).  With the thin SVD X = U·diag(s)·Vᵀ every update here is
+original one, W_o (m × d).  The change Δ is least in the norm ‖ΔC^½‖, where C (d × d) says how much
+each direction of feature space is used by what must stay; C = I is the paper's norm.  With
+C = LLᵀ and the thin SVD L⁻¹X = U·diag(s)·Vᵀ every update here is
 
-    W* − W_o = W_o(Y − X) · V · diag(f(s)) · Uᵀ
+    Δ = W_o(Y − X) · V · diag(f(s)) · UᵀL⁻¹
 
 and the methods differ in the spectrum f alone.  No inverse is formed.
+
+- f = 1/s: zero residual (ErasePro, Eq. 5).
+- f = s/(s² + ε): the least change whose relative residual is at most a tolerance; ε is a matter of
+  the matrix.  ε → 0 is Eq. 5.
+- f = s/(s² + 1): UCE (Eq. 2, rewritten as an update in Eq. 6).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,18 +23,25 @@ import torch
 from torch import Tensor
 
 RANK_CUTOFF = 1e-10
-"""Singular values of X below this fraction of the largest count as zero."""
+"""Singular values of L⁻¹X below this fraction of the largest count as zero."""
 
-Spectrum = Callable[[Tensor], Tensor]
+BISECTIONS = 60
+
+Spectrum = Callable[[Tensor, Tensor, float], Tensor]
+"""From singular values (r), the squared size of what stands against each (r), and the size of the
+goal ‖W_oY‖, to f (r)."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Thin SVD of X without its zero singular values: u (d × r), s (r) descending, v (n × r)."""
+    """Thin SVD of L⁻¹X without zero singular values, and UᵀL⁻¹.
 
-    u: Tensor
+    ``s`` (r) descends, ``v`` is n × r, ``reader`` is r × d.
+    """
+
     s: Tensor
     v: Tensor
+    reader: Tensor
 
     @property
     def rank(self) -> int:
@@ -39,23 +54,67 @@ class Factor:
         return float(self.s[0] / self.s[-1])
 
 
-def factorise(x: Tensor) -> Factor:
-    """Factor X (d × n, float64, finite, not zero)."""
-    u, s, vt = torch.linalg.svd(x, full_matrices=False)
+def retain_norm(features: Tensor, weight: float) -> Tensor:
+    """L of C = I + weight · M, M the second moment of ``features`` scaled to mean diagonal 1.
+
+    ``features`` (d × k) are what must stay.  Lower triangular, d × d.
+    """
+    moment = features @ features.T
+    moment /= moment.diagonal().mean()
+    eye = torch.eye(len(moment), dtype=moment.dtype)
+    lower: Tensor = torch.linalg.cholesky(eye + weight * moment)
+    return lower
+
+
+def factorise(x: Tensor, norm: Tensor | None = None) -> Factor:
+    """Factor X (d × n, float64, finite, not zero) in the norm of L (None: the identity)."""
+    whitened = x if norm is None else torch.linalg.solve_triangular(norm, x, upper=False)
+    u, s, vt = torch.linalg.svd(whitened, full_matrices=False)
     keep = s > RANK_CUTOFF * s[0]
-    return Factor(u[:, keep], s[keep], vt[keep].T)
+    reader = u[:, keep].T
+    if norm is not None:
+        reader = torch.linalg.solve_triangular(norm, reader, upper=False, left=False)
+    return Factor(s[keep], vt[keep].T, reader)
 
 
-def pseudo_inverse(s: Tensor) -> Tensor:
+def pseudo_inverse(s: Tensor, against: Tensor, goal: float) -> Tensor:
     """1/s: X⁺, the least update with zero residual (ErasePro, Eq. 5)."""
+    del against, goal
     return 1 / s
 
 
-def ridge(s: Tensor) -> Tensor:
+def ridge(s: Tensor, against: Tensor, goal: float) -> Tensor:
     """s/(s² + 1): Xᵀ(XXᵀ + I)⁻¹, the trade-off of UCE (Eq. 2, rewritten as an update in Eq. 6)."""
+    del against, goal
     return s / (s * s + 1)
 
 
-def update(change: Tensor, factor: Factor, spectrum: Spectrum) -> Tensor:
-    """W* − W_o (m × d), where ``change`` is W_o(Y − X) (m × n)."""
-    return (change @ factor.v) * spectrum(factor.s) @ factor.u.T
+def within(tolerance: float) -> Spectrum:
+    """s/(s² + ε) with the largest ε whose residual is at most ``tolerance``·‖W_oY‖.
+
+    Only the part of the residual that an update can change is counted: where columns conflict, the
+    rest stays whatever ε is.  Residual² = Σ (ε/(s² + ε))² · against.
+    """
+
+    def spectrum(s: Tensor, against: Tensor, goal: float) -> Tensor:
+        squares, allowed = s * s, (tolerance * goal) ** 2
+
+        def residual(epsilon: float) -> float:
+            return float(((epsilon / (squares + epsilon)) ** 2 * against).sum())
+
+        if float(against.sum()) <= allowed:  # it holds already: nothing to change
+            return torch.zeros_like(s)
+        low, high = float(squares[-1]) * 1e-20, float(squares[0]) * 1e20
+        for _ in range(BISECTIONS):
+            middle = math.sqrt(low * high)  # ε spans magnitudes
+            low, high = (middle, high) if residual(middle) <= allowed else (low, middle)
+        return s / (squares + low)
+
+    return spectrum
+
+
+def update(change: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
+    """Δ = W* − W_o (m × d), where ``change`` is W_o(Y − X) (m × n) and ``goal`` is ‖W_oY‖."""
+    against = change @ factor.v
+    f = spectrum(factor.s, (against * against).sum(0), goal)
+    return (against * f) @ factor.reader

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.document import Document, YamlPath, read_document
-from erasepro_convert.recipe.model import Concept, First, Layers, Recipe
+from erasepro_convert.recipe.model import Concept, First, Layers, Limits, Probe, Recipe, Retain
 
 __all__ = ["Concept", "Recipe", "load_recipe"]
 
@@ -17,6 +17,9 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("concepts",): Concept,
     ("layers",): Layers,
     ("tokens",): First,
+    ("retain",): Retain,
+    ("probe",): Probe,
+    ("limits",): Limits,
 }
 """Which part of a recipe stands at a path (list positions left out)."""
 

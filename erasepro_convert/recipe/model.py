@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictFloat,
     StrictInt,
     StrictStr,
     StringConstraints,
@@ -24,6 +25,7 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
+from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
 from erasepro_convert.recipe.ranges import block_names, layer_numbers
 
 PLACEHOLDER = "{}"
@@ -67,7 +69,7 @@ class Concept(Part):
     """The empty string stands for the empty prompt."""
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
-    ] = (PLACEHOLDER,)
+    ] = TEMPLATES
 
     @model_validator(mode="after")
     def _model_can_read_it(self) -> Self:
@@ -80,8 +82,8 @@ class Concept(Part):
             raise ValueError(str(error)) from error
         return self
 
-    def filled(self) -> tuple[tuple[str, str], ...]:
-        """Target prompt and anchor prompt for each template.
+    def filled(self, templates: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+        """Target prompt and anchor prompt for each template (None: the concept's own).
 
         An empty anchor is the empty prompt, whatever the template (the paper's App. A.2).
         """
@@ -90,7 +92,7 @@ class Concept(Part):
                 template.replace(PLACEHOLDER, self.target),
                 template.replace(PLACEHOLDER, self.anchor) if self.anchor else "",
             )
-            for template in self.prompts
+            for template in (self.prompts if templates is None else templates)
         )
 
 
@@ -107,6 +109,43 @@ class Layers(Part):
         if not self.text_encoder and not self.unet:
             raise ValueError("text_encoder and unet are both none: nothing would be edited")
         return self
+
+
+def _readable(prompt: str) -> str:
+    try:
+        tokenize(prompt)
+    except RecipeError as error:
+        raise ValueError(str(error)) from error
+    return prompt
+
+
+Prompt = Annotated[StrictStr, AfterValidator(_readable)]
+Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
+
+
+class Retain(Part):
+    """What must stay: the norm of an update weighs what these prompts use."""
+
+    prompts: Annotated[tuple[Prompt, ...], AfterValidator(_not_empty)] = RETAINED
+    weight: Annotated[StrictFloat | StrictInt, Field(ge=0)] = 10
+    """λ; 0 is the paper's plain Frobenius norm."""
+
+
+class Probe(Part):
+    """What the outcome is measured on; no part of the solve."""
+
+    prompts: Annotated[
+        tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+    ] = PROBES
+    others: Annotated[tuple[Prompt, ...], AfterValidator(_not_empty)] = OTHERS
+
+
+class Limits(Part):
+    """What the outcome must keep to; null is no limit."""
+
+    leak: Positive | None = 0.5
+    drift: Positive | None = 0.2
+    relative_update: Positive | None = 0.5
 
 
 class First(Part):
@@ -139,6 +178,16 @@ def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
 ClipSkip = Annotated[StrictInt, Field(ge=1, le=TEXT_LAYERS)]
 
 
+def _words(prompt: str) -> tuple[int, ...]:
+    """Token ids without BOS, EOS and padding."""
+    tokens = tokenize(prompt)
+    return tokens.ids[1 : tokens.count - 1]
+
+
+def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
+
+
 class Recipe(Part):
     """Everything that determines an erasure, given a checkpoint."""
 
@@ -151,27 +200,64 @@ class Recipe(Part):
     layers: Layers = Layers()
     tokens: Tokens = "prompt"
     pairing: Literal["word", "position"] = "word"
+    tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0.1
+    """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
+    retain: Retain = Retain()
+    text_encoders: Annotated[
+        tuple[Literal["edited", "stock"], ...],
+        AfterValidator(_not_empty),
+        AfterValidator(_distinct),
+    ] = ("edited", "stock")
+    probe: Probe = Probe()
+    limits: Limits = Limits()
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
     ] = (1,)
 
     @model_validator(mode="before")
     @classmethod
-    def _uce_spares_the_text_encoder(cls, data: Any) -> Any:
-        """UCE is defined on the cross-attention alone: that is its default."""
+    def _uce_has_its_own_defaults(cls, data: Any) -> Any:
+        """UCE is defined on the cross-attention alone, by a trade-off of its own (Eq. 2)."""
         if not isinstance(data, dict) or data.get("method") != "uce":
             return data
-        layers = data.get("layers", {})
-        if not isinstance(layers, dict):
-            return data
-        return {**data, "layers": {"text_encoder": "none", **layers}}
+        data = {"tolerance": 0, "text_encoders": ["edited"], "retain": {"weight": 0}, **data}
+        if isinstance(layers := data.get("layers", {}), dict):
+            data["layers"] = {"text_encoder": "none", **layers}
+        return data
 
-    @field_validator("layers")
+    @field_validator("layers", "tolerance", "retain")
     @classmethod
-    def _layers_fit_the_method(cls, layers: Layers, info: ValidationInfo) -> Layers:
-        if info.data.get("method") == "uce" and layers.text_encoder:
+    def _uce_has_no_such_part(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("method") != "uce":
+            return value
+        if isinstance(value, Layers) and value.text_encoder:
             raise ValueError("uce edits the cross-attention only: set text_encoder to none")
-        return layers
+        if not isinstance(value, Layers) and (value.weight if isinstance(value, Retain) else value):
+            raise ValueError("uce has a trade-off of its own (Eq. 2): leave this out")
+        return value
+
+    @model_validator(mode="after")
+    def _probe_is_held_out(self) -> Self:
+        """No measurement on what was solved for."""
+        for concept in self.concepts:
+            solved = {tokenize(target).ids for target, _ in concept.filled()}
+            for target, _ in concept.filled(self.probe.prompts):
+                if tokenize(target).ids in solved:
+                    raise ValueError(f"probe.prompts and prompts share {target!r}")
+        retained = {tokenize(prompt).ids for prompt in self.retain.prompts}
+        for prompt in self.probe.others:
+            if tokenize(prompt).ids in retained:
+                raise ValueError(f"probe.others and retain.prompts share {prompt!r}")
+        return self
+
+    def without_targets(self, prompts: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the prompts that contain no target's words (compared as tokens)."""
+        targets = [_words(concept.target) for concept in self.concepts]
+        return tuple(
+            prompt
+            for prompt in dict.fromkeys(prompts)
+            if not any(_contains(_words(prompt), target) for target in targets)
+        )
 
     @property
     def digest(self) -> str:

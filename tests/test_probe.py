@@ -1,0 +1,166 @@
+"""Leak and drift against transformers' text encoder, and what they must be at the extremes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.convert import Options, convert
+from erasepro_convert.errors import LimitError
+from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.probe import probe
+from erasepro_convert.recipe import Recipe
+from tests import oracle
+from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+from tests.miniature import State, state_dict
+
+MakeRecipe = Callable[[str], Recipe]
+PROBED = (
+    VAN_GOGH
+    + """
+clip_skip: [1, 2]
+probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at night]}
+"""
+)
+
+
+def measure(recipe: Recipe, original: State, edited: State) -> ProbeRecord:
+    return probe(recipe, original.__getitem__, edited.__getitem__)
+
+
+def mean(record: ProbeRecord) -> dict[tuple[str | None, str, int], float]:
+    return {
+        (m.concept, m.feed.text_encoder, m.feed.clip_skip): m.mean
+        for m in (*record.leak, *record.drift)
+    }
+
+
+def test_nothing_done_leaks_all_and_drifts_not(make_recipe: MakeRecipe, state: State) -> None:
+    record = measure(make_recipe(PROBED), state, state)
+    for (concept, _, _), value in mean(record).items():
+        assert value == pytest.approx(1.0 if concept else 0.0, abs=1e-6)
+
+
+def test_both_equal_the_oracle(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """A whole checkpoint of other weights, through transformers in float64, prompt by prompt."""
+    recipe, other = make_recipe(PROBED), state_dict(seed=1)
+    record = measure(recipe, state, other)
+    old, new = oracle.text_model(state), oracle.text_model(other)
+    # positions of "van gogh …" and "artist …" from 1 to EOS, by hand
+    pairs = [
+        ("Van Gogh in the rain", "artist in the rain", [1, 1, 2, 3, 4, 5]),
+        ("an old Van Gogh", "an old artist", [1, 2, 3, 3, 4]),
+    ]
+    for skip in (1, 2):
+        for encoder, fed in (("edited", new), ("stock", old)):
+            leaks, drifts = [], []
+            for target, anchor, positions in pairs:
+                x, y = (list(tokenize(p).ids) for p in (target, anchor))
+                places = range(1, len(positions) + 1)
+                t_old = oracle.features(old, x, None, skip)[:, places]
+                t_fed = oracle.features(fed, x, None, skip)[:, places]
+                a_old = oracle.features(old, y, None, skip)[:, positions]
+                for name in oracle.kv_names():
+                    w, v = state[name].double().numpy(), other[name].double().numpy()
+                    gap = np.linalg.norm(w @ t_old - w @ a_old)
+                    leaks.append(np.linalg.norm(v @ t_fed - w @ a_old) / gap)
+            for prompt in ("a house", "a cat at night"):
+                tokens = tokenize(prompt)
+                places = range(1, tokens.count)
+                o_old = oracle.features(old, list(tokens.ids), None, skip)[:, places]
+                o_fed = oracle.features(fed, list(tokens.ids), None, skip)[:, places]
+                for name in oracle.kv_names():
+                    w, v = state[name].double().numpy(), other[name].double().numpy()
+                    was = np.linalg.norm(w @ o_old)
+                    drifts.append(np.linalg.norm(v @ o_fed - w @ o_old) / was)
+            means = mean(record)
+            assert means["Van Gogh", encoder, skip] == pytest.approx(np.mean(leaks), rel=1e-4)
+            assert means[None, encoder, skip] == pytest.approx(np.mean(drifts), rel=1e-4)
+
+
+def test_the_worst_prompt_is_named(make_recipe: MakeRecipe, state: State) -> None:
+    record = measure(make_recipe(PROBED), state, state_dict(seed=1))
+    for m in (*record.leak, *record.drift):
+        assert m.prompts == 2
+        assert m.worst >= m.mean
+        assert m.worst_prompt in (
+            ["Van Gogh in the rain", "an old Van Gogh"]
+            if m.concept
+            else ["a house", "a cat at night"]
+        )
+
+
+def test_others_with_a_targets_words_are_not_measured(
+    make_recipe: MakeRecipe, state: State
+) -> None:
+    recipe = make_recipe(
+        VAN_GOGH + "probe: {others: [a hut, a hut by van  gogh, a van, Van Gogh]}\n"
+    )
+    assert all(m.prompts == 2 for m in measure(recipe, state, state).drift)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ("{leak: 0.001}", "leak of 'Van Gogh' with the edited text encoder is "),
+        ("{drift: 0.0001}", "drift with the edited text encoder is "),
+        ("{relative_update: 0.001}", "relative update of "),
+    ],
+)
+def test_an_exceeded_limit_writes_nothing(
+    limits: str,
+    said: str,
+    cli: Cli,
+    write_recipe: WriteRecipe,
+    checkpoint_file: Path,
+    tmp_path: Path,
+) -> None:
+    every = "{leak: null, drift: null, relative_update: null}"
+    assert every in VAN_GOGH
+    others = {
+        "leak": "drift: null, relative_update: null",
+        "drift": "leak: null, relative_update: null",
+        "relative_update": "leak: null, drift: null",
+    }
+    name = limits[1:].split(":", maxsplit=1)[0]
+    text = VAN_GOGH.replace(every, f"{limits[:-1]}, {others[name]}}}")
+    ran = cli(write_recipe(text), checkpoint_file, tmp_path / "out.safetensors")
+    assert ran.code == 3
+    assert said in ran.err
+    assert "the limit is" in ran.err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_stock_encoder_is_held_when_asked(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Zero residual for both encoders: the erased U-Net holds with the stock one."""
+    recipe = make_recipe(VAN_GOGH.replace("[edited]", "[edited, stock]"))
+    target = tmp_path / "out.safetensors"
+    manifest = convert(recipe, checkpoint_file, target, Options(), lambda *_: None)
+    output = load_file(target)
+    assert manifest.edits[-1].columns == 2 * manifest.alignment.deeper_layers.columns
+    old, new = oracle.text_model(state), oracle.text_model(output)
+    x, y = (list(tokenize(prompt).ids) for prompt in ("Van Gogh", "artist"))
+    anchor = torch.tensor(oracle.features(old, y, None))[:, [0, 1, 1, 2]]
+    for encoder in (old, new):
+        fed = torch.tensor(oracle.features(encoder, x, None))[:, :4]
+        for name in oracle.kv_names():
+            goal = state[name].double() @ anchor
+            residual = output[name].double() @ fed - goal
+            assert float(residual.norm() / goal.norm()) < 1e-5
+
+
+def test_limits_hold_by_default(make_recipe: MakeRecipe, checkpoint_file: Path) -> None:
+    """Random weights hold none of them: a default recipe refuses."""
+    recipe = make_recipe("version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n")
+    with pytest.raises(LimitError, match="does not hold"):
+        convert(
+            recipe, checkpoint_file, Path("x.safetensors"), Options(dry_run=True), lambda *_: None
+        )
