@@ -1,0 +1,1 @@
+"""The world of the demo model, and its training: see README.md."""
