@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint demo schema
+.PHONY: test lint demo demo-model schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,11 +17,13 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The main job on a miniature with random weights, written on the spot.
+# The main job on the embedded model: see demo/before-after.png.
 demo: .venv/installed
-	mkdir -p demo
-	$(BIN)/python -m tests.miniature demo/miniature.ckpt
-	$(BIN)/erasepro-convert --force recipes/van-gogh.yaml demo/miniature.ckpt demo/erased.safetensors
+	$(BIN)/erasepro-convert demo demo
+
+# Train the embedded model anew (tools/demo_model/README.md): hours.
+demo-model: .venv/installed
+	$(BIN)/python -m tools.demo_model build/demo_model erasepro_convert/demo
 
 # After a change of the manifest's models.
 schema: .venv/installed

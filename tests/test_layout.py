@@ -9,13 +9,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from erasepro_convert.checkpoint.tensors import TensorInfo, dense_stride
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.images.architecture import architecture_of
 from erasepro_convert.layout import identify
 from erasepro_convert.layout.keys import SD1, Key, Widths, text_attention, text_keys
 from erasepro_convert.layout.unet import cross_attentions, ema_name, unet_keys
 from erasepro_convert.layout.vae import vae_keys
 from tests import oracle
 from tests.miniature import State, with_ema
-from tests.pipeline import UNET_CONFIG, VAE_CONFIG
 
 TEXT = "cond_stage_model.transformer.text_model."
 UNET = "model.diffusion_model."
@@ -31,8 +31,8 @@ def describe(state: State) -> dict[str, TensorInfo]:
 @pytest.mark.parametrize(
     ("keys", "model", "count"),
     [
-        (unet_keys, lambda: UNet2DConditionModel(**UNET_CONFIG), 686),
-        (vae_keys, lambda: AutoencoderKL(**VAE_CONFIG), 248),
+        (unet_keys, lambda: UNet2DConditionModel(**architecture_of(SD1).unet()), 686),
+        (vae_keys, lambda: AutoencoderKL(**architecture_of(SD1).vae()), 248),
     ],
 )
 def test_diffusers_names_and_full_size_shapes(

@@ -8,6 +8,8 @@ from click_default_group import DefaultGroup
 
 from erasepro_convert import __version__
 from erasepro_convert.cli.convert import convert_command
+from erasepro_convert.cli.demo import demo_command
+from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.errors import EraseproError
 
 INTERRUPTED = 130
@@ -36,7 +38,8 @@ def group() -> None:
     """Hold the commands; see MainGroup."""
 
 
-group.add_command(convert_command)
+for command in (convert_command, demo_command, preview_command):
+    group.add_command(command)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """What a person sees: progress by stage, and the table of updates by layer at the end."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, manifest_path
@@ -23,6 +24,14 @@ STAGES = {
 BAR_WIDTH = 24
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
+
+
+def hush_libraries() -> None:
+    """Keep diffusers and transformers from talking about themselves; call before importing them."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
 
 
 class Terminal:
@@ -58,6 +67,30 @@ class Terminal:
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)
 
             yield update
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A callback that moves one bar through denoising steps, with the time that is left."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+        )
+        shown = self._console.is_terminal and not self._console.quiet
+        with Progress(*columns, console=self._console, disable=not shown, transient=True) as bars:
+            task = bars.add_task("loading", total=None)
+
+            def update(text: str, done: int, total: int) -> None:
+                bars.update(task, description=escape(text), completed=done, total=total)
+
+            yield update
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print one line as it is."""
+        self._console.print(escape(line), style=style, soft_wrap=True)
 
     def summary(self, manifest: Manifest, target: Path) -> None:
         """The table of updates, what is worth knowing beside it, and where the files lie."""

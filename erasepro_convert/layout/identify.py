@@ -38,7 +38,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What a checkpoint is: variant, evidence, and the plan for its tensors.
+    """What a checkpoint is: variant, evidence, widths, and the plan for its tensors.
 
     ``source`` maps each tensor to write (its current original name) to its name in the input;
     ``dropped`` maps each of the others to the reason why it is not written.
@@ -46,6 +46,7 @@ class Layout:
 
     variant: str
     evidence: tuple[str, ...]
+    widths: Widths
     source: Mapping[str, str]
     dropped: Mapping[str, str]
 
@@ -78,6 +79,7 @@ def identify(tensors: Mapping[str, TensorInfo]) -> Layout:
     return Layout(
         variant=VARIANTS[widths.in_channels],
         evidence=tuple(_evidence(widths, spelling, has_vae)),
+        widths=widths,
         source={name: renames[name] for name in shapes},
         dropped={
             old: _drop_reason(old, ema) for name, old in renames.items() if name not in shapes

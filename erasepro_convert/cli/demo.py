@@ -1,0 +1,53 @@
+"""``erasepro-convert demo [DIR]``: the whole thing in a minute, on the embedded model."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+
+
+@click.command("demo")
+@click.argument("folder", metavar="[DIR]", default="erasepro-demo", type=click.Path(path_type=Path))
+@click.pass_context
+def demo_command(ctx: click.Context, folder: Path) -> None:
+    """Erase concepts from a small embedded model and draw what it makes before and after.
+
+    Writes to DIR (default: erasepro-demo) the model, a recipe, the erased model with its manifest,
+    the configuration with which diffusers opens either, and before-after.png.  Files of these
+    names that lie in DIR are replaced.  Shows each command, so that you can repeat and change it.
+    """
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.demo import checkpoint, recipe_text
+
+    group = ctx.find_root().command
+    terminal = Terminal(quiet=False, to_stderr=False)
+
+    def run(*args: object) -> None:
+        """Show a command, then run it in this process."""
+        words = [str(arg) for arg in args]
+        terminal.say(f"\n$ erasepro-convert {shlex.join(words)}", style="bold")
+        assert isinstance(group, click.Group)
+        group.main(words, prog_name="erasepro-convert", standalone_mode=False)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model, erased, recipe = (
+        folder / name for name in ("demo.safetensors", "erased.safetensors", "recipe.yaml")
+    )
+    with checkpoint() as shipped:
+        shutil.copyfile(shipped, model)
+    recipe.write_text(recipe_text(), encoding="utf-8")
+    terminal.say(f"wrote {model} and {recipe}:")
+    terminal.say(recipe_text().rstrip(), style="dim")
+    run("--force", recipe, model, erased)
+    picture = folder / "before-after.png"
+    run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
+
+    from erasepro_convert.images.architecture import DEMO, architecture_of
+    from erasepro_convert.images.pipeline import write_configs
+
+    write_configs(architecture_of(DEMO), folder / "diffusers")
+    terminal.say(
+        f"\nLook at {picture}.  diffusers opens both models with "
+        f"StableDiffusionPipeline.from_single_file(…, config={str(folder / 'diffusers')!r})."
+    )

@@ -1,0 +1,72 @@
+"""``erasepro-convert preview OUT --base IN --recipe R``: pictures before and after."""
+
+from pathlib import Path
+
+import click
+
+from erasepro_convert.errors import UsageError
+
+
+@click.command("preview")
+@click.argument(
+    "checkpoints", metavar="OUT...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."
+)
+@click.option(
+    "--recipe", required=True, type=click.Path(path_type=Path), help="What OUT was made with."
+)
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path),
+    help="The picture to write.  [default: OUT.before-after.png]",
+)
+@click.option("--prompt", "extra", multiple=True, help="A prompt to show beside the recipe's own.")
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Denoising steps.  [default: the model's]")
+@click.option("--guidance", type=float, help="Guidance scale.  [default: the model's]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def preview_command(
+    checkpoints: tuple[Path, ...],
+    base: Path,
+    recipe: Path,
+    png: Path | None,
+    extra: tuple[str, ...],
+    seeds: int,
+    steps: int | None,
+    guidance: float | None,
+    quiet: bool,
+) -> None:
+    """Draw a grid of pictures: a row a prompt, a column a checkpoint, the same seeds in each.
+
+    Shows the prompts of RECIPE's targets and anchors and some that it is not about, made by --base
+    and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
+    minutes, and the time left is shown from the first step on.
+    """
+    from erasepro_convert.cli.terminal import Terminal, hush_libraries
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    target = png or checkpoints[0].with_suffix(".before-after.png")
+    if not target.resolve().parent.is_dir():
+        raise UsageError(f"{target}: its folder does not exist")
+    hush_libraries()
+    from erasepro_convert.images.generate import Sampling
+    from erasepro_convert.images.preview import preview
+
+    terminal = Terminal(quiet=quiet, to_stderr=False)
+    with terminal.steps() as progress:
+        shown = preview(
+            loaded,
+            [base, *checkpoints],
+            extra=extra,
+            seeds=seeds,
+            sampling=lambda known: Sampling(
+                known.steps if steps is None else steps,
+                known.guidance if guidance is None else guidance,
+            ),
+            progress=progress,
+        )
+    shown.image().save(target)
+    terminal.say(f"wrote {target}")

@@ -1,0 +1,1 @@
+"""Pictures made by a checkpoint, through diffusers and without any network."""

@@ -1,0 +1,71 @@
+"""A picture of pictures: a row a prompt, a column a checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+INK, FAINT, PAPER = "#1c1c1c", "#6a6a6a", "#ffffff"
+GAP, TEXT = 6, 15
+SMALLEST = 96
+"""Pictures smaller than this are enlarged, or nobody sees what is in them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt with its pictures: for each column (n, 3, size, size), uint8."""
+
+    prompt: str
+    group: str
+    columns: Sequence[Tensor]
+
+
+def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
+    """Draw rows under the headings; a group's name stands above its first row."""
+    count, _, _, size = rows[0].columns[0].shape
+    side = max(size, SMALLEST)
+    font = ImageFont.load_default(TEXT)
+    column = count * side + (count - 1) * 2 + 2 * GAP
+    label = TEXT + 2 * GAP
+    groups = len({row.group for row in rows})
+    width = GAP + column * len(headings)
+    height = label + len(rows) * (side + label) + groups * label + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for i, heading in enumerate(headings):
+        text = fitting(heading, font, column - 2 * GAP)
+        pen.text((2 * GAP + i * column, GAP), text, fill=INK, font=font)
+    y, group = label, None
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            pen.line((GAP, y + 2, width - GAP, y + 2), fill="#cccccc")
+            pen.text((2 * GAP, y + GAP), group, fill=INK, font=font)
+            y += label
+        text = fitting(
+            f"“{row.prompt}”" if row.prompt else "the empty prompt", font, width - 4 * GAP
+        )
+        pen.text((2 * GAP, y), text, fill=FAINT, font=font)
+        y += TEXT + GAP
+        for i, pictures in enumerate(row.columns):
+            for j, picture in enumerate(pictures):
+                x = 2 * GAP + i * column + j * (side + 2)
+                sheet.paste(image(picture).resize((side, side), Image.Resampling.BICUBIC), (x, y))
+        y += side + GAP
+    return sheet
+
+
+def image(picture: Tensor) -> Image.Image:
+    """A (3, size, size) uint8 tensor as a PIL image."""
+    return Image.fromarray(picture.permute(1, 2, 0).to(torch.uint8).numpy())
+
+
+def fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, or as much of its beginning as fits."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,115 @@
+"""A diffusers pipeline from any checkpoint that we can convert.
+
+diffusers' own ``from_single_file`` leaves reading to torch, which either refuses a training
+checkpoint or runs what is in it.  Here our reader reads, and the key table, which pairs original
+with diffusers names, fills the models.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from diffusers import (
+    __version__ as diffusers_version,
+)
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.clip.tokenizer import vocabulary
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.images.architecture import SCHEDULER, Architecture, architecture_of
+from erasepro_convert.layout import identify
+from erasepro_convert.layout.keys import POSITIONS, Key, text_keys
+from erasepro_convert.layout.unet import unet_keys
+from erasepro_convert.layout.vae import vae_keys
+
+
+def device() -> torch.device:
+    """CUDA when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Transformers' tokenizer on our vocabulary."""
+    words, merges = vocabulary()
+    return CLIPTokenizer(vocab=words, merges=merges, model_max_length=POSITIONS)
+
+
+def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
+    """The checkpoint as a pipeline, in float32 on a CPU and float16 on CUDA.
+
+    Raises CheckpointError for a file that is not SD1.x, has no VAE, or has widths for which we
+    know no configuration.
+    """
+    checkpoint = open_checkpoint(path)
+    layout = identify(checkpoint.tensors)
+    architecture = architecture_of(layout.widths)
+    if not any(layout.widths.vae):
+        raise CheckpointError(f"{path.name} has no VAE, so it makes no pictures")
+    dtype = torch.float16 if device().type == "cuda" else torch.float32
+
+    def filled(model: nn.Module, keys: Iterable[Key]) -> Any:
+        """The model, so far without memory, with the checkpoint's tensors."""
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        state = {}
+        for key in keys:
+            # transformers 5 dropped the "text_model." in front.
+            name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
+            tensor = checkpoint.tensor(layout.source[key.original]).to(device(), dtype)
+            state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
+        model.load_state_dict(state, assign=True)
+        return model.eval()
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**architecture.unet())
+        vae = AutoencoderKL(**architecture.vae())
+        text = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder()))
+    filled(text, text_keys(layout.widths))
+    for module in text.modules():
+        if hasattr(module, "position_ids"):  # no weight: not in the state dict
+            module.position_ids = torch.arange(POSITIONS, device=device())[None]
+    pipeline = StableDiffusionPipeline(
+        vae=filled(vae, vae_keys(layout.widths)),
+        text_encoder=text,
+        tokenizer=clip_tokenizer(),
+        unet=filled(unet, unet_keys(layout.widths)),
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, architecture
+
+
+def write_configs(architecture: Architecture, folder: Path) -> None:
+    """Write the folder that ``from_single_file(…, config=folder)`` of diffusers wants."""
+    with torch.device("meta"):
+        UNet2DConditionModel(**architecture.unet()).save_config(folder / "unet")
+        AutoencoderKL(**architecture.vae()).save_config(folder / "vae")
+    DPMSolverMultistepScheduler(**SCHEDULER).save_config(folder / "scheduler")
+    CLIPTextConfig(**architecture.text_encoder(), architectures=["CLIPTextModel"]).save_pretrained(
+        folder / "text_encoder"
+    )
+    clip_tokenizer().save_pretrained(folder / "tokenizer")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers_version,
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

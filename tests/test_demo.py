@@ -1,0 +1,178 @@
+"""The demo model: what ships, what it draws, and that a recipe of each kind erases from it."""
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from erasepro_convert import demo
+from erasepro_convert.convert import Options, convert
+from erasepro_convert.demo import Prompt, load_judge, prompts
+from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.layout.keys import SD1, text_keys
+from erasepro_convert.layout.unet import unet_keys
+from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.recipe import load_recipe
+from tests.conftest import Cli
+from tests.miniature import State, state_dict
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
+
+FOLDER = Path(demo.__file__).parent
+SAMPLING = Sampling(steps=15, guidance=4)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> State:
+    with demo.checkpoint() as file:
+        return load_file(file)
+
+
+def test_it_has_the_keys_ranks_and_dtypes_of_a_full_size_file(shipped: State) -> None:
+    rest = {name for name in state_dict() if not name.startswith(("model.", "first_", "cond_"))}
+    full = {key.original: key.shape for key in chain(unet_keys(SD1), vae_keys(SD1), text_keys(SD1))}
+    position_ids = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+    assert set(shipped) == set(full) | rest | {position_ids}
+    for name, shape in full.items():
+        assert shipped[name].ndim == len(shape)
+        assert shipped[name].dtype == torch.float16
+        assert torch.isfinite(shipped[name]).all()
+    assert shipped[position_ids].dtype == torch.int64
+
+
+def test_it_is_small_and_knows_only_its_words(shipped: State) -> None:
+    table = shipped["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"]
+    assert 100 < table.any(dim=1).sum() < 1000
+    assert sum(file.stat().st_size for file in FOLDER.iterdir() if file.is_file()) < 40e6
+
+
+def test_the_judge_knew_unseen_drawings() -> None:
+    assert all(rate >= 0.98 for rate in load_judge().accuracy.values())
+
+
+def test_the_judge_refuses_other_sizes() -> None:
+    with pytest.raises(ValueError, match="3×64×64"):
+        load_judge().see(torch.zeros(1, 3, 32, 32))
+
+
+def test_every_prompt_asks_for_something_that_the_judge_knows() -> None:
+    heads = load_judge().heads
+    for prompt in prompts():
+        assert prompt.concept in heads[prompt.head]
+    named = {(p.head, p.concept) for p in prompts() if p.role == "explicit"}
+    assert {concept for head, concept in named if head == "thing"} == set(heads["thing"])
+    assert {concept for head, concept in named if head == "style"} == set(heads["style"][1:])
+
+
+def draw(checkpoint: Path, asked: Iterable[Prompt]) -> Tensor:
+    """A picture a prompt, in 0…1."""
+    pipeline, architecture = load_pipeline(checkpoint)
+    jobs = [Job(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
+    with torch.inference_mode():
+        return generate(pipeline, architecture, jobs, SAMPLING, lambda _: None) / 255
+
+
+@cache
+def drawn_by_the_demo(asked: tuple[Prompt, ...]) -> Tensor:
+    """Before any erasure; several tests ask for the same."""
+    with demo.checkpoint() as file:
+        return draw(file, asked)
+
+
+def rate(pictures: Tensor, asked: tuple[Prompt, ...]) -> float:
+    """The share of pictures that show their prompts' concepts."""
+    seen = load_judge().see(pictures)
+    hits = [seen[p.head][i] == p.concept for i, p in enumerate(asked)]
+    return sum(hits) / len(hits)
+
+
+def select(count: int, role: str = "explicit", **wanted: object) -> tuple[Prompt, ...]:
+    """The first prompts of each concept that fit, concepts by turns."""
+    fitting = [
+        p
+        for p in prompts()
+        if p.role == role and all(getattr(p, k) == v for k, v in wanted.items())
+    ]
+    concepts = list(dict.fromkeys(p.concept for p in fitting))
+    turns = [[p for p in fitting if p.concept == concept] for concept in concepts]
+    ordered = [part[i] for i in range(max(map(len, turns))) for part in turns if i < len(part)]
+    return tuple(ordered[:count])
+
+
+@pytest.mark.parametrize("head", ["thing", "style", "attribute", "colour"])
+def test_it_draws_what_prompts_ask_for(head: str) -> None:
+    """A small sample; tools/demo_model/README.md has the measured rates."""
+    asked = select(24, head=head)
+    assert rate(drawn_by_the_demo(asked), asked) >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("recipe", "concept"),
+    [
+        ("recipes/demo/snoopy.yaml", "snoopy"),
+        ("recipes/van-gogh.yaml", "Van Gogh"),
+        ("recipes/demo/burning.yaml", "burning"),
+    ],
+)
+def test_a_recipe_of_each_kind_erases_its_target_only(
+    recipe: str, concept: str, tmp_path: Path
+) -> None:
+    target = select(10, concept=concept)
+    others = tuple(
+        p
+        for head in ("thing", "style", "colour", "attribute")
+        for p in select(30, head=head)
+        if p.concept != concept
+    )[::2]
+    erased = tmp_path / "erased.safetensors"
+    with demo.checkpoint() as file:
+        convert(load_recipe(Path(recipe)), file, erased, Options(), lambda *_: None)
+    assert rate(drawn_by_the_demo(target), target) >= 0.8
+    assert rate(draw(erased, target), target) <= 0.1
+    before = rate(drawn_by_the_demo(others), others)
+    assert rate(draw(erased, others), others) >= before - 0.1
+
+
+def test_the_demo_command_shows_what_it_does(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "a demo"
+    ran = cli("demo", folder)
+    assert ran.code == 0
+    assert f"$ erasepro-convert --force '{folder}/recipe.yaml' " in ran.out
+    assert f"$ erasepro-convert preview '{folder}/erased.safetensors' " in ran.out
+    assert (folder / "erased.manifest.json").exists()
+    with Image.open(folder / "before-after.png") as picture:
+        assert picture.width > 2 * 4 * 96
+    assert (folder / "diffusers" / "model_index.json").exists()
+
+
+def test_a_preview_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
+    with demo.checkpoint() as file:
+        for name in ("one", "two"):
+            ran = cli(
+                "preview", file, "--base", file, "--recipe", "recipes/van-gogh.yaml",
+                "--png", tmp_path / f"{name}.png", "--seeds", 1, "--steps", 2,
+            )  # fmt: skip
+            assert ran.code == 0
+            assert f"wrote {tmp_path}" in ran.out
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_preview_refuses_what_makes_no_pictures(
+    cli: Cli, checkpoint_file: Path, van_gogh: Path, tmp_path: Path
+) -> None:
+    ran = cli("preview", checkpoint_file, "--base", checkpoint_file, "--recipe", van_gogh)
+    assert ran.code == 4
+    assert "U-Net widths 32/64/96/96" in ran.err
+    ran = cli(
+        "preview", checkpoint_file, "--base", checkpoint_file, "--recipe", van_gogh,
+        "--png", tmp_path / "no" / "such.png",
+    )  # fmt: skip
+    assert ran.code == 2
+    assert not list(tmp_path.glob("*.png"))
