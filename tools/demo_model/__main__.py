@@ -17,7 +17,8 @@ def main(folder: Path, out: Path) -> None:
         text_encoder.main(folder)
     if not (out / "judge.safetensors").exists():
         judge.main(folder, out)
-    unet.main(folder)
+    if not (folder / "unet").exists():
+        unet.main(folder)
     assemble.main(folder, out)
     prompts.main(out)
 

@@ -103,19 +103,8 @@ def main(folder: Path) -> None:
         running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
         if step % 100 == 0:
             print(f"{step} {running:.4f} {time.monotonic() - began:.0f}s", flush=True)
-        if step % 1000 == 999:
-            keep(model, average, folder)
-    keep(model, average, folder)
-
-
-def keep(model: UNet2DConditionModel, average: Average, folder: Path) -> None:
-    """Save the averaged weights and go on with the current ones."""
-    current = {n: p.detach().clone() for n, p in model.named_parameters()}
     average.load()
     model.save_pretrained(folder / "unet")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(current[name])
 
 
 if __name__ == "__main__":
