@@ -8,20 +8,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
 
+from erasepro_convert.images.architecture import DEMO, architecture_of
 from tools.demo_model.data import HELD_OUT, TRAINING, Drawings, drawings
 from tools.demo_model.optimiser import Average, Muon
 
 SCALING = 0.18215  # what every SD1.x tool multiplies latents by
-CONFIG = {
-    "sample_size": 64,
-    "block_out_channels": (16, 32, 64, 64),
-    "norm_num_groups": 8,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "scaling_factor": SCALING,
-}
 BATCH, STEPS, RATE, KL = 24, 5000, 2e-3, 2e-4
 
 
@@ -39,7 +30,7 @@ def edges(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def train(data: Drawings) -> AutoencoderKL:
     """L1, edges and a little Kullback-Leibler, so that latents stay smooth."""
     torch.manual_seed(1)
-    model = AutoencoderKL(**CONFIG)
+    model = AutoencoderKL(**architecture_of(DEMO).vae())
     optimiser, average = Muon(model, RATE, STEPS), Average(model, 0.998)
     began = time.monotonic()
     for step in range(STEPS):

@@ -13,24 +13,12 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from erasepro_convert.clip.tokenizer import BOS, EOS, tokenize
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.images.architecture import DEMO, architecture_of
 from tools.demo_model.data import HELD_OUT, TRAINING, drawings
 from tools.demo_model.optimiser import Muon
 from tools.demo_model.world import HEADS
 
-CONFIG = {
-    "vocab_size": 49408,
-    "hidden_size": 96,
-    "intermediate_size": 384,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "projection_dim": 96,
-    "bos_token_id": BOS,
-    "eos_token_id": EOS,
-    "pad_token_id": 1,
-}
 BATCH, STEPS, RATE, SHORT = 64, 1200, 1.5e-3, 26
 
 
@@ -44,7 +32,7 @@ def token_ids(captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
 def initial(ids: torch.Tensor) -> CLIPTextModel:
     """Random weights; zero embeddings for tokens that do not occur in ids."""
     torch.manual_seed(2)
-    model = CLIPTextModel(CLIPTextConfig(**CONFIG))
+    model = CLIPTextModel(CLIPTextConfig(**architecture_of(DEMO).text_encoder()))
     table = model.get_input_embeddings().weight
     used = torch.zeros(len(table), 1)
     used[ids.unique().long()] = 1

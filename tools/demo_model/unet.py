@@ -11,26 +11,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch.nn import functional
 from transformers import CLIPTextModel
 
+from erasepro_convert.images.architecture import DEMO, SCHEDULER, architecture_of
 from tools.demo_model.autoencoder import SCALING, pixels
 from tools.demo_model.data import TRAINING, Drawings, drawings
 from tools.demo_model.optimiser import Average, Muon
 from tools.demo_model.text_encoder import token_ids
 
-CONFIG = {
-    "sample_size": 8,
-    "block_out_channels": (48, 96, 128, 128),
-    "cross_attention_dim": 96,
-    "attention_head_dim": 8,
-    "norm_num_groups": 16,
-}
-SCHEDULER = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
 BATCH, STEPS, RATE, EMPTY = 128, 6000, 1.5e-3, 0.1
 
 
@@ -81,7 +67,7 @@ def main(folder: Path) -> None:
     data = drawings(folder, TRAINING)
     pictures, texts, empty = prepare(folder, data)
     torch.manual_seed(3)
-    model = UNet2DConditionModel(**CONFIG)
+    model = UNet2DConditionModel(**architecture_of(DEMO).unet())
     alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
     optimiser, average = Muon(model, RATE, STEPS), Average(model, 0.999)
     began, running = time.monotonic(), 0.0
