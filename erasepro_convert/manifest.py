@@ -104,7 +104,6 @@ class PromptPair(Record):
     """Tokens that are not padding, BOS and EOS included."""
     anchor_tokens: Count
     pairing: Literal["word", "position"]
-    """As used: an empty anchor has no words, so it is paired by position."""
     anchor_positions: tuple[Count, ...]
     """For position 0, 1, 2, … of the target prompt: the position in the anchor prompt."""
 

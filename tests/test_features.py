@@ -50,15 +50,24 @@ def test_pairing_by_position(make_recipe: MakeRecipe) -> None:
     assert found == (0, 1, 2, 3)
 
 
-def test_an_empty_anchor_is_the_empty_prompt_paired_by_position(make_recipe: MakeRecipe) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "anchor", "expected"),
+    [
+        ("{}", "", (0, 1, 1, 1)),  # BOS, both words and EOS → the empty prompt's EOS
+        ("a {}", "a", (0, 1, 2, 2, 2)),
+        # the words go to "on", which comes next; what stands behind them to itself
+        ("a {} on a beach", "a on a beach", (0, 1, 2, 2, 2, 3, 4, 5)),
+        ("{}, sunny", ", sunny", (0, 1, 1, 1, 2, 3)),
+    ],
+)
+def test_an_empty_anchor_leaves_the_prompt_without_the_words(
+    make_recipe: MakeRecipe, prompt: str, anchor: str, expected: tuple[int, ...]
+) -> None:
     recipe = make_recipe(
-        "version: 1\nconcepts: [{target: nudity, anchor: '', prompts: ['{} on a beach']}]"
+        f"version: 1\nconcepts: [{{target: stark naked, anchor: '', prompts: ['{prompt}']}}]"
     )
     (pair,) = align(recipe).record.prompts
-    assert pair.anchor == ""
-    assert pair.pairing == "position"
-    assert pair.anchor_tokens == 2
-    assert pair.anchor_positions == tuple(range(pair.target_tokens))
+    assert (pair.anchor, pair.anchor_positions) == (anchor, expected)
 
 
 @pytest.mark.parametrize(("tokens", "count"), [("prompt", 4), ("{first: 8}", 8), ("all", 77)])

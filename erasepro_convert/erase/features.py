@@ -200,7 +200,7 @@ def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
             anchor=anchor_text,
             target_tokens=target.count,
             anchor_tokens=anchor.count,
-            pairing=recipe.pairing if concept.anchor else "position",
+            pairing=recipe.pairing,
             anchor_positions=positions,
         )
         yield _Pair(record, target, anchor)
@@ -209,14 +209,13 @@ def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
 def _word_positions(
     template: str, concept: Concept, target: Tokens, anchor: Tokens, length: range
 ) -> tuple[int, ...]:
-    """The anchor's position for each of the target's; an empty anchor has no words to pair."""
-    if not concept.anchor:
-        return tuple(length)
+    """The anchor's position for each of the target's."""
     start = template.index(PLACEHOLDER)
-    spans = (
-        target.covering(start, start + len(concept.target)),
-        anchor.covering(start, start + len(concept.anchor)),
-    )
+    span = target.covering(start, start + len(concept.target))
+    if concept.anchor:
+        spans = span, anchor.covering(start, start + len(concept.anchor))
+    else:
+        spans = span, (span[0], span[0])
     return tuple(_by_word(i, *spans, target.count, anchor.count) for i in length)
 
 
@@ -238,11 +237,15 @@ def _by_word(
 
     What stands before the concept goes to itself, what stands after it (EOS too) to itself shifted,
     padding to padding, and the concept's tokens to the anchor's: stretched, in order, last to last,
-    since in a causal encoder the last token is the one that knows the whole concept.
+    since in a causal encoder the last token is the one that knows the whole concept.  Where the
+    anchor is empty they go to what comes next (EOS, if nothing does), which has read all that is
+    left of the prompt so far.
     """
     (t_start, t_end), (a_start, a_end) = target_span, anchor_span
     if i < t_start:
         return i
+    if i < t_end and a_start == a_end:
+        return a_start
     if i < t_end:
         share = Fraction(i - t_start + 1, t_end - t_start)
         return a_start + ceil(share * (a_end - a_start)) - 1

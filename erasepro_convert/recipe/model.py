@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from math import sqrt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -66,7 +67,7 @@ class Concept(Part):
 
     target: Name
     anchor: Words
-    """The empty string stands for the empty prompt."""
+    """The empty string stands for no words in the target's place."""
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
     ] = TEMPLATES
@@ -85,12 +86,13 @@ class Concept(Part):
     def filled(self, templates: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
         """Target prompt and anchor prompt for each template (None: the concept's own).
 
-        An empty anchor is the empty prompt, whatever the template (the paper's App. A.2).
+        An empty anchor leaves the template without the concept's words; "{}" becomes the empty
+        prompt (the paper's App. A.2).
         """
         return tuple(
             (
                 template.replace(PLACEHOLDER, self.target),
-                template.replace(PLACEHOLDER, self.anchor) if self.anchor else "",
+                " ".join(template.replace(PLACEHOLDER, self.anchor).split()),
             )
             for template in (self.prompts if templates is None else templates)
         )
@@ -145,7 +147,7 @@ class Limits(Part):
 
     leak: Positive | None = 0.5
     drift: Positive | None = 0.2
-    relative_update: Positive | None = 0.5
+    relative_update: Positive | None = 1.0
 
 
 class First(Part):
@@ -213,6 +215,16 @@ class Recipe(Part):
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
     ] = (1,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _more_concepts_need_more_tolerance(cls, data: Any) -> Any:
+        """0.1·√n for n concepts, at most 0.3: docs/method.md has the measurements."""
+        if not isinstance(data, dict) or data.get("method") == "uce" or "tolerance" in data:
+            return data
+        concepts = data.get("concepts")
+        count = len(concepts) if isinstance(concepts, list | tuple) else 1
+        return {**data, "tolerance": round(min(0.1 * sqrt(count), 0.3), 3)}
 
     @model_validator(mode="before")
     @classmethod
