@@ -1,8 +1,8 @@
 """The study behind the defaults: every setting on every task of the demo model, judged.
 
-``python -m benchmarks.method_study`` fills benchmarks/method_study.csv, one line a setting and task;
-lines that are there are kept, so that it can be stopped and go on.  ``--tables`` prints the tables
-of docs/method.md from that file.  About half a minute a line on two cores.
+``python -m benchmarks.method_study`` fills benchmarks/method_study.csv, a line a setting and task;
+lines that are there are kept, so that it can be stopped and go on.  About half a minute a line on
+two cores.  ``python -m benchmarks.method_tables`` prints the tables of docs/method.md from it.
 
 A setting is what a recipe says beside its concepts.  Each line counts 100 pictures a column: target
 prompts that name it, target prompts that only imply it, prompts of other concepts and of colours;
@@ -31,11 +31,16 @@ from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
 
 RESULTS = Path(__file__).with_name("method_study.csv")
-SAMPLING = Sampling(steps=10, guidance=4.0)
+SAMPLING = Sampling(steps=8, guidance=4.0)
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
 INSTEAD = {"artist": "none", "unharmed": "none"}
 """What the judge's head sees where an anchor is drawn that is no class of its own."""
 ENCODERS = ("edited", "stock")
+RATES = ("explicit", "anchor", "implicit", "others", "colours")
+COLUMNS = (
+    "task", "setting", *[f"{rate}_{encoder}" for encoder in ENCODERS for rate in RATES][:-1],
+    *(f"{name}_{encoder}" for encoder in ENCODERS for name in ("leak", "drift")), "update",
+)  # fmt: skip
 
 
 @dataclass
@@ -60,27 +65,30 @@ class Studio:
         self.prompts = prompts()
         with checkpoint() as file:
             self.original, self.architecture = load_pipeline(file)
+        self.stock_encoder = self.original.text_encoder
 
     def measure(
-        self, setting: dict[str, Any], task: list[Pairs], images: int
+        self, setting: dict[str, Any] | None, task: list[Pairs], images: int
     ) -> dict[str, Any]:
         """One line of the study: the recipes of a task share its pictures."""
         counts: dict[str, Count] = defaultdict(Count)
         manifests = []
         for pairs in task:
-            recipe = recipe_of(setting, pairs)
+            recipe = recipe_of(setting or {}, pairs)
+            if setting is None:
+                self._count(recipe, self.original, images // len(task), counts)
+                continue
             with tempfile.TemporaryDirectory() as folder, checkpoint() as source:
                 erased = Path(folder, "erased.safetensors")
                 manifests.append(convert(recipe, source, erased, Options(), lambda *_: None))
-                self._count(recipe, erased, images // len(task), counts)
+                self._count(recipe, load_pipeline(erased)[0], images // len(task), counts)
         return {
             **{name: f"{c.hits}/{c.pictures}" for name, c in counts.items()},
-            **text_side(manifests),
+            **(text_side(manifests) if manifests else {}),
         }
 
-    def _count(self, recipe: Recipe, erased: Path, images: int, counts: dict[str, Count]) -> None:
-        pipeline, _ = load_pipeline(erased)
-        encoders = {"edited": pipeline.text_encoder, "stock": self.original.text_encoder}
+    def _count(self, recipe: Recipe, pipeline: Any, images: int, counts: dict[str, Count]) -> None:
+        encoders = {"edited": pipeline.text_encoder, "stock": self.stock_encoder}
         targets = {c.target for c in recipe.concepts}
         anchors = {c.target: INSTEAD.get(c.anchor, c.anchor) for c in recipe.concepts}
         if targets & set(FIRE):  # one attribute, whatever word names it
@@ -97,6 +105,8 @@ class Studio:
                 ("explicit", named), ("implicit", implied), ("others", others),
                 ("colours", colours),
             ):  # fmt: skip
+                if column == "colours" and encoder == "stock":
+                    continue  # others say it
                 asked = list(islice(cycle(interleaved(selected)), images))
                 seen = self._see(pipeline, asked)
                 pairs = list(zip(asked, seen, strict=True))
@@ -182,7 +192,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
     """Add a line, and the heading before the first."""
     fresh = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, line)
+        writer = csv.DictWriter(file, COLUMNS)
         if fresh:
             writer.writeheader()
         writer.writerow(line)

@@ -2,29 +2,26 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
-from typing import Literal
-
-import torch
 
 from erasepro_convert import __version__
-from erasepro_convert.checkpoint import Checkpoint, InputHashes, open_checkpoint
+from erasepro_convert.attempt import Progress, attempt
+from erasepro_convert.checkpoint import Checkpoint, InputHashes
 from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
-from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
-from erasepro_convert.errors import CheckpointError, LimitError, UsageError
-from erasepro_convert.layout import Layout, cross_attentions, identify
+from erasepro_convert.erase import Edit
+from erasepro_convert.errors import LimitError, UsageError
+from erasepro_convert.layout import Layout
+from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
     DroppedEntry,
     InputFile,
     Manifest,
     OutputFile,
-    ProbeRecord,
     RenamedTensor,
     Tensors,
     Tool,
@@ -34,20 +31,10 @@ from erasepro_convert.manifest import (
 )
 from erasepro_convert.metadata import output_metadata
 from erasepro_convert.outputs import output_tensors, require_readable
-from erasepro_convert.probe import probe
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.source import open_source
+from erasepro_convert.tune import tune
 from erasepro_convert.writer import OutputTensor, Written, replacing, stream
-
-Stage = Literal["erase", "probe", "hash", "write"]
-Progress = Callable[[Stage, int, int], None]
-"""Gets a stage, what is done of it and what there is in all."""
-
-
-ADVICE = {
-    "leak": "add words that mean the same as concepts, or templates, or lower the tolerance",
-    "drift": "raise the tolerance or retain.weight, or add such prompts to retain.prompts",
-    "relative_update": "raise the tolerance, or use fewer prompts",
-}
 
 
 @dataclass(frozen=True)
@@ -56,13 +43,14 @@ class Options:
 
     ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``private`` keeps the recipe's
     words out of the output's metadata; ``force`` replaces an existing output; ``dry_run`` does
-    everything but write.
+    everything but write, even where a limit is exceeded; ``tune`` searches for the settings.
     """
 
     dtype: Option | None = None
     private: bool = False
     force: bool = False
     dry_run: bool = False
+    tune: bool = False
 
 
 def convert(
@@ -76,14 +64,18 @@ def convert(
     """
     started, clock = datetime.now(UTC), monotonic()
     _check_paths(source, target, options)
-    aligned = align(recipe)
-    checkpoint = open_checkpoint(source)
-    layout = _identify(checkpoint)
-    edits = _erase(checkpoint, layout, aligned, recipe, options, progress)
-    progress("probe", 0, 1)
-    measured = _measure(checkpoint, layout, edits, recipe, options)
-    progress("probe", 1, 1)
-    _require_within_limits(recipe, measured, edits)
+    opened = open_source(source)
+    checkpoint, layout = opened.checkpoint, opened.layout
+    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
+    if options.tune or recipe.settings == "auto":
+        result, tuning = tune(opened, recipe, dtype, progress)
+    else:
+        result, tuning = attempt(opened, recipe, dtype, progress), None
+    recipe, edits = result.recipe, result.edits
+    records = tuple(edit.record for edit in edits.values())
+    beyond = exceeded(recipe, result.probe, records)
+    if beyond and not options.dry_run:
+        raise LimitError("\n- ".join(("the result does not hold:", *beyond)))
     hashes = checkpoint.hashes(lambda done, total: progress("hash", done, total))
     tensors = output_tensors(checkpoint, layout, edits, options.dtype)
     metadata = output_metadata(
@@ -111,9 +103,11 @@ def convert(
             output=output,
             variant=Variant(name=layout.variant, evidence=layout.evidence),
             tensors=_tensor_record(checkpoint, layout, edits, options),
-            alignment=aligned.record,
-            edits=tuple(edit.record for edit in edits.values()),
-            probe=measured,
+            alignment=result.aligned.record,
+            edits=records,
+            probe=result.probe,
+            tuning=tuning,
+            exceeded=beyond,
             varies_between_runs=VariesBetweenRuns(
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(monotonic() - clock, 3),
@@ -163,91 +157,6 @@ def _check_paths(source: Path, target: Path, options: Options) -> None:
     for path in (target, manifest_path(target)):
         if path.is_dir() or (path.exists() and not options.force):
             raise UsageError(f"{path}: exists already; --force replaces it")
-
-
-def _identify(checkpoint: Checkpoint) -> Layout:
-    try:
-        return identify(checkpoint.tensors)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.name}: {error}") from error
-
-
-def _erase(
-    checkpoint: Checkpoint,
-    layout: Layout,
-    aligned: Aligned,
-    recipe: Recipe,
-    options: Options,
-    progress: Progress,
-) -> dict[str, Edit]:
-    """All edits by tensor name, computed in one thread: sums depend on the number of threads."""
-    model = Model(
-        read=lambda name: checkpoint.tensor(layout.source[name]),
-        dtype=torch_dtype(OPTIONS[options.dtype]) if options.dtype else None,
-    )
-    total = 3 * len(recipe.layers.text_encoder)
-    total += 2 * sum(attention.block in recipe.layers.unet for attention in cross_attentions())
-    edits: dict[str, Edit] = {}
-    with _one_thread(), torch.inference_mode():
-        progress("erase", 0, total)
-        for edit in METHODS[recipe.method](model, aligned, recipe):
-            edits[edit.name] = edit
-            progress("erase", len(edits), total)
-    return edits
-
-
-def _measure(
-    checkpoint: Checkpoint,
-    layout: Layout,
-    edits: dict[str, Edit],
-    recipe: Recipe,
-    options: Options,
-) -> ProbeRecord:
-    """Probe the weights as the output will hold them."""
-    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
-
-    def original(name: str) -> torch.Tensor:
-        return checkpoint.tensor(layout.source[name])
-
-    def edited(name: str) -> torch.Tensor:
-        return edits[name].weight if name in edits else original(name).to(dtype)
-
-    with _one_thread(), torch.inference_mode():
-        return probe(recipe, original, edited)
-
-
-def _require_within_limits(recipe: Recipe, measured: ProbeRecord, edits: dict[str, Edit]) -> None:
-    """Raise LimitError that lists every limit that is exceeded."""
-    limits = recipe.limits
-    exceeded = []
-    for measure in (*measured.leak, *measured.drift):
-        name = "leak" if measure.concept else "drift"
-        limit = getattr(limits, name)
-        if limit is not None and measure.mean > limit:
-            of = f" of {measure.concept!r}" if measure.concept else ""
-            exceeded.append(
-                f"{name}{of} with the {measure.feed.text_encoder} text encoder is "
-                f"{measure.mean:.2f}, the limit is {limit:g}; worst at {measure.worst_prompt!r} "
-                f"({measure.worst:.2f}): {ADVICE[name]}"
-            )
-    worst = max((edit.record for edit in edits.values()), key=lambda e: e.relative_update)
-    if limits.relative_update is not None and worst.relative_update > limits.relative_update:
-        exceeded.append(
-            f"relative update of {worst.name} is {worst.relative_update:.2f}, the limit is "
-            f"{limits.relative_update:g}: {ADVICE['relative_update']}"
-        )
-    if exceeded:
-        raise LimitError("the result does not hold:\n" + "\n".join(f"- {e}" for e in exceeded))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _input_record(checkpoint: Checkpoint, hashes: InputHashes) -> InputFile:

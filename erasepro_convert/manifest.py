@@ -8,15 +8,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from erasepro_convert.checkpoint.tensors import Container
 from erasepro_convert.dtypes import Option
+from erasepro_convert.errors import UsageError
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.model import Tokens
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Norm = Annotated[float, Field(ge=0)]
+Encoder = Literal["edited", "stock"]
 
 
 class Record(BaseModel):
@@ -158,6 +161,15 @@ class Residual(Record):
     relative: Norm
 
 
+class Apart(Record):
+    """How far target features X are from anchor features Y."""
+
+    distance: Norm
+    """‖X − Y‖ / ‖Y‖."""
+    angle: Norm
+    """Mean over columns, in degrees."""
+
+
 class EditRecord(Record):
     """One edited matrix."""
 
@@ -186,12 +198,19 @@ class EditRecord(Record):
     """Columns of X left out as duplicates."""
     conflicts: Count
     """Columns of X that are sent to several anchor features."""
+    apart: Apart
+    """X and Y where the layer reads them, with all earlier edits (Fig. 3a)."""
+    apart_without: Apart
+    """The same without any edit."""
+    alone: dict[Encoder, Norm] | None
+    """‖W* − W_o‖ of an edit that holds for one text encoder alone; only the cross-attention's.
+    "stock" is the burden without progression, "edited" what is left of it (Fig. 2d)."""
 
 
 class Feed(Record):
     """One way of feeding the U-Net."""
 
-    text_encoder: Literal["edited", "stock"]
+    text_encoder: Encoder
     clip_skip: Count
 
 
@@ -205,6 +224,11 @@ class PromptMeasure(Record):
     mean: Norm
     worst: Norm
     worst_prompt: str
+    distance_before: Norm | None
+    """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
+    prompts: what leak counts as 1.  Null for drift."""
+    distance_after: Norm | None
+    """The same with this feed."""
 
 
 class ProbeRecord(Record):
@@ -218,6 +242,33 @@ class ProbeRecord(Record):
 
     leak: tuple[PromptMeasure, ...]
     drift: tuple[PromptMeasure, ...]
+
+
+class Try(Record):
+    """One setting that tuning tried, and the largest measures that it came to."""
+
+    tolerance: Norm
+    retain_weight: Norm
+    templates: Count
+    """The most prompts of any concept."""
+    tokens: Tokens
+    leak: Norm | None = None
+    drift: Norm | None = None
+    relative_update: Norm | None = None
+    within: bool = False
+    """Within the recipe's limits on drift and update."""
+    refused: str | None = None
+    """Why there are no measures."""
+
+
+class Tuning(Record):
+    """The search that chose the recipe's settings."""
+
+    recipe_sha256: Sha256
+    """Of the recipe as asked; the manifest's own is the recipe as run."""
+    tries: tuple[Try, ...]
+    chosen: Count
+    """The number of the try that was taken, counted from 0."""
 
 
 class VariesBetweenRuns(Record):
@@ -243,6 +294,10 @@ class Manifest(Record):
     alignment: Alignment
     edits: tuple[EditRecord, ...]
     probe: ProbeRecord
+    tuning: Tuning | None
+    """Null where the settings were given."""
+    exceeded: tuple[str, ...]
+    """Limits that a dry run found exceeded; nothing is ever written with one."""
     varies_between_runs: VariesBetweenRuns
 
     def to_json(self) -> str:
@@ -253,6 +308,19 @@ class Manifest(Record):
 def manifest_path(output: Path) -> Path:
     """Where the manifest of ``output`` lies: ``out.safetensors`` → ``out.manifest.json``."""
     return output.with_suffix(".manifest.json")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises UsageError for a file that is none; OSError passes through.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{path}: not a manifest: {where}: {first['msg'].lower()}") from error
 
 
 def schema_json() -> str:

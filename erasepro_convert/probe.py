@@ -11,7 +11,7 @@ done and 0 where the target has become the anchor.  BOS says nothing, and paddin
 the words say.  All prompts are held out from the solve.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +76,8 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
         *((Feed(text_encoder="edited", clip_skip=s), changed[s], stock[s]) for s in changed),
         *((Feed(text_encoder="stock", clip_skip=s), stock[s], stock[s]) for s in stock),
     ]
+    starts = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
+    ends = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
     leaks = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
     drifts = [torch.zeros(len(others), dtype=DTYPE) for _ in feeds]
     matrices = [name for a in cross_attentions() for name in (a.to_k, a.to_v)]
@@ -86,18 +88,25 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
             apart = targets.norms(before @ targets.columns(unedited) - goal)
             left = targets.norms(after @ targets.columns(fed) - goal)
             leaks[i] += left / apart / len(matrices)
+            size = targets.norms(goal) * len(matrices)
+            ends[i] += left / size
+            starts[i] += apart / size
             was = before @ kept.columns(unedited)
             moved = kept.norms(after @ kept.columns(fed) - was)
             drifts[i] += moved / kept.norms(was) / len(matrices)
-    concepts = [pair.concept for pair in pairs]
+    names = [pair.concept for pair in pairs]
+    mine = {
+        concept: torch.tensor([i for i, name in enumerate(names) if name == concept])
+        for concept in dict.fromkeys(names)
+    }
     return ProbeRecord(
         leak=tuple(
-            _measures(feed, concept, prompts, values)
-            for (feed, _, _), leak in zip(feeds, leaks, strict=True)
-            for concept, prompts, values in _by_concept(concepts, targets.prompts, leak)
+            _of_concept(feed, concept, chosen, targets.prompts, values)
+            for (feed, _, _), *values in zip(feeds, leaks, starts, ends, strict=True)
+            for concept, chosen in mine.items()
         ),
         drift=tuple(
-            _measures(feed, None, kept.prompts, drift)
+            _measure(feed, None, kept.prompts, drift)
             for (feed, _, _), drift in zip(feeds, drifts, strict=True)
         ),
     )
@@ -135,15 +144,16 @@ def _features(encoder: TextEncoder, ids: Tensor, recipe: Recipe) -> dict[int, Te
     return features
 
 
-def _by_concept(
-    concepts: list[str], prompts: tuple[str, ...], values: Tensor
-) -> Iterator[tuple[str, tuple[str, ...], Tensor]]:
-    for concept in dict.fromkeys(concepts):
-        chosen = [i for i, name in enumerate(concepts) if name == concept]
-        yield concept, tuple(prompts[i] for i in chosen), values[chosen]
+def _of_concept(
+    feed: Feed, concept: str, mine: Tensor, prompts: tuple[str, ...], values: list[Tensor]
+) -> PromptMeasure:
+    leak, start, end = (value[mine] for value in values)
+    measure = _measure(feed, concept, tuple(prompts[i] for i in mine.tolist()), leak)
+    distances = {"distance_before": float(start.mean()), "distance_after": float(end.mean())}
+    return measure.model_copy(update=distances)
 
 
-def _measures(
+def _measure(
     feed: Feed, concept: str | None, prompts: tuple[str, ...], values: Tensor
 ) -> PromptMeasure:
     worst = int(values.argmax())
@@ -154,4 +164,6 @@ def _measures(
         mean=float(values.mean()),
         worst=float(values[worst]),
         worst_prompt=prompts[worst],
+        distance_before=None,
+        distance_after=None,
     )

@@ -10,6 +10,9 @@ from erasepro_convert import __version__
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.preview import preview_command
+from erasepro_convert.cli.probe import probe_command
+from erasepro_convert.cli.report import report_command
+from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.errors import EraseproError
 
 INTERRUPTED = 130
@@ -38,7 +41,14 @@ def group() -> None:
     """Hold the commands; see MainGroup."""
 
 
-for command in (convert_command, demo_command, preview_command):
+for command in (
+    convert_command,
+    demo_command,
+    preview_command,
+    probe_command,
+    report_command,
+    suggest_command,
+):
     group.add_command(command)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from erasepro_convert.dtypes import OPTIONS
+from erasepro_convert.errors import LimitError
 
 
 @click.command("convert")
@@ -17,6 +18,7 @@ from erasepro_convert.dtypes import OPTIONS
     type=click.Choice(list(OPTIONS)),
     help="Store every floating tensor in this type.  [default: as in the input]",
 )
+@click.option("--tune", is_flag=True, help="Search for the settings that suit IN best.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata.")
@@ -45,3 +47,5 @@ def convert_command(
     terminal.summary(manifest, target)
     if as_json:
         click.echo(manifest.to_json(), nl=False)
+    if manifest.exceeded:
+        raise LimitError("the result does not hold; nothing was written")

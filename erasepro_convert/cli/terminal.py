@@ -1,11 +1,12 @@
 """What a person sees: progress by stage, and the table of updates by layer at the end."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from math import hypot
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -13,9 +14,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, manifest_path
+from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning, manifest_path
+
+if TYPE_CHECKING:  # it would import torch
+    from erasepro_convert.suggest import Neighbour
 
 STAGES = {
+    "tune": "trying settings",
     "erase": "erasing matrices",
     "probe": "probing",
     "hash": "hashing the input",
@@ -61,7 +66,7 @@ class Terminal:
                 bars.start_task(task)
                 amount = (
                     f"{done}/{total}"
-                    if stage in ("erase", "probe")
+                    if stage in ("tune", "erase", "probe")
                     else f"{decimal(done)} of {decimal(total)}"
                 )
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)
@@ -69,12 +74,12 @@ class Terminal:
             yield update
 
     @contextmanager
-    def steps(self) -> Iterator[Callable[[str, int, int], None]]:
-        """A callback that moves one bar through denoising steps, with the time that is left."""
+    def steps(self, unit: str = "steps") -> Iterator[Callable[[str, int, int], None]]:
+        """A callback that moves one bar through many steps, with the time that is left."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
             TimeElapsedColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(elapsed_when_finished=False),
@@ -87,6 +92,10 @@ class Terminal:
                 bars.update(task, description=escape(text), completed=done, total=total)
 
             yield update
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self._console.print(table)
 
     def say(self, line: str, style: str = "") -> None:
         """Print one line as it is."""
@@ -104,9 +113,13 @@ class Terminal:
         for evidence in manifest.variant.evidence:
             console.print(f"  {escape(evidence)}", style="dim", soft_wrap=True)
         console.print(self._table(manifest.edits))
+        if manifest.tuning:
+            console.print(tuning_table(manifest.tuning))
         console.print(probe_table(manifest.probe))
         for line in _remarks(manifest):
             console.print(escape(line), soft_wrap=True)
+        for line in manifest.exceeded:
+            console.print(escape(f"exceeded: {line}"), style="red", soft_wrap=True)
         if not output.written:
             console.print("dry run: nothing was written", soft_wrap=True)
             return
@@ -137,7 +150,7 @@ def probe_table(record: ProbeRecord) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("held-out prompts", "text encoder"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("mean", "worst"):
+    for heading in ("before", "mean", "worst"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("at")
     skips = {measure.feed.clip_skip for measure in record.drift}
@@ -145,8 +158,48 @@ def probe_table(record: ProbeRecord) -> Table:
         what = f"leak of {measure.concept}" if measure.concept else "drift of others"
         feed: str = measure.feed.text_encoder
         feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
-        values = f"{measure.mean:.2f}", f"{measure.worst:.2f}"
+        before = "1.00" if measure.concept else "0.00"  # by definition
+        values = before, f"{measure.mean:.2f}", f"{measure.worst:.2f}"
         table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
+    return table
+
+
+def distance_table(record: ProbeRecord) -> Table:
+    """How far targets are from anchors in one checkpoint alone."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("held-out prompts", no_wrap=True)
+    table.add_column("distance to the anchor", justify="right")
+    for measure in record.leak:
+        if measure.feed.text_encoder == "stock":
+            continue  # there is no other text encoder
+        table.add_row(escape(f"{measure.concept}"), f"{measure.distance_before:.2f}")
+    return table
+
+
+def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
+    """Words with their cosines, nearest first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("word", no_wrap=True)
+    table.add_column("cosine", justify="right")
+    for neighbour in neighbours:
+        table.add_row(escape(neighbour.word), f"{neighbour.cosine:.2f}")
+    return table
+
+
+def tuning_table(tuning: Tuning) -> Table:
+    """A row a try."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for number, tried in enumerate(tuning.tries):
+        tokens = tried.tokens if isinstance(tried.tokens, str) else f"first {tried.tokens.first}"
+        cells = [f"{tried.tolerance:g}", f"{tried.retain_weight:g}", str(tried.templates), tokens]
+        values = (tried.leak, tried.drift, tried.relative_update)
+        cells += ["–" if value is None else f"{value:.2f}" for value in values]
+        remark = "taken" if number == tuning.chosen else ""
+        remark += "" if tried.within or tried.refused else " beyond a limit"
+        table.add_row(*cells, tried.refused or remark.strip())
     return table
 
 

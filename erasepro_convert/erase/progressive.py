@@ -17,7 +17,7 @@ from erasepro_convert.erase.solver import Spectrum, factorise, retain_norm, upda
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.layout import cross_attentions, text_attention
 from erasepro_convert.layout.keys import TEXT_LAYERS
-from erasepro_convert.manifest import EditRecord, Residual
+from erasepro_convert.manifest import Apart, EditRecord, Encoder, Residual
 from erasepro_convert.recipe import Recipe
 
 
@@ -60,7 +60,7 @@ def progressive(
     stock = original.embed(ids)  # (Q + P + R, T, d)
     edited = current.embed(ids[counts[0] :])  # (P + R, T, d)
 
-    def inputs(stock: Tensor, edited: Tensor) -> dict[str, "_Inputs"]:
+    def inputs(stock: Tensor, edited: Tensor) -> dict[Encoder, "_Inputs"]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
         anchor, *unedited = stock.split(counts)
         return {
@@ -68,17 +68,21 @@ def progressive(
             "stock": _Inputs(anchor, *unedited),
         }
 
-    feeds: list[_Inputs] = []  # the text features in each way of feeding the U-Net
+    states: dict[Encoder, list[_Inputs]] = {"edited": [], "stock": []}  # one for each clip skip
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
         if number in recipe.layers.text_encoder:
             columns = aligned.first_layer if number == 1 else aligned.deeper_layers
             sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
-            solve = _Solve(
-                f"text_encoder.{number}", aligned, columns, [sources["edited"]], recipe, spectrum
-            )
-            edits = {part: solve.edit(model, name) for part, name in text_attention(number).items()}
+            label = f"text_encoder.{number}"
+            feeds = {encoder: [source] for encoder, source in sources.items()}
+            solve = _Solve(columns, feeds["edited"], aligned, recipe, spectrum)
+            apart = _both_apart(columns, feeds)
+            edits = {
+                part: solve.edit(model, name, label, apart)
+                for part, name in text_attention(number).items()
+            }
             yield from edits.values()
             if through_updated:
                 weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
@@ -86,16 +90,33 @@ def progressive(
         stock, edited = layer(stock), updated(edited)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
             sources = inputs(original.final_norm(stock), current.final_norm(edited))
-            feeds.extend(sources[encoder] for encoder in held(recipe))
+            for encoder, source in sources.items():
+                states[encoder].append(source)
     if recipe.layers.unet:
-        shared = _Solve("unet", aligned, aligned.deeper_layers, feeds, recipe, spectrum)
-        for attention in cross_attentions():
-            if attention.block in recipe.layers.unet:
-                for name in (attention.to_k, attention.to_v):
-                    yield shared.edit(model, name, attention.label)
+        yield from _cross_attention(model, states, aligned, recipe, spectrum)
 
 
-def held(recipe: Recipe) -> tuple[str, ...]:
+def _cross_attention(
+    model: Model,
+    feeds: "Feeds",
+    aligned: Aligned,
+    recipe: Recipe,
+    spectrum: Spectrum,
+) -> Iterator[Edit]:
+    """Edit the keys and values for the text encoders that the recipe holds."""
+    columns = aligned.deeper_layers
+    alone = {e: _Solve(columns, feeds[e], aligned, recipe, spectrum) for e in feeds}
+    both = [inputs for encoder in held(recipe) for inputs in feeds[encoder]]
+    shared = _Solve(columns, both, aligned, recipe, spectrum)
+    apart = _both_apart(columns, feeds)
+    for attention in cross_attentions():
+        if attention.block in recipe.layers.unet:
+            for name in (attention.to_k, attention.to_v):
+                norms = {e: solve.update_norm(model, name) for e, solve in alone.items()}
+                yield shared.edit(model, name, attention.label, apart, norms)
+
+
+def held(recipe: Recipe) -> tuple[Encoder, ...]:
     """The text encoders that the cross-attention must hold for.
 
     An encoder that is not edited is the stock one: its features count once.
@@ -112,42 +133,78 @@ class _Inputs:
     retained: Tensor
 
 
+Feeds = dict[Encoder, list[_Inputs]]
+"""What a matrix reads, by the text encoder that it comes from."""
+
+
+def _x_and_y(columns: Columns, inputs: list[_Inputs]) -> tuple[Tensor, Tensor]:
+    """Each element of ``inputs`` gives a full set of columns."""
+    x = torch.cat([columns.target.columns(part.target) for part in inputs], dim=1)
+    y = torch.cat([columns.anchor.columns(part.anchor) for part in inputs], dim=1)
+    return x, y
+
+
+def _both_apart(columns: Columns, feeds: Feeds) -> tuple[Apart, Apart]:
+    """How far X and Y are apart with the edits so far, and without any."""
+    return _apart(*_x_and_y(columns, feeds["edited"])), _apart(*_x_and_y(columns, feeds["stock"]))
+
+
+def _apart(x: Tensor, y: Tensor) -> Apart:
+    cosines = torch.nn.functional.cosine_similarity(x, y, dim=0).clamp(-1, 1)
+    angle = float(cosines.acos().mean().rad2deg())
+    return Apart(distance=_ratio(_norm(x - y), _norm(y)), angle=angle)
+
+
 class _Solve:
     """The features that some matrices share, factored once; edits any of these matrices.
 
-    Each element of ``inputs`` gives a full set of columns.
+    Raises CheckpointError when features are not finite.
     """
 
     def __init__(
         self,
-        label: str,
-        aligned: Aligned,
         columns: Columns,
         inputs: list[_Inputs],
+        aligned: Aligned,
         recipe: Recipe,
         spectrum: Spectrum,
     ) -> None:
-        self._label = label
-        self._x = torch.cat([columns.target.columns(part.target) for part in inputs], dim=1)
-        self._y = torch.cat([columns.anchor.columns(part.anchor) for part in inputs], dim=1)
+        self._x, self._y = _x_and_y(columns, inputs)
         norm = None
         if recipe.retain.weight and len(aligned.retained_ids):
             parts = [aligned.retained.columns(part.retained) for part in inputs]
             retained = torch.cat(parts, dim=1)
-            _require_finite(label, retained)
+            _require_finite(retained)
             norm = retain_norm(retained, recipe.retain.weight)
-        _require_finite(label, self._x, self._y)
+        _require_finite(self._x, self._y)
         self._factor = factorise(self._x, norm)
         self._spectrum = spectrum
         self._merged = len(inputs) * columns.record.merged
         self._conflicts = len(inputs) * len(columns.record.conflicts)
 
-    def edit(self, model: Model, name: str, label: str | None = None) -> Edit:
-        """The edited weight of tensor ``name`` as it will be stored, and its record."""
+    def _delta(self, w_o: Tensor) -> Tensor:
+        goal = w_o @ self._y
+        return update(goal - w_o @ self._x, _norm(goal), self._factor, self._spectrum)
+
+    def update_norm(self, model: Model, name: str) -> float:
+        """The size of the update that tensor ``name`` would get, before it is rounded."""
+        return _norm(self._delta(model.read(name).double()))
+
+    def edit(
+        self,
+        model: Model,
+        name: str,
+        label: str,
+        apart: tuple[Apart, Apart],
+        alone: dict[Encoder, float] | None = None,
+    ) -> Edit:
+        """The edited weight of tensor ``name`` as it will be stored, and its record.
+
+        Raises LimitError when the weight does not fit into its dtype.
+        """
         original = model.read(name)
         w_o = original.double()
-        goal = w_o @ self._y
-        delta = update(goal - w_o @ self._x, _norm(goal), self._factor, self._spectrum)
+        delta = self._delta(w_o)
         weight = (w_o + delta).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
             raise LimitError(
@@ -157,33 +214,35 @@ class _Solve:
         w = weight.double()
         norm, update_norm = _norm(w_o), _norm(w - w_o)
         record = EditRecord(
-            layer=label or self._label,
+            layer=label,
             name=name,
             shape=(w.shape[0], w.shape[1]),
             dtype=dtype_code(weight.dtype),
             norm=norm,
             update_norm=update_norm,
             relative_update=_ratio(update_norm, norm),
-            residual_before=self._residual(w_o, goal),
-            residual_after=self._residual(w, goal),
+            residual_before=self._residual(w_o, w_o),
+            residual_after=self._residual(w, w_o),
             columns=self._x.shape[1],
             rank=self._factor.rank,
             condition=self._factor.condition,
             merged=self._merged,
             conflicts=self._conflicts,
+            apart=apart[0],
+            apart_without=apart[1],
+            alone=alone,
         )
         return Edit(name, weight, record)
 
-    def _residual(self, w: Tensor, goal: Tensor) -> Residual:
+    def _residual(self, w: Tensor, w_o: Tensor) -> Residual:
+        goal = w_o @ self._y
         absolute = _norm(w @ self._x - goal)
         return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
 
 
-def _require_finite(label: str, *features: Tensor) -> None:
+def _require_finite(*features: Tensor) -> None:
     if not all(bool(torch.isfinite(part).all()) for part in features):
-        raise CheckpointError(
-            f"the text features at {label} are not finite: this text encoder is damaged"
-        )
+        raise CheckpointError("text features are not finite: this text encoder is damaged")
 
 
 def _norm(matrix: Tensor) -> float:

@@ -23,14 +23,13 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.clip.tokenizer import vocabulary
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.images.architecture import SCHEDULER, Architecture, architecture_of
-from erasepro_convert.layout import identify
 from erasepro_convert.layout.keys import POSITIONS, Key, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.source import open_source
 
 
 def device() -> torch.device:
@@ -50,10 +49,10 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
     Raises CheckpointError for a file that is not SD1.x, has no VAE, or has widths for which we
     know no configuration.
     """
-    checkpoint = open_checkpoint(path)
-    layout = identify(checkpoint.tensors)
-    architecture = architecture_of(layout.widths)
-    if not any(layout.widths.vae):
+    source = open_source(path)
+    widths = source.layout.widths
+    architecture = architecture_of(widths)
+    if not any(widths.vae):
         raise CheckpointError(f"{path.name} has no VAE, so it makes no pictures")
     dtype = torch.float16 if device().type == "cuda" else torch.float32
 
@@ -64,7 +63,7 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
         for key in keys:
             # transformers 5 dropped the "text_model." in front.
             name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
-            tensor = checkpoint.tensor(layout.source[key.original]).to(device(), dtype)
+            tensor = source.read(key.original).to(device(), dtype)
             state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
         model.load_state_dict(state, assign=True)
         return model.eval()
@@ -73,15 +72,15 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
         unet = UNet2DConditionModel(**architecture.unet())
         vae = AutoencoderKL(**architecture.vae())
         text = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder()))
-    filled(text, text_keys(layout.widths))
+    filled(text, text_keys(widths))
     for module in text.modules():
         if hasattr(module, "position_ids"):  # no weight: not in the state dict
             module.position_ids = torch.arange(POSITIONS, device=device())[None]
     pipeline = StableDiffusionPipeline(
-        vae=filled(vae, vae_keys(layout.widths)),
+        vae=filled(vae, vae_keys(widths)),
         text_encoder=text,
         tokenizer=clip_tokenizer(),
-        unet=filled(unet, unet_keys(layout.widths)),
+        unet=filled(unet, unet_keys(widths)),
         scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
         safety_checker=None,
         feature_extractor=None,

@@ -202,6 +202,8 @@ class Recipe(Part):
     layers: Layers = Layers()
     tokens: Tokens = "prompt"
     pairing: Literal["word", "position"] = "word"
+    settings: Literal["auto"] | None = None
+    """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""
     tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0.1
     """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
     retain: Retain = Retain()
@@ -270,6 +272,10 @@ class Recipe(Part):
             for prompt in dict.fromkeys(prompts)
             if not any(_contains(_words(prompt), target) for target in targets)
         )
+
+    def changed(self, **changes: Any) -> "Recipe":
+        """This recipe with other values, checked like any other."""
+        return Recipe.model_validate({**self.model_dump(), **changes})
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,68 @@
+"""One erasure in memory, measured: what conversion writes, and what tuning chooses among."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
+from erasepro_convert.layout import cross_attentions
+from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.probe import probe
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.source import Source
+
+Progress = Callable[[str, int, int], None]
+"""Gets a stage (tune, erase, probe, hash, write), what is done of it and what there is in all."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Edits by tensor name, with what they rest on and what held-out prompts say of them."""
+
+    recipe: Recipe
+    aligned: Aligned
+    edits: dict[str, Edit]
+    probe: ProbeRecord
+
+
+def attempt(
+    source: Source, recipe: Recipe, dtype: torch.dtype | None, progress: Progress
+) -> Attempt:
+    """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
+
+    Everything is computed in one thread: sums depend on the number of threads.
+
+    Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
+    finite, LimitError for an edited weight that is not.
+    """
+    aligned = align(recipe)
+    model = Model(read=source.read, dtype=dtype)
+    total = 3 * len(recipe.layers.text_encoder)
+    total += 2 * sum(attention.block in recipe.layers.unet for attention in cross_attentions())
+    edits: dict[str, Edit] = {}
+
+    def edited(name: str) -> torch.Tensor:
+        return edits[name].weight if name in edits else model.stored(name)
+
+    with one_thread(), torch.inference_mode():
+        progress("erase", 0, total)
+        for edit in METHODS[recipe.method](model, aligned, recipe):
+            edits[edit.name] = edit
+            progress("erase", len(edits), total)
+        progress("probe", 0, 1)
+        measured = probe(recipe, source.read, edited)
+        progress("probe", 1, 1)
+    return Attempt(recipe, aligned, edits, measured)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

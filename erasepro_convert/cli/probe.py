@@ -1,0 +1,53 @@
+"""``erasepro-convert probe RECIPE CKPT… [--base ORIGINAL]``: measure any checkpoint."""
+
+import json
+from pathlib import Path
+
+import click
+
+from erasepro_convert.errors import LimitError
+
+
+@click.command("probe")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument(
+    "checkpoints", metavar="CKPT...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--base", type=click.Path(path_type=Path), help="The checkpoint before erasure.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the measures to standard output.")
+def probe_command(
+    recipe: Path, checkpoints: tuple[Path, ...], base: Path | None, quiet: bool, as_json: bool
+) -> None:
+    """Measure how far checkpoints have lost RECIPE's targets, whoever made them.
+
+    With --base: leak of each target and drift of other prompts against the original, with CKPT's
+    own text encoder and with the original's; exit code 3 when a limit of RECIPE is exceeded.
+    Without: how far the target is from the anchor in CKPT itself, ‖KV(target) − KV(anchor)‖ /
+    ‖KV(anchor)‖, which is near 0 where the target has become the anchor.
+    """
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    from erasepro_convert.attempt import one_thread
+    from erasepro_convert.cli.terminal import Terminal, distance_table, probe_table
+    from erasepro_convert.limits import of_probe
+    from erasepro_convert.probe import probe
+    from erasepro_convert.source import open_source
+
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
+    original = open_source(base) if base else None
+    beyond: list[str] = []
+    records = {}
+    for path in checkpoints:
+        measured = open_source(path)
+        with one_thread():
+            record = probe(loaded, (original or measured).read, measured.read)
+        records[str(path)] = record.model_dump(mode="json")
+        terminal.say(str(path), style="bold")
+        terminal.show(probe_table(record) if original else distance_table(record))
+        beyond += [f"{path}: {line}" for line in of_probe(loaded, record)] if original else []
+    if as_json:
+        click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))
+    if beyond:
+        raise LimitError("\n- ".join(("limits are exceeded:", *beyond)))

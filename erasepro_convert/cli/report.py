@@ -1,0 +1,32 @@
+"""``erasepro-convert report MANIFEST [OUT]``: charts and tables for people."""
+
+from pathlib import Path
+
+import click
+
+from erasepro_convert.errors import UsageError
+
+
+@click.command("report")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
+def report_command(manifest: Path, target: Path | None) -> None:
+    """Draw what MANIFEST says: updates, distances and probes, layer by layer.
+
+    Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
+    lies beside the manifest.
+    """
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest import read_manifest
+
+    target = target or manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".html")
+    if target.suffix not in (".html", ".png"):
+        raise UsageError(f"{target}: the report is an .html or a .png file")
+    record = read_manifest(manifest)
+    from erasepro_convert.report import html, png
+
+    if target.suffix == ".html":
+        target.write_text(html(record), encoding="utf-8")
+    else:
+        target.write_bytes(png(record))
+    Terminal(quiet=False, to_stderr=False).say(f"wrote {target}")

@@ -1,0 +1,45 @@
+"""``erasepro-convert suggest CKPT WORD``: other words that mean the same to a checkpoint."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.command("suggest")
+@click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
+@click.argument("word")
+@click.option("--anchor", default="", help="The anchor to put into the YAML.")
+@click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Words.")
+@click.option("--quiet", is_flag=True, help="Print the YAML and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print words and cosines as JSON instead.")
+def suggest_command(
+    checkpoint: Path, word: str, anchor: str, count: int, quiet: bool, as_json: bool
+) -> None:
+    """Find words that mean the same as WORD to CKPT's U-Net, and print YAML to paste.
+
+    Compares WORD with every whole word of CLIP's vocabulary by the cross-attention's keys and
+    values in this checkpoint.  The first time takes minutes on a full-size model; what was computed
+    is kept in the user's cache folder, so that the next word takes seconds.  Judge the list
+    yourself: words that merely go with WORD are in it, too.
+    """
+    from erasepro_convert.cli.terminal import Terminal, neighbour_table
+    from erasepro_convert.source import open_source
+    from erasepro_convert.suggest import suggest
+
+    terminal = Terminal(quiet=quiet, to_stderr=True)
+    source = open_source(checkpoint)
+    with terminal.steps("words") as progress:
+        found = suggest(
+            source, word, count, lambda done, total: progress("reading the vocabulary", done, total)
+        )
+    if as_json:
+        click.echo(json.dumps([asdict(neighbour) for neighbour in found], indent=2))
+        return
+    terminal.show(neighbour_table(found))
+    click.echo("concepts:")
+    for name in (word, *(neighbour.word for neighbour in found)):
+        pair = {"target": name, "anchor": anchor}
+        texts = ", ".join(f"{key}: {json.dumps(text)}" for key, text in pair.items())
+        click.echo(f"  - {{{texts}}}")

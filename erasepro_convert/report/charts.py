@@ -1,0 +1,93 @@
+"""The course of an erasure, drawn from its manifest alone (the paper's Fig. 2 and 3)."""
+
+from collections.abc import Sequence
+from io import BytesIO, StringIO
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from erasepro_convert.manifest import EditRecord, Encoder, Manifest
+
+COLOURS = {"q": "#8172b3", "k": "#4c72b0", "v": "#dd8452", "edited": "#4c72b0", "stock": "#c44e52"}
+
+
+def png(manifest: Manifest) -> bytes:
+    """All charts as one PNG."""
+    target = BytesIO()
+    _figure(manifest).savefig(target, format="png", dpi=110)
+    return target.getvalue()
+
+
+def svg(manifest: Manifest) -> str:
+    """All charts as one SVG element, the same for the same manifest."""
+    target = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "erasepro", "svg.fonttype": "none"}):
+        _figure(manifest).savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _figure(manifest: Manifest) -> Figure:
+    figure = Figure(figsize=(7, 11), layout="constrained")
+    updates, apart, burden = figure.subplots(3, 1)
+    _updates(updates, manifest.edits)
+    _apart(apart, manifest.edits)
+    _burden(burden, [edit for edit in manifest.edits if edit.alone])
+    return figure
+
+
+def _updates(axes: Axes, edits: Sequence[EditRecord]) -> None:
+    """Update norms from the first layer to the last (Fig. 2c, 3b)."""
+    layers = list(dict.fromkeys(edit.layer for edit in edits))
+    for part in "qkv":
+        mine = [
+            edit for edit in edits if f".{part}_proj." in edit.name or f"to_{part}." in edit.name
+        ]
+        if mine:
+            places = [layers.index(edit.layer) for edit in mine]
+            values = [edit.relative_update for edit in mine]
+            axes.plot(places, values, "o-", ms=3, c=COLOURS[part], label=part)
+    axes.set_title("update of each matrix, ‖ΔW‖ / ‖W‖")
+    _name_layers(axes, layers)
+
+
+def _apart(axes: Axes, edits: Sequence[EditRecord]) -> None:
+    """Target features against anchor features where each layer reads them (Fig. 3a).
+
+    All of the U-Net reads the same features, so it is one place.
+    """
+    firsts = {_reader(edit): edit for edit in reversed(edits)}
+    firsts = dict(reversed(firsts.items()))
+    angles = axes.twinx()
+    for encoder, label in (("edited", "with the edits before it"), ("stock", "without")):
+        places = [e.apart if encoder == "edited" else e.apart_without for e in firsts.values()]
+        colour = COLOURS[encoder]
+        axes.plot([p.distance for p in places], "o-", ms=3, c=colour, label=label)
+        angles.plot([p.angle for p in places], "s:", ms=3, c=colour, alpha=0.6)
+    axes.set_title("target features from the anchor's, ‖X − Y‖ / ‖Y‖; dotted: angle")
+    angles.set_ylabel("degrees")
+    angles.set_ylim(bottom=0)
+    _name_layers(axes, list(firsts))
+
+
+def _burden(axes: Axes, edits: Sequence[EditRecord]) -> None:
+    """What the cross-attention must change, with and without the edits before it (Fig. 2d)."""
+    labels: dict[Encoder, str] = {"stock": "without the edits before it", "edited": "with them"}
+    for encoder, label in labels.items():
+        norms = [edit.alone[encoder] / (edit.norm or 1.0) for edit in edits if edit.alone]
+        axes.plot(norms, "o-", ms=3, c=COLOURS[encoder], label=label)
+    axes.set_title("update that each cross-attention matrix alone would need, ‖ΔW‖ / ‖W‖")
+    _name_layers(axes, [edit.layer for edit in edits])
+
+
+def _reader(edit: EditRecord) -> str:
+    return "unet" if edit.alone else edit.layer
+
+
+def _name_layers(axes: Axes, layers: list[str]) -> None:
+    names = [name.removeprefix("text_encoder.").removeprefix("unet.") for name in layers]
+    axes.set_xticks(range(len(layers)), names, rotation=90)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
