@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.dtypes import Option
-from erasepro_convert.manifest import Manifest
+from erasepro_convert.manifest import Manifest, manifest_path
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests import oracle
 from tests.conftest import PLAIN, VAN_GOGH
@@ -248,3 +249,43 @@ def test_the_first_layer_has_conflicts_of_its_own(
     for edit in manifest.edits:
         assert edit.conflicts == (edit.layer == "text_encoder.1")
         assert (edit.residual_after.relative > 1e-3) == (edit.layer == "text_encoder.1")
+
+
+def test_distance_and_angle_to_the_anchor_are_recorded(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Of what each layer reads, with the edits before it and without any (Fig. 3a)."""
+    manifest, output = run(make_recipe(VAN_GOGH), checkpoint_file, tmp_path / "out.safetensors")
+    target, anchor = ids_of(ONE_PAIR)
+    old, new = oracle.text_model(state), oracle.text_model(output)
+    for edit in manifest.edits:
+        unet = edit.layer.startswith("unet")
+        layer = None if unet else int(edit.layer.removeprefix("text_encoder."))
+        y = oracle.stack(old, anchor, layer)
+        for model, apart in ((new, edit.apart), (old, edit.apart_without)):
+            x = oracle.stack(model, target, layer)
+            cosines = (x * y).sum(0) / np.linalg.norm(x, axis=0) / np.linalg.norm(y, axis=0)
+            angle = np.degrees(np.arccos(np.clip(cosines, -1, 1))).mean()
+            distance = np.linalg.norm(x - y) / np.linalg.norm(y)
+            assert apart.distance == pytest.approx(distance, rel=1e-5)
+            assert apart.angle == pytest.approx(angle, abs=1e-2)
+
+
+def test_the_burden_with_and_without_progression_is_recorded(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """What one text encoder alone asks of the cross-attention is what a run for it alone does."""
+    path = tmp_path / "out.safetensors"
+    edited, _ = run(make_recipe(VAN_GOGH), checkpoint_file, path)
+    path.unlink()
+    manifest_path(path).unlink()
+    alone = make_recipe(VAN_GOGH + "layers: {text_encoder: none}\n")
+    stock, _ = run(alone, checkpoint_file, path)
+    unet = {edit.name: edit for edit in stock.edits}
+    for edit in edited.edits:
+        if not edit.layer.startswith("unet"):
+            assert edit.alone is None
+            continue
+        assert edit.alone is not None
+        assert edit.alone["edited"] == pytest.approx(edit.update_norm, rel=1e-4)
+        assert edit.alone["stock"] == pytest.approx(unet[edit.name].update_norm, rel=1e-4)

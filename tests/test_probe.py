@@ -1,5 +1,6 @@
 """Leak and drift against transformers' text encoder, and what they must be at the extremes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.errors import LimitError
-from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.manifest import ProbeRecord, read_manifest
 from erasepro_convert.probe import probe
 from erasepro_convert.recipe import Recipe
 from tests import oracle
@@ -157,10 +158,74 @@ def test_the_stock_encoder_is_held_when_asked(
             assert float(residual.norm() / goal.norm()) < 1e-5
 
 
-def test_limits_hold_by_default(make_recipe: MakeRecipe, checkpoint_file: Path) -> None:
+def test_limits_hold_by_default(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
     """Random weights hold none of them: a default recipe refuses."""
     recipe = make_recipe("version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n")
     with pytest.raises(LimitError, match="does not hold"):
-        convert(
-            recipe, checkpoint_file, Path("x.safetensors"), Options(dry_run=True), lambda *_: None
-        )
+        convert(recipe, checkpoint_file, tmp_path / "x.safetensors", Options(), lambda *_: None)
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_dry_run_shows_all_of_a_result_that_does_not_hold(
+    cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = write_recipe("version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n")
+    ran = cli("--dry-run", recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert ran.code == 3
+    assert ran.err == "error: the result does not hold; nothing was written\n"
+    assert "leak of Van Gogh" in ran.out
+    assert "unet.up.3.2" in ran.out
+    assert "exceeded: " in ran.out
+    assert "the limit is" in ran.out
+
+
+def test_distances_are_what_leak_is_a_ratio_of(make_recipe: MakeRecipe, state: State) -> None:
+    """One prompt and both measures against the same two ends."""
+    recipe = make_recipe(PROBED.replace(', "an old {}"', ""))
+    for m in measure(recipe, state, state_dict(seed=1)).leak:
+        assert m.distance_before is not None
+        assert m.distance_after is not None
+        # both are means of ratios over matrices, so only nearly the ratio of means
+        assert m.distance_after / m.distance_before == pytest.approx(m.mean, rel=0.2)
+    for m in measure(recipe, state, state).leak:
+        assert m.distance_after == pytest.approx(m.distance_before)
+
+
+@pytest.fixture
+def erased(van_gogh: Path, checkpoint_file: Path, tmp_path: Path, cli: Cli) -> Path:
+    target = tmp_path / "erased.safetensors"
+    assert cli("--quiet", van_gogh, checkpoint_file, target).code == 0
+    return target
+
+
+def test_the_command_measures_what_conversion_measured(
+    erased: Path, van_gogh: Path, checkpoint_file: Path, cli: Cli
+) -> None:
+    ran = cli("probe", "--json", van_gogh, erased, "--base", checkpoint_file)
+    assert ran.code == 0
+    record = ProbeRecord.model_validate(json.loads(ran.out)[str(erased)])
+    made = read_manifest(erased.with_suffix(".manifest.json")).probe
+    for mine, theirs in zip((*record.leak, *record.drift), (*made.leak, *made.drift), strict=True):
+        assert mine.mean == pytest.approx(theirs.mean, rel=1e-5)
+
+
+def test_the_command_tells_by_its_exit_code(
+    erased: Path, write_recipe: WriteRecipe, checkpoint_file: Path, cli: Cli
+) -> None:
+    strict = write_recipe(VAN_GOGH.replace("drift: null", "drift: 0.0001"))
+    ran = cli("probe", strict, checkpoint_file, erased, "--base", checkpoint_file)
+    assert ran.code == 3
+    assert f"{erased}: drift with the edited text encoder is" in ran.err
+    assert f"{checkpoint_file}: " not in ran.err, "the original itself has not drifted"
+
+
+def test_without_a_base_the_command_says_how_far_the_target_is_from_the_anchor(
+    erased: Path, van_gogh: Path, checkpoint_file: Path, cli: Cli
+) -> None:
+    ran = cli("probe", van_gogh, checkpoint_file, erased)
+    assert ran.code == 0
+    rows = [line for line in ran.out.splitlines() if line.startswith("Van Gogh ")]
+    before, after = (float(row.split()[-1]) for row in rows)
+    assert 0 <= after < before

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import UNET_BLOCKS
@@ -114,7 +115,7 @@ BAD = {
     ),
     # what is wrong: (the recipe, the line, what the message must say)
     "unknown key": (SHORT + "metod: uce", 4, "metod: unknown key; did you mean method?"),
-    "key of a later version": (SHORT + "settings: auto", 4, "settings: unknown key"),
+    "key of a later version": (SHORT + "evaluate: {}", 4, "evaluate: unknown key"),
     "tolerance of one": (SHORT + "tolerance: 1", 4, "tolerance: input should be less than 1"),
     "tolerance as text": (SHORT + "tolerance: exact", 4, "tolerance: "),
     "negative weight": (SHORT + "retain: {weight: -1}", 4, "retain.weight: "),
@@ -192,7 +193,6 @@ BAD = {
     "layers reversed": (SHORT + "layers: {text_encoder: 9-3}", 4, "write 3-9"),
     "not a layer": (SHORT + "layers: {text_encoder: first}", 4, "is not a layer"),
     "a truth value as layer": (SHORT + "layers: {text_encoder: true}", 4, "is not a layer"),
-    "empty list of layers": (SHORT + "layers: {text_encoder: []}", 4, "write none"),
     "unknown block": (SHORT + "layers: {unet: up.0}", 4, "no U-Net block"),
     "blocks reversed": (SHORT + "layers: {unet: up.3-1}", 4, "write up.1-3"),
     "nothing to edit": (
@@ -274,3 +274,23 @@ def test_all_mistakes_are_reported_at_once_in_order(make_recipe: MakeRecipe) -> 
         make_recipe("version: 1\nconcepts: [{target: 5, anchor: b}]\nmetod: x\npairing: y")
     lines = str(caught.value).splitlines()
     assert [line.split(":")[1] for line in lines] == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize(("count", "tolerance"), [(1, 0.1), (2, 0.141), (5, 0.224), (12, 0.3)])
+def test_more_concepts_have_more_tolerance(
+    make_recipe: Callable[[str], Recipe], count: int, tolerance: float
+) -> None:
+    pairs = "".join(f"  - {{target: thing number {i}, anchor: dog}}\n" for i in range(count))
+    assert make_recipe(f"version: 1\nconcepts:\n{pairs}").tolerance == tolerance
+    assert make_recipe(f"version: 1\nconcepts:\n{pairs}tolerance: 0.05\n").tolerance == 0.05
+
+
+@pytest.mark.parametrize("more", ["", "method: uce\n", "layers: {unet: none}\n", "tokens: all\n"])
+def test_a_changed_recipe_is_checked_like_any_other(
+    make_recipe: Callable[[str], Recipe], more: str
+) -> None:
+    recipe = make_recipe(SHORT + more)
+    assert recipe.changed() == recipe
+    assert recipe.changed(clip_skip=[2]).clip_skip == (2,)
+    with pytest.raises(ValidationError, match="tolerance"):
+        recipe.changed(tolerance=2)

@@ -191,14 +191,14 @@ def tuning_table(tuning: Tuning) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for number, tried in enumerate(tuning.tries):
         tokens = tried.tokens if isinstance(tried.tokens, str) else f"first {tried.tokens.first}"
         cells = [f"{tried.tolerance:g}", f"{tried.retain_weight:g}", str(tried.templates), tokens]
         values = (tried.leak, tried.drift, tried.relative_update)
         cells += ["–" if value is None else f"{value:.2f}" for value in values]
         remark = "taken" if number == tuning.chosen else ""
-        remark += "" if tried.within or tried.refused else " beyond a limit"
+        remark += "" if tried.within or tried.refused else " exceeds"
         table.add_row(*cells, tried.refused or remark.strip())
     return table
 

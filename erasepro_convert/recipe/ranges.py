@@ -26,9 +26,7 @@ def _parts(value: object) -> Sequence[object]:
     if value == "none":
         return ()
     if isinstance(value, list | tuple):
-        if not value:
-            raise ValueError("the list is empty; write none")
-        return value
+        return value  # none of them, if it is empty: so the manifest spells it
     return (value,)
 
 

@@ -1,0 +1,91 @@
+"""The report of a manifest: complete, escaped, self-contained, the same each time."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from erasepro_convert.manifest import Manifest, read_manifest
+from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+
+
+@pytest.fixture
+def manifest(cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path) -> Path:
+    text = VAN_GOGH.replace("target: Van Gogh", "target: <script>alert(1)</script>")
+    text += "probe: {prompts: ['{} & <b>co</b>'], others: ['a <i>house</i>']}\n"
+    target = tmp_path / "out.safetensors"
+    assert cli("--quiet", write_recipe(text), checkpoint_file, target).code == 0
+    return target.with_suffix(".manifest.json")
+
+
+def test_the_page_holds_what_the_manifest_says(cli: Cli, manifest: Path, tmp_path: Path) -> None:
+    ran = cli("report", manifest)
+    assert (ran.code, ran.out) == (0, f"wrote {tmp_path / 'out.html'}\n")
+    page = (tmp_path / "out.html").read_text("utf-8")
+    record = read_manifest(manifest)
+    assert record.output.sha256 in page
+    assert record.input.sha256 in page
+    for edit in record.edits:
+        assert f"<td>{edit.layer}</td>" in page
+    assert f"{record.probe.leak[0].mean:.2f}" in page
+    assert page.count("<svg") == 1
+
+
+def test_the_page_is_escaped_and_asks_for_nothing(cli: Cli, manifest: Path, tmp_path: Path) -> None:
+    cli("report", manifest)
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<b>co" not in page
+    assert "<i>house" not in page
+    assert not re.findall(r"(?:src|href)=.(?!#)", page), "no reference leads out of the page"
+    assert not re.findall(r"url\((?!#)", page)
+
+
+def test_the_same_manifest_gives_the_same_page(cli: Cli, manifest: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        assert cli("report", manifest, tmp_path / name).code == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_the_charts_alone(cli: Cli, manifest: Path, tmp_path: Path) -> None:
+    target = tmp_path / "charts.png"
+    assert cli("report", manifest, target).code == 0
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("layers", ["{unet: none}", "{text_encoder: none, unet: mid}"])
+def test_half_an_edit_has_a_report(
+    layers: str,
+    cli: Cli,
+    write_recipe: WriteRecipe,
+    checkpoint_file: Path,
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "half.safetensors"
+    recipe = write_recipe(VAN_GOGH + f"layers: {layers}\n")
+    assert cli("--quiet", recipe, checkpoint_file, target).code == 0
+    assert cli("report", target.with_suffix(".manifest.json")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{}", "not a manifest: tool: field required"), ("nothing", "not a manifest: the file: ")],
+)
+def test_what_is_no_manifest(cli: Cli, tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "some.json"
+    path.write_text(content)
+    ran = cli("report", path)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_another_kind_of_report(cli: Cli, manifest: Path, tmp_path: Path) -> None:
+    ran = cli("report", manifest, tmp_path / "report.pdf")
+    assert ran.code == 2
+    assert "an .html or a .png file" in ran.err
+
+
+def test_a_manifest_reads_back(manifest: Path) -> None:
+    record = read_manifest(manifest)
+    assert Manifest.model_validate_json(record.to_json()) == record

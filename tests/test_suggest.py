@@ -1,0 +1,99 @@
+"""Neighbours of a word: against the plain definition, on the demo model, and from the cache."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from erasepro_convert import demo, suggest
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.source import Source, open_source
+from tests import oracle
+from tests.conftest import Cli
+from tests.miniature import State
+
+WORDS = ("dog", "cat", "house", "artist", "burning", "hell", "beside")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(suggest, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {word: tokenize(word).ids[1] for word in WORDS}
+    monkeypatch.setattr(suggest, "_words", lambda: ids)
+
+
+@pytest.mark.usefixtures("few_words")
+def test_cosines_are_those_of_all_keys_and_values(state: State, checkpoint_file: Path) -> None:
+    model = oracle.text_model(state)
+    stacked = np.concatenate([state[name].double().numpy() for name in oracle.kv_names()])
+
+    def kv(word: str) -> np.ndarray:
+        tokens = tokenize(f"a {word}")
+        return stacked @ oracle.features(model, list(tokens.ids), None)[:, tokens.count - 2]
+
+    vocabulary = np.stack([kv(word) for word in WORDS])
+    mean = vocabulary.mean(0)
+    asked = kv("van gogh") - mean
+    expected = {
+        word: float((v - mean) @ asked / np.linalg.norm(v - mean) / np.linalg.norm(asked))
+        for word, v in zip(WORDS, vocabulary, strict=True)
+    }
+    found = suggest.suggest(open_source(checkpoint_file), "van gogh", 10, lambda *_: None)
+    assert {n.word: n.cosine for n in found} == pytest.approx(expected, abs=1e-3)
+    assert [n.cosine for n in found] == sorted(expected.values(), reverse=True) or [
+        n.word for n in found
+    ] == sorted(expected, key=lambda word: -expected[word])
+
+
+def test_the_vocabulary_is_whole_words() -> None:
+    words = suggest._words()
+    assert 25_000 < len(words) < 40_000
+    assert {"dog", "nude", "monet"} <= words.keys()
+    assert all(word.isascii() and word.isalpha() for word in words)
+    assert all(tokenize(word).ids[1] == words[word] for word in ("dog", "nude", "monet"))
+
+
+def demo_source() -> Source:
+    with demo.checkpoint() as path:
+        return open_source(path)
+
+
+@pytest.mark.usefixtures("few_words")
+def test_the_cache_is_of_the_weights_not_of_the_file(
+    cache: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(checkpoint_file.read_bytes())
+    calls: list[int] = []
+
+    def count(done: int, total: int) -> None:
+        calls.append(done)
+
+    first = suggest.suggest(open_source(checkpoint_file), "dog", 3, count)
+    assert calls
+    calls.clear()
+    assert suggest.suggest(open_source(copy), "dog", 3, count) == first
+    assert not calls, "nothing was computed anew"
+    suggest.suggest(demo_source(), "dog", 3, count)
+    assert calls, "another checkpoint is another cache"
+    assert len(list(cache.rglob("*.safetensors"))) == 2
+    assert not list(cache.rglob("*.part"))
+
+
+def test_the_demo_model_knows_what_means_fire(cli: Cli, tmp_path: Path) -> None:
+    """The whole vocabulary; most of the words found are those that its captions used for fire."""
+    with demo.checkpoint() as path:
+        ran = cli("suggest", path, "burning", "--count", 10, "--anchor", "unharmed")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0] == "concepts:"
+    assert lines[1] == '  - {target: "burning", anchor: "unharmed"}'
+    found = {line.split('"')[1] for line in lines[2:]}
+    fire = {"hell", "flames", "fire", "inferno", "furnace", "volcano", "dragon"}
+    assert len(found) == 10
+    assert len(found & fire) >= 5
