@@ -108,14 +108,14 @@ class Studio:
                 if column == "colours" and encoder == "stock":
                     continue  # others say it
                 asked = list(islice(cycle(interleaved(selected)), images))
-                seen = self._see(pipeline, asked)
+                seen = self.see(pipeline, asked)
                 pairs = list(zip(asked, seen, strict=True))
                 counts[f"{column}_{encoder}"].add(got == p.concept for p, got in pairs)
                 if column == "explicit":
                     hits = (got == anchors[p.concept] for p, got in pairs)
                     counts[f"anchor_{encoder}"].add(hits)
 
-    def _see(self, pipeline: Any, asked: list[Prompt]) -> list[str]:
+    def see(self, pipeline: Any, asked: list[Prompt]) -> list[str]:
         """What the judge sees, by the head that each prompt is about."""
         jobs = [Job(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
         with torch.inference_mode():
