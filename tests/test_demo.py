@@ -119,6 +119,7 @@ def test_it_draws_what_prompts_ask_for(head: str) -> None:
         ("recipes/demo/snoopy.yaml", "snoopy"),
         ("recipes/van-gogh.yaml", "Van Gogh"),
         ("recipes/demo/burning.yaml", "burning"),
+        ("recipes/demo/no-fire.yaml", "burning"),
     ],
 )
 def test_a_recipe_of_each_kind_erases_its_target_only(

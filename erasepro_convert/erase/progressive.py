@@ -77,7 +77,7 @@ def progressive(
             sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
             label = f"text_encoder.{number}"
             feeds = {encoder: [source] for encoder, source in sources.items()}
-            solve = _Solve(columns, feeds["edited"], aligned, recipe, spectrum)
+            solve = _Solve(label, columns, feeds["edited"], aligned, recipe, spectrum)
             apart = _both_apart(columns, feeds)
             edits = {
                 part: solve.edit(model, name, label, apart)
@@ -105,9 +105,9 @@ def _cross_attention(
 ) -> Iterator[Edit]:
     """Edit the keys and values for the text encoders that the recipe holds."""
     columns = aligned.deeper_layers
-    alone = {e: _Solve(columns, feeds[e], aligned, recipe, spectrum) for e in feeds}
+    alone = {e: _Solve("unet", columns, feeds[e], aligned, recipe, spectrum) for e in feeds}
     both = [inputs for encoder in held(recipe) for inputs in feeds[encoder]]
-    shared = _Solve(columns, both, aligned, recipe, spectrum)
+    shared = _Solve("unet", columns, both, aligned, recipe, spectrum)
     apart = _both_apart(columns, feeds)
     for attention in cross_attentions():
         if attention.block in recipe.layers.unet:
@@ -163,6 +163,7 @@ class _Solve:
 
     def __init__(
         self,
+        label: str,
         columns: Columns,
         inputs: list[_Inputs],
         aligned: Aligned,
@@ -174,9 +175,9 @@ class _Solve:
         if recipe.retain.weight and len(aligned.retained_ids):
             parts = [aligned.retained.columns(part.retained) for part in inputs]
             retained = torch.cat(parts, dim=1)
-            _require_finite(retained)
+            _require_finite(label, retained)
             norm = retain_norm(retained, recipe.retain.weight)
-        _require_finite(self._x, self._y)
+        _require_finite(label, self._x, self._y)
         self._factor = factorise(self._x, norm)
         self._spectrum = spectrum
         self._merged = len(inputs) * columns.record.merged
@@ -240,9 +241,11 @@ class _Solve:
         return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
 
 
-def _require_finite(*features: Tensor) -> None:
+def _require_finite(label: str, *features: Tensor) -> None:
     if not all(bool(torch.isfinite(part).all()) for part in features):
-        raise CheckpointError("text features are not finite: this text encoder is damaged")
+        raise CheckpointError(
+            f"the text features at {label} are not finite: this text encoder is damaged"
+        )
 
 
 def _norm(matrix: Tensor) -> float:
