@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from erasepro_convert.erase.features import Aligned, align
-from erasepro_convert.erase.progressive import Edit, Model, progressive
+from erasepro_convert.erase.progressive import progressive
+from erasepro_convert.erase.solve import Edit, Model
 from erasepro_convert.erase.solver import Spectrum, pseudo_inverse, ridge, within
 from erasepro_convert.recipe import Recipe
 
