@@ -6,6 +6,8 @@ TEMPLATES = ("{}", "a {}", "a photo of {}", "a painting by {}")
 PLAIN = {"tolerance": 0, "retain": {"weight": 0}, "text_encoders": ["edited"]}
 """The paper's Eq. 5 and nothing else."""
 ONE = {"prompts": ["{}"]}
+AROUND = {"tolerance": None}
+"""0.1·√n for n concepts: what one thing is changed around."""
 
 SETTINGS: dict[str, dict[str, Any] | None] = {
     "before": None,
@@ -22,22 +24,25 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
         "method": "erasepro-modified", **PLAIN, **ONE, "pairing": "position",
         "tokens": {"first": 8},
     },
-    "edited encoder only": {"text_encoders": ["edited"]},
+    "edited encoder only": {**AROUND, "text_encoders": ["edited"]},
     "τ = 0": {"tolerance": 0},
     "τ = 0.01": {"tolerance": 0.01},
     "τ = 0.05": {"tolerance": 0.05},
     "τ = 0.1": {"tolerance": 0.1},
+    "τ = 0.15": {"tolerance": 0.15},
     "τ = 0.2": {"tolerance": 0.2},
     "τ = 0.3": {"tolerance": 0.3},
-    "λ = 0": {"retain": {"weight": 0}},
-    "λ = 1": {"retain": {"weight": 1}},
-    "λ = 100": {"retain": {"weight": 100}},
-    "pairing by position": {"pairing": "position"},
-    "first 8 tokens": {"tokens": {"first": 8}},
-    "all 77 tokens": {"tokens": "all"},
-    "1 template": ONE,
-    "4 templates": {"prompts": TEMPLATES},
-    "1 template, position, first 8": {**ONE, "pairing": "position", "tokens": {"first": 8}},
+    "λ = 0": {**AROUND, "retain": {"weight": 0}},
+    "λ = 1": {**AROUND, "retain": {"weight": 1}},
+    "λ = 100": {**AROUND, "retain": {"weight": 100}},
+    "pairing by position": {**AROUND, "pairing": "position"},
+    "first 8 tokens": {**AROUND, "tokens": {"first": 8}},
+    "all 77 tokens": {**AROUND, "tokens": "all"},
+    "1 template": {**AROUND, **ONE},
+    "4 templates": {**AROUND, "prompts": TEMPLATES},
+    "1 template, position, first 8": {
+        **AROUND, **ONE, "pairing": "position", "tokens": {"first": 8},
+    },
 }  # fmt: skip
 
 Pairs = list[tuple[str, str]]

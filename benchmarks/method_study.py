@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ class Studio:
 def recipe_of(setting: dict[str, Any], pairs: list[tuple[str, str]]) -> Recipe:
     """The recipe of a setting for some concept pairs; ``prompts`` goes to each concept."""
     setting = dict(setting)
+    if setting.get("tolerance", 0) is None:
+        setting["tolerance"] = 0.1 * sqrt(len(pairs))
     templates = {"prompts": setting.pop("prompts")} if "prompts" in setting else {}
     concepts = [{"target": target, "anchor": anchor, **templates} for target, anchor in pairs]
     data = {"version": 1, "name": "study", "concepts": concepts, "limits": NO_LIMITS, **setting}

@@ -13,13 +13,15 @@ Line = dict[str, str]
 
 
 def main() -> None:
-    """Replace what stands between the markers of each task, and of the correlations."""
-    lines = read(RESULTS)
-    text = PAGE.read_text(encoding="utf-8")
+    """Put the tables into the page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read(RESULTS)), encoding="utf-8")
+
+
+def filled(text: str, lines: list[Line]) -> str:
+    """The page with what stands between the markers of each task, and of the correlations."""
     for task in dict.fromkeys(line["task"] for line in lines):
         text = _put(text, task, table([line for line in lines if line["task"] == task]))
-    text = _put(text, "correlation", correlations([line for line in lines if line["update"]]))
-    PAGE.write_text(text, encoding="utf-8")
+    return _put(text, "correlation", correlations([line for line in lines if line["update"]]))
 
 
 def _put(text: str, name: str, content: str) -> str:

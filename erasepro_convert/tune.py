@@ -14,7 +14,7 @@ from erasepro_convert.manifest import Try, Tuning
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
 
-START = 0.1
+START = 0.15
 """The tolerance to search around, where the recipe asks for the exact solve."""
 
 Change = Callable[[Recipe], Recipe]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from benchmarks import method_tables
+from benchmarks.method_study import RESULTS, read
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.model import Concept, Layers, Limits, Probe, Recipe, Retain
 from tests.conftest import WriteRecipe
@@ -51,3 +53,23 @@ def test_every_recipe_key_is_explained() -> None:
     keys += [f"{part}.{name}" for part, model in parts.items() for name in model.model_fields]
     for key in keys:
         assert f"| `{key}` |" in page, key
+
+
+def test_the_studys_tables_are_those_of_its_counts() -> None:
+    page = method_tables.PAGE.read_text(encoding="utf-8")
+    assert method_tables.filled(page, read(RESULTS)) == page
+    for line in read(RESULTS):
+        assert f"<!-- {line['task']} -->" in page
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "rho"),
+    [
+        ([1, 2, 3], [10, 100, 1000], 1.0),
+        ([1, 2, 3], [3, 2, 1], -1.0),
+        # ties share their mean rank: ranks 1.5, 1.5, 3, 4 against 1, 2, 3, 4
+        ([0, 0, 5, 9], [1, 2, 3, 4], 4.5 / (4.5 * 5) ** 0.5),
+    ],
+)
+def test_rank_correlation(x: list[float], y: list[float], rho: float) -> None:
+    assert method_tables.spearman(x, y) == pytest.approx(rho)

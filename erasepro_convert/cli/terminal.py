@@ -229,7 +229,7 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     if manifest.recipe.tolerance == 0 and condition > HARMFUL and manifest.recipe.method != "uce":
         yield (
             "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
-            "a tolerance of 0.1 avoids that"
+            "leave tolerance and retain.weight at their defaults to avoid that"
         )
     for conflict in columns.conflicts:
         anchors = ", ".join(f"{place.token!r} in {place.prompt!r}" for place in conflict.anchors)

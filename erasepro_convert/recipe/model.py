@@ -204,7 +204,7 @@ class Recipe(Part):
     pairing: Literal["word", "position"] = "word"
     settings: Literal["auto"] | None = None
     """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""
-    tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0.1
+    tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0.15
     """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
     retain: Retain = Retain()
     text_encoders: Annotated[
@@ -221,12 +221,12 @@ class Recipe(Part):
     @model_validator(mode="before")
     @classmethod
     def _more_concepts_need_more_tolerance(cls, data: Any) -> Any:
-        """0.1·√n for n concepts, at most 0.3: docs/method.md has the measurements."""
+        """0.15·√n for n concepts, at most 0.3: docs/method.md has the measurements."""
         if not isinstance(data, dict) or data.get("method") == "uce" or "tolerance" in data:
             return data
         concepts = data.get("concepts")
         count = len(concepts) if isinstance(concepts, list | tuple) else 1
-        return {**data, "tolerance": round(min(0.1 * sqrt(count), 0.3), 3)}
+        return {**data, "tolerance": round(min(0.15 * sqrt(count), 0.3), 3)}
 
     @model_validator(mode="before")
     @classmethod
