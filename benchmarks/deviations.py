@@ -5,11 +5,10 @@ layer at a time and prints in how many of 100 pictures the judge still sees what
 About five minutes on two cores.
 """
 
-from itertools import islice
-
 import torch
 
-from benchmarks.method_study import Studio, interleaved
+from benchmarks.method_study import Studio
+from tools.demo_model.measure import interleaved
 
 LAYERS = range(1, 13)
 ALPHAS = (0.05, 0.1, 0.2)
@@ -20,7 +19,7 @@ def main() -> None:
     """Print a row a layer, a column an α."""
     studio = Studio()
     named = [p for p in studio.prompts if p.role == "explicit" and p.head != "colour"]
-    asked = list(islice(interleaved(named), IMAGES))
+    asked = interleaved(named)[:IMAGES]
 
     def right() -> float:
         seen = studio.see(studio.original, asked)

@@ -13,7 +13,7 @@ import argparse
 import csv
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import sqrt
@@ -30,6 +30,7 @@ from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
+from tools.demo_model.measure import interleaved
 
 RESULTS = Path(__file__).with_name("method_study.csv")
 SAMPLING = Sampling(steps=8, guidance=4.0)
@@ -150,16 +151,6 @@ def text_side(manifests: list[Manifest]) -> dict[str, float]:
             result[f"{name}_{encoder}"] = round(sum(values) / len(values), 4)
     updates = (edit.relative_update for m in manifests for edit in m.edits)
     return {**result, "update": round(max(updates), 4)}
-
-
-def interleaved(selected: list[Prompt]) -> Iterator[Prompt]:
-    """Concepts by turns, so that a cut takes as many prompts of each."""
-    by_concept = defaultdict(list)
-    for prompt in selected:
-        by_concept[prompt.concept].append(prompt)
-    lists = list(by_concept.values())
-    for i in range(max(map(len, lists), default=0)):
-        yield from (part[i] for part in lists if i < len(part))
 
 
 def main() -> None:
