@@ -11,7 +11,7 @@ from benchmarks.method_study import Studio
 from tools.demo_model.measure import interleaved
 
 LAYERS = range(1, 13)
-ALPHAS = (0.05, 0.1, 0.2)
+ALPHAS = (0.2, 0.5, 1.0, 2.0)
 IMAGES = 100
 
 

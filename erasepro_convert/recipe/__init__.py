@@ -36,7 +36,11 @@ def load_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate({"name": path.stem, **data})
     except ValidationError as error:
-        mistakes = [(_place(document, mistake["loc"]), mistake) for mistake in error.errors()]
+        mistakes = [
+            (_place(document, mistake["loc"]), mistake)
+            for mistake in error.errors()
+            if mistake["type"] != "default_factory_not_called"  # follows from another mistake
+        ]
         mistakes.sort(key=lambda found: document.lines[found[0]])
         explained = [_explain(path, document.lines[place], place, m) for place, m in mistakes]
         raise RecipeError("\n".join(explained)) from error

@@ -190,6 +190,16 @@ def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
 
 
+def _default_tolerance(recipe: dict[str, Any]) -> float:
+    """0.12·√n for targets of n tokens together, at most 0.3.
+
+    More tokens are more columns, and more columns want more tolerance: docs/method.md has the
+    measurements.
+    """
+    count = sum(len(_words(concept.target)) for concept in recipe.get("concepts", ()))
+    return round(min(0.12 * sqrt(count), 0.3), 3)
+
+
 class Recipe(Part):
     """Everything that determines an erasure, given a checkpoint."""
 
@@ -204,7 +214,9 @@ class Recipe(Part):
     pairing: Literal["word", "position"] = "word"
     settings: Literal["auto"] | None = None
     """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""
-    tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] = 0.15
+    tolerance: Annotated[
+        StrictFloat | StrictInt, Field(ge=0, lt=1, default_factory=_default_tolerance)
+    ]
     """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
     retain: Retain = Retain()
     text_encoders: Annotated[
@@ -217,16 +229,6 @@ class Recipe(Part):
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
     ] = (1,)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _more_concepts_need_more_tolerance(cls, data: Any) -> Any:
-        """0.15·√n for n concepts, at most 0.3: docs/method.md has the measurements."""
-        if not isinstance(data, dict) or data.get("method") == "uce" or "tolerance" in data:
-            return data
-        concepts = data.get("concepts")
-        count = len(concepts) if isinstance(concepts, list | tuple) else 1
-        return {**data, "tolerance": round(min(0.15 * sqrt(count), 0.3), 3)}
 
     @model_validator(mode="before")
     @classmethod
