@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
@@ -68,11 +68,23 @@ def dense_stride(shape: Shape) -> Shape:
     return tuple(reversed(stride))
 
 
-def refuse_state(self: object, state: object) -> None:
-    """Stand in for ``__setstate__``: a pickle may not rewrite a record that was checked."""
-    raise CheckpointError(f"its pickle tries to change a {type(self).__name__}")
+Record = TypeVar("Record")
 
 
+def unchangeable(record: type[Record]) -> type[Record]:
+    """A record class that no pickle can rewrite once it was checked.
+
+    Goes above ``dataclass``: up to Python 3.11.3 that replaces a ``__setstate__`` of the class.
+    """
+
+    def refuse_state(self: object, state: object) -> None:
+        raise CheckpointError(f"its pickle tries to change a {type(self).__name__}")
+
+    record.__setstate__ = refuse_state  # type: ignore[attr-defined]
+    return record
+
+
+@unchangeable
 @dataclass(frozen=True, slots=True)
 class StorageRecord:
     """A storage that a pickle names: its key in the container, dtype and number of elements."""
@@ -81,14 +93,13 @@ class StorageRecord:
     dtype: str
     numel: int
 
-    __setstate__ = refuse_state
-
     @property
     def nbytes(self) -> int:
         """Bytes of the whole storage."""
         return self.numel * ITEM_SIZES[self.dtype]
 
 
+@unchangeable
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
     """A tensor that a pickle describes: a view of a storage; offset and stride in elements."""
@@ -97,8 +108,6 @@ class TensorRecord:
     offset: int
     shape: Shape
     stride: Shape
-
-    __setstate__ = refuse_state
 
     def locate(self, name: str, storage_start: int) -> TensorInfo:
         """The tensor's place in the file, given its storage's.

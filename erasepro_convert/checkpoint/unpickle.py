@@ -9,7 +9,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord, refuse_state
+from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord, unchangeable
 from erasepro_convert.errors import CheckpointError
 
 STORAGES = {
@@ -70,13 +70,12 @@ class _Parameter:
         return data
 
 
+@unchangeable
 @dataclass(frozen=True, slots=True)
 class _StorageType:
     """Stands for a storage class such as ``torch.HalfStorage``."""
 
     dtype: str
-
-    __setstate__ = refuse_state
 
 
 def _count(value: object) -> int:
