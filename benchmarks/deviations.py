@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.deviations`` adds α‖W‖_F·I to the q, k and v weights of one text-encoder
 layer at a time and prints in how many of 100 pictures the judge still sees what was asked for.
-About five minutes on two cores.
+About three minutes on two cores.
 """
 
 import torch

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,9 @@ def filled(text: str, lines: list[Line]) -> str:
     """The page with what stands between the markers of each task, and of the correlations."""
     for task in dict.fromkeys(line["task"] for line in lines):
         text = _put(text, task, table([line for line in lines if line["task"] == task]))
-    return _put(text, "correlation", correlations([line for line in lines if line["update"]]))
+    measured = [line for line in lines if line["update"]]
+    text = _put(text, "bands", bands(measured))
+    return _put(text, "correlation", correlations(measured))
 
 
 def _put(text: str, name: str, content: str) -> str:
@@ -44,6 +48,37 @@ def table(lines: list[Line]) -> str:
         for name in ("leak", "drift"):
             cells.append(" \\| ".join(_number(line[f"{name}_{e}"]) for e in ENCODERS))
         rows.append([*cells, _number(line["update"])])
+    return _rows(rows)
+
+
+def bands(lines: list[Line]) -> str:
+    """What the judge sees, by how large leak, drift and update are."""
+    both = [(line, encoder) for line in lines for encoder in ENCODERS]
+    rows = [["", "cells", "named ≤ 0.05 in", "implied ≤ 0.05 in"], ["---"] * 4]
+    for low, high in pairwise((0, 0.25, 0.5, 1, inf)):
+        inside = [(line, e) for line, e in both if low <= float(line[f"leak_{e}"]) < high]
+        good = [
+            str(sum(rate(line[f"{column}_{e}"]) <= 0.05 for line, e in inside))
+            for column in ("explicit", "implicit")
+        ]
+        rows.append([f"leak {low:g} to {high:g}", str(len(inside)), *good])
+    text = _rows(rows)
+    rows = [["", "cells", "others, least", "others, mean"], ["---"] * 4]
+    for low, high in pairwise((0, 0.1, 0.2, 0.3, 0.5, inf)):
+        inside = [(line, e) for line, e in both if low <= float(line[f"drift_{e}"]) < high]
+        rates = [rate(line[f"others_{e}"]) for line, e in inside]
+        rows.append([f"drift {low:g} to {high:g}", *_least_and_mean(rates)])
+    for low, high in pairwise((0, 0.5, 1, 2, inf)):
+        rates = [rate(r["others_edited"]) for r in lines if low <= float(r["update"]) < high]
+        rows.append([f"relative update {low:g} to {high:g}", *_least_and_mean(rates)])
+    return f"{text}\n{_rows(rows)}"
+
+
+def _least_and_mean(rates: list[float]) -> list[str]:
+    return [str(len(rates)), f"{min(rates):.2f}", f"{sum(rates) / len(rates):.2f}"]
+
+
+def _rows(rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -62,8 +97,7 @@ def correlations(lines: list[Line]) -> str:
             y = [sense(rate(line[f"{column}_{encoder}"])) for line in lines]
             cells.append(f"{spearman(x, y):.2f}")
         rows.append(cells)
-    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return text + f"\nOver {len(lines)} cells.\n"
+    return _rows(rows) + f"\nOver {len(lines)} cells.\n"
 
 
 def spearman(x: list[float], y: list[float]) -> float:
