@@ -17,11 +17,18 @@ from erasepro_convert.source import Source
 START = 0.15
 """The tolerance to search around, where the recipe asks for the exact solve."""
 
+LOOSEST = 0.9
+"""The largest tolerance to try; 1 would allow to do nothing."""
+
 Change = Callable[[Recipe], Recipe]
 
 
 def _tolerance(factor: float) -> Change:
-    return lambda best: best.changed(tolerance=round((best.tolerance or START) * factor, 4))
+    def change(best: Recipe) -> Recipe:
+        tolerance = (best.tolerance or START) * factor
+        return best.changed(tolerance=round(min(tolerance, LOOSEST), 4))
+
+    return change
 
 
 def _weight(weight: float) -> Change:

@@ -137,3 +137,12 @@ def test_the_manifest_lists_the_tries(
     assert cli("--quiet", write_recipe(AUTO + NO_LIMITS), checkpoint_file, target).code == 0
     manifest = json.loads(target.with_suffix(".manifest.json").read_text())
     assert len(manifest["tuning"]["tries"]) == 7
+
+
+def test_a_loose_tolerance_is_not_doubled_beyond_what_a_recipe_may_say(
+    make_recipe: MakeRecipe, checkpoint_file: Path
+) -> None:
+    recipe = make_recipe(AUTO + NO_LIMITS + "tolerance: 0.6\n")
+    tuning = tuned(recipe, checkpoint_file).tuning
+    assert tuning is not None
+    assert [tried.tolerance for tried in tuning.tries[:3]] == [0.6, 0.3, 0.9]
