@@ -20,7 +20,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import Read, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
-from erasepro_convert.layout import cross_attentions
+from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Recipe
@@ -80,7 +80,7 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     ends = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
     leaks = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
     drifts = [torch.zeros(len(others), dtype=DTYPE) for _ in feeds]
-    matrices = [name for a in cross_attentions() for name in (a.to_k, a.to_v)]
+    matrices = key_value_matrices()
     for name in matrices:
         before, after = original(name).to(DTYPE), edited(name).to(DTYPE)
         for i, (_, fed, unedited) in enumerate(feeds):

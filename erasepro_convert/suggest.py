@@ -7,7 +7,7 @@ is the mean over the vocabulary.  WᵀW = LLᵀ is d × d, so d numbers a word a
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import TextEncoder
 from erasepro_convert.clip.tokenizer import WORD_END, tokenize, vocabulary
 from erasepro_convert.dtypes import packed
-from erasepro_convert.layout import cross_attentions
+from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT, TEXT_LAYERS
 from erasepro_convert.source import Source
 
@@ -103,7 +103,7 @@ def _features(source: Source, ids: Tensor) -> Tensor:
 def _metric(source: Source) -> Tensor:
     """L of WᵀW = LLᵀ, where W are all key and value matrices stacked."""
     total: Tensor | None = None
-    for name in _matrices():
+    for name in key_value_matrices():
         w = source.read(name).double()
         total = w.T @ w if total is None else total + w.T @ w
     assert total is not None
@@ -113,15 +113,10 @@ def _metric(source: Source) -> Tensor:
     return lower.float().contiguous()
 
 
-def _matrices() -> Iterator[str]:
-    for attention in cross_attentions():
-        yield from (attention.to_k, attention.to_v)
-
-
 def _digest(source: Source) -> str:
     """SHA-256 of all tensors that the features come from."""
     text = sorted(name for name in source.layout.source if name.startswith(TEXT))
     digest = hashlib.sha256()
-    for name in (*text, *_matrices()):
+    for name in (*text, *key_value_matrices()):
         digest.update(packed(source.read(name)))
     return digest.hexdigest()

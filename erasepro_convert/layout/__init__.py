@@ -2,6 +2,6 @@
 
 from erasepro_convert.layout.identify import Layout, identify
 from erasepro_convert.layout.keys import text_attention
-from erasepro_convert.layout.unet import cross_attentions
+from erasepro_convert.layout.unet import cross_attentions, key_value_matrices
 
-__all__ = ["Layout", "cross_attentions", "identify", "text_attention"]
+__all__ = ["Layout", "cross_attentions", "identify", "key_value_matrices", "text_attention"]

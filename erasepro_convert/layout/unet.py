@@ -29,6 +29,11 @@ def cross_attentions() -> tuple[CrossAttention, ...]:
     )
 
 
+def key_value_matrices() -> tuple[str, ...]:
+    """The 32 matrices through which the U-Net reads a prompt, in the order of the forward pass."""
+    return tuple(name for a in cross_attentions() for name in (a.to_k, a.to_v))
+
+
 def _attention_places() -> Iterator[tuple[str, int, str, str]]:
     """Block, index within it, original and diffusers prefix of each transformer of the U-Net."""
     for level in range(3):
