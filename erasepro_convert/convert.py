@@ -1,52 +1,52 @@
 """The main job, start to end: recipe and checkpoint in, erased checkpoint and manifest out."""
 
 import os
-import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
-from erasepro_convert import __version__
-from erasepro_convert.attempt import Progress, attempt
-from erasepro_convert.checkpoint import Checkpoint, InputHashes
+from erasepro_convert.attempt import Attempt, Progress, attempt
+from erasepro_convert.checkpoint import Checkpoint, FileHashes
 from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
 from erasepro_convert.erase import Edit
 from erasepro_convert.errors import LimitError, UsageError
-from erasepro_convert.layout import Layout
+from erasepro_convert.layout import Ema
+from erasepro_convert.layout.keys import UNET
+from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
-    DroppedEntry,
-    InputFile,
     Manifest,
+    Output,
     OutputFile,
-    RenamedTensor,
-    Tensors,
-    Tool,
-    Variant,
     VariesBetweenRuns,
     manifest_path,
 )
 from erasepro_convert.metadata import output_metadata
-from erasepro_convert.outputs import output_tensors, require_readable
+from erasepro_convert.outputs import output_tensors
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.source import open_source
+from erasepro_convert.record import ClipSkipFrom, Run, build_manifest
+from erasepro_convert.release import Plan, rehearse, write_file, write_folder
+from erasepro_convert.source import Source, open_source
 from erasepro_convert.tune import tune
-from erasepro_convert.writer import OutputTensor, Written, replacing, stream
 
 
 @dataclass(frozen=True)
 class Options:
     """What a user can ask for beside the recipe.
 
-    ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``private`` keeps the recipe's
-    words out of the output's metadata; ``force`` replaces an existing output; ``dry_run`` does
-    everything but write, even where a limit is exceeded; ``tune`` searches for the settings.
+    ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``ema`` says what becomes of an EMA
+    copy; ``clip_skip`` replaces the recipe's; ``text_encoder`` is the file that a missing text
+    encoder comes from; ``folder`` writes a diffusers folder; ``private`` keeps the recipe's words
+    out of the output's metadata; ``force`` replaces an existing output; ``dry_run`` does everything
+    but write, even where a limit is exceeded; ``tune`` searches for the settings.
     """
 
     dtype: Option | None = None
+    ema: Ema = "drop"
+    clip_skip: int | None = None
+    text_encoder: Path | None = None
+    folder: bool = False
     private: bool = False
     force: bool = False
     dry_run: bool = False
@@ -64,130 +64,133 @@ def convert(
     """
     started, clock = datetime.now(UTC), monotonic()
     _check_paths(source, target, options)
-    opened = open_source(source)
-    checkpoint, layout = opened.checkpoint, opened.layout
+    opened = open_source(source, options.ema, options.text_encoder)
+    opened.require_finite(lambda done, total: progress("check", done, total))
+    recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
     dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
     if options.tune or recipe.settings == "auto":
         result, tuning = tune(opened, recipe, dtype, progress)
     else:
         result, tuning = attempt(opened, recipe, dtype, progress), None
-    recipe, edits = result.recipe, result.edits
-    records = tuple(edit.record for edit in edits.values())
-    beyond = exceeded(recipe, result.probe, records)
+    copy = None
+    if opened.layout.ema == "convert":
+        copy = _of_copy(attempt(opened.of_ema(), result.recipe, dtype, progress))
+    beyond = _beyond(result) + (_beyond(copy, "EMA copy: ") if copy else ())
     if beyond and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *beyond)))
-    hashes = checkpoint.hashes(lambda done, total: progress("hash", done, total))
-    tensors = output_tensors(checkpoint, layout, edits, options.dtype)
-    metadata = output_metadata(
-        checkpoint.contents.metadata,
-        recipe,
-        layout.variant,
-        base=source.stem,
-        private=options.private,
-    )
+    edits = result.edits | (copy.edits if copy else {})
+    plan, left_out = _plan(opened, edits, result.recipe, source, target, options)
+    hashes = _hashes(opened.checkpoint, progress)
+    run = Run(opened, hashes, result, copy, tuning, clip_skip_from, options.dtype, left_out)
 
-    def finish(written: Written) -> Manifest:
-        output = OutputFile(
-            name=target.name,
-            size=written.size,
-            sha256=written.sha256,
-            autov2=written.sha256[:10],
-            autov3=written.autov3,
-            written=not options.dry_run,
+    def finish(files: tuple[OutputFile, ...]) -> Manifest:
+        output = Output(name=target.name, files=files, written=not options.dry_run)
+        varies = VariesBetweenRuns(
+            started=started.isoformat(timespec="seconds"), seconds=round(monotonic() - clock, 3)
         )
-        return Manifest(
-            tool=Tool(version=__version__, libraries=_libraries()),
-            recipe=recipe,
-            recipe_sha256=recipe.digest,
-            input=_input_record(checkpoint, hashes),
-            output=output,
-            variant=Variant(name=layout.variant, evidence=layout.evidence),
-            tensors=_tensor_record(checkpoint, layout, edits, options),
-            alignment=result.aligned.record,
-            edits=records,
-            probe=result.probe,
-            tuning=tuning,
-            exceeded=beyond,
-            varies_between_runs=VariesBetweenRuns(
-                started=started.isoformat(timespec="seconds"),
-                seconds=round(monotonic() - clock, 3),
-            ),
-        )
-
-    return _write(target, tensors, metadata, options, finish, progress)
-
-
-def _write(
-    target: Path,
-    tensors: list[OutputTensor],
-    metadata: dict[str, str],
-    options: Options,
-    finish: Callable[[Written], Manifest],
-    progress: Progress,
-) -> Manifest:
-    """Write the checkpoint and, when its digests are known, the manifest; both or neither."""
+        return build_manifest(run, output, beyond, varies)
 
     def report(done: int, total: int) -> None:
         progress("write", done, total)
 
     if options.dry_run:
-        return finish(stream(tensors, metadata, lambda chunk: None, report))
-    with replacing(manifest_path(target)) as record, replacing(target) as output:
-        written = stream(tensors, metadata, output.write, report)
-        output.flush()
-        require_readable(output.name, {tensor.name for tensor in tensors})
-        manifest = finish(written)
-        record.write(manifest.to_json().encode())
-    return manifest
+        return rehearse(plan, finish, report)
+    return (write_folder if options.folder else write_file)(plan, target, finish, report)
 
 
 def _check_paths(source: Path, target: Path, options: Options) -> None:
     """Refuse before any work what could only fail after it.  Raises UsageError."""
-    if target.suffix != ".safetensors":
-        raise UsageError(f"{target}: the output's name must end in .safetensors, UIs go by it")
-    if not source.exists():
-        raise UsageError(f"{source}: there is no such file")
-    for path in (target, manifest_path(target)):
-        if path.exists() and path.samefile(source):
+    if options.folder and options.ema == "convert":
+        raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
+    if not options.folder and target.suffix != ".safetensors":
+        raise UsageError(
+            f"{target}: the output's name must end in .safetensors (UIs go by it), "
+            "or in / for a diffusers folder"
+        )
+    for path in (source, *([options.text_encoder] if options.text_encoder else [])):
+        if not os.path.lexists(path):
+            raise UsageError(f"{path}: there is no such file")
+    record = manifest_path(target, folder=options.folder)
+    for path in (target, record):
+        if path.exists() and source.exists() and path.samefile(source):
             raise UsageError(f"{path}: input and output are the same file")
     if options.dry_run:
         return
     if not os.access(target.parent, os.W_OK) or not target.parent.is_dir():
         raise UsageError(f"{target.parent}: not a folder that can be written to")
-    for path in (target, manifest_path(target)):
+    if options.folder:
+        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+            raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
+        return
+    for path in (target, record):
         if path.is_dir() or (path.exists() and not options.force):
             raise UsageError(f"{path}: exists already; --force replaces it")
 
 
-def _input_record(checkpoint: Checkpoint, hashes: InputHashes) -> InputFile:
-    return InputFile(
-        name=checkpoint.name,
-        size=checkpoint.size,
-        container=checkpoint.container,
-        sha256=hashes.sha256,
-        autov2=hashes.sha256[:10],
-        autov3=hashes.autov3,
+def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:
+    """The recipe for the ways in which this U-Net is fed, and what says so.
+
+    Metadata adds its way to the recipe's: a UI may follow either.
+    """
+    if asked is not None:
+        return recipe.changed(clip_skip=[asked]), "command line"
+    stated = source.clip_skip
+    if stated is None or stated in recipe.clip_skip:
+        return recipe, "recipe"
+    return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
+
+
+def _of_copy(result: Attempt) -> Attempt:
+    """An attempt on the EMA copy, its edits under the names of the copy's tensors."""
+    edits = {}
+    for edit in result.edits.values():
+        if edit.name.startswith(UNET):
+            name = ema_name(edit.name)
+            edits[name] = Edit(name, edit.weight, edit.record.model_copy(update={"name": name}))
+    return replace(result, edits=edits)
+
+
+def _beyond(result: Attempt, label: str = "") -> tuple[str, ...]:
+    records = [edit.record for edit in result.edits.values()]
+    return tuple(label + line for line in exceeded(result.recipe, result.probe, records))
+
+
+def _plan(
+    opened: Source,
+    edits: dict[str, Edit],
+    recipe: Recipe,
+    source: Path,
+    target: Path,
+    options: Options,
+) -> tuple[Plan, dict[str, str]]:
+    """What to write, and the tensors that the kind of output has no place for."""
+    tensors = output_tensors(opened, edits, options.dtype)
+    metadata = output_metadata(
+        opened.checkpoint.metadata,
+        recipe,
+        opened.layout.variant,
+        base=source.stem,
+        private=options.private,
     )
+    if not options.folder:
+        return Plan({target.name: tensors}, {}, metadata), {}
+    from erasepro_convert.diffusers_folder import by_file, configurations
+
+    layout = opened.layout
+    weights, left_out = by_file(tensors, layout.widths)
+    others = configurations(layout.widths, layout.variant, opened.scheduler)
+    return Plan(weights, others, metadata), left_out
 
 
-def _tensor_record(
-    checkpoint: Checkpoint, layout: Layout, edits: dict[str, Edit], options: Options
-) -> Tensors:
-    entries = [*layout.dropped.items(), *checkpoint.contents.others.items()]
-    dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries]
-    renamed = [
-        RenamedTensor(input_name=old, output_name=new) for old, new in layout.renamed.items()
-    ]
-    return Tensors(
-        written=len(layout.source),
-        edited=len(edits),
-        dtype=options.dtype,
-        dropped=tuple(sorted(dropped, key=lambda entry: entry.name)),
-        renamed=tuple(sorted(renamed, key=lambda entry: entry.output_name)),
-    )
+def _hashes(checkpoint: Checkpoint, progress: Progress) -> tuple[FileHashes, ...]:
+    hashes = []
+    before = 0
+    for file in checkpoint.files:
+        start = before
 
+        def report(done: int) -> None:
+            progress("hash", start + done, checkpoint.size)  # noqa: B023  # called in this turn
 
-def _libraries() -> dict[str, str]:
-    """Versions of what the output's bytes depend on."""
-    names = ("numpy", "safetensors", "tokenizers", "torch")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+        hashes.append(file.hashes(report))
+        before += file.file.size
+    return tuple(hashes)

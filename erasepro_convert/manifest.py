@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from erasepro_convert.checkpoint.tensors import Container
 from erasepro_convert.dtypes import Option
 from erasepro_convert.errors import UsageError
+from erasepro_convert.layout import Ema
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.model import Tokens
 
@@ -40,9 +41,10 @@ class Tool(Record):
 
 
 class InputFile(Record):
-    """The checkpoint that was read."""
+    """A file that was read."""
 
     name: str
+    """In a folder: with the folders above it."""
     size: Count
     """Bytes."""
     container: Container
@@ -53,16 +55,33 @@ class InputFile(Record):
     """SHA-256 of the bytes after a safetensors header; null for other containers."""
 
 
-class OutputFile(Record):
-    """The file that was (or, in a dry run, would be) written."""
+class Input(Record):
+    """The checkpoint that was read."""
 
     name: str
+    files: tuple[InputFile, ...]
+    """One, or those of a diffusers folder, and the file that a missing text encoder came from."""
+
+
+class OutputFile(Record):
+    """A file that was (or, in a dry run, would be) written."""
+
+    name: str
+    """In a folder: with the folders above it."""
     size: Count
     sha256: Sha256
     autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
-    autov3: Sha256
+    autov3: Sha256 | None
+    """SHA-256 of the bytes after a safetensors header; null for a configuration."""
+
+
+class Output(Record):
+    """The checkpoint that was written."""
+
+    name: str
+    files: tuple[OutputFile, ...]
     written: bool
-    """False for a dry run: the digests are those of the file that a real run writes."""
+    """False for a dry run: the digests are those of the files that a real run writes."""
 
 
 class Variant(Record):
@@ -71,6 +90,10 @@ class Variant(Record):
     name: str
     """ModelSpec architecture."""
     evidence: tuple[str, ...]
+    clip_skip_from: Literal["recipe", "metadata", "command line"]
+    """What says how the U-Net is fed; the recipe as run has it as ``clip_skip``."""
+    ema: Ema | None
+    """What became of an EMA copy of the U-Net; null where there is none."""
 
 
 class DroppedEntry(Record):
@@ -87,6 +110,13 @@ class RenamedTensor(Record):
     output_name: str
 
 
+class RepairedTensor(Record):
+    """A tensor that was damaged and is written as it should be."""
+
+    name: str
+    defect: str
+
+
 class Tensors(Record):
     """What became of the input's entries."""
 
@@ -96,6 +126,7 @@ class Tensors(Record):
     """What ``--dtype`` asked for; null keeps each tensor's own."""
     dropped: tuple[DroppedEntry, ...]
     renamed: tuple[RenamedTensor, ...]
+    repaired: tuple[RepairedTensor, ...]
 
 
 class PromptPair(Record):
@@ -244,6 +275,14 @@ class ProbeRecord(Record):
     drift: tuple[PromptMeasure, ...]
 
 
+class EmaRecord(Record):
+    """The EMA copy of the U-Net, edited like the U-Net itself and measured in its place."""
+
+    edits: tuple[EditRecord, ...]
+    """Named by the tensors of the copy."""
+    probe: ProbeRecord
+
+
 class Try(Record):
     """One setting that tuning tried, and the largest measures that it came to."""
 
@@ -287,13 +326,15 @@ class Manifest(Record):
     recipe: Recipe
     recipe_sha256: Sha256
     """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
-    input: InputFile
-    output: OutputFile
+    input: Input
+    output: Output
     variant: Variant
     tensors: Tensors
     alignment: Alignment
     edits: tuple[EditRecord, ...]
     probe: ProbeRecord
+    ema: EmaRecord | None
+    """Only where the EMA copy is kept."""
     tuning: Tuning | None
     """Null where the settings were given."""
     exceeded: tuple[str, ...]
@@ -305,9 +346,9 @@ class Manifest(Record):
         return _pretty(self.model_dump(mode="json"))
 
 
-def manifest_path(output: Path) -> Path:
-    """Where the manifest of ``output`` lies: ``out.safetensors`` → ``out.manifest.json``."""
-    return output.with_suffix(".manifest.json")
+def manifest_path(output: Path, *, folder: bool = False) -> Path:
+    """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
+    return output / "manifest.json" if folder else output.with_suffix(".manifest.json")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -1,15 +1,23 @@
-"""A checkpoint file that has been recognised as SD1.x: its tensors by original name."""
+"""A checkpoint that has been recognised as SD1.x: its tensors by original name."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.errors import CheckpointError
-from erasepro_convert.layout import Layout, identify
+from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
+from erasepro_convert.errors import CheckpointError, UsageError
+from erasepro_convert.layout import Ema, Layout, identify
+from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, V_PREDICTION, ZERO_SNR
+from erasepro_convert.layout.spelling import is_text_encoder
 
 if TYPE_CHECKING:
     import torch
+
+CLIP_SKIP_METADATA = "modelspec.encoder_layer"
+SHOWN = 5
+"""Names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +28,92 @@ class Source:
     layout: Layout
 
     def read(self, name: str) -> "torch.Tensor":
-        """The tensor of an original name, as stored."""
-        return self.checkpoint.tensor(self.layout.source[name])
+        """The tensor of an original name, as stored, in the shape that it has in SD1.x."""
+        tensor = self.checkpoint.tensor(self.layout.source[name])
+        return tensor.reshape(self.layout.shapes[name])
+
+    def of_ema(self) -> "Source":
+        """The same with the EMA copy in the place of the U-Net; only where it is converted."""
+        return replace(self, layout=self.layout.of_ema())
+
+    @property
+    def scheduler(self) -> dict[str, object]:
+        """What a diffusers scheduler must know of this model, beside what all of SD1.x share."""
+        present, metadata = self.checkpoint.tensors, self.checkpoint.metadata
+        found: dict[str, object] = {}
+        if V_PREDICTION in present or metadata.get(PREDICTION_METADATA) == "v":
+            found["prediction_type"] = "v_prediction"
+        if ZERO_SNR in present or metadata.get(ZERO_SNR_METADATA) == "true":
+            found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return found
+
+    @property
+    def clip_skip(self) -> int | None:
+        """How the metadata says that the U-Net is fed (1: last layer, 2: the one before)."""
+        stated = self.checkpoint.metadata.get(CLIP_SKIP_METADATA)
+        return int(stated) if stated in ("1", "2") else None
+
+    def position_ids_defect(self) -> str | None:
+        """What is wrong with the stored positions of tokens; None where nothing is.
+
+        Merges turn them into floats such as 75.9975, which loaders cut down to 75.
+        """
+        if POSITION_IDS not in self.layout.source:
+            return None
+        import torch
+
+        stored = self.read(POSITION_IDS)
+        off = (stored.double() - torch.arange(POSITIONS)[None]).abs()
+        wrong = int((off != 0).sum())  # NaN is wrong as well
+        if stored.dtype == torch.int64 and not wrong:
+            return None
+        dtype = str(stored.dtype).removeprefix("torch.")
+        return f"stored as {dtype}, {wrong} of {POSITIONS} off by up to {float(off.max()):.4g}"
+
+    def require_finite(self, progress: Callable[[int, int], None]) -> None:
+        """Read every tensor that will be written; raise CheckpointError for NaN and infinity."""
+        import torch
+
+        damaged = []
+        names = [n for n in self.layout.source if n != POSITION_IDS]
+        for number, name in enumerate(names, 1):
+            tensor = self.read(name)
+            # aminmax needs no temporary copy, which isfinite does, and passes NaN on.
+            if tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+                damaged.append(self.layout.source[name])
+            progress(number, len(names))
+        if damaged:
+            more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+            raise CheckpointError(
+                f"{self.checkpoint.name}: {len(damaged)} of its tensors hold NaN or infinite "
+                f"values: {', '.join(damaged[:SHOWN])}{more}"
+            )
 
 
-def open_source(path: Path) -> Source:
-    """Open and recognise ``path``.
+def open_source(path: Path, ema: Ema = "drop", text_encoder: Path | None = None) -> Source:
+    """Open and recognise ``path``; ``text_encoder`` is where a missing text encoder comes from.
 
-    Raises CheckpointError for a file that is not a sound SD1.x checkpoint; OSError passes through.
+    Raises CheckpointError for a file that is not a sound SD1.x checkpoint, UsageError when there
+    is a text encoder already; OSError passes through.
     """
     checkpoint = open_checkpoint(path)
+    if text_encoder is not None:
+        checkpoint = _with_text_encoder(checkpoint, text_encoder)
     try:
-        return Source(checkpoint, identify(checkpoint.tensors))
+        return Source(checkpoint, identify(checkpoint.tensors, ema))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.name}: {error}") from error
+
+
+def _with_text_encoder(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    if any(is_text_encoder(name) for name in checkpoint.tensors):
+        raise UsageError(
+            f"{checkpoint.name} has a text encoder: --text-encoder is for files without"
+        )
+    given = open_checkpoint(path)
+    for prefix in ("", "text_encoder."):  # transformers' own files have no component in front
+        for file in given.files:
+            names = {n for n in file.contents.tensors if is_text_encoder(prefix + n)}
+            if names:
+                return checkpoint.joined(file, prefix, only=names)
+    raise CheckpointError(f"{path.name}: there is no CLIP text encoder in it")

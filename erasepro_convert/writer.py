@@ -4,29 +4,31 @@ Our own writer because the library's puts metadata in random order, needs every 
 once, and neither syncs nor replaces atomically.
 """
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from erasepro_convert.checkpoint.tensors import chunks
 from erasepro_convert.dtypes import ITEM_SIZES
 
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to write; ``data`` gives its packed bytes when its turn comes."""
+    """A tensor to write; ``data`` gives its packed bytes, in pieces, when its turn comes."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
-    data: Callable[[], memoryview]
+    data: Callable[[], Iterator[memoryview]]
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,14 @@ def stream(
     write(memoryview(head))
     done = len(head)
     for tensor in ordered:
-        data = tensor.data().cast("B") if tensor.nbytes else memoryview(b"")
-        assert len(data) == tensor.nbytes, tensor.name
-        for chunk in chunks(data):
+        end = done + tensor.nbytes
+        for chunk in tensor.data() if tensor.nbytes else ():
             write(chunk)
             whole.update(chunk)
             body.update(chunk)
             done += len(chunk)
             progress(done, total)
+        assert done == end, tensor.name
     return Written(total, whole.hexdigest(), body.hexdigest())
 
 
@@ -86,20 +88,89 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``target`` in one step when the block ends well.
 
     It lies beside ``target`` meanwhile; after a failure or an interrupt it is gone and ``target``
-    is as it was.
+    is as it was.  What a killed run left there is removed first.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    temporary = _temporary(target)
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb") as file, _locked(file.fileno()):
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+            sync(file)
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(target.parent, os.O_RDONLY)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """The same for a folder to fill; ``target`` must be an empty folder or nothing.
+
+    Whoever writes a file into it must ``sync`` it.
+    """
+    temporary = _temporary(target)
     try:
-        os.fsync(folder)  # so that the new name survives a power cut
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            with _locked(descriptor):
+                yield temporary
+                for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                    _sync_folder(folder)
+                os.rename(temporary, target)  # not replace: only an empty folder may give way
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _temporary(target: Path) -> Path:
+    """A new name beside ``target``, after removing what killed runs left under such names."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
+    for left in target.parent.iterdir():
+        if ours.fullmatch(left.name) and not _in_use(left):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+
+def _in_use(path: Path) -> bool:
+    """Whether another run is writing it: the kernel drops a run's lock when it dies."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return True  # not ours to judge
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True  # locked, or on a file system without locks
     finally:
-        os.close(folder)
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    # Where the file system has no locks, nobody can tell a dead run's file: it stays.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, so that they survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

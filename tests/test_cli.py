@@ -34,7 +34,7 @@ def test_a_conversion_says_what_it_did(
     assert len(layers) == 12 + 16
     assert f"wrote {target}" in ran.out
     manifest = json.loads(target.with_suffix(".manifest.json").read_text())
-    assert manifest["output"]["sha256"] in ran.out
+    assert manifest["output"]["files"][0]["sha256"] in ran.out
 
 
 def test_no_colours_and_no_bars_without_a_terminal(

@@ -8,8 +8,8 @@ import torch
 
 from erasepro_convert.clip.text_encoder import TextEncoder
 from erasepro_convert.clip.tokenizer import BOS, EOS, decode, tokenize
+from erasepro_convert.diffusers_folder import clip_tokenizer
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.images.pipeline import clip_tokenizer
 from erasepro_convert.layout.keys import SD1, text_keys
 from tests import oracle
 from tests.miniature import State, weights

@@ -54,7 +54,7 @@ def test_every_container_gives_the_same_weights(
     source = tmp_path / "in.ckpt"
     CONTAINERS[container](with_ema(state), source)
     manifest = run(van_gogh, source, tmp_path / "out.safetensors")
-    assert manifest.input.container == container
+    assert manifest.input.files[0].container == container
     run(van_gogh, checkpoint_file, tmp_path / "plain.safetensors")
     plain, output = (load_file(tmp_path / f"{name}.safetensors") for name in ("plain", "out"))
     assert set(output) == set(state)
@@ -125,11 +125,29 @@ def test_an_edit_that_overflows_is_refused(van_gogh: Path, state: State, tmp_pat
         run(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors", dtype="fp16")
 
 
-def test_features_that_are_not_finite_are_refused(
-    van_gogh: Path, state: State, tmp_path: Path
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    value: str, van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
-    name = "cond_stage_model.transformer.text_model.encoder.layers.3.mlp.fc1.bias"
-    save_file({**state, name: state[name] * float("nan")}, tmp_path / "in.safetensors")
+    """Wherever they stand: one in a text layer, one in the VAE, which is only copied."""
+    names = [
+        "cond_stage_model.transformer.text_model.encoder.layers.3.mlp.fc1.bias",
+        "first_stage_model.decoder.conv_out.weight",
+    ]
+    damaged = {name: state[name].clone() for name in names}
+    for tensor in damaged.values():
+        tensor.view(-1)[-1] = float(value)
+    save_file({**state, **damaged}, tmp_path / "in.safetensors")
+    with pytest.raises(CheckpointError, match="2 of its tensors hold NaN or infinite") as refusal:
+        run(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors")
+    assert all(name in str(refusal.value) for name in names)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_features_that_overflow_are_refused(van_gogh: Path, state: State, tmp_path: Path) -> None:
+    name = "cond_stage_model.transformer.text_model.encoder.layers.3.mlp.fc1.weight"
+    huge = {**state, name: state[name].double() * 1e305}
+    save_file(huge, tmp_path / "in.safetensors")
     with pytest.raises(CheckpointError, match=r"text_encoder\.5 are not finite"):
         run(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors")
 
@@ -185,12 +203,12 @@ def test_the_manifest_is_valid_sorted_and_anonymous(
     assert Manifest.model_validate_json(text) == returned
     assert text == json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert str(tmp_path) not in text
-    assert record["input"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
-    assert record["input"]["autov3"] is None
+    assert record["input"]["files"][0]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert record["input"]["files"][0]["autov3"] is None
     content = target.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     body = hashlib.sha256(content[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
-    output = record["output"]
+    (output,) = record["output"]["files"]
     assert (output["sha256"], output["autov2"], output["autov3"]) == (digest, digest[:10], body)
     assert output["size"] == len(content)
     assert record["recipe"]["concepts"][0]["prompts"] == ["{}"], "defaults are filled in"
@@ -206,7 +224,7 @@ def test_the_safetensors_input_hash_covers_its_body(
     manifest = run(van_gogh, checkpoint_file, tmp_path / "out.safetensors")
     content = checkpoint_file.read_bytes()
     body = content[8 + int.from_bytes(content[:8], "little") :]
-    assert manifest.input.autov3 == hashlib.sha256(body).hexdigest()
+    assert manifest.input.files[0].autov3 == hashlib.sha256(body).hexdigest()
 
 
 def test_the_shipped_schema_is_the_codes() -> None:
@@ -270,7 +288,7 @@ def test_a_dry_run_tells_everything_and_writes_nothing(
     assert not dry.output.written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]
     real = run(van_gogh, checkpoint_file, target)
-    assert real.output.sha256 == dry.output.sha256
+    assert real.output.files == dry.output.files
     assert real.edits == dry.edits
 
 

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.demo import checkpoint
+from erasepro_convert.diffusers_folder import write_configurations
 from erasepro_convert.images.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.images.generate import Job, Sampling, generate
-from erasepro_convert.images.pipeline import load_pipeline, write_configs
+from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.layout.keys import Key, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers
 
 def from_single_file(file: Path, architecture: Architecture, folder: Path) -> Any:
     """The pipeline that diffusers makes of a single file, offline."""
-    write_configs(architecture, folder)
+    write_configurations(architecture, folder)
     return StableDiffusionPipeline.from_single_file(
         str(file),
         config=str(folder),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from erasepro_convert.checkpoint.tensors import TensorInfo, dense_stride
+from erasepro_convert.checkpoint.tensors import Region, TensorInfo, dense_stride
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.images.architecture import architecture_of
@@ -19,11 +19,14 @@ from tests.miniature import State, with_ema
 
 TEXT = "cond_stage_model.transformer.text_model."
 UNET = "model.diffusion_model."
+REGION = Region(0, 0)
 
 
 def describe(state: State) -> dict[str, TensorInfo]:
     return {
-        name: TensorInfo(dtype_code(t.dtype), tuple(t.shape), dense_stride(tuple(t.shape)), 0)
+        name: TensorInfo(
+            dtype_code(t.dtype), tuple(t.shape), dense_stride(tuple(t.shape)), 0, REGION
+        )
         for name, t in state.items()
     }
 
@@ -107,7 +110,9 @@ def test_ema_and_strangers_are_dropped_with_a_reason(state: State) -> None:
     reasons = layout.dropped
     assert len(reasons) == 686 + 2 + 4
     assert "bring the concept back" in reasons[ema_name(UNET + "out.2.bias")]
-    assert reasons["model_ema.nothing_of_ours"] == "no SD1.x loader reads it"
+    assert "EMA" in reasons["model_ema.nothing_of_ours"]
+    assert reasons["lora_te_text_model_encoder"] == "a LoRA inside the file"
+    assert reasons["cond_stage_model.logit_scale"] == "no SD1.x loader reads it"
     assert "second copy" in reasons["cond_stage_model.transformer.final_layer_norm.weight"]
     assert set(layout.source) == set(state)
 
@@ -118,7 +123,14 @@ def test_the_old_spelling_is_renamed(state: State) -> None:
     assert len(layout.renamed) == 197
     assert set(layout.source) == set(state)
     old[TEXT + "embeddings.position_ids"] = torch.arange(77)[None]
-    with pytest.raises(CheckpointError, match="two spellings"):
+    assert identify(describe(old)).dropped == {
+        TEXT.replace("text_model.", "")
+        + "embeddings.position_ids": "second copy of the text encoder"
+    }
+    old[TEXT + "final_layer_norm.bias"] = old[
+        TEXT.replace("text_model.", "") + "final_layer_norm.bias"
+    ]
+    with pytest.raises(CheckpointError, match="text encoder stands half under"):
         identify(describe(old))
 
 
@@ -141,7 +153,7 @@ def test_a_missing_vae_stays_missing(state: State) -> None:
         (["double_blocks.0.x"], "Flux"),
         (["lora_unet_x"], "a LoRA"),
         (["control_model.x"], "a ControlNet"),
-        (["unet.down_blocks.0.x"], "diffusers names"),
+        (["unet.conv_in.weight"], "the text encoder is missing"),
         (["first_stage_model.x"], "VAE"),
         (["string_to_param"], "embedding"),
         ([UNET + "out.2.bias"], "the text encoder is missing"),
@@ -151,7 +163,7 @@ def test_a_missing_vae_stays_missing(state: State) -> None:
 )
 def test_other_models_are_refused_by_name(names: list[str], model: str) -> None:
     with pytest.raises(CheckpointError, match=model):
-        identify({name: TensorInfo("F32", (1,), (1,), 0) for name in names})
+        identify({name: TensorInfo("F32", (1,), (1,), 0, REGION) for name in names})
 
 
 def test_wrong_shapes_and_missing_tensors_are_named(state: State) -> None:

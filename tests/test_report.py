@@ -23,8 +23,8 @@ def test_the_page_holds_what_the_manifest_says(cli: Cli, manifest: Path, tmp_pat
     assert (ran.code, ran.out) == (0, f"wrote {tmp_path / 'out.html'}\n")
     page = (tmp_path / "out.html").read_text("utf-8")
     record = read_manifest(manifest)
-    assert record.output.sha256 in page
-    assert record.input.sha256 in page
+    assert record.output.files[0].sha256 in page
+    assert record.input.files[0].sha256 in page
     for edit in record.edits:
         assert f"<td>{edit.layer}</td>" in page
     assert f"{record.probe.leak[0].mean:.2f}" in page

@@ -1,46 +1,61 @@
 """The safetensors container: a JSON header, then the values.
 
-Read by our own code because the safetensors library accepts a name twice and hides where a
-tensor's bytes lie.
+Read by our own code because the safetensors library accepts a name twice and headers out of order,
+and hides where a tensor's bytes lie.
 """
 
 import json
-import mmap
+import reprlib
 from typing import Any
 
-from erasepro_convert.checkpoint.tensors import Contents, TensorInfo, dense_stride
+from erasepro_convert.checkpoint.names import is_plain, printable
+from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.tensors import Contents, Region, TensorInfo, dense_stride
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
 
-HEADER_LIMIT = 100_000_000
-"""Bytes; the safetensors library's own limit."""
+HEADER_LIMIT = 8 << 20
+"""Bytes; a full checkpoint with EMA and a trainer's notes has less than a tenth of that."""
 
 
-def header_size(head: bytes, file_size: int) -> int | None:
-    """Bytes of the JSON header if ``head`` (the first nine bytes) begins a safetensors file."""
-    size = int.from_bytes(head[:8], "little")
-    return size if head[8:9] == b"{" and 0 < size <= file_size - 8 else None
+def header_size(file: OpenFile) -> int:
+    """Bytes of the JSON header.  Raises CheckpointError when there cannot be one."""
+    size = int.from_bytes(file.read(0, 8), "little")
+    if size > file.size - 8:
+        raise CheckpointError(
+            f"its safetensors header is broken or cut short: it claims {size} bytes, "
+            f"the file has {file.size}"
+        )
+    if size > HEADER_LIMIT:
+        raise CheckpointError(
+            f"its safetensors header has {size} bytes; no checkpoint needs more than {HEADER_LIMIT}"
+        )
+    return size
 
 
-def read_safetensors(mapped: mmap.mmap) -> Contents:
+def read_safetensors(file: OpenFile) -> Contents:
     """Tensors and metadata of a safetensors file.
 
-    Raises CheckpointError for a malformed header and for holes, overlaps or missing bytes.
+    Raises CheckpointError for a malformed header and for holes, overlaps, disorder or missing
+    bytes.
     """
-    size = header_size(mapped[:9], len(mapped))
-    if size is None or size > HEADER_LIMIT:
-        raise CheckpointError("its safetensors header is broken")
+    size = header_size(file)
     try:
-        header = json.loads(mapped[8 : 8 + size].decode(), object_pairs_hook=_unique)
+        header = json.loads(file.read(8, size).decode(), object_pairs_hook=_unique)
         json.dumps(header, ensure_ascii=False).encode()  # JSON can spell what UTF-8 cannot
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"its safetensors header is broken: {error}") from error
+        raise CheckpointError(f"its safetensors header is broken: {_reason(error)}") from error
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise CheckpointError("its safetensors metadata is not text by name")
-    tensors = {name: _tensor(name, entry, 8 + size) for name, entry in header.items()}
-    _require_packed(tensors, 8 + size, len(mapped))
+    start = 8 + size
+    tensors = {name: _tensor(name, entry, start) for name, entry in header.items()}
+    _require_packed(tensors, start, file.size)
     return Contents(tensors, metadata, {})
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else printable(str(error))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,25 +66,30 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
+    if not is_plain(name):
+        raise CheckpointError(f"it has a tensor with an odd name: {printable(name, 80)}")
     match entry:
-        case {
-            "dtype": str() as dtype,
-            "shape": list() as sizes,
-            "data_offsets": [int(start), int(end)],
-        }:
-            shape = tuple(sizes)
-            if dtype in ITEM_SIZES and all(type(n) is int and n >= 0 for n in shape):
-                info = TensorInfo(dtype, shape, dense_stride(shape), data_start + start)
-                if info.nbytes == end - start:
+        case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": list() as ends}:
+            counts = all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *ends))
+            if dtype in ITEM_SIZES and counts and len(shape) <= 8 and len(ends) == 2:
+                sizes, (start, end) = tuple(shape), ends
+                region = Region(data_start + start, end - start)
+                info = TensorInfo(dtype, sizes, dense_stride(sizes), region.start, region)
+                if info.nbytes == region.size:
                     return info
-    raise CheckpointError(f"its safetensors header describes {name} wrongly: {entry}")
+    raise CheckpointError(
+        f"its safetensors header describes {name} wrongly: {printable(reprlib.repr(entry))}"
+    )
 
 
 def _require_packed(tensors: dict[str, TensorInfo], start: int, end: int) -> None:
     position = start
-    for name, info in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
+    for name, info in tensors.items():
         if info.offset != position:
-            raise CheckpointError(f"the bytes before {name} belong to no tensor or to two")
+            raise CheckpointError(
+                f"the bytes before {name} belong to no tensor or to two, or its header is not "
+                "in the order of the bytes"
+            )
         position += info.nbytes
     if position != end:
         raise CheckpointError(f"its tensors end at byte {position}, the file at {end}")

@@ -2,38 +2,61 @@
 
 from collections.abc import Callable
 
-from erasepro_convert.checkpoint.tensors import Contents, StorageRecord, TensorInfo, TensorRecord
+from erasepro_convert.checkpoint.machine import Named
+from erasepro_convert.checkpoint.names import is_plain, printable
+from erasepro_convert.checkpoint.tensors import (
+    Contents,
+    Region,
+    StorageRecord,
+    TensorInfo,
+    TensorRecord,
+)
+from erasepro_convert.checkpoint.unpickle import Unpickled
 from erasepro_convert.errors import CheckpointError
 
 TRAINING_STATE = "training state beside the weights"
+WRAPPER = "state_dict"
+WRAPPERS_LIMIT = 3
 
-Locate = Callable[[StorageRecord], int]
 
-
-def state_contents(root: object, locate: Locate) -> Contents:
+def state_contents(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> Contents:
     """The tensors of a bare dict or of the one under ``state_dict``; the rest is only named.
 
-    ``locate`` gives a storage's position in the file.  Raises CheckpointError when there is no
-    state dict or a tensor reaches outside of its storage.
+    ``locate`` gives a storage's place in the file.  Raises CheckpointError when there is no state
+    dict, when it is wrapped too often (or holds itself), when a tensor reaches outside of its
+    storage, or has a name that cannot be written.
     """
-    if not isinstance(root, dict):
-        raise CheckpointError(f"it holds a {type(root).__name__}, not a dict of tensors")
     others: dict[str, str] = {}
-    state = root
-    if isinstance(root.get("state_dict"), dict):
-        state = root["state_dict"]
-        others = {_name(key): TRAINING_STATE for key in root if key != "state_dict"}
+    state = _as_dict(pickled.root)
+    for _ in range(WRAPPERS_LIMIT + 1):
+        inner = state.get(WRAPPER)
+        if type(inner) is not dict:
+            break
+        others |= {_name(key): TRAINING_STATE for key in state if key != WRAPPER}
+        state = inner
+    else:
+        raise CheckpointError("its state_dict holds a state_dict too often")
     tensors: dict[str, TensorInfo] = {}
     for key, value in state.items():
-        if isinstance(value, TensorRecord) and isinstance(key, str):
-            tensors[_name(key)] = value.locate(key, locate(value.storage))
+        if type(value) is TensorRecord and type(key) is str:
+            if not is_plain(key):
+                raise CheckpointError(f"it has a tensor with an odd name: {printable(key, 80)}")
+            tensors[key] = value.locate(key, locate(value.storage))
         else:
             others[_name(key)] = "not a tensor"
-    return Contents(tensors, {}, others)
+    return Contents(tensors, {}, others, pickled.asks_for)
+
+
+def _as_dict(root: object) -> dict[object, object]:
+    if type(root) is not dict:
+        raise CheckpointError(f"it holds a {type(root).__name__}, not a dict of tensors")
+    return root
 
 
 def _name(key: object) -> str:
-    """A dict's key for the record; a pickle can hold strings that no text file can."""
-    if not isinstance(key, str):
-        return f"(an entry whose key is a {type(key).__name__})"
-    return key.encode(errors="backslashreplace").decode()
+    """A dict's key for the record."""
+    if type(key) is str:
+        return printable(key, 100)
+    if type(key) is Named:
+        return str(key)
+    return f"(an entry whose key is a {type(key).__name__}: {printable(str(key), 40)})"

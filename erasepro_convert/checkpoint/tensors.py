@@ -1,9 +1,8 @@
 """Where a tensor's bytes lie in a file: shapes, strides, offsets.  No torch needed."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
@@ -12,20 +11,31 @@ Container = Literal["safetensors", "torch zip", "torch legacy"]
 Shape = tuple[int, ...]
 
 CHUNK = 8 << 20
-"""Bytes that are hashed and written at a time."""
+"""Bytes that are read, hashed and written at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A storage's bytes in a file, and their CRC-32 where the file states one."""
+
+    start: int
+    size: int
+    crc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a checkpoint.
 
-    ``offset`` is the file position in bytes of its first element, ``stride`` counts elements.
+    ``offset`` is the file position in bytes of its first element, ``stride`` counts elements;
+    ``region`` is the storage that it lies in.
     """
 
     dtype: str
     shape: Shape
     stride: Shape
     offset: int
+    region: Region
 
     @property
     def nbytes(self) -> int:
@@ -52,12 +62,6 @@ class TensorInfo:
         return (last + 1) * ITEM_SIZES[self.dtype]
 
 
-def chunks(data: memoryview) -> Iterator[memoryview]:
-    """``data`` in pieces small enough to report progress between them."""
-    for start in range(0, len(data), CHUNK):
-        yield data[start : start + CHUNK]
-
-
 def dense_stride(shape: Shape) -> Shape:
     """Row-major strides, in elements."""
     stride: list[int] = []
@@ -68,23 +72,6 @@ def dense_stride(shape: Shape) -> Shape:
     return tuple(reversed(stride))
 
 
-Record = TypeVar("Record")
-
-
-def unchangeable(record: type[Record]) -> type[Record]:
-    """A record class that no pickle can rewrite once it was checked.
-
-    Goes above ``dataclass``: up to Python 3.11.3 that replaces a ``__setstate__`` of the class.
-    """
-
-    def refuse_state(self: object, state: object) -> None:
-        raise CheckpointError(f"its pickle tries to change a {type(self).__name__}")
-
-    record.__setstate__ = refuse_state  # type: ignore[attr-defined]
-    return record
-
-
-@unchangeable
 @dataclass(frozen=True, slots=True)
 class StorageRecord:
     """A storage that a pickle names: its key in the container, dtype and number of elements."""
@@ -99,29 +86,25 @@ class StorageRecord:
         return self.numel * ITEM_SIZES[self.dtype]
 
 
-@unchangeable
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
     """A tensor that a pickle describes: a view of a storage; offset and stride in elements."""
 
     storage: StorageRecord
+    dtype: str
     offset: int
     shape: Shape
     stride: Shape
 
-    def locate(self, name: str, storage_start: int) -> TensorInfo:
+    def locate(self, name: str, region: Region) -> TensorInfo:
         """The tensor's place in the file, given its storage's.
 
         Raises CheckpointError when the view reaches outside of the storage, or shows more values
         than the storage has (a short file could ask for any amount of memory so).
         """
-        info = TensorInfo(
-            dtype=self.storage.dtype,
-            shape=self.shape,
-            stride=self.stride,
-            offset=storage_start + self.offset * ITEM_SIZES[self.storage.dtype],
-        )
-        end = self.offset * ITEM_SIZES[self.storage.dtype] + max(info.extent, info.nbytes)
+        skipped = self.offset * ITEM_SIZES[self.dtype]
+        info = TensorInfo(self.dtype, self.shape, self.stride, region.start + skipped, region)
+        end = skipped + max(info.extent, info.nbytes)
         if end > self.storage.nbytes:
             raise CheckpointError(
                 f"{name} reaches outside of its storage "
@@ -132,8 +115,13 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a parser found: tensors by name, text metadata, and entries that are not tensors."""
+    """What a parser found.
+
+    Tensors by name, text metadata, why each entry that is no tensor is left out, and what the
+    file's pickles ask for.
+    """
 
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str]
     others: dict[str, str]
+    asks_for: tuple[str, ...] = ()

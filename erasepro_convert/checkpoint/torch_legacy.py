@@ -1,10 +1,12 @@
 """The container of torch before 1.6: five pickles in a row, then the raw storages."""
 
-import mmap
 import struct
 
+from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
+from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.checkpoint.opened import OpenFile
 from erasepro_convert.checkpoint.state import state_contents
-from erasepro_convert.checkpoint.tensors import Contents, StorageRecord
+from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.unpickle import unpickle
 from erasepro_convert.errors import CheckpointError
 
@@ -13,42 +15,49 @@ MAGIC = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
 PROTOCOL = 1001
 
 
-def read_torch_legacy(mapped: mmap.mmap) -> Contents:
+def read_torch_legacy(file: OpenFile) -> Contents:
     """Tensors of a pre-1.6 file; each storage is a count (int64) followed by its values.
 
     Raises CheckpointError for what torch did not write.
     """
-    mapped.seek(0)
-    # Unpickling straight from the mapping leaves its position exactly behind each pickle.
-    magic, protocol, system, data, keys = (unpickle(mapped) for _ in range(5))
+    head = file.read(0, min(file.size, PICKLE_LIMIT))
+    pickles = []
+    position = 0
+    for _ in range(5):
+        pickles.append(unpickle(head, position))
+        position = pickles[-1].end
+    magic, protocol, system, data, keys = pickles
     if magic.root != MAGIC_NUMBER or protocol.root != PROTOCOL or type(system.root) is not dict:
         raise CheckpointError("its pre-1.6 torch header is broken")
     if system.root.get("little_endian") is not True:
         raise CheckpointError("its numbers are stored big-endian")
-    starts = _storage_starts(mapped, keys.root, data.storages)
+    regions = _storages(file, position, keys.root, data.storages)
 
-    def locate(storage: StorageRecord) -> int:
-        if storage.key not in starts:
-            raise CheckpointError(f"storage {storage.key} is missing from its list of storages")
-        return starts[storage.key]
+    def locate(storage: StorageRecord) -> Region:
+        return regions[storage.key]
 
-    return state_contents(data.root, locate)
+    return state_contents(data, locate)
 
 
-def _storage_starts(
-    mapped: mmap.mmap, keys: object, storages: dict[str, StorageRecord]
-) -> dict[str, int]:
-    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages):
+def _storages(
+    file: OpenFile, position: int, keys: object, storages: dict[str, StorageRecord]
+) -> dict[str, Region]:
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise CheckpointError("its list of storages is no list of names")
+    if sorted(keys) != sorted(storages):
         raise CheckpointError("its list of storages does not match its tensors")
-    starts: dict[str, int] = {}
-    position = mapped.tell()
+    regions: dict[str, Region] = {}
     for key in keys:
         storage = storages[key]
-        count = mapped[position : position + 8]
-        if count != struct.pack("<q", storage.numel):
+        if file.read(position, 8) != struct.pack("<q", storage.numel):
             raise CheckpointError(
-                f"storage {key} does not have the {storage.numel} values it should"
+                f"storage {printable(key, 40)} does not have the {storage.numel} values it should"
             )
-        starts[key] = position + 8
+        regions[key] = Region(position + 8, storage.nbytes)
         position += 8 + storage.nbytes
-    return starts
+    if position != file.size:
+        raise CheckpointError(
+            f"it is cut short, or something follows it: its tensors end at byte {position}, "
+            f"the file at {file.size}"
+        )
+    return regions

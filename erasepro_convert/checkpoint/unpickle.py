@@ -1,85 +1,161 @@
-"""Read a torch pickle without running anything that it names.
+"""What a torch pickle describes: tensors as records, all else as inert stand-ins.
 
-``pickle`` executes whatever callable a file asks for.  Here ``find_class`` never imports: each
-known name gets an inert record of ours, and any other name refuses the file.  A pickle can also set
-attributes on whatever it was given: the records have none to set, and are made anew for each load.
+Tensors are never built: they become places in the file.  Names that checkpoints of the wild are
+known to hold are passed over; any other name refuses the file.
 """
 
-import pickle
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord, unchangeable
+from erasepro_convert.checkpoint.machine import Machine, Named, Opaque, put
+from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord
 from erasepro_convert.errors import CheckpointError
 
 STORAGES = {
-    ("torch", "DoubleStorage"): "F64",
-    ("torch", "FloatStorage"): "F32",
-    ("torch", "HalfStorage"): "F16",
-    ("torch", "BFloat16Storage"): "BF16",
-    ("torch", "LongStorage"): "I64",
-    ("torch", "IntStorage"): "I32",
-    ("torch", "ShortStorage"): "I16",
-    ("torch", "CharStorage"): "I8",
-    ("torch", "ByteStorage"): "U8",
-    ("torch", "BoolStorage"): "BOOL",
+    Named("torch", "DoubleStorage"): "F64",
+    Named("torch", "FloatStorage"): "F32",
+    Named("torch", "HalfStorage"): "F16",
+    Named("torch", "BFloat16Storage"): "BF16",
+    Named("torch", "LongStorage"): "I64",
+    Named("torch", "IntStorage"): "I32",
+    Named("torch", "ShortStorage"): "I16",
+    Named("torch", "CharStorage"): "I8",
+    Named("torch", "ByteStorage"): "U8",
+    Named("torch", "BoolStorage"): "BOOL",
+    Named("torch.storage", "UntypedStorage"): "U8",
 }
-"""Global names of torch's typed storages, and safetensors' code of their dtype."""
+"""torch's storage classes, and safetensors' code of their dtype."""
 
-STUBS = frozenset(
-    {
-        ("_codecs", "encode"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("pathlib", "PosixPath"),
-        ("pytorch_lightning.callbacks.early_stopping", "EarlyStopping"),
-        ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"),
-        ("torch", "Size"),
-        ("torch", "device"),
-    }
-)
-"""Harmless names of training state in checkpoints of 2022 and later; their content is not read."""
+DTYPES = {
+    Named("torch", "float8_e4m3fn"): "F8_E4M3",
+    Named("torch", "float8_e5m2"): "F8_E5M2",
+}
+"""Types that torch has no storage class for."""
+
+ORDERED_DICT = Named("collections", "OrderedDict")
+REBUILD = {Named("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild_tensor_v2")}
+REBUILD_V3 = Named("torch._utils", "_rebuild_tensor_v3")
+PARAMETER = Named("torch._utils", "_rebuild_parameter")
+
+HARMLESS = {
+    Named(module, name)
+    for module, names in {
+        "__builtin__": "bool bytearray complex dict float frozenset int list long object set str "
+        "tuple unicode",
+        "_codecs": "encode",
+        "argparse": "Namespace",
+        "builtins": "bool bytearray bytes complex dict float frozenset int list object set str "
+        "tuple",
+        "collections": "Counter defaultdict",
+        "copy_reg": "_reconstructor",
+        "copyreg": "_reconstructor",
+        "lightning_fabric.utilities.data": "AttributeDict",
+        "numpy": "dtype ndarray",
+        "numpy._core.multiarray": "_reconstruct scalar",
+        "numpy.core.multiarray": "_reconstruct scalar",
+        "omegaconf.base": "ContainerMetadata Metadata",
+        "omegaconf.dictconfig": "DictConfig",
+        "omegaconf.listconfig": "ListConfig",
+        "omegaconf.nodes": "AnyNode BooleanNode FloatNode IntegerNode StringNode",
+        "pathlib": "PosixPath PurePosixPath PureWindowsPath WindowsPath",
+        "pytorch_lightning.callbacks.early_stopping": "EarlyStopping",
+        "pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint",
+        "pytorch_lightning.utilities.parsing": "AttributeDict",
+        "torch": "Size device bfloat16 float16 float32 float64 int64",
+        "typing": "Any",
+    }.items()
+    for name in names.split()
+}
+"""Names found in training state of real checkpoints; what they would build is not looked at."""
 
 
-class _Rebuild:
-    """Stands for ``torch._utils._rebuild_tensor_v2``: describes the tensor instead of making it."""
+@dataclass(frozen=True)
+class Unpickled:
+    """A pickle's content: its root, storages by key, the names it asks for, its end."""
 
-    __slots__ = ()
-
-    def __call__(
-        self, storage: object, offset: object, shape: object, stride: object, *rest: object
-    ) -> TensorRecord:
-        if not isinstance(storage, StorageRecord):
-            raise CheckpointError("its pickle builds a tensor from something that is no storage")
-        sizes, steps = _counts(shape), _counts(stride)
-        if len(sizes) != len(steps):
-            raise CheckpointError("its pickle gives a tensor a shape and strides that do not match")
-        return TensorRecord(storage, _count(offset), sizes, steps)
+    root: object
+    storages: dict[str, StorageRecord]
+    asks_for: tuple[str, ...]
+    end: int
 
 
-class _Parameter:
-    """Stands for ``torch._utils._rebuild_parameter``: the tensor inside."""
+def unpickle(data: bytes | bytearray, start: int = 0) -> Unpickled:
+    """Read the pickle that starts at ``start``; nothing that it names is imported.
 
-    __slots__ = ()
+    Raises CheckpointError for a malformed pickle, and for one that asks for an unknown name.
+    """
+    description = _Description()
+    machine = Machine(data, start, description.call, description.refer, description.name)
+    try:
+        root = machine.run()
+    except CheckpointError:
+        description.require_known()  # the more telling of two reasons
+        raise
+    description.require_known()
+    names = tuple(sorted(map(str, description.named)))
+    return Unpickled(root, description.storages, names, machine.end)
 
-    def __call__(self, data: object, *rest: object) -> object:
-        return data
+
+class _Description:
+    """What the machine's calls and references mean."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, StorageRecord] = {}
+        self.named: dict[Named, None] = {}
+
+    def require_known(self) -> None:
+        known = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
+        unknown = sorted(str(name) for name in self.named if name not in known)
+        if unknown:
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise CheckpointError(
+                f"its pickle asks for {', '.join(unknown[:5])}{more}, which no Stable Diffusion "
+                "checkpoint needs; nothing of it was run"
+            )
+
+    def name(self, named: Named) -> Named:
+        self.named[named] = None
+        return named
+
+    def call(self, function: Named, arguments: tuple[object, ...]) -> object:
+        if function in REBUILD:
+            return _tensor(arguments, None)
+        if function == REBUILD_V3:
+            return _tensor(arguments, arguments[6] if len(arguments) > 6 else None)
+        if function == PARAMETER and arguments:
+            return arguments[0]
+        if function == ORDERED_DICT:
+            return _ordered_dict(arguments)
+        return Opaque()
+
+    def refer(self, reference: object) -> StorageRecord:
+        match reference:
+            case ("storage", Named() as kind, str() as key, _, int() as numel, *rest) if (
+                kind in STORAGES and numel >= 0 and rest in ([], [None])
+            ):
+                storage = StorageRecord(key, STORAGES[kind], numel)
+                if self.storages.setdefault(key, storage) != storage:
+                    raise CheckpointError(f"its pickle describes storage {key!a} in two ways")
+                return storage
+        raise CheckpointError("its pickle refers to data in a form that torch does not write")
 
 
-@unchangeable
-@dataclass(frozen=True, slots=True)
-class _StorageType:
-    """Stands for a storage class such as ``torch.HalfStorage``."""
-
-    dtype: str
+def _tensor(arguments: tuple[object, ...], kind: object) -> TensorRecord:
+    storage, offset, shape, stride = (*arguments[:4], None, None, None, None)[:4]
+    if not isinstance(storage, StorageRecord):
+        raise CheckpointError("its pickle builds a tensor from something that is no storage")
+    sizes, steps = _counts(shape), _counts(stride)
+    if len(sizes) != len(steps):
+        raise CheckpointError("its pickle gives a tensor a shape and strides that do not match")
+    dtype = storage.dtype
+    if kind is not None:
+        if type(kind) is not Named or kind not in DTYPES:
+            raise CheckpointError("its pickle gives a tensor a type that no checkpoint has")
+        dtype = DTYPES[kind]
+    return TensorRecord(storage, dtype, _count(offset), sizes, steps)
 
 
 def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise CheckpointError("its pickle gives a tensor a size, stride or offset that is no count")
     return value
 
@@ -87,84 +163,19 @@ def _count(value: object) -> int:
 def _counts(value: object) -> tuple[int, ...]:
     if type(value) is not tuple:
         raise CheckpointError("its pickle gives a tensor a shape or strides that are no tuple")
+    if len(value) > 8:
+        raise CheckpointError(f"its pickle gives a tensor {len(value)} dimensions")
     return tuple(_count(part) for part in value)
 
 
-class Readable(Protocol):
-    """A byte stream as ``pickle`` reads it; one that does not read ahead stays in step."""
-
-    def read(self, n: int, /) -> bytes:
-        """Next ``n`` bytes."""
-
-    def readline(self) -> bytes:
-        """Bytes up to and including the next newline."""
-
-
-@dataclass(frozen=True)
-class Unpickled:
-    """What a pickle describes, and the storages it refers to, by key."""
-
-    root: Any
-    storages: dict[str, StorageRecord]
-
-
-def unpickle(file: Readable) -> Unpickled:
-    """The next pickle of ``file``, with inert records in place of everything that it names.
-
-    Raises CheckpointError for an unknown name or a malformed pickle.
-    """
-    unpickler = _Unpickler(file, encoding="utf-8")
-    try:
-        return Unpickled(unpickler.load(), unpickler.storages)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        # A malformed pickle can raise nearly anything; all of it means the same to the user.
-        problem = f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"its pickle is malformed ({problem})") from error
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Readable, *, encoding: str) -> None:
-        super().__init__(file, encoding=encoding)
-        self.storages: dict[str, StorageRecord] = {}
-        self._inert: dict[tuple[str, str], object] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        key = (module, name)
-        if key not in self._inert:
-            self._inert[key] = _inert(key)
-        return self._inert[key]
-
-    def persistent_load(self, reference: object) -> StorageRecord:
-        match reference:
-            case ("storage", _StorageType() as kind, str() as key, _, int() as numel, *rest) if (
-                numel >= 0 and rest in ([], [None])
-            ):
-                storage = StorageRecord(key, kind.dtype, numel)
-                if self.storages.setdefault(key, storage) != storage:
-                    raise CheckpointError(f"its pickle describes storage {key} in two ways")
-                return storage
-        raise CheckpointError("its pickle refers to data in a form that torch does not write")
-
-
-def _inert(key: tuple[str, str]) -> object:
-    """The record that stands for global ``key``; never the thing itself."""
-    if key in STORAGES:
-        return _StorageType(STORAGES[key])
-    if key in {("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")}:
-        return _Rebuild()
-    if key == ("torch._utils", "_rebuild_parameter"):
-        return _Parameter()
-    if key == ("collections", "OrderedDict"):
-        return type("OrderedDict", (dict,), {"__slots__": (), "__setstate__": _accept})
-    if key in STUBS:
-        return type(key[1], (), {"__slots__": (), "__init__": _accept, "__setstate__": _accept})
-    raise CheckpointError(
-        f"its pickle asks for {key[0]}.{key[1]}, which no Stable Diffusion checkpoint needs; "
-        "nothing of it was run"
-    )
-
-
-def _accept(self: object, *args: object, **kwargs: object) -> None:
-    """Take any arguments and do nothing."""
+def _ordered_dict(arguments: tuple[object, ...]) -> dict[object, object]:
+    """An OrderedDict is made empty and filled later, or (by Python 2) made of a list of pairs."""
+    made: dict[object, object] = {}
+    if arguments:
+        pairs = arguments[0]
+        if type(pairs) is not list or not all(
+            type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs
+        ):
+            raise CheckpointError("its pickle makes a dict of something that is no list of pairs")
+        put(made, pairs)
+    return made

@@ -12,11 +12,31 @@ from erasepro_convert.errors import LimitError
 @click.command("convert")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path())
 @click.option(
     "--dtype",
     type=click.Choice(list(OPTIONS)),
     help="Store every floating tensor in this type.  [default: as in the input]",
+)
+@click.option(
+    "--ema",
+    type=click.Choice(["drop", "convert", "use"]),
+    default="drop",
+    show_default=True,
+    help="An EMA copy of the U-Net: leave it out, erase from it too and keep it, or take it as "
+    "the U-Net.",
+)
+@click.option(
+    "--clip-skip",
+    type=click.IntRange(1, 2),
+    help="How UIs feed this U-Net: 1, the last text layer, or 2, the one before.  [default: the "
+    "recipe's, and what the metadata of IN says]",
+)
+@click.option(
+    "--text-encoder",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the text encoder comes from if IN has none.",
 )
 @click.option("--tune", is_flag=True, help="Search for the settings that suit IN best.")
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
@@ -25,12 +45,13 @@ from erasepro_convert.errors import LimitError
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
-    recipe: Path, source: Path, target: Path, quiet: bool, as_json: bool, **options: Any
+    recipe: Path, source: Path, target: str, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Erase the concepts of RECIPE from the Stable Diffusion 1.x checkpoint IN.
 
-    Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest.  IN is a
-    .safetensors, .ckpt or .pt file; nothing inside it is ever run.
+    Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest; where OUT
+    ends in a slash, a diffusers folder with the manifest in it.  IN is a .safetensors, .ckpt or .pt
+    file or a diffusers folder; nothing inside it is ever run.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
@@ -40,11 +61,13 @@ def convert_command(
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
     from erasepro_convert.convert import Options, convert
+    from erasepro_convert.manifest import manifest_path
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
+    path, asked = Path(target), Options(folder=target.endswith("/"), **options)
     with terminal.progress() as progress:
-        manifest = convert(loaded, source, target, Options(**options), progress)
-    terminal.summary(manifest, target)
+        manifest = convert(loaded, source, path, asked, progress)
+    terminal.summary(manifest, path, manifest_path(path, folder=asked.folder))
     if as_json:
         click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:

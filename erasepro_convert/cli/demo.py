@@ -43,10 +43,10 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
     picture = folder / "before-after.png"
     run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
 
+    from erasepro_convert.diffusers_folder import write_configurations
     from erasepro_convert.images.architecture import DEMO, architecture_of
-    from erasepro_convert.images.pipeline import write_configs
 
-    write_configs(architecture_of(DEMO), folder / "diffusers")
+    write_configurations(architecture_of(DEMO), folder / "diffusers")
     terminal.say(
         f"\nLook at {picture}.  diffusers opens both models with "
         f"StableDiffusionPipeline.from_single_file(…, config={str(folder / 'diffusers')!r})."

@@ -14,12 +14,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning, manifest_path
+from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning
 
 if TYPE_CHECKING:  # it would import torch
     from erasepro_convert.suggest import Neighbour
 
 STAGES = {
+    "check": "checking tensors",
     "tune": "trying settings",
     "erase": "erasing matrices",
     "probe": "probing",
@@ -66,7 +67,7 @@ class Terminal:
                 bars.start_task(task)
                 amount = (
                     f"{done}/{total}"
-                    if stage in ("tune", "erase", "probe")
+                    if stage in ("check", "tune", "erase", "probe")
                     else f"{decimal(done)} of {decimal(total)}"
                 )
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)
@@ -101,13 +102,14 @@ class Terminal:
         """Print one line as it is."""
         self._console.print(escape(line), style=style, soft_wrap=True)
 
-    def summary(self, manifest: Manifest, target: Path) -> None:
+    def summary(self, manifest: Manifest, target: Path, record: Path) -> None:
         """The table of updates, what is worth knowing beside it, and where the files lie."""
         console = self._console
         source, output = manifest.input, manifest.output
+        containers = ", ".join(dict.fromkeys(file.container for file in source.files))
+        size = decimal(sum(file.size for file in source.files))
         console.print(
-            f"{escape(source.name)}: {manifest.variant.name}, {source.container}, "
-            f"{decimal(source.size)}",
+            f"{escape(source.name)}: {manifest.variant.name}, {containers}, {size}",
             soft_wrap=True,
         )
         for evidence in manifest.variant.evidence:
@@ -116,6 +118,9 @@ class Terminal:
         if manifest.tuning:
             console.print(tuning_table(manifest.tuning))
         console.print(probe_table(manifest.probe))
+        if manifest.ema:
+            console.print("the EMA copy of the U-Net, edited too:")
+            console.print(probe_table(manifest.ema.probe))
         for line in _remarks(manifest):
             console.print(escape(line), soft_wrap=True)
         for line in manifest.exceeded:
@@ -123,11 +128,13 @@ class Terminal:
         if not output.written:
             console.print("dry run: nothing was written", soft_wrap=True)
             return
-        console.print(
-            f"wrote {escape(str(target))} ({decimal(output.size)}, sha256 {output.sha256})",
-            soft_wrap=True,
-        )
-        console.print(f"wrote {escape(str(manifest_path(target)))}", soft_wrap=True)
+        for file in output.files:
+            path = target if len(output.files) == 1 else target / file.name
+            console.print(
+                f"wrote {escape(str(path))} ({decimal(file.size)}, sha256 {file.sha256})",
+                soft_wrap=True,
+            )
+        console.print(f"wrote {escape(str(record))}", soft_wrap=True)
 
     def _table(self, edits: tuple[EditRecord, ...]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -245,6 +252,10 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     reasons = [entry.reason for entry in manifest.tensors.dropped]
     for reason in dict.fromkeys(reasons):
         yield f"dropped {reasons.count(reason)}: {reason}"
+    for repaired in manifest.tensors.repaired:
+        yield f"repaired {repaired.name}: {repaired.defect}"
+    if manifest.variant.clip_skip_from == "metadata":
+        yield "its metadata asks for clip skip 2: the result holds for 1 and 2"
     if manifest.tensors.renamed:
         count = len(manifest.tensors.renamed)
-        yield f"renamed {count} text-encoder tensors to the current spelling"
+        yield f"renamed {count} tensors to the current spelling"

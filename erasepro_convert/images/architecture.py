@@ -4,7 +4,7 @@ diffusers reads such facts from configuration files that come with a model's fol
 has none; these stand in for them, for SD1.x and for the demo model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from erasepro_convert.clip.tokenizer import BOS, EOS
@@ -103,14 +103,15 @@ KNOWN = (
 
 
 def architecture_of(widths: Widths) -> Architecture:
-    """The configuration that goes with a checkpoint's widths.
+    """The configuration that goes with a checkpoint's widths; input channels and VAE may differ.
 
     Raises CheckpointError for widths that are neither SD1.x's nor the demo model's.
     """
     for known in KNOWN:
-        if known.widths == widths:
-            return known
+        vae = known.widths.vae if any(widths.vae) else widths.vae
+        if replace(known.widths, in_channels=widths.in_channels, vae=vae) == widths:
+            return replace(known, widths=widths)
     raise CheckpointError(
-        f"pictures can be made with SD1.x's own widths or the demo model's, not with U-Net widths "
-        f"{'/'.join(map(str, widths.unet))} and {widths.in_channels} input channels"
+        f"diffusers' configuration is known for SD1.x's own widths and the demo model's, not for "
+        f"U-Net widths {'/'.join(map(str, widths.unet))}"
     )

@@ -5,7 +5,6 @@ checkpoint or runs what is in it.  Here our reader reads, and the key table, whi
 with diffusers names, fills the models.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from diffusers import (
-    __version__ as diffusers_version,
-)
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
-from erasepro_convert.clip.tokenizer import vocabulary
+from erasepro_convert.diffusers_folder import clip_tokenizer
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.images.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.layout.keys import POSITIONS, Key, text_keys
@@ -37,12 +33,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    """Transformers' tokenizer on our vocabulary."""
-    words, merges = vocabulary()
-    return CLIPTokenizer(vocab=words, merges=merges, model_max_length=POSITIONS)
-
-
 def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
     """The checkpoint as a pipeline, in float32 on a CPU and float16 on CUDA.
 
@@ -54,6 +44,10 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
     architecture = architecture_of(widths)
     if not any(widths.vae):
         raise CheckpointError(f"{path.name} has no VAE, so it makes no pictures")
+    if widths.in_channels != 4:
+        raise CheckpointError(
+            f"{path.name} is {source.layout.variant}: it makes pictures of pictures, not of prompts"
+        )
     dtype = torch.float16 if device().type == "cuda" else torch.float32
 
     def filled(model: nn.Module, keys: Iterable[Key]) -> Any:
@@ -81,34 +75,10 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
         text_encoder=text,
         tokenizer=clip_tokenizer(),
         unet=filled(unet, unet_keys(widths)),
-        scheduler=DPMSolverMultistepScheduler(**SCHEDULER),
+        scheduler=DPMSolverMultistepScheduler(**SCHEDULER | source.scheduler),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, architecture
-
-
-def write_configs(architecture: Architecture, folder: Path) -> None:
-    """Write the folder that ``from_single_file(…, config=folder)`` of diffusers wants."""
-    with torch.device("meta"):
-        UNet2DConditionModel(**architecture.unet()).save_config(folder / "unet")
-        AutoencoderKL(**architecture.vae()).save_config(folder / "vae")
-    DPMSolverMultistepScheduler(**SCHEDULER).save_config(folder / "scheduler")
-    CLIPTextConfig(**architecture.text_encoder(), architectures=["CLIPTextModel"]).save_pretrained(
-        folder / "text_encoder"
-    )
-    clip_tokenizer().save_pretrained(folder / "tokenizer")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": diffusers_version,
-        "feature_extractor": [None, None],
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,14 @@
 """What an SD1.x checkpoint consists of, and which variant a given one is."""
 
-from erasepro_convert.layout.identify import Layout, identify
+from erasepro_convert.layout.identify import Ema, Layout, identify
 from erasepro_convert.layout.keys import text_attention
 from erasepro_convert.layout.unet import cross_attentions, key_value_matrices
 
-__all__ = ["Layout", "cross_attentions", "identify", "key_value_matrices", "text_attention"]
+__all__ = [
+    "Ema",
+    "Layout",
+    "cross_attentions",
+    "identify",
+    "key_value_matrices",
+    "text_attention",
+]

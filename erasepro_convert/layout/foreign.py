@@ -16,7 +16,6 @@ SIGNATURES = (
     ("lora_", "a LoRA, not a checkpoint"),
     ("control_model.", "a ControlNet, not a checkpoint"),
     ("down_blocks.", "a diffusers U-Net alone"),
-    ("unet.down_blocks.", "a single file with diffusers names"),
     ("text_model.", "a text encoder alone"),
     ("first_stage_model.", "an autoencoder (VAE) alone"),
     ("decoder.", "an autoencoder (VAE) alone"),

@@ -1,7 +1,8 @@
 """Decide once which SD1.x variant a checkpoint is, and what becomes of each of its tensors."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from erasepro_convert.checkpoint.tensors import Shape, TensorInfo
 from erasepro_convert.dtypes import FLOATING
@@ -9,6 +10,7 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.foreign import name_foreign
 from erasepro_convert.layout.keys import (
     EMA,
+    EMA_COUNTERS,
     POSITION_IDS,
     POSITIONS,
     PREDICTION_MARKERS,
@@ -22,11 +24,9 @@ from erasepro_convert.layout.keys import (
     Widths,
     text_keys,
 )
+from erasepro_convert.layout.spelling import Spelling, spelling_of
 from erasepro_convert.layout.unet import cross_attentions, ema_name, unet_keys
 from erasepro_convert.layout.vae import vae_keys
-
-OLD_TEXT = TEXT.removesuffix("text_model.")
-"""The older spelling of the text encoder, found in early and NAI-derived files."""
 
 VARIANTS = {
     4: "stable-diffusion-v1",
@@ -35,87 +35,91 @@ VARIANTS = {
 }
 """ModelSpec architecture by the number of U-Net input channels."""
 
+Ema = Literal["drop", "convert", "use"]
+"""What becomes of an EMA copy of the U-Net: left out; edited too; taken as the U-Net."""
+
+RIDERS = (
+    # (a prefix, what it is): what could bring a concept back if it rode along
+    (EMA, "EMA copy of the U-Net: unedited, it would bring the concept back"),
+    ("control_model.", "a ControlNet inside the file"),
+    ("lora_", "a LoRA inside the file"),
+    ("embedding_manager.", "textual-inversion embeddings inside the file"),
+)
+NO_WEIGHTS = {POSITION_IDS, *EMA_COUNTERS, *PREDICTION_MARKERS}
+UNREAD = "no SD1.x loader reads it"
+
 
 @dataclass(frozen=True)
 class Layout:
     """What a checkpoint is: variant, evidence, widths, and the plan for its tensors.
 
-    ``source`` maps each tensor to write (its current original name) to its name in the input;
-    ``dropped`` maps each of the others to the reason why it is not written.
+    ``source`` maps each tensor to write (its current original name) to its name in the input,
+    ``shapes`` to the shape that it is written in; ``dropped`` maps each of the others to the reason
+    why it is not written.  ``ema`` is what becomes of an EMA copy, None where there is none.
     """
 
     variant: str
     evidence: tuple[str, ...]
     widths: Widths
     source: Mapping[str, str]
+    shapes: Mapping[str, Shape]
     dropped: Mapping[str, str]
+    ema: Ema | None
 
     @property
     def renamed(self) -> dict[str, str]:
         """Tensors whose name changes: input name to output name."""
         return {old: new for new, old in self.source.items() if old != new}
 
+    def of_ema(self) -> "Layout":
+        """The same with the EMA copy in the place of the U-Net; only where ``ema`` is convert."""
+        copies = {k.original: self.source[ema_name(k.original)] for k in unet_keys(self.widths)}
+        return replace(self, source={**self.source, **copies})
 
-def identify(tensors: Mapping[str, TensorInfo]) -> Layout:
+
+def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     """Recognise an SD1.x checkpoint by its tensor names, shapes and dtypes.
 
     Raises CheckpointError, naming the model, when it is not SD1.x; when a U-Net or text-encoder
-    tensor is missing; when a shape contradicts the others; when a dtype cannot be edited.
+    tensor is missing, or an EMA copy that is asked for; when a shape contradicts the others; when
+    a dtype cannot be edited.
     """
-    spelling = _text_spelling(tensors)
-    if spelling is None or UNET + "input_blocks.0.0.weight" not in tensors:
-        raise CheckpointError(_not_sd1(tensors))
-    renames = _respell_all(tensors, spelling)
-    known = {name: tensors[old] for name, old in renames.items()}
+    spelling = spelling_of(tensors)
+    known = {name: tensors[old] for name, old in spelling.source.items()}
+    if (
+        UNET + "input_blocks.0.0.weight" not in known
+        or TEXT + "final_layer_norm.weight" not in known
+    ):
+        raise CheckpointError(_not_sd1(known))
     _require_cross_attention(known)
     widths = _read_widths(known)
     has_vae = any(widths.vae)
     table = [*unet_keys(widths), *text_keys(widths)] + (list(vae_keys(widths)) if has_vae else [])
     _require_complete(table, known)
     shapes = {key.original: key.shape for key in table} | _optional_shapes(known)
-    _check(shapes, known)
-    ema = {ema_name(key.original) for key in unet_keys(widths)}
-    ema |= {EMA + "decay", EMA + "num_updates"}
+    copies = {ema_name(key.original): key for key in unet_keys(widths)}
+    has_ema = any(name in known for name in copies)
+    source = {name: spelling.source[name] for name in shapes}
+    if ema == "use" or (ema == "convert" and has_ema):
+        _require_ema(copies, known)
+        if ema == "use":
+            source |= {key.original: name for name, key in copies.items()}
+        else:
+            shapes |= {name: key.shape for name, key in copies.items()}
+            shapes |= {name: () for name in EMA_COUNTERS if name in known}
+            source |= {name: spelling.source[name] for name in shapes if name.startswith(EMA)}
+    _check({name: (tensors[old], shapes[name]) for name, old in source.items()})
+    taken = set(source.values())
+    dropped = {old: _drop_reason(name) for name, old in spelling.source.items() if old not in taken}
     return Layout(
         variant=VARIANTS[widths.in_channels],
-        evidence=tuple(_evidence(widths, spelling, has_vae)),
+        evidence=tuple(_evidence(widths, spelling, has_vae, has_ema)),
         widths=widths,
-        source={name: renames[name] for name in shapes},
-        dropped={
-            old: _drop_reason(old, ema) for name, old in renames.items() if name not in shapes
-        },
+        source=source,
+        shapes=shapes,
+        dropped=dropped | spelling.copies,
+        ema=ema if has_ema else None,
     )
-
-
-def _text_spelling(names: Collection[str]) -> str | None:
-    """The prefix under which the text encoder stands; the current one when both are there."""
-    for prefix in (TEXT, OLD_TEXT):
-        if prefix + "final_layer_norm.weight" in names:
-            return prefix
-    return None
-
-
-def _respell_all(names: Collection[str], spelling: str) -> dict[str, str]:
-    """Current name of each tensor, mapped to its name in the file."""
-    renames: dict[str, str] = {}
-    for name in names:
-        current = _respell(name, spelling)
-        if current in renames:
-            raise CheckpointError(f"the text encoder stands in two spellings at once: {current}")
-        renames[current] = name
-    return renames
-
-
-def _respell(name: str, spelling: str) -> str:
-    """Move a text-encoder name from the old spelling, where that is the one in use."""
-    if spelling == OLD_TEXT and _is_old_text(name):
-        return TEXT + name.removeprefix(OLD_TEXT)
-    return name
-
-
-def _is_old_text(name: str) -> bool:
-    parts = ("embeddings.", "encoder.", "final_layer_norm.")
-    return name.startswith(tuple(OLD_TEXT + part for part in parts))
 
 
 def _not_sd1(names: Collection[str]) -> str:
@@ -124,8 +128,9 @@ def _not_sd1(names: Collection[str]) -> str:
         return f"not a Stable Diffusion 1.x checkpoint: {foreign}"
     if any(name.startswith(UNET) for name in names):
         return (
-            "the text encoder is missing (no cond_stage_model.transformer.* tensors): "
-            "erasure starts there, so give a checkpoint that includes it"
+            "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
+            "starts there; --text-encoder FILE takes it from the checkpoint that this U-Net was "
+            "trained with, or from CLIP ViT-L/14"
         )
     examples = ", ".join(sorted(names)[:3]) or "no tensors at all"
     return f"not a Stable Diffusion 1.x checkpoint: no U-Net ({UNET}*) in it; it holds {examples}"
@@ -162,7 +167,7 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
             f"not a Stable Diffusion 1.x checkpoint: its U-Net takes text features of width "
             f"{context}{model}, its text encoder gives {text}"
         )
-    if text % TEXT_HEADS:
+    if text % TEXT_HEADS or not text:
         raise CheckpointError(f"text width {text} is not a multiple of CLIP's {TEXT_HEADS} heads")
     has_vae = any(name.startswith(VAE) for name in known)
     widths = Widths(
@@ -178,6 +183,8 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
         raise CheckpointError(
             f"its U-Net takes {widths.in_channels} input channels; SD1.x models take {known_counts}"
         )
+    if not all((*widths.unet, widths.time, widths.mlp, *(widths.vae if has_vae else ()))):
+        raise CheckpointError("not a Stable Diffusion 1.x checkpoint: its layers have no width")
     return widths
 
 
@@ -198,34 +205,53 @@ def _optional_shapes(known: Mapping[str, TensorInfo]) -> dict[str, Shape]:
     return {name: shape for name, shape in shapes.items() if name in known}
 
 
-def _check(shapes: Mapping[str, Shape], known: Mapping[str, TensorInfo]) -> None:
-    for name, shape in shapes.items():
-        if known[name].shape != shape:
-            found, expected = list(known[name].shape), list(shape)
+def _require_ema(copies: Mapping[str, Key], known: Mapping[str, TensorInfo]) -> None:
+    missing = [name for name in copies if name not in known]
+    if len(missing) == len(copies):
+        raise CheckpointError("it has no EMA copy of the U-Net that --ema could use")
+    if missing:
+        raise CheckpointError(
+            f"its EMA copy of the U-Net lacks {len(missing)} of {len(copies)} tensors, "
+            f"the first one is {missing[0]}; --ema drop leaves the copy out"
+        )
+
+
+def _check(planned: Mapping[str, tuple[TensorInfo, Shape]]) -> None:
+    for name, (info, shape) in planned.items():
+        # diffusers keeps the VAE's attention, 1×1 convolutions, as matrices: the same bytes.
+        if info.shape != shape and not (".attn_1." in name and (*info.shape, 1, 1) == shape):
+            found, expected = list(info.shape), list(shape)
             raise CheckpointError(
                 f"{name} has shape {found}; the rest of this checkpoint asks for {expected}"
             )
-    for name in shapes:
-        dtype = known[name].dtype
-        if name.endswith((".weight", ".bias")) and dtype not in FLOATING:
+    for name, (info, _) in planned.items():
+        if name not in NO_WEIGHTS and info.dtype not in FLOATING:
             raise CheckpointError(
-                f"{name} is stored as {dtype}: quantised checkpoints can't be edited; "
+                f"{name} is stored as {info.dtype}: quantised checkpoints can't be edited; "
                 "give the fp16, bf16 or fp32 original"
             )
 
 
-def _evidence(w: Widths, spelling: str, has_vae: bool) -> Iterator[str]:
-    yield f"U-Net: all {len(list(unet_keys(w)))} tensors, widths {'/'.join(map(str, w.unet))}"
+def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> Iterator[str]:
+    def under(component: str) -> str:
+        return f"under {spelling.prefixes[component]}"
+
+    unet, text, vae = (len(list(keys(w))) for keys in (unet_keys, text_keys, vae_keys))
+    widths = "/".join(map(str, w.unet))
+    yield f"U-Net: all {unet} tensors {under('U-Net')}, widths {widths}"
     yield f"U-Net input channels: {w.in_channels}"
     yield f"cross-attention: 16 blocks, text width {w.text}"
-    yield f"text encoder: {len(list(text_keys(w)))} tensors under {spelling}, 12 layers"
-    yield f"VAE: all {len(list(vae_keys(w)))} tensors" if has_vae else "VAE: none"
+    yield f"text encoder: all {text} tensors {under('text encoder')}, 12 layers"
+    yield f"VAE: all {vae} tensors {under('VAE')}" if has_vae else "VAE: none"
+    if has_ema:
+        yield f"EMA: a copy of the U-Net under {EMA}"
 
 
-def _drop_reason(name: str, ema: Collection[str]) -> str:
-    """Why a tensor that no SD1.x loader reads is left out."""
-    if name in ema:
-        return "EMA copy of the U-Net: unedited, it would bring the concept back"
-    if _is_old_text(name):
-        return "second copy of the text encoder"
-    return "no SD1.x loader reads it"
+def _drop_reason(name: str) -> str:
+    """Why a tensor is left out."""
+    for prefix, reason in RIDERS:
+        if name.startswith(prefix):
+            return reason
+    if name.startswith(UNET):
+        return "the U-Net that the EMA copy takes the place of"
+    return UNREAD

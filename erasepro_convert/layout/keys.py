@@ -14,6 +14,7 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer.text_model."
 EMA = "model_ema."
+EMA_COUNTERS = (EMA + "decay", EMA + "num_updates")
 
 TEXT_LAYERS = 12
 TEXT_HEADS = 12
@@ -39,7 +40,9 @@ SCHEDULE_BUFFERS = (
     "posterior_mean_coef1",
     "posterior_mean_coef2",
 )
-PREDICTION_MARKERS = ("v_pred", "ztsnr")
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
+PREDICTION_MARKERS = (V_PREDICTION, ZERO_SNR)
+"""Zero-size tensors that tell loaders how the U-Net was trained."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""The members of a zip file, only where every statement about them agrees with every other.
+
+Zip says most things twice, and readers differ in which copy they trust; that is how a file shows a
+scanner one thing and a loader another.  torch writes its members stored, one after another from the
+first byte, then the central directory, then the end records and nothing more.  This reader accepts
+that and nothing else.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from erasepro_convert.checkpoint.names import is_plain, printable
+from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.tensors import Region
+from erasepro_convert.errors import CheckpointError
+
+DIRECTORY_LIMIT = 8 << 20
+"""Bytes; a full training checkpoint has a tenth of that."""
+
+LOCAL = struct.Struct("<4s5H3I2H")
+CENTRAL = struct.Struct("<4s6H3I5H2I")
+END = struct.Struct("<4s4H2IH")
+END64 = struct.Struct("<4sQ2H2I4Q")
+LOCATOR64 = struct.Struct("<4sIQI")
+DESCRIPTORS = {16: struct.Struct("<4s3I"), 24: struct.Struct("<4sI2Q")}
+
+DESCRIPTOR_FLAG, UTF8_FLAG = 0x0008, 0x0800
+MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF
+ZIP64_EXTRA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member as the central directory describes it; ``header`` is where its local header is."""
+
+    name: str
+    raw_name: bytes
+    flags: int
+    crc: int
+    size: int
+    header: int
+
+
+def read_index(file: OpenFile) -> dict[str, Region]:
+    """The place of each member's bytes, by name.
+
+    A CRC of zero states nothing: torch writes that where it was told to compute none.
+
+    Raises CheckpointError for anything but stored, plain, distinct members that fill the file.
+    """
+    start, size, count = _directory(file)
+    members = list(_central(file.read(start, size), count))
+    names = {member.name.casefold() for member in members}  # torch ignores case
+    if len(names) != len(members):
+        raise CheckpointError("its zip archive holds a member twice")
+    members.sort(key=lambda member: member.header)
+    ends = [*(member.header for member in members[1:]), start]
+    if members and members[0].header:
+        raise CheckpointError("its zip archive does not begin with its first member")
+    return {
+        member.name: _region(file, member, end) for member, end in zip(members, ends, strict=True)
+    }
+
+
+def require_crc(region: Region, content: bytes | bytearray) -> None:
+    """Raise CheckpointError where ``content`` does not have the CRC that ``region`` states."""
+    if region.crc is not None and zlib.crc32(content) != region.crc:
+        raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
+
+
+def _directory(file: OpenFile) -> tuple[int, int, int]:
+    """Position, size and number of entries of the central directory."""
+    last = file.size - END.size
+    if last < 0:
+        raise CheckpointError("its zip archive is cut short")
+    record = END.unpack(file.read(last, END.size))
+    signature, disk, first_disk, here, count, size, start, comment = record
+    if signature != b"PK\5\6" or comment:
+        raise CheckpointError(
+            "its zip archive does not end where the file does: it is cut short, or something "
+            "follows it"
+        )
+    end = last
+    locator_at = last - LOCATOR64.size
+    if locator_at >= 0 and file.read(locator_at, 4) == b"PK\6\7":
+        _, locator_disk, end, disks = LOCATOR64.unpack(file.read(locator_at, LOCATOR64.size))
+        if end != locator_at - END64.size or locator_disk or disks != 1:
+            raise CheckpointError("its zip archive has end records that do not agree")
+        record = END64.unpack(file.read(end, END64.size))
+        signature, length, _, _, disk64, first_disk64, here64, count64, size64, start64 = record
+        agree = all(
+            short in (long, limit)
+            for short, long, limit in (
+                (here, here64, MAX16),
+                (count, count64, MAX16),
+                (size, size64, MAX32),
+                (start, start64, MAX32),
+            )
+        )
+        if signature != b"PK\6\6" or length != END64.size - 12 or disk64 or first_disk64:
+            agree = False
+        if not agree:
+            raise CheckpointError("its zip archive has end records that do not agree")
+        here, count, size, start = here64, count64, size64, start64
+    if disk or first_disk or here != count:
+        raise CheckpointError("its zip archive is spread over several files")
+    if size > DIRECTORY_LIMIT:
+        raise CheckpointError(f"its zip archive has a directory of {size} bytes")
+    if start + size != end:
+        raise CheckpointError("its zip archive has bytes that belong to no member")
+    return start, size, count
+
+
+def _central(directory: bytearray, count: int) -> Iterator[Member]:
+    position = 0
+    for _ in range(count):
+        if position + CENTRAL.size > len(directory):
+            raise CheckpointError("its zip archive has a directory that is cut short")
+        fields = CENTRAL.unpack_from(directory, position)
+        signature, _, _, flags, method, _, _, crc, packed, size = fields[:10]
+        name_length, extra_length, comment_length, disk, _, _, header = fields[10:]
+        position += CENTRAL.size
+        raw_name = bytes(directory[position : position + name_length])
+        position += name_length
+        extra = bytes(directory[position : position + extra_length])
+        position += extra_length + comment_length
+        if signature != b"PK\1\2" or position > len(directory):
+            raise CheckpointError("its zip archive has a broken directory")
+        name = _name(raw_name)
+        size, packed, header = _wide(extra, size, packed, header)
+        if method or size != packed or flags & ~(DESCRIPTOR_FLAG | UTF8_FLAG) or disk:
+            raise CheckpointError(f"its zip member {name} is packed or encrypted")
+        yield Member(name, raw_name, flags, crc, size, header)
+    if position != len(directory):
+        raise CheckpointError("its zip archive has a broken directory")
+
+
+def _name(raw: bytes) -> str:
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError as error:
+        raise CheckpointError("its zip archive has a member whose name is not UTF-8") from error
+    if not is_plain(name):
+        raise CheckpointError(f"its zip archive has a member with an odd name: {printable(name)}")
+    return name
+
+
+def _wide(extra: bytes, *values: int) -> list[int]:
+    """Those values that do not fit into 32 bits, from the zip64 field of ``extra``."""
+    wide = b""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
+        if kind == ZIP64_EXTRA:
+            wide = extra[4 : 4 + length]
+        extra = extra[4 + length :]
+    result = []
+    for value in values:
+        if value == MAX32:
+            if len(wide) < 8:
+                raise CheckpointError("its zip archive lacks the size of a large member")
+            value = int.from_bytes(wide[:8], "little")  # noqa: PLW2901
+            wide = wide[8:]
+        result.append(value)
+    return result
+
+
+def _region(file: OpenFile, member: Member, end: int) -> Region:
+    """The member's bytes, given where whatever follows it begins."""
+    lie = CheckpointError(f"its zip member {member.name} is not what the directory says")
+    if member.header + LOCAL.size > end:
+        raise lie
+    fields = LOCAL.unpack(file.read(member.header, LOCAL.size))
+    signature, _, flags, method, _, _, crc, packed, size, name_length, extra_length = fields
+    start = member.header + LOCAL.size + name_length + extra_length
+    if signature != b"PK\3\4" or (flags, method) != (member.flags, 0) or start > end:
+        raise lie
+    tail = file.read(member.header + LOCAL.size, name_length + extra_length)
+    if bytes(tail[:name_length]) != member.raw_name:
+        raise lie
+    size, packed = _wide(bytes(tail[name_length:]), size, packed)
+    stated = (crc, packed, size)
+    true = (member.crc, member.size, member.size)
+    described = bool(flags & DESCRIPTOR_FLAG)
+    if stated != true and not (described and stated == (0, 0, 0)):
+        raise lie
+    gap = end - (start + member.size)
+    if described:
+        descriptor = DESCRIPTORS.get(gap)
+        if descriptor is None or descriptor.unpack(file.read(end - gap, gap)) != (
+            b"PK\7\10",
+            *true,
+        ):
+            raise lie
+    elif gap:
+        raise lie
+    return Region(start, member.size, member.crc if member.crc or not member.size else None)

@@ -1,0 +1,112 @@
+"""A diffusers folder as output: which tensor goes into which file, and the configurations.
+
+Configurations are written anew, for a folder as input too: its own can name code to run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import __version__ as diffusers_version
+from transformers import CLIPTextConfig, CLIPTokenizer
+
+from erasepro_convert.checkpoint.folder import COMPONENTS
+from erasepro_convert.clip.tokenizer import vocabulary
+from erasepro_convert.images.architecture import SCHEDULER, Architecture, architecture_of
+from erasepro_convert.layout.identify import VARIANTS
+from erasepro_convert.layout.keys import POSITIONS, Widths, text_keys
+from erasepro_convert.layout.unet import unet_keys
+from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.writer import OutputTensor
+
+PIPELINES = dict(
+    zip(
+        VARIANTS.values(),
+        (
+            "StableDiffusionPipeline",
+            "StableDiffusionInpaintPipeline",
+            "StableDiffusionInstructPix2PixPipeline",
+        ),
+        strict=True,
+    )
+)
+NO_PLACE = "a diffusers folder has no place for it"
+
+
+def by_file(
+    tensors: Sequence[OutputTensor], widths: Widths
+) -> tuple[dict[str, list[OutputTensor]], dict[str, str]]:
+    """The tensors of each weight file under diffusers' names, and why others are left out."""
+    files: dict[str, list[OutputTensor]] = {}
+    given = {tensor.name: tensor for tensor in tensors}
+    for component, keys in (
+        ("unet", unet_keys(widths)),
+        ("text_encoder", text_keys(widths)),
+        ("vae", vae_keys(widths) if any(widths.vae) else ()),
+    ):
+        file = f"{component}/{COMPONENTS[component]}.safetensors"
+        for key in keys:
+            tensor = given.pop(key.original)
+            # diffusers keeps the autoencoder's attention as matrices.
+            matrix = component == "vae" and ".attentions." in key.diffusers
+            shape = tensor.shape[:2] if matrix else tensor.shape
+            tensor = replace(tensor, name=key.diffusers, shape=shape)
+            files.setdefault(file, []).append(tensor)
+    return files, dict.fromkeys(given, NO_PLACE)
+
+
+def configurations(
+    widths: Widths, variant: str, scheduler: Mapping[str, object]
+) -> dict[str, bytes]:
+    """Every file of the folder that holds no weights, by its path in it.
+
+    Raises CheckpointError for widths for which we know no configuration.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_configurations(architecture_of(widths), folder, variant, scheduler)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def write_configurations(
+    architecture: Architecture,
+    folder: Path,
+    variant: str = VARIANTS[4],
+    scheduler: Mapping[str, object] | None = None,
+) -> None:
+    """Write what diffusers wants beside weights: in a folder, or as ``config`` of a file."""
+    has_vae = any(architecture.widths.vae)
+    with torch.device("meta"):
+        UNet2DConditionModel(**architecture.unet()).save_config(folder / "unet")
+        if has_vae:
+            AutoencoderKL(**architecture.vae()).save_config(folder / "vae")
+    DPMSolverMultistepScheduler(**SCHEDULER | dict(scheduler or {})).save_config(
+        folder / "scheduler"
+    )
+    CLIPTextConfig(**architecture.text_encoder(), architectures=["CLIPTextModel"]).save_pretrained(
+        folder / "text_encoder"
+    )
+    clip_tokenizer().save_pretrained(folder / "tokenizer")
+    index = {
+        "_class_name": PIPELINES[variant],
+        "_diffusers_version": diffusers_version,
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"] if has_vae else [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Transformers' tokenizer on our vocabulary."""
+    words, merges = vocabulary()
+    return CLIPTokenizer(vocab=words, merges=merges, model_max_length=POSITIONS)

@@ -1,0 +1,121 @@
+"""The manifest's account of one run."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from erasepro_convert import __version__
+from erasepro_convert.attempt import Attempt
+from erasepro_convert.checkpoint import FileHashes
+from erasepro_convert.dtypes import Option
+from erasepro_convert.layout.keys import POSITION_IDS
+from erasepro_convert.manifest import (
+    DroppedEntry,
+    EmaRecord,
+    Input,
+    InputFile,
+    Manifest,
+    Output,
+    RenamedTensor,
+    RepairedTensor,
+    Tensors,
+    Tool,
+    Tuning,
+    Variant,
+    VariesBetweenRuns,
+)
+from erasepro_convert.source import Source
+
+ClipSkipFrom = Literal["recipe", "metadata", "command line"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was read and what came of it; ``copy`` is the attempt on a kept EMA copy."""
+
+    source: Source
+    hashes: tuple[FileHashes, ...]
+    result: Attempt
+    copy: Attempt | None
+    tuning: Tuning | None
+    clip_skip_from: ClipSkipFrom
+    dtype: Option | None
+    left_out: Mapping[str, str]
+    """Tensors of the plan that the kind of output has no place for, with the reason."""
+
+
+def build_manifest(
+    run: Run, output: Output, exceeded: tuple[str, ...], varies: VariesBetweenRuns
+) -> Manifest:
+    """Everything that was done, from the run's parts."""
+    layout, result, copy = run.source.layout, run.result, run.copy
+    return Manifest(
+        tool=Tool(version=__version__, libraries=_libraries()),
+        recipe=result.recipe,
+        recipe_sha256=result.recipe.digest,
+        input=_input(run.source, run.hashes),
+        output=output,
+        variant=Variant(
+            name=layout.variant,
+            evidence=layout.evidence,
+            clip_skip_from=run.clip_skip_from,
+            ema=layout.ema,
+        ),
+        tensors=_tensors(run),
+        alignment=result.aligned.record,
+        edits=tuple(edit.record for edit in result.edits.values()),
+        probe=result.probe,
+        ema=EmaRecord(edits=tuple(edit.record for edit in copy.edits.values()), probe=copy.probe)
+        if copy
+        else None,
+        tuning=run.tuning,
+        exceeded=exceeded,
+        varies_between_runs=varies,
+    )
+
+
+def _input(source: Source, hashes: tuple[FileHashes, ...]) -> Input:
+    return Input(
+        name=source.checkpoint.name,
+        files=tuple(
+            InputFile(
+                name=file.name,
+                size=file.file.size,
+                container=file.container,
+                sha256=digests.sha256,
+                autov2=digests.sha256[:10],
+                autov3=digests.autov3,
+            )
+            for file, digests in zip(source.checkpoint.files, hashes, strict=True)
+        ),
+    )
+
+
+def _tensors(run: Run) -> Tensors:
+    layout = run.source.layout
+    entries = {**layout.dropped, **run.source.checkpoint.others}
+    entries |= {layout.source[name]: reason for name, reason in run.left_out.items()}
+    dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries.items()]
+    renamed = [
+        RenamedTensor(input_name=old, output_name=new)
+        for old, new in layout.renamed.items()
+        if new not in run.left_out
+    ]
+    defect = run.source.position_ids_defect() if POSITION_IDS not in run.left_out else None
+    edited = len(run.result.edits) + (len(run.copy.edits) if run.copy else 0)
+    return Tensors(
+        written=len(layout.source) - len(run.left_out),
+        edited=edited,
+        dtype=run.dtype,
+        dropped=tuple(sorted(dropped, key=lambda entry: entry.name)),
+        renamed=tuple(sorted(renamed, key=lambda entry: entry.output_name)),
+        repaired=(RepairedTensor(name=POSITION_IDS, defect=defect),) if defect else (),
+    )
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of what the output's bytes depend on."""
+    names = ("numpy", "safetensors", "tokenizers", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,90 @@
+"""Put the output into its place: one file or a diffusers folder, with its manifest, or nothing."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from erasepro_convert.manifest import Manifest, OutputFile, manifest_path
+from erasepro_convert.outputs import require_readable
+from erasepro_convert.writer import OutputTensor, replacing, replacing_folder, stream, sync
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to write: tensors of each weight file, other files' contents, metadata.
+
+    Files go by their path in the folder; where the output is one file, by its name.
+    """
+
+    weights: Mapping[str, Sequence[OutputTensor]]
+    others: Mapping[str, bytes]
+    metadata: Mapping[str, str]
+
+
+Finish = Callable[[tuple[OutputFile, ...]], Manifest]
+Progress = Callable[[int, int], None]
+
+
+def rehearse(plan: Plan, finish: Finish, progress: Progress) -> Manifest:
+    """Do all of it but keep nothing."""
+    return finish(_write(plan, lambda path: open(os.devnull, "wb"), progress))
+
+
+def write_file(plan: Plan, target: Path, finish: Finish, progress: Progress) -> Manifest:
+    """Write the checkpoint and, when its digests are known, the manifest; both or neither."""
+    with replacing(manifest_path(target)) as record, replacing(target) as output:
+        manifest = finish(_write(plan, lambda path: nullcontext(output), progress))
+        record.write(manifest.to_json().encode())
+    return manifest
+
+
+def write_folder(plan: Plan, target: Path, finish: Finish, progress: Progress) -> Manifest:
+    """Write a folder with the manifest in it, whole or not at all."""
+    with replacing_folder(target) as folder:
+
+        def create(path: str) -> BinaryIO:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            return open(folder / path, "xb")
+
+        manifest = finish(_write(plan, create, progress))
+        with open(manifest_path(folder, folder=True), "xb") as record:
+            record.write(manifest.to_json().encode())
+            sync(record)
+    return manifest
+
+
+def _write(
+    plan: Plan, create: Callable[[str], AbstractContextManager[BinaryIO]], progress: Progress
+) -> tuple[OutputFile, ...]:
+    total = sum(tensor.nbytes for tensors in plan.weights.values() for tensor in tensors)
+    before = 0
+    files = []
+    for path, tensors in plan.weights.items():
+        start = before
+
+        def report(done: int, _: int) -> None:
+            progress(min(start + done, total), total)  # noqa: B023  # called in this turn
+
+        with create(path) as output:
+            written = stream(tensors, plan.metadata, output.write, report)
+            output.flush()
+            if output.name != os.devnull:
+                require_readable(output.name, {tensor.name for tensor in tensors})
+                sync(output)
+        files.append(_record(path, written.size, written.sha256, written.autov3))
+        before += sum(tensor.nbytes for tensor in tensors)
+    for path, content in plan.others.items():
+        with create(path) as output:
+            output.write(content)
+            if output.name != os.devnull:
+                sync(output)
+        files.append(_record(path, len(content), hashlib.sha256(content).hexdigest(), None))
+    return tuple(files)
+
+
+def _record(name: str, size: int, sha256: str, autov3: str | None) -> OutputFile:
+    return OutputFile(name=name, size=size, sha256=sha256, autov2=sha256[:10], autov3=autov3)
