@@ -61,6 +61,26 @@ def with_ema(state: State) -> State:
     return {**state, **copies, **counters}
 
 
+def components(state: State, widths: Widths = MINIATURE) -> dict[str, State]:
+    """The same model as diffusers keeps it: a state dict a component, its names and shapes."""
+    tables = {"unet": unet_keys(widths), "text_encoder": text_keys(widths), "vae": vae_keys(widths)}
+    named = {part: {k.diffusers: state[k.original] for k in keys} for part, keys in tables.items()}
+    for name, value in named["vae"].items():
+        if ".attentions." in name:
+            named["vae"][name] = value.flatten(1) if value.dim() == 4 else value
+    return named
+
+
+def save_folder(state: State, folder: Path, variant: str = "") -> Path:
+    """Write a diffusers folder; ``variant`` goes into the names of its files (``.fp16``)."""
+    stems = {"unet": "diffusion_pytorch_model", "text_encoder": "model"}
+    for part, tensors in components(state).items():
+        (folder / part).mkdir(parents=True)
+        stem = stems.get(part, stems["unet"])
+        save_file(tensors, folder / part / f"{stem}{variant}.safetensors")
+    return folder
+
+
 def main() -> None:
     """Write a checkpoint; the container follows from the file's name."""
     parser = argparse.ArgumentParser(description=main.__doc__)

@@ -9,6 +9,7 @@ from click_default_group import DefaultGroup
 from erasepro_convert import __version__
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
+from erasepro_convert.cli.inspect import inspect_command
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
@@ -44,6 +45,7 @@ def group() -> None:
 for command in (
     convert_command,
     demo_command,
+    inspect_command,
     preview_command,
     probe_command,
     report_command,

@@ -1,7 +1,7 @@
 """What a person sees: progress by stage, and the table of updates by layer at the end."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from math import hypot
@@ -14,9 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning
 
-if TYPE_CHECKING:  # it would import torch
+if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
+    from erasepro_convert.inspection import Inspection
     from erasepro_convert.suggest import Neighbour
 
 STAGES = {
@@ -28,6 +30,8 @@ STAGES = {
     "write": "writing",
 }
 BAR_WIDTH = 24
+SHOWN = 120
+"""Characters of a metadata entry."""
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
@@ -168,6 +172,40 @@ def probe_table(record: ProbeRecord) -> Table:
         before = "1.00" if measure.concept else "0.00"  # by definition
         values = before, f"{measure.mean:.2f}", f"{measure.worst:.2f}"
         table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
+    return table
+
+
+def inspection_table(found: "Inspection") -> Table:
+    """A row a property."""
+    table = Table(box=None, pad_edge=True, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(name: str, lines: Iterable[str]) -> None:
+        for number, line in enumerate(lines):
+            table.add_row("" if number else name, escape(line))
+
+    for file in found.files:
+        row("file", [f"{file.name}: {file.container}, {decimal(file.size)}"])
+        hashes = {"AutoV1": file.autov1, "AutoV2": file.autov2, "AutoV3": file.autov3}
+        row("hashes", [", ".join(f"{name} {value}" for name, value in hashes.items() if value)])
+        row("SHA-256", [file.sha256] if file.sha256 else [])
+    row("variant", [found.variant] if found.variant else [])
+    row("evidence", found.evidence)
+    row(
+        "tensors",
+        [
+            f"{part}: " + ", ".join(f"{count} {dtype}" for dtype, count in counts.items())
+            for part, counts in found.tensors.items()
+        ],
+    )
+    row("notable", found.facts)
+    row("left out", [f"{count}: {reason}" for reason, count in found.left_out.items()])
+    row("metadata", [printable(f"{k}: {v}", SHOWN) for k, v in sorted(found.metadata.items())])
+    row("pickle asks for", [", ".join(found.asks_for)] if found.asks_for else [])
+    verdict = "[red]would be refused[/]" if found.refused else "[green]would be converted[/]"
+    table.add_row("", verdict)
+    row("because", [found.refused] if found.refused else [])
     return table
 
 

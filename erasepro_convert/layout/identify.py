@@ -7,7 +7,7 @@ from typing import Literal
 from erasepro_convert.checkpoint.tensors import Shape, TensorInfo
 from erasepro_convert.dtypes import FLOATING
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.layout.foreign import name_foreign
+from erasepro_convert.layout.foreign import name_other_model, name_part
 from erasepro_convert.layout.keys import (
     EMA,
     EMA_COUNTERS,
@@ -123,10 +123,13 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
 
 
 def _not_sd1(names: Collection[str]) -> str:
-    foreign = name_foreign(names)
-    if foreign is not None:
-        return f"not a Stable Diffusion 1.x checkpoint: {foreign}"
-    if any(name.startswith(UNET) for name in names):
+    other = name_other_model(names)
+    has_unet = any(name.startswith(UNET) for name in names)
+    if other is None and not has_unet:
+        other = name_part(names)
+    if other is not None:
+        return f"not a Stable Diffusion 1.x checkpoint: {other}"
+    if has_unet:
         return (
             "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
             "starts there; --text-encoder FILE takes it from the checkpoint that this U-Net was "

@@ -49,7 +49,7 @@ def spelling_of(names: Collection[str]) -> Spelling:
     for current, candidates in found.items():
         (_, prefix, name), *others = sorted(candidates)
         source[current] = name
-        component = component_of(current)
+        component = component_of(name)
         if component and prefix and current != POSITION_IDS:
             prefixes[component].add(prefix)
         copies |= {other: f"second copy of the {component}" for _, _, other in others}
@@ -61,8 +61,9 @@ def spelling_of(names: Collection[str]) -> Spelling:
     return Spelling(source, copies, {c: next(iter(p), "") for c, p in prefixes.items()})
 
 
-def component_of(current: str) -> str | None:
-    """U-Net, VAE, text encoder, or None for what belongs to none of them."""
+def component_of(name: str) -> str | None:
+    """U-Net, VAE or text encoder, for a name in any spelling; None for what is none of them."""
+    current = _current(name)[2]
     return next((c for prefix, c in COMPONENTS.items() if current.startswith(prefix)), None)
 
 

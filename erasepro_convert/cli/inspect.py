@@ -1,0 +1,42 @@
+"""``erasepro-convert inspect FILE…``: what files are, and whether we would convert them."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from erasepro_convert.errors import CheckpointError, UsageError
+
+
+@click.command("inspect")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--hash", "hashes", is_flag=True, help="Read all of each file for SHA-256, AutoV2 and AutoV3."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list to standard output.")
+def inspect_command(files: tuple[str, ...], hashes: bool, as_json: bool) -> None:
+    """Say what files or diffusers folders are, and whether they would be converted.
+
+    Shows variant and evidence, tensors by part and type, EMA and other copies that would be left
+    out, metadata, hashes, and what a pickle asks for.  Nothing in a file is run, and tensors are
+    not read, so values that are not finite do not show here.  Exit code 4 if any would be refused.
+    """
+    from dataclasses import asdict
+
+    from erasepro_convert.cli.terminal import Terminal, inspection_table
+    from erasepro_convert.inspection import inspect
+
+    missing = [name for name in files if not os.path.lexists(name)]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: there is no such file")
+    terminal = Terminal(quiet=as_json, to_stderr=False)
+    found = []
+    for name in files:
+        found.append(inspect(Path(name), hashes=hashes))
+        terminal.say(name, style="bold")
+        terminal.show(inspection_table(found[-1]))
+    if as_json:
+        click.echo(json.dumps([asdict(i) for i in found], indent=2, ensure_ascii=False))
+    if refused := [inspection.path for inspection in found if inspection.refused]:
+        raise CheckpointError(f"{len(refused)} of {len(found)} would be refused")

@@ -1,0 +1,119 @@
+"""What a file is, without converting it: everything that shows before any tensor is read."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, open_checkpoint
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.layout import identify
+from erasepro_convert.layout.keys import EMA, POSITION_IDS
+from erasepro_convert.layout.spelling import component_of
+from erasepro_convert.source import Source
+
+OTHERS = "others"
+
+
+@dataclass(frozen=True)
+class InspectedFile:
+    """One file of a checkpoint; ``sha256`` and what is cut from it only where it was asked for."""
+
+    name: str
+    size: int
+    container: str
+    autov1: str
+    sha256: str | None = None
+    autov2: str | None = None
+    autov3: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a checkpoint.
+
+    ``refused`` says why it would not be converted (None: it would); ``tensors`` counts by part and
+    dtype; ``left_out`` counts by reason what an output would not hold; ``facts`` are properties
+    that change what a conversion does or what loaders do.
+    """
+
+    path: str
+    refused: str | None
+    files: tuple[InspectedFile, ...] = ()
+    variant: str | None = None
+    evidence: tuple[str, ...] = ()
+    tensors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    asks_for: tuple[str, ...] = ()
+
+
+def inspect(path: Path, *, hashes: bool) -> Inspection:
+    """Look at ``path``; ``hashes`` reads all of it once.  OSError passes through."""
+    try:
+        checkpoint = open_checkpoint(path)
+    except CheckpointError as error:
+        return Inspection(str(path), refused=str(error))
+    described = Inspection(
+        str(path),
+        refused=None,
+        files=tuple(_file(file, hashes) for file in checkpoint.files),
+        tensors=_tensors(checkpoint),
+        metadata=checkpoint.metadata,
+        asks_for=checkpoint.asks_for,
+    )
+    return _recognised(described, checkpoint)
+
+
+def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
+    """With what the tensors' names and shapes tell."""
+    known = vars(described)
+    try:
+        source = Source(checkpoint, identify(checkpoint.tensors))
+    except CheckpointError as error:
+        return Inspection(**known | {"refused": f"{checkpoint.name}: {error}"})
+    reasons = [*source.layout.dropped.values(), *checkpoint.others.values()]
+    return Inspection(
+        **known
+        | {
+            "variant": source.layout.variant,
+            "evidence": source.layout.evidence,
+            "left_out": dict(Counter(reasons)),
+            "facts": tuple(_facts(source)),
+        }
+    )
+
+
+def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
+    shown = InspectedFile(file.name, file.file.size, file.container, file.autov1())
+    if not hashes:
+        return shown
+    digests = file.hashes(lambda done: None)
+    known = {"sha256": digests.sha256, "autov2": digests.sha256[:10], "autov3": digests.autov3}
+    return InspectedFile(**vars(shown) | known)
+
+
+def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
+    """Numbers of tensors by part and dtype; second copies count with their part."""
+    counts: dict[str, Counter[str]] = {}
+    for name, info in checkpoint.tensors.items():
+        part = component_of(name) or ("EMA" if name.startswith(EMA) else OTHERS)
+        counts.setdefault(part, Counter())[info.dtype] += 1
+    return {part: dict(count) for part, count in counts.items()}
+
+
+def _facts(source: Source) -> list[str]:
+    facts = []
+    if source.scheduler.get("prediction_type"):
+        facts.append("trained to predict v")
+    if source.scheduler.get("rescale_betas_zero_snr"):
+        facts.append("trained with zero terminal SNR")
+    if source.clip_skip:
+        facts.append(f"metadata asks for clip skip {source.clip_skip}")
+    old = source.layout.source.get(POSITION_IDS)
+    if old and source.checkpoint.tensors[old].dtype != "I64":
+        facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
+    if source.layout.renamed:
+        facts.append(f"{len(source.layout.renamed)} tensors in another spelling: to be renamed")
+    return facts
