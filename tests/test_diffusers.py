@@ -1,23 +1,29 @@
 """Our output in diffusers: it loads offline, whole, and makes the pictures that ours does."""
 
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.demo import checkpoint
-from erasepro_convert.diffusers_folder import write_configurations
+from erasepro_convert.diffusers_folder import configurations, write_configurations
+from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.images.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.layout.keys import Key, text_keys
+from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SD1, Key, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.source import open_source
 from tests.miniature import MINIATURE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -69,7 +75,94 @@ def assert_equal(model: torch.nn.Module, keys: list[Key], written: dict[str, tor
     for key in keys:
         name = key.diffusers if key.diffusers in state else key.diffusers.removeprefix(prefix)
         assert not state[name].is_meta
-        assert torch.equal(state[name].flatten().float(), written[key.original].flatten())
+        assert torch.equal(state[name].flatten().float(), written[key.original].flatten().float())
         seen += 1
     extra = {name for name in state if "position_ids" not in name}
     assert seen == len(extra)
+
+
+def test_a_folder_has_the_tensors_of_the_file(van_gogh: Path, tmp_path: Path) -> None:
+    """The same erasure written as a folder: diffusers loads it whole, and so do we."""
+    recipe = load_recipe(van_gogh)
+    with checkpoint() as file:
+        single = tmp_path / "out.safetensors"
+        convert(recipe, file, single, Options(), lambda *_: None)
+        folder = tmp_path / "out"
+        manifest = convert(recipe, file, folder, Options(folder=True), lambda *_: None)
+    written = load_file(single)
+    loaded: Any = StableDiffusionPipeline.from_pretrained(
+        folder, local_files_only=True, torch_dtype=torch.float16
+    )
+    assert_equal(loaded.unet, list(unet_keys(DEMO)), written)
+    assert_equal(loaded.vae, list(vae_keys(DEMO)), written)
+    assert_equal(loaded.text_encoder, list(text_keys(DEMO)), written)
+    assert loaded.tokenizer("a photo of a cat").input_ids == [
+        49406,
+        320,
+        1125,
+        539,
+        320,
+        2368,
+        49407,
+    ]
+    assert manifest.tensors.written == 686 + 248 + 196
+    dropped = {entry.name for entry in manifest.tensors.dropped}
+    assert dropped == {"alphas_cumprod", "betas", POSITION_IDS}
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {"manifest.json", *(output.name for output in manifest.output.files)}
+    for output in manifest.output.files:
+        digest = hashlib.sha256((folder / output.name).read_bytes()).hexdigest()
+        assert (output.sha256, output.autov2) == (digest, digest[:10])
+    again = open_source(folder)
+    for name in again.layout.source:
+        assert torch.equal(again.read(name), written[name])
+
+
+def test_a_dry_run_of_a_folder_has_the_digests_of_the_real_one(
+    van_gogh: Path, tmp_path: Path
+) -> None:
+    recipe, target = load_recipe(van_gogh), tmp_path / "out"
+    with checkpoint() as file:
+        dry = convert(recipe, file, target, Options(folder=True, dry_run=True), lambda *_: None)
+        assert not target.exists()
+        real = convert(recipe, file, target, Options(folder=True), lambda *_: None)
+        assert real.output.files == dry.output.files
+        with pytest.raises(UsageError, match="a folder is not replaced"):
+            convert(recipe, file, target, Options(folder=True, force=True), lambda *_: None)
+        with pytest.raises(UsageError, match="no place for an EMA copy"):
+            asked = Options(folder=True, ema="convert")
+            convert(recipe, file, tmp_path / "other", asked, lambda *_: None)
+
+
+def test_configurations_say_what_weights_do_not() -> None:
+    """Inpainting has its own pipeline, v-prediction its own sampling; a missing VAE is named so."""
+    widths = replace(SD1, in_channels=9, vae=(0, 0, 0, 0))
+    files = configurations(
+        widths, "stable-diffusion-v1-inpainting", {"prediction_type": "v_prediction"}
+    )
+    index = json.loads(files["model_index.json"])
+    assert index["_class_name"] == "StableDiffusionInpaintPipeline"
+    assert index["vae"] == [None, None]
+    assert json.loads(files["unet/config.json"])["in_channels"] == 9
+    scheduler = json.loads(files["scheduler/scheduler_config.json"])
+    assert scheduler["prediction_type"] == "v_prediction"
+    with pytest.raises(CheckpointError, match="configuration is known"):
+        configurations(MINIATURE, "stable-diffusion-v1", {})
+
+
+@pytest.mark.parametrize("where", ["markers", "metadata"])
+def test_v_prediction_reaches_the_sampler(where: str, tmp_path: Path) -> None:
+    """From markers in the file or from metadata; ztsnr asks for its own spacing of steps."""
+    with checkpoint() as file:
+        state = load_file(file)
+    markers = {marker: torch.empty(0) for marker in PREDICTION_MARKERS}
+    stated = {PREDICTION_METADATA: "v", ZERO_SNR_METADATA: "true"}
+    source = tmp_path / "in.safetensors"
+    if where == "markers":
+        save_file(state | markers, source)
+    else:
+        save_file(state, source, metadata=stated)
+    pipeline, _ = load_pipeline(source)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert pipeline.scheduler.config.rescale_betas_zero_snr
+    assert pipeline.scheduler.config.timestep_spacing == "trailing"

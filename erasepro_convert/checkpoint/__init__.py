@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.folder import open_folder
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.single import CheckpointFile, FileHashes, open_file
 from erasepro_convert.checkpoint.tensors import TensorInfo
 from erasepro_convert.errors import CheckpointError
@@ -78,10 +79,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises CheckpointError, naming the file, for what is no sound checkpoint; OSError passes
     through.
     """
+    name = printable(path.name)
     if not path.is_dir():
-        return Checkpoint(path.name, (), {}, {}, {}, {}).joined(open_file(path, path.name))
-    folder = open_folder(path)
-    checkpoint = Checkpoint(path.resolve().name, (), {}, folder.metadata, folder.others, {})
+        return Checkpoint(name, (), {}, {}, {}, {}).joined(open_file(path, name))
+    name = printable(path.resolve().name)  # "." has none of its own
+    folder = open_folder(path, name)
+    checkpoint = Checkpoint(name, (), {}, folder.metadata, folder.others, {})
     for component, file in folder.files:
         checkpoint = checkpoint.joined(file, f"{component}.")
     return checkpoint

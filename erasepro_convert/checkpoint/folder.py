@@ -43,12 +43,11 @@ class Folder:
     metadata: dict[str, str]
 
 
-def open_folder(path: Path) -> Folder:
-    """Find the weight files of a diffusers folder and open them.
+def open_folder(path: Path, name: str) -> Folder:
+    """Find the weight files of a diffusers folder and open them; messages call it ``name``.
 
     Raises CheckpointError for a folder that is no diffusers model, and as ``open_file`` does.
     """
-    name = path.resolve().name
     for part, model in FOREIGN.items():
         if (path / part).is_dir():
             raise CheckpointError(
