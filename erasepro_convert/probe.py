@@ -20,6 +20,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import Read, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
+from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
@@ -61,7 +62,8 @@ class _Segments:
 def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     """Measure the checkpoint that ``edited`` reads against the one that ``original`` reads.
 
-    Raises RecipeError for a concept that CLIP does not read.
+    Raises RecipeError for a concept that CLIP does not read, CheckpointError for features that are
+    not finite.
     """
     others = recipe.without_targets(recipe.probe.others)
     pairs = [pair for concept in recipe.concepts for pair in paired_positions(concept, recipe)]
@@ -141,6 +143,8 @@ def _features(encoder: TextEncoder, ids: Tensor, recipe: Recipe) -> dict[int, Te
         hidden = encoder.layer(number)(hidden)
         if (skip := TEXT_LAYERS + 1 - number) in recipe.clip_skip:
             features[skip] = encoder.final_norm(hidden)
+            if not torch.isfinite(features[skip]).all():
+                raise CheckpointError("text features are not finite: the text encoder is damaged")
     return features
 
 

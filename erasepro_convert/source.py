@@ -28,7 +28,18 @@ class Source:
     layout: Layout
 
     def read(self, name: str) -> "torch.Tensor":
-        """The tensor of an original name, as stored, in the shape that it has in SD1.x."""
+        """The tensor of an original name, as stored, in the shape that it has in SD1.x.
+
+        Raises CheckpointError for NaN and infinity.
+        """
+        tensor = self._stored(name)
+        if not _is_finite(tensor):
+            raise CheckpointError(
+                f"{self.checkpoint.name}: {self.layout.source[name]} holds NaN or infinite values"
+            )
+        return tensor
+
+    def _stored(self, name: str) -> "torch.Tensor":
         tensor = self.checkpoint.tensor(self.layout.source[name])
         return tensor.reshape(self.layout.shapes[name])
 
@@ -62,7 +73,7 @@ class Source:
             return None
         import torch
 
-        stored = self.read(POSITION_IDS)
+        stored = self._stored(POSITION_IDS)
         off = (stored.double() - torch.arange(POSITIONS)[None]).abs()
         wrong = int((off != 0).sum())  # NaN is wrong as well
         if stored.dtype == torch.int64 and not wrong:
@@ -71,15 +82,14 @@ class Source:
         return f"stored as {dtype}, {wrong} of {POSITIONS} off by up to {float(off.max()):.4g}"
 
     def require_finite(self, progress: Callable[[int, int], None]) -> None:
-        """Read every tensor that will be written; raise CheckpointError for NaN and infinity."""
-        import torch
+        """Read every tensor that will be written; raise CheckpointError, naming all that are not.
 
+        Position ids are left out: they are written anew.
+        """
         damaged = []
         names = [n for n in self.layout.source if n != POSITION_IDS]
         for number, name in enumerate(names, 1):
-            tensor = self.read(name)
-            # aminmax needs no temporary copy, which isfinite does, and passes NaN on.
-            if tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
+            if not _is_finite(self._stored(name)):
                 damaged.append(self.layout.source[name])
             progress(number, len(names))
         if damaged:
@@ -88,6 +98,13 @@ class Source:
                 f"{self.checkpoint.name}: {len(damaged)} of its tensors hold NaN or infinite "
                 f"values: {', '.join(damaged[:SHOWN])}{more}"
             )
+
+
+def _is_finite(tensor: "torch.Tensor") -> bool:
+    import torch
+
+    # aminmax needs no temporary copy, which isfinite does, and passes NaN on.
+    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def open_source(path: Path, ema: Ema = "drop", text_encoder: Path | None = None) -> Source:

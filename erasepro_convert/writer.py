@@ -4,6 +4,7 @@ Our own writer because the library's puts metadata in random order, needs every 
 once, and neither syncs nor replaces atomically.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -137,10 +138,12 @@ def _temporary(target: Path) -> Path:
     ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
     for left in target.parent.iterdir():
         if ours.fullmatch(left.name) and not _in_use(left):
+            # What cannot be removed (in a shared folder, another user's) is in nobody's way.
             if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
+                shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink()
+                with suppress(OSError):
+                    left.unlink()
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 
@@ -172,5 +175,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # a file system that cannot do it
+            raise
     finally:
         os.close(descriptor)

@@ -178,10 +178,14 @@ def test_wrong_shapes_and_missing_tensors_are_named(state: State) -> None:
         identify(describe(distilled))
 
 
-def test_a_wide_context_is_called_sd2(state: State) -> None:
+@pytest.mark.parametrize(("width", "model"), [(1024, "Stable Diffusion 2"), (2048, "SDXL")])
+def test_a_wide_context_is_named(width: int, model: str, state: State) -> None:
+    """Also where the text encoder has that width too, as in a diffusers folder of SD2."""
     name = cross_attentions()[0].to_k
-    with pytest.raises(CheckpointError, match=r"1024.*Stable Diffusion 2"):
-        identify(describe({**state, name: torch.zeros(32, 1024)}))
+    wide = {**state, name: torch.zeros(32, width)}
+    for norm in (state[TEXT + "final_layer_norm.weight"], torch.zeros(width)):
+        with pytest.raises(CheckpointError, match=f"{width}.*{model}"):
+            identify(describe({**wide, TEXT + "final_layer_norm.weight": norm}))
 
 
 def test_quantised_weights_are_refused(state: State) -> None:

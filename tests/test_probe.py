@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import Options, convert
@@ -229,3 +229,14 @@ def test_without_a_base_the_command_says_how_far_the_target_is_from_the_anchor(
     rows = [line for line in ran.out.splitlines() if line.startswith("Van Gogh ")]
     before, after = (float(row.split()[-1]) for row in rows)
     assert 0 <= after < before
+
+
+@pytest.mark.parametrize(("factor", "message"), [("nan", "holds NaN"), ("1e30", "not finite")])
+def test_a_damaged_checkpoint_is_no_traceback(
+    factor: str, message: str, cli: Cli, van_gogh: Path, state: State, tmp_path: Path
+) -> None:
+    name = "cond_stage_model.transformer.text_model.encoder.layers.3.mlp.fc1.weight"
+    save_file({**state, name: state[name] * float(factor)}, tmp_path / "in.safetensors")
+    ran = cli("probe", van_gogh, tmp_path / "in.safetensors")
+    assert ran.code == 4
+    assert message in ran.err

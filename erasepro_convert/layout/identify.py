@@ -38,6 +38,9 @@ VARIANTS = {
 Ema = Literal["drop", "convert", "use"]
 """What becomes of an EMA copy of the U-Net: left out; edited too; taken as the U-Net."""
 
+OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
+"""Widths of the text features that other U-Nets take."""
+
 RIDERS = (
     # (a prefix, what it is): what could bring a concept back if it rode along
     (EMA, "EMA copy of the U-Net: unedited, it would bring the concept back"),
@@ -164,11 +167,11 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
     first_key = cross_attentions()[0].to_k
     text = size(TEXT + "final_layer_norm.weight")
     context = size(first_key, 1)
-    if context != text:
-        model = " (Stable Diffusion 2.x has 1024)" if context == 1024 else ""
+    if context != text or context in OTHER_WIDTHS:
+        model = f" ({OTHER_WIDTHS[context]})" if context in OTHER_WIDTHS else ""
         raise CheckpointError(
             f"not a Stable Diffusion 1.x checkpoint: its U-Net takes text features of width "
-            f"{context}{model}, its text encoder gives {text}"
+            f"{context}{model} in {first_key}, its text encoder gives {text}"
         )
     if text % TEXT_HEADS or not text:
         raise CheckpointError(f"text width {text} is not a multiple of CLIP's {TEXT_HEADS} heads")
