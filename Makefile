@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint demo demo-model schema
+.PHONY: test lint fuzz demo demo-model schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The reader against a million damaged files.
+fuzz: .venv/installed
+	$(BIN)/python -m tests.fuzz --mutations 1000000
 
 # The main job on the embedded model: see demo/before-after.png.
 demo: .venv/installed

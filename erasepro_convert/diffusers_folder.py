@@ -14,9 +14,9 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditio
 from diffusers import __version__ as diffusers_version
 from transformers import CLIPTextConfig, CLIPTokenizer
 
+from erasepro_convert.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.checkpoint.folder import COMPONENTS
 from erasepro_convert.clip.tokenizer import vocabulary
-from erasepro_convert.images.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.layout.identify import VARIANTS
 from erasepro_convert.layout.keys import POSITIONS, Widths, text_keys
 from erasepro_convert.layout.unet import unet_keys

@@ -39,6 +39,7 @@ def write_file(plan: Plan, target: Path, finish: Finish, progress: Progress) -> 
     with replacing(manifest_path(target)) as record, replacing(target) as output:
         manifest = finish(_write(plan, lambda path: nullcontext(output), progress))
         record.write(manifest.to_json().encode())
+        sync(record)  # a full disk must show before the checkpoint takes its place
         sync(record)  # before the checkpoint takes its place: this is the last that can fail
     return manifest
 

@@ -11,12 +11,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from erasepro_convert.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.diffusers_folder import configurations, write_configurations
 from erasepro_convert.errors import CheckpointError, UsageError
-from erasepro_convert.images.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SD1, Key, text_keys

@@ -43,8 +43,8 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
     picture = folder / "before-after.png"
     run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
 
+    from erasepro_convert.architecture import DEMO, architecture_of
     from erasepro_convert.diffusers_folder import write_configurations
-    from erasepro_convert.images.architecture import DEMO, architecture_of
 
     write_configurations(architecture_of(DEMO), folder / "diffusers")
     terminal.say(

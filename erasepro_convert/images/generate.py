@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.images.architecture import Architecture
+from erasepro_convert.architecture import Architecture
 
 
 @dataclass(frozen=True)
