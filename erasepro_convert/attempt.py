@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
 from erasepro_convert.layout import cross_attentions
 from erasepro_convert.manifest import ProbeRecord
@@ -28,9 +29,15 @@ class Attempt:
 
 
 def attempt(
-    source: Source, recipe: Recipe, dtype: torch.dtype | None, progress: Progress
+    source: Source,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    given: Read | None = None,
 ) -> Attempt:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
+
+    ``given`` reads weights that were edited before: then they are measured in place of solving.
 
     Everything is computed in one thread: sums depend on the number of threads.
 
@@ -38,7 +45,7 @@ def attempt(
     finite, LimitError for an edited weight that is not.
     """
     aligned = align(recipe)
-    model = Model(read=source.read, dtype=dtype)
+    model = Model(read=source.read, dtype=dtype, edited=given)
     total = 3 * len(recipe.layers.text_encoder)
     total += 2 * sum(attention.block in recipe.layers.unet for attention in cross_attentions())
     edits: dict[str, Edit] = {}

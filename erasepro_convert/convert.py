@@ -18,17 +18,22 @@ from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
     Manifest,
     Output,
-    OutputFile,
+    Previous,
     VariesBetweenRuns,
     manifest_path,
+    read_manifest,
 )
 from erasepro_convert.metadata import output_metadata
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.record import ClipSkipFrom, Run, build_manifest
+from erasepro_convert.record import ClipSkipFrom, Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder
 from erasepro_convert.source import Source, open_source
 from erasepro_convert.tune import tune
+from erasepro_convert.writer import OutputTensor
+
+LONGEST_NAME = 230
+"""Bytes; what is written beside a target has a longer name, and file systems allow 255."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,10 @@ class Options:
 
     ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``ema`` says what becomes of an EMA
     copy; ``clip_skip`` replaces the recipe's; ``text_encoder`` is the file that a missing text
-    encoder comes from; ``folder`` writes a diffusers folder; ``private`` keeps the recipe's words
-    out of the output's metadata; ``force`` replaces an existing output; ``dry_run`` does everything
-    but write, even where a limit is exceeded; ``tune`` searches for the settings.
+    encoder comes from; ``folder`` writes a diffusers folder; ``embed_manifest`` puts what is known
+    before writing into the output's metadata; ``private`` keeps the recipe's words out of it;
+    ``force`` replaces an existing output; ``dry_run`` does everything but write, even where a limit
+    is exceeded; ``tune`` searches for the settings.
     """
 
     dtype: Option | None = None
@@ -47,6 +53,7 @@ class Options:
     clip_skip: int | None = None
     text_encoder: Path | None = None
     folder: bool = False
+    embed_manifest: bool = False
     private: bool = False
     force: bool = False
     dry_run: bool = False
@@ -79,12 +86,31 @@ def convert(
     if beyond and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *beyond)))
     edits = result.edits | (copy.edits if copy else {})
-    plan, left_out = _plan(opened, edits, result.recipe, source, target, options)
     hashes = _hashes(opened.checkpoint, progress)
-    run = Run(opened, hashes, result, copy, tuning, clip_skip_from, options.dtype, left_out)
+    tensors = output_tensors(opened, edits, options.dtype)
+    weights, others, left_out = _files(tensors, opened, target, options)
+    run = Run(
+        source=opened,
+        hashes=hashes,
+        result=result,
+        copy=copy,
+        tuning=tuning,
+        clip_skip_from=clip_skip_from,
+        dtype=options.dtype,
+        previous=_previous(source, hashes),
+        left_out=left_out,
+    )
+    metadata = output_metadata(
+        opened.checkpoint.metadata,
+        result.recipe,
+        opened.layout.variant,
+        base=source.stem,
+        private=options.private,
+        embedded=provenance(run) if options.embed_manifest else None,
+    )
+    plan = Plan(target.name, weights, others, metadata)
 
-    def finish(files: tuple[OutputFile, ...]) -> Manifest:
-        output = Output(name=target.name, files=files, written=not options.dry_run)
+    def finish(output: Output) -> Manifest:
         varies = VariesBetweenRuns(
             started=started.isoformat(timespec="seconds"), seconds=round(monotonic() - clock, 3)
         )
@@ -102,6 +128,8 @@ def _check_paths(source: Path, target: Path, options: Options) -> None:
     """Refuse before any work what could only fail after it.  Raises UsageError."""
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
+    if options.embed_manifest and options.private:
+        raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
     if not options.folder and target.suffix != ".safetensors":
         raise UsageError(
             f"{target}: the output's name must end in .safetensors (UIs go by it), "
@@ -114,16 +142,22 @@ def _check_paths(source: Path, target: Path, options: Options) -> None:
     for path in (target, record):
         if path.exists() and source.exists() and path.samefile(source):
             raise UsageError(f"{path}: input and output are the same file")
-    if options.dry_run:
-        return
+    if not options.dry_run:
+        _check_place(target, record, options)
+
+
+def _check_place(target: Path, record: Path, options: Options) -> None:
     if not os.access(target.parent, os.W_OK) or not target.parent.is_dir():
         raise UsageError(f"{target.parent}: not a folder that can be written to")
+    if len(os.fsencode(target.name)) > LONGEST_NAME:
+        raise UsageError(f"{target}: a name of more than {LONGEST_NAME} bytes")
     if options.folder:
-        if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        is_empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+        if os.path.lexists(target) and not is_empty:
             raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
         return
     for path in (target, record):
-        if path.is_dir() or (path.exists() and not options.force):
+        if path.is_dir() or (os.path.lexists(path) and not options.force):
             raise UsageError(f"{path}: exists already; --force replaces it")
 
 
@@ -155,31 +189,36 @@ def _beyond(result: Attempt, label: str = "") -> tuple[str, ...]:
     return tuple(label + line for line in exceeded(result.recipe, result.probe, records))
 
 
-def _plan(
-    opened: Source,
-    edits: dict[str, Edit],
-    recipe: Recipe,
-    source: Path,
-    target: Path,
-    options: Options,
-) -> tuple[Plan, dict[str, str]]:
-    """What to write, and the tensors that the kind of output has no place for."""
-    tensors = output_tensors(opened, edits, options.dtype)
-    metadata = output_metadata(
-        opened.checkpoint.metadata,
-        recipe,
-        opened.layout.variant,
-        base=source.stem,
-        private=options.private,
-    )
+def _files(
+    tensors: list[OutputTensor], opened: Source, target: Path, options: Options
+) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
+    """Tensors by weight file, other files, and the tensors that the output has no place for."""
     if not options.folder:
-        return Plan({target.name: tensors}, {}, metadata), {}
+        return {target.name: tensors}, {}, {}
     from erasepro_convert.diffusers_folder import by_file, configurations
 
     layout = opened.layout
     weights, left_out = by_file(tensors, layout.widths)
-    others = configurations(layout.widths, layout.variant, opened.scheduler)
-    return Plan(weights, others, metadata), left_out
+    return weights, configurations(layout.widths, layout.variant, opened.scheduler), left_out
+
+
+def _previous(source: Path, hashes: tuple[FileHashes, ...]) -> Previous | None:
+    """The manifest of an earlier erasure, where one lies beside the input and is true of it."""
+    path = manifest_path(source, folder=source.is_dir())
+    if not path.exists():
+        return None
+    try:
+        manifest = read_manifest(path)
+    except UsageError:
+        return None  # somebody else's file of that name
+    weights = {file.sha256 for file in manifest.output.files if file.autov3}
+    if weights != {digests.sha256 for digests in hashes}:
+        return None
+    return Previous(
+        name=path.name,
+        manifest_sha256=manifest.manifest_sha256,
+        recipe_sha256=manifest.recipe_sha256,
+    )
 
 
 def _hashes(checkpoint: Checkpoint, progress: Progress) -> tuple[FileHashes, ...]:

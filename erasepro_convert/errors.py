@@ -33,3 +33,9 @@ class CheckpointError(EraseproError):
     """The checkpoint is not SD1.x, is broken, or names code that we do not know."""
 
     exit_code = 4
+
+
+class VerificationError(EraseproError):
+    """An output is not what its manifest says."""
+
+    exit_code = 5

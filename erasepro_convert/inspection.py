@@ -10,9 +10,12 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout import identify
 from erasepro_convert.layout.keys import EMA, POSITION_IDS
 from erasepro_convert.layout.spelling import component_of
+from erasepro_convert.metadata import EMBEDDED, erasures
 from erasepro_convert.source import Source
 
 OTHERS = "others"
+TOLD = ("concepts", "recipe_sha256")
+"""What is said of an earlier erasure."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,13 @@ def _facts(source: Source) -> list[str]:
     old = source.layout.source.get(POSITION_IDS)
     if old and source.checkpoint.tensors[old].dtype != "I64":
         facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
+    for number, erasure in enumerate(erasures(source.checkpoint.metadata), 1):
+        told = (
+            f"{name} {erasure[name]}" for name in ("concepts", "recipe_sha256") if name in erasure
+        )
+        facts.append(f"erased by erasepro-convert, {number}: {', '.join(told)}")
+    if EMBEDDED in source.checkpoint.metadata:
+        facts.append(f"carries its manifest in {EMBEDDED}")
     if source.layout.renamed:
         facts.append(f"{len(source.layout.renamed)} tensors in another spelling: to be renamed")
     return facts

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from erasepro_convert.checkpoint.tensors import Container
+from erasepro_convert.digest import of_json
 from erasepro_convert.dtypes import Option
 from erasepro_convert.errors import UsageError
 from erasepro_convert.layout import Ema
@@ -75,11 +76,25 @@ class OutputFile(Record):
     """SHA-256 of the bytes after a safetensors header; null for a configuration."""
 
 
+class WrittenTensor(Record):
+    """A tensor of the output, in its original name and shape."""
+
+    dtype: str
+    shape: tuple[Count, ...]
+    sha256: Sha256
+    """Of name, dtype, shape and values: see docs/audit.md."""
+
+
 class Output(Record):
     """The checkpoint that was written."""
 
     name: str
     files: tuple[OutputFile, ...]
+    metadata: dict[str, str]
+    """Of each safetensors file."""
+    tensors: dict[str, WrittenTensor]
+    tensors_sha256: Sha256
+    """Over all tensors, whatever their order, container and spelling."""
     written: bool
     """False for a dry run: the digests are those of the files that a real run writes."""
 
@@ -310,6 +325,14 @@ class Tuning(Record):
     """The number of the try that was taken, counted from 0."""
 
 
+class Previous(Record):
+    """The manifest of the erasure before this one, found beside the input and true of it."""
+
+    name: str
+    manifest_sha256: Sha256
+    recipe_sha256: Sha256
+
+
 class VariesBetweenRuns(Record):
     """The only part that differs between two identical runs."""
 
@@ -327,6 +350,8 @@ class Manifest(Record):
     recipe_sha256: Sha256
     """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
     input: Input
+    previous: Previous | None
+    """Where the input was erased before; that manifest names the one before it."""
     output: Output
     variant: Variant
     tensors: Tensors
@@ -341,9 +366,21 @@ class Manifest(Record):
     """Limits that a dry run found exceeded; nothing is ever written with one."""
     varies_between_runs: VariesBetweenRuns
 
+    manifest_sha256: Sha256 = "0" * 64
+    """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
+
     def to_json(self) -> str:
         """Sorted, indented JSON text with a final newline."""
         return _pretty(self.model_dump(mode="json"))
+
+    def digest(self) -> str:
+        """What ``manifest_sha256`` has to be."""
+        rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
+        return of_json(rest)
+
+    def sealed(self) -> "Manifest":
+        """The same with its digest."""
+        return self.model_copy(update={"manifest_sha256": self.digest()})
 
 
 def manifest_path(output: Path, *, folder: bool = False) -> Path:

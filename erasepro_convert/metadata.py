@@ -20,14 +20,33 @@ STALE = (
 """Statements about the very bytes of the input, no longer true of the output."""
 
 
+HISTORY = "erasepro.history"
+"""JSON list of earlier erasures of the same checkpoint, oldest first: what each said of itself."""
+
+EMBEDDED = "erasepro.manifest"
+"""What a manifest can say before the file is written: ``record.provenance``."""
+
+STATEMENTS = ("version", "method", "recipe_sha256", "recipe", "concepts")
+
+
 def output_metadata(
-    inherited: Mapping[str, str], recipe: Recipe, variant: str, base: str, *, private: bool
+    inherited: Mapping[str, str],
+    recipe: Recipe,
+    variant: str,
+    base: str,
+    *,
+    private: bool,
+    embedded: str | None = None,
 ) -> dict[str, str]:
     """Metadata of the erased checkpoint; ``private`` leaves out every word of the recipe.
 
-    ``base`` names the input, for the title of a file that has none.
+    ``base`` names the input, for the title of a file that has none; ``embedded`` is the
+    manifest's part to carry along.
     """
-    kept = {key: value for key, value in inherited.items() if key not in STALE}
+    superseded = {*STALE, EMBEDDED, HISTORY, *(f"erasepro.{part}" for part in STATEMENTS)}
+    kept = {key: value for key, value in inherited.items() if key not in superseded}
+    if past := erasures(inherited):
+        kept[HISTORY] = json.dumps(past, ensure_ascii=False)
     defaults = {
         "format": "pt",
         "modelspec.implementation": "sgm",
@@ -45,4 +64,22 @@ def output_metadata(
         concepts = [{"target": c.target, "anchor": c.anchor} for c in recipe.concepts]
         ours["erasepro.recipe"] = recipe.name
         ours["erasepro.concepts"] = json.dumps(concepts, ensure_ascii=False)
+    if embedded is not None:
+        ours[EMBEDDED] = embedded
     return defaults | kept | ours
+
+
+def erasures(metadata: Mapping[str, str]) -> list[dict[str, str]]:
+    """What a file says of each of its erasures, oldest first; none for a file of another origin.
+
+    A history that is not ours is left out rather than believed.
+    """
+    try:
+        past = json.loads(metadata.get(HISTORY, "[]"))
+    except (ValueError, RecursionError):
+        past = []
+    known = [entry for entry in past if isinstance(entry, dict)] if isinstance(past, list) else []
+    last = {
+        part: metadata[f"erasepro.{part}"] for part in STATEMENTS if f"erasepro.{part}" in metadata
+    }
+    return [*known, last] if last else known

@@ -37,7 +37,7 @@ def output_tensors(
         else:
             data = partial(_cast, source, name, asked)
         nbytes = math.prod(shape) * ITEM_SIZES[asked]
-        tensors.append(OutputTensor(name, asked, shape, nbytes, data))
+        tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape)))
     return tensors
 
 

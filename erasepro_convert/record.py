@@ -1,5 +1,6 @@
 """The manifest's account of one run."""
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from erasepro_convert.manifest import (
     InputFile,
     Manifest,
     Output,
+    Previous,
     RenamedTensor,
     RepairedTensor,
     Tensors,
@@ -42,6 +44,7 @@ class Run:
     tuning: Tuning | None
     clip_skip_from: ClipSkipFrom
     dtype: Option | None
+    previous: Previous | None
     left_out: Mapping[str, str]
     """Tensors of the plan that the kind of output has no place for, with the reason."""
 
@@ -50,19 +53,15 @@ def build_manifest(
     run: Run, output: Output, exceeded: tuple[str, ...], varies: VariesBetweenRuns
 ) -> Manifest:
     """Everything that was done, from the run's parts."""
-    layout, result, copy = run.source.layout, run.result, run.copy
+    result, copy = run.result, run.copy
     return Manifest(
         tool=Tool(version=__version__, libraries=_libraries()),
         recipe=result.recipe,
         recipe_sha256=result.recipe.digest,
         input=_input(run.source, run.hashes),
+        previous=run.previous,
         output=output,
-        variant=Variant(
-            name=layout.variant,
-            evidence=layout.evidence,
-            clip_skip_from=run.clip_skip_from,
-            ema=layout.ema,
-        ),
+        variant=_variant(run),
         tensors=_tensors(run),
         alignment=result.aligned.record,
         edits=tuple(edit.record for edit in result.edits.values()),
@@ -73,6 +72,30 @@ def build_manifest(
         tuning=run.tuning,
         exceeded=exceeded,
         varies_between_runs=varies,
+    ).sealed()
+
+
+def provenance(run: Run) -> str:
+    """What a manifest can say before its file is written, as compact JSON to carry in it."""
+    parts = {
+        "tool": Tool(version=__version__, libraries=_libraries()),
+        "recipe": run.result.recipe,
+        "input": _input(run.source, run.hashes),
+        "previous": run.previous,
+        "variant": _variant(run),
+        "probe": run.result.probe,
+    }
+    data = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _variant(run: Run) -> Variant:
+    layout = run.source.layout
+    return Variant(
+        name=layout.variant,
+        evidence=layout.evidence,
+        clip_skip_from=run.clip_skip_from,
+        ema=layout.ema,
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from erasepro_convert.manifest import Manifest, OutputFile, manifest_path
+from erasepro_convert.digest import of_all
+from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTensor, manifest_path
 from erasepro_convert.outputs import require_readable
 from erasepro_convert.writer import OutputTensor, replacing, replacing_folder, stream, sync
 
@@ -20,27 +21,31 @@ class Plan:
     Files go by their path in the folder; where the output is one file, by its name.
     """
 
+    name: str
     weights: Mapping[str, Sequence[OutputTensor]]
     others: Mapping[str, bytes]
     metadata: Mapping[str, str]
 
 
-Finish = Callable[[tuple[OutputFile, ...]], Manifest]
+Finish = Callable[[Output], Manifest]
 Progress = Callable[[int, int], None]
 
 
 def rehearse(plan: Plan, finish: Finish, progress: Progress) -> Manifest:
     """Do all of it but keep nothing."""
-    return finish(_write(plan, lambda path: open(os.devnull, "wb"), progress))
+
+    def nowhere(path: str) -> BinaryIO:
+        return open(os.devnull, "wb")
+
+    output = _write(plan, nowhere, progress)
+    return finish(output.model_copy(update={"written": False}))
 
 
 def write_file(plan: Plan, target: Path, finish: Finish, progress: Progress) -> Manifest:
     """Write the checkpoint and, when its digests are known, the manifest; both or neither."""
-    with replacing(manifest_path(target)) as record, replacing(target) as output:
+    with replacing(target, manifest_path(target)) as (output, record):
         manifest = finish(_write(plan, lambda path: nullcontext(output), progress))
         record.write(manifest.to_json().encode())
-        sync(record)  # a full disk must show before the checkpoint takes its place
-        sync(record)  # before the checkpoint takes its place: this is the last that can fail
     return manifest
 
 
@@ -61,10 +66,11 @@ def write_folder(plan: Plan, target: Path, finish: Finish, progress: Progress) -
 
 def _write(
     plan: Plan, create: Callable[[str], AbstractContextManager[BinaryIO]], progress: Progress
-) -> tuple[OutputFile, ...]:
+) -> Output:
     total = sum(tensor.nbytes for tensors in plan.weights.values() for tensor in tensors)
     before = 0
     files = []
+    records: dict[str, WrittenTensor] = {}
     for path, tensors in plan.weights.items():
         start = before
 
@@ -78,6 +84,10 @@ def _write(
                 require_readable(output.name, {tensor.name for tensor in tensors})
                 sync(output)
         files.append(_record(path, written.size, written.sha256, written.autov3))
+        for tensor in tensors:
+            name, shape = tensor.original
+            digest = written.tensors[name]
+            records[name] = WrittenTensor(dtype=tensor.dtype, shape=shape, sha256=digest)
         before += sum(tensor.nbytes for tensor in tensors)
     for path, content in plan.others.items():
         with create(path) as output:
@@ -85,7 +95,14 @@ def _write(
             if output.name != os.devnull:
                 sync(output)
         files.append(_record(path, len(content), hashlib.sha256(content).hexdigest(), None))
-    return tuple(files)
+    return Output(
+        name=plan.name,
+        files=tuple(files),
+        metadata=dict(plan.metadata),
+        tensors=records,
+        tensors_sha256=of_all({name: record.sha256 for name, record in records.items()}),
+        written=True,
+    )
 
 
 def _record(name: str, size: int, sha256: str, autov3: str | None) -> OutputFile:

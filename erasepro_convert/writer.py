@@ -12,33 +12,44 @@ import os
 import re
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from erasepro_convert.digest import begin_tensor, update_side_by_side
 from erasepro_convert.dtypes import ITEM_SIZES
 
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to write; ``data`` gives its packed bytes, in pieces, when its turn comes."""
+    """A tensor to write; ``data`` gives its packed bytes, in pieces, when its turn comes.
+
+    ``original`` is its name and shape in the original spelling, which its digest is made of.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
     data: Callable[[], Iterator[memoryview]]
+    original: tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Written:
-    """Size in bytes of a safetensors stream, its digest, and that of what follows its header."""
+    """Size in bytes of a safetensors stream, its digest, and that of what follows its header.
+
+    ``tensors`` has the digest of each tensor by its original name.
+    """
 
     size: int
     sha256: str
     autov3: str
+    tensors: dict[str, str]
 
 
 def stream(
@@ -55,16 +66,20 @@ def stream(
     whole, body = hashlib.sha256(head), hashlib.sha256()
     write(memoryview(head))
     done = len(head)
-    for tensor in ordered:
-        end = done + tensor.nbytes
-        for chunk in tensor.data() if tensor.nbytes else ():
-            write(chunk)
-            whole.update(chunk)
-            body.update(chunk)
-            done += len(chunk)
-            progress(done, total)
-        assert done == end, tensor.name
-    return Written(total, whole.hexdigest(), body.hexdigest())
+    digests = {}
+    with ThreadPoolExecutor() as threads:
+        for tensor in ordered:
+            end = done + tensor.nbytes
+            name, shape = tensor.original
+            own = begin_tensor(name, tensor.dtype, shape)
+            for chunk in tensor.data() if tensor.nbytes else ():
+                write(chunk)
+                update_side_by_side(threads, [(h, chunk) for h in (whole, body, own)])
+                done += len(chunk)
+                progress(done, total)
+            assert done == end, tensor.name
+            digests[name] = own.hexdigest()
+    return Written(total, whole.hexdigest(), body.hexdigest(), digests)
 
 
 def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:
@@ -85,22 +100,30 @@ def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> byte
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``target`` in one step when the block ends well.
+def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
+    """Files to write that take the places of ``targets`` (in one folder) when the block ends well.
 
-    It lies beside ``target`` meanwhile; after a failure or an interrupt it is gone and ``target``
-    is as it was.  What a killed run left there is removed first.
+    They lie beside the targets meanwhile; after a failure or an interrupt they are gone and the
+    targets are as they were.  All are on the disk before the first one is moved, and no signal
+    comes between the moves.  What a killed run left there is removed first.
     """
-    temporary = _temporary(target)
+    temporaries = [_temporary(target) for target in targets]
     try:
-        with open(temporary, "xb") as file, _locked(file.fileno()):
-            yield file
-            sync(file)
-            os.replace(temporary, target)
+        with ExitStack() as stack:
+            files = tuple(stack.enter_context(open(path, "xb")) for path in temporaries)
+            for file in files:
+                stack.enter_context(_locked(file.fileno()))
+            yield files
+            for file in files:
+                sync(file)
+            with uninterrupted():
+                for temporary, target in zip(temporaries, targets, strict=True):
+                    os.replace(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    _sync_folder(targets[0].parent)
 
 
 @contextmanager
@@ -125,6 +148,18 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back the signals that end a run until the block is done."""
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def sync(file: BinaryIO) -> None:

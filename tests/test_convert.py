@@ -21,6 +21,7 @@ from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.layout.keys import PREDICTION_MARKERS
 from erasepro_convert.manifest import Manifest, schema_json
 from erasepro_convert.recipe import Recipe, load_recipe
+from tests.conftest import Cli
 from tests.miniature import State, state_dict, with_ema
 
 MakeRecipe = Callable[[str], Recipe]
@@ -331,3 +332,59 @@ def test_every_recipe_of_the_paper_converts_a_miniature(
     manifest = run(path, checkpoint_file, tmp_path / "out.safetensors", dry_run=True)
     for edit in manifest.edits:
         assert edit.residual_after.relative < edit.residual_before.relative
+
+
+def test_an_erased_checkpoint_can_be_erased_again(
+    make_recipe: MakeRecipe, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Its file keeps what was erased before; the manifest names the one before by digest."""
+    once, twice, thrice = (tmp_path / f"{i}.safetensors" for i in (1, 2, 3))
+    first = run(van_gogh, checkpoint_file, once)
+    assert first.previous is None
+    monet = make_recipe(van_gogh.read_text().replace("Van Gogh", "Monet"))
+    second = run(monet, once, twice)
+    assert second.previous
+    assert second.previous.manifest_sha256 == first.manifest_sha256
+    assert second.previous.recipe_sha256 == first.recipe_sha256
+    once.with_suffix(".manifest.json").write_text("{}")
+    assert run(monet, once, twice, force=True).previous is None, "somebody else's file"
+    third = run(monet, twice, thrice)
+    history = json.loads(read_metadata(thrice)["erasepro.history"])
+    assert [entry["recipe_sha256"] for entry in history] == [
+        first.recipe_sha256,
+        monet.digest,
+    ]
+    assert "Van Gogh" in history[0]["concepts"]
+    assert third.previous
+    assert json.loads(read_metadata(thrice)["erasepro.concepts"])[0]["target"] == "Monet"
+
+
+@pytest.mark.parametrize("history", ["nonsense", "5", "[5, {}]", "[" * 5000])
+def test_a_history_that_is_not_ours_is_left_out(
+    history: str, van_gogh: Path, state: State, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.safetensors"
+    save_file(state, source, metadata={"erasepro.history": history})
+    run(van_gogh, source, tmp_path / "out.safetensors")
+    kept = json.loads(read_metadata(tmp_path / "out.safetensors").get("erasepro.history", "[]"))
+    assert kept in ([], [{}])
+
+
+def test_a_lone_file_tells_what_was_done(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.safetensors"
+    manifest = run(van_gogh, checkpoint_file, target, embed_manifest=True)
+    carried = json.loads(read_metadata(target)["erasepro.manifest"])
+    assert carried["input"]["files"][0]["sha256"] == manifest.input.files[0].sha256
+    assert Recipe.model_validate(carried["recipe"]).digest == manifest.recipe_sha256
+    assert carried["probe"] == json.loads(manifest.probe.model_dump_json())
+    assert len(read_metadata(target)["erasepro.manifest"]) < 30_000
+    shown = cli("inspect", target).out
+    assert "carries its manifest" in shown
+    assert "Van Gogh" in shown
+    again = run(van_gogh, target, tmp_path / "again.safetensors")
+    assert "erasepro.manifest" not in again.output.metadata, "of the file before"
+    assert (
+        cli("--private", "--embed-manifest", van_gogh, target, tmp_path / "x.safetensors").code == 2
+    )

@@ -43,10 +43,11 @@ def write(path: Path, tensors: State = TENSORS, metadata: dict[str, str] | None 
             tuple(value.shape),
             value.nbytes,
             partial(pieces, value),
+            (name, tuple(value.shape)),
         )
         for name, value in tensors.items()
     ]
-    with replacing(path) as file:
+    with replacing(path) as (file,):
         return stream(outputs, metadata or {}, file.write, lambda *_: None).sha256
 
 
@@ -109,7 +110,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 ) -> None:
     target = tmp_path / "x"
     target.write_bytes(b"old")
-    with pytest.raises(type(failure)), replacing(target) as file:
+    with pytest.raises(type(failure)), replacing(target) as (file,):
         file.write(b"half of the new")
         raise failure
     assert target.read_bytes() == b"old"
@@ -127,7 +128,7 @@ def test_a_failing_replace_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_signal_while_writing_cleans_up(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "x") as file:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "x") as (file,):
         file.write(b"half")
         signal.raise_signal(signal.SIGINT)
     assert list(tmp_path.iterdir()) == []

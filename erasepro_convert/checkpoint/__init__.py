@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.folder import open_folder
 from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.checkpoint.single import CheckpointFile, FileHashes, open_file
+from erasepro_convert.checkpoint.opened import FileHashes
+from erasepro_convert.checkpoint.single import CheckpointFile, open_file
 from erasepro_convert.checkpoint.tensors import TensorInfo
 from erasepro_convert.errors import CheckpointError
 

@@ -8,6 +8,7 @@ hashed, and instructions, memo, stack and pickle have limits.
 """
 
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ STACK_LIMIT = 100_000
 NESTING_LIMIT = 64  # open marks, and tuples within tuples
 
 NAME_LIMIT = 200  # bytes of a module's or class's name
+NAME_SHOWN = 100  # characters of both in a message
 LONG_LIMIT = 16  # bytes of an integer
 
 
@@ -33,7 +35,7 @@ class Named:
     name: str
 
     def __str__(self) -> str:
-        return printable(f"{self.module}.{self.name}")
+        return printable(f"{self.module}.{self.name}", NAME_SHOWN)
 
 
 class Opaque:
@@ -269,6 +271,8 @@ def put(into: dict[object, object], pairs: Iterable[tuple[object, object]]) -> N
     for key, value in pairs:
         if type(key) not in KEYS:
             raise CheckpointError(f"its pickle has a {type(key).__name__} as the key of a dict")
+        if type(key) is int and abs(key) >= sys.hash_info.modulus:  # could all hash alike
+            raise CheckpointError("its pickle has a huge number as the key of a dict")
         if key in into:
             raise CheckpointError(f"its pickle sets {printable(str(key))} twice")
         into[key] = value

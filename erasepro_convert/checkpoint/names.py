@@ -5,13 +5,9 @@ LONGEST = 300
 
 
 def printable(text: str, limit: int = LONGEST) -> str:
-    """``text``, cut to ``limit``, with an escape for whatever a terminal does not show."""
-    cut = text[:limit]
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in cut
-    )
-    return shown + ("…" if len(text) > limit else "")
+    """``text`` with an escape for whatever a terminal does not show, cut to ``limit``."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
+    return shown[:limit] + ("…" if max(len(shown), len(text)) > limit else "")
 
 
 def is_plain(text: str) -> bool:

@@ -1,12 +1,16 @@
 """One open file: every read comes from the same descriptor and notices a change of the file."""
 
+import hashlib
 import os
 import stat
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from erasepro_convert.checkpoint.tensors import CHUNK
+from erasepro_convert.digest import Hash, update_side_by_side
 from erasepro_convert.errors import CheckpointError
 
 
@@ -71,3 +75,28 @@ def _require_regular(status: os.stat_result) -> None:
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(frozen=True)
+class FileHashes:
+    """SHA-256 of a file, and of what follows a safetensors header (None for other containers)."""
+
+    sha256: str
+    autov3: str | None
+
+
+def hash_file(
+    file: OpenFile, body_start: int | None, progress: Callable[[int], None]
+) -> FileHashes:
+    """Digests of a file, read once; ``progress`` gets the bytes done so far."""
+    whole, body = hashlib.sha256(), hashlib.sha256()
+    done = 0
+    with ThreadPoolExecutor() as threads:
+        for chunk in file.chunks(0, file.size):
+            parts: list[tuple[Hash, memoryview]] = [(whole, chunk)]
+            if body_start is not None:
+                parts.append((body, chunk[max(0, body_start - done) :]))
+            update_side_by_side(threads, parts)
+            done += len(chunk)
+            progress(done)
+    return FileHashes(whole.hexdigest(), body.hexdigest() if body_start is not None else None)

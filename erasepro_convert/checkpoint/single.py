@@ -3,11 +3,12 @@
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import FileHashes, OpenFile, hash_file
 from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
@@ -24,14 +25,6 @@ AUTOV1_START, AUTOV1_SIZE = 0x100000, 0x10000
 
 
 @dataclass(frozen=True)
-class FileHashes:
-    """SHA-256 of a file, and of what follows a safetensors header (None for other containers)."""
-
-    sha256: str
-    autov3: str | None
-
-
-@dataclass(frozen=True)
 class CheckpointFile:
     """An open file and what was found in it; ``name`` is how messages and records call it."""
 
@@ -43,41 +36,39 @@ class CheckpointFile:
 
     def chunks(self, info: TensorInfo) -> Iterator[memoryview]:
         """The packed values of a tensor, piece by piece; strided ones are packed first."""
-        if info.contiguous:
-            self._check(info.region)
-            return self.file.chunks(info.offset, info.nbytes)
+        with _naming(self.name):
+            if info.contiguous:
+                self._check(info.region)
+                yield from self.file.chunks(info.offset, info.nbytes)
+                return
         values = packed(self.tensor(info))
-        return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+        yield from (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 
     def tensor(self, info: TensorInfo) -> "torch.Tensor":
         """A contiguous copy of a tensor, in its stored dtype."""
         import torch
 
-        self._check(info.region)
         dtype = torch_dtype(info.dtype)
-        if info.nbytes == 0:
-            return torch.empty(info.shape, dtype=dtype)
-        values = torch.frombuffer(self.file.read(info.offset, info.extent), dtype=dtype)
+        with _naming(self.name):
+            self._check(info.region)
+            if info.nbytes == 0:
+                return torch.empty(info.shape, dtype=dtype)
+            raw = self.file.read(info.offset, info.extent)
+        values = torch.frombuffer(raw, dtype=dtype)
         return values.as_strided(info.shape, info.stride).contiguous()
 
     def hashes(self, progress: Callable[[int], None]) -> FileHashes:
         """Digests of the file, read once; ``progress`` gets the bytes done so far."""
-        whole, body = hashlib.sha256(), hashlib.sha256()
-        has_body = self.container == "safetensors"
-        body_start = 8 + header_size(self.file) if has_body else 0
-        done = 0
-        for chunk in self.file.chunks(0, self.file.size):
-            whole.update(chunk)
-            if has_body:
-                body.update(chunk[max(0, body_start - done) :])
-            done += len(chunk)
-            progress(done)
-        return FileHashes(whole.hexdigest(), body.hexdigest() if has_body else None)
+        with _naming(self.name):
+            start = 8 + header_size(self.file) if self.container == "safetensors" else None
+            return hash_file(self.file, start, progress)
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""
         count = max(0, min(AUTOV1_SIZE, self.file.size - AUTOV1_START))
-        return hashlib.sha256(self.file.read(AUTOV1_START, count) if count else b"").hexdigest()[:8]
+        with _naming(self.name):
+            content = self.file.read(AUTOV1_START, count) if count else b""
+        return hashlib.sha256(content).hexdigest()[:8]
 
     def _check(self, region: Region) -> None:
         """Compare a storage with its CRC, once.  Raises CheckpointError."""
@@ -87,9 +78,7 @@ class CheckpointFile:
         for chunk in self.file.chunks(region.start, region.size):
             crc = zlib.crc32(chunk, crc)
         if crc != region.crc:
-            raise CheckpointError(
-                f"{self.name}: it is damaged: the CRC of the bytes at {region.start} is wrong"
-            )
+            raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
         self._checked.add(region.start)
 
 
@@ -99,10 +88,17 @@ def open_file(path: Path, name: str) -> CheckpointFile:
     Raises CheckpointError, beginning with ``name``, when the file is none of the three containers,
     is malformed, or is a pickle that asks for anything unknown.  OSError passes through.
     """
-    try:
+    with _naming(name):
         file = OpenFile(path)
         container, read = _container(file)
         return CheckpointFile(name, container, read(file), file)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put the file's name before what is wrong with it."""
+    try:
+        yield
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from error
 

@@ -37,6 +37,11 @@ class TensorInfo:
     offset: int
     region: Region
 
+    def __post_init__(self) -> None:
+        """Raise CheckpointError where torch could not count: an empty tensor can hide that."""
+        if math.prod(size for size in self.shape if size) >= 2**63:
+            raise CheckpointError("it has a tensor whose shape is too large")
+
     @property
     def nbytes(self) -> int:
         """Bytes of the values, densely packed."""

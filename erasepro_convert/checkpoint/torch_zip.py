@@ -1,6 +1,7 @@
 """The zip container that torch has written since 1.6: one pickle, one stored member a storage."""
 
 from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import OpenFile
 from erasepro_convert.checkpoint.state import state_contents
 from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
@@ -21,11 +22,12 @@ def read_torch_zip(file: OpenFile) -> Contents:
     if len(pickles) != 1:
         raise CheckpointError("it is a zip archive, but not one that torch.save writes")
     root = pickles[0].removesuffix("data.pkl")
-    if root + "constants.pkl" in members:
+    folded = {name.casefold(): region for name, region in members.items()}  # as torch looks
+    if (root + "constants.pkl").casefold() in folded:
         raise CheckpointError("it is a TorchScript program, not a checkpoint")
     if not all(name.startswith(root) for name in members):
         raise CheckpointError("its zip archive has members that torch does not write")
-    byteorder = members.get(root + "byteorder")  # absent before torch 2.1
+    byteorder = folded.get((root + "byteorder").casefold())  # absent before torch 2.1
     if byteorder is not None and _content(file, byteorder) != b"little":
         raise CheckpointError("its numbers are stored big-endian")
     data = _content(file, members[pickles[0]])
@@ -36,7 +38,9 @@ def read_torch_zip(file: OpenFile) -> Contents:
     def locate(storage: StorageRecord) -> Region:
         region = members.get(f"{root}data/{storage.key}")
         if region is None:
-            raise CheckpointError(f"its zip archive lacks the storage data/{storage.key!a}")
+            raise CheckpointError(
+                f"its zip archive lacks the storage data/{printable(storage.key, 100)}"
+            )
         if region.size != storage.nbytes:
             raise CheckpointError(
                 f"storage data/{storage.key} has {region.size} bytes, "

@@ -5,8 +5,10 @@ known to hold are passed over; any other name refuses the file.
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from erasepro_convert.checkpoint.machine import Machine, Named, Opaque, put
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord
 from erasepro_convert.errors import CheckpointError
 
@@ -35,6 +37,7 @@ ORDERED_DICT = Named("collections", "OrderedDict")
 REBUILD = {Named("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild_tensor_v2")}
 REBUILD_V3 = Named("torch._utils", "_rebuild_tensor_v3")
 PARAMETER = Named("torch._utils", "_rebuild_parameter")
+PAIRS_LIMIT = 1_000_000
 
 HARMLESS = {
     Named(module, name)
@@ -101,6 +104,7 @@ class _Description:
     def __init__(self) -> None:
         self.storages: dict[str, StorageRecord] = {}
         self.named: dict[Named, None] = {}
+        self._pairs = 0
 
     def require_known(self) -> None:
         known = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
@@ -124,17 +128,27 @@ class _Description:
         if function == PARAMETER and arguments:
             return arguments[0]
         if function == ORDERED_DICT:
+            self._bound_pairs(arguments)
             return _ordered_dict(arguments)
         return Opaque()
+
+    def _bound_pairs(self, arguments: tuple[object, ...]) -> None:
+        """One list could be made a dict again and again, at four instructions each."""
+        if arguments and type(arguments[0]) is list:
+            self._pairs += len(arguments[0])
+        if self._pairs > PAIRS_LIMIT:
+            raise CheckpointError(f"its pickle makes dicts of pairs, more than {PAIRS_LIMIT}")
 
     def refer(self, reference: object) -> StorageRecord:
         match reference:
             case ("storage", Named() as kind, str() as key, _, int() as numel, *rest) if (
-                kind in STORAGES and numel >= 0 and rest in ([], [None])
+                kind in STORAGES and is_count(numel) and rest in ([], [None])
             ):
                 storage = StorageRecord(key, STORAGES[kind], numel)
                 if self.storages.setdefault(key, storage) != storage:
-                    raise CheckpointError(f"its pickle describes storage {key!a} in two ways")
+                    raise CheckpointError(
+                        f"its pickle describes storage {printable(key, 100)} in two ways"
+                    )
                 return storage
         raise CheckpointError("its pickle refers to data in a form that torch does not write")
 
@@ -154,8 +168,13 @@ def _tensor(arguments: tuple[object, ...], kind: object) -> TensorRecord:
     return TensorRecord(storage, dtype, _count(offset), sizes, steps)
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether ``value`` is a number that torch could count with."""
+    return type(value) is int and 0 <= value < 2**63
+
+
 def _count(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
+    if not is_count(value):
         raise CheckpointError("its pickle gives a tensor a size, stride or offset that is no count")
     return value
 

@@ -29,6 +29,7 @@ DESCRIPTORS = {16: struct.Struct("<4s3I"), 24: struct.Struct("<4sI2Q")}
 DESCRIPTOR_FLAG, UTF8_FLAG = 0x0008, 0x0800
 MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF
 ZIP64_EXTRA = 1
+FOLDER_ATTRIBUTE = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def read_index(file: OpenFile) -> dict[str, Region]:
         raise CheckpointError("its zip archive holds a member twice")
     members.sort(key=lambda member: member.header)
     ends = [*(member.header for member in members[1:]), start]
-    if members and members[0].header:
+    if not members or members[0].header:
         raise CheckpointError("its zip archive does not begin with its first member")
     return {
         member.name: _region(file, member, end) for member, end in zip(members, ends, strict=True)
@@ -120,7 +121,7 @@ def _central(directory: bytearray, count: int) -> Iterator[Member]:
             raise CheckpointError("its zip archive has a directory that is cut short")
         fields = CENTRAL.unpack_from(directory, position)
         signature, _, _, flags, method, _, _, crc, packed, size = fields[:10]
-        name_length, extra_length, comment_length, disk, _, _, header = fields[10:]
+        name_length, extra_length, comment_length, disk, _, external, header = fields[10:]
         position += CENTRAL.size
         raw_name = bytes(directory[position : position + name_length])
         position += name_length
@@ -132,6 +133,8 @@ def _central(directory: bytearray, count: int) -> Iterator[Member]:
         size, packed, header = _wide(extra, size, packed, header)
         if method or size != packed or flags & ~(DESCRIPTOR_FLAG | UTF8_FLAG) or disk:
             raise CheckpointError(f"its zip member {name} is packed or encrypted")
+        if size and (name.endswith("/") or external & FOLDER_ATTRIBUTE):  # torch reads zeros
+            raise CheckpointError(f"its zip member {name} is a folder with content")
         yield Member(name, raw_name, flags, crc, size, header)
     if position != len(directory):
         raise CheckpointError("its zip archive has a broken directory")
@@ -153,6 +156,8 @@ def _wide(extra: bytes, *values: int) -> list[int]:
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<2H", extra)
         if kind == ZIP64_EXTRA:
+            if wide:  # readers differ in which of two they trust
+                raise CheckpointError("its zip archive has a broken directory")
             wide = extra[4 : 4 + length]
         extra = extra[4 + length :]
     result = []

@@ -14,6 +14,7 @@ from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.suggest import suggest_command
+from erasepro_convert.cli.verify import verify_command
 from erasepro_convert.errors import EraseproError
 
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ for command in (
     probe_command,
     report_command,
     suggest_command,
+    verify_command,
 ):
     group.add_command(command)
 

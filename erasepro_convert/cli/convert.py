@@ -39,6 +39,11 @@ from erasepro_convert.errors import LimitError
     help="Where the text encoder comes from if IN has none.",
 )
 @click.option("--tune", is_flag=True, help="Search for the settings that suit IN best.")
+@click.option(
+    "--embed-manifest",
+    is_flag=True,
+    help="Carry base, recipe and measures in OUT's metadata, for a file that is found alone.",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata.")
@@ -62,13 +67,15 @@ def convert_command(
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
     from erasepro_convert.convert import Options, convert
     from erasepro_convert.manifest import manifest_path
+    from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path, asked = Path(target), Options(folder=target.endswith("/"), **options)
     with terminal.progress() as progress:
         manifest = convert(loaded, source, path, asked, progress)
-    terminal.summary(manifest, path, manifest_path(path, folder=asked.folder))
-    if as_json:
-        click.echo(manifest.to_json(), nl=False)
+    with uninterrupted():  # an interrupt from here on would claim that nothing was written
+        terminal.summary(manifest, path, manifest_path(path, folder=asked.folder))
+        if as_json:
+            click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:
         raise LimitError("the result does not hold; nothing was written")

@@ -28,6 +28,7 @@ STAGES = {
     "probe": "probing",
     "hash": "hashing the input",
     "write": "writing",
+    "verify": "comparing tensors",
 }
 BAR_WIDTH = 24
 SHOWN = 120
@@ -71,7 +72,7 @@ class Terminal:
                 bars.start_task(task)
                 amount = (
                     f"{done}/{total}"
-                    if stage in ("check", "tune", "erase", "probe")
+                    if stage in ("check", "tune", "erase", "probe", "verify")
                     else f"{decimal(done)} of {decimal(total)}"
                 )
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)

@@ -16,10 +16,14 @@ from erasepro_convert.recipe import Recipe
 
 @dataclass(frozen=True)
 class Model:
-    """The original weights by name, and the dtype of the output (None: each as it is)."""
+    """The original weights by name, and the dtype of the output (None: each as it is).
+
+    ``edited`` reads weights that were edited before: they are measured, nothing is solved.
+    """
 
     read: Read
     dtype: torch.dtype | None = None
+    edited: Read | None = None
 
     def stored(self, name: str) -> Tensor:
         """A weight as the output will hold it if it is not edited."""
@@ -116,8 +120,10 @@ class Solve:
         """
         original = model.read(name)
         w_o = original.double()
-        delta = self._delta(w_o)
-        weight = (w_o + delta).to(model.dtype or original.dtype)
+        if model.edited:
+            weight = model.edited(name)
+        else:
+            weight = (w_o + self._delta(w_o)).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
             raise LimitError(
                 f"the edited {name} does not fit into {weight.dtype}: condition number "

@@ -1,7 +1,5 @@
 """The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
 
-import hashlib
-import json
 from collections import Counter
 from math import sqrt
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +22,7 @@ from pydantic import (
 )
 
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.digest import of_json
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
@@ -282,7 +281,4 @@ class Recipe(Part):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe with all defaults filled in, as canonical JSON."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return of_json(self.model_dump(mode="json"))

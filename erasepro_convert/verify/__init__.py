@@ -1,0 +1,71 @@
+"""Whether a checkpoint is what its manifest says; every deviation, not only the first.
+
+From the manifest alone: the manifest itself, files, metadata, every tensor.  With the original
+checkpoint: that nothing else was touched, that all figures are those of these two files, and (by
+replay) that the recipe gives these very tensors again.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.manifest import Manifest
+from erasepro_convert.verify.alone import of_files, of_manifest, of_metadata, of_tensors
+from erasepro_convert.verify.finding import Finding, Progress
+
+__all__ = ["Finding", "Request", "verify"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to verify.
+
+    ``base`` is the original checkpoint (``text_encoder`` where a missing one came from), ``replay``
+    runs the recipe on it again; ``tensors_only`` matches a copy that was saved anew.
+    """
+
+    target: Path
+    base: Path | None = None
+    text_encoder: Path | None = None
+    replay: bool = False
+    tensors_only: bool = False
+
+
+def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Finding]:
+    """Every deviation of an output from its manifest; none if the list is empty.
+
+    Raises UsageError or CheckpointError where the base cannot be used at all; OSError passes
+    through.
+    """
+    findings = [*of_manifest(manifest)]
+    with ThreadPoolExecutor(1) as beside:  # both read the file; the disk does it once
+        files = beside.submit(
+            lambda: [] if asked.tensors_only else [*of_files(manifest, asked.target)]
+        )
+        try:
+            checkpoint = open_checkpoint(asked.target)
+            digests, deviating = of_tensors(manifest, checkpoint, progress)
+        except CheckpointError as error:
+            findings += files.result()
+            return [*findings, Finding("file", asked.target.name, "a sound checkpoint", str(error))]
+        findings += files.result()
+    if not asked.tensors_only:
+        findings += of_metadata(manifest, checkpoint)
+    findings += deviating
+    if asked.base is not None:
+        # Not at the top: what needs no original needs no torch.
+        from erasepro_convert.source import open_source
+        from erasepro_convert.verify.base import of_figures, of_input, of_replay, of_untouched
+
+        ema = manifest.variant.ema or "drop"
+        base = open_source(asked.base, ema, asked.text_encoder)
+        findings += of_input(manifest, base)
+        findings += of_untouched(manifest, base, digests)
+        if digests.keys() == manifest.output.tensors.keys():  # else it has no figures
+            output = open_source(asked.target, "convert" if ema == "convert" else "drop")
+            findings += of_figures(manifest, base, output, progress)
+        if asked.replay:
+            findings += of_replay(manifest, asked.base, asked.text_encoder, progress)
+    return findings

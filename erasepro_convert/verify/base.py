@@ -1,0 +1,123 @@
+"""Verification against the original checkpoint: what was touched, every figure, the same again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from erasepro_convert.attempt import attempt
+from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.convert import Options, convert
+from erasepro_convert.digest import begin_tensor
+from erasepro_convert.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.layout.keys import UNET
+from erasepro_convert.layout.unet import ema_name
+from erasepro_convert.manifest import EditRecord, Manifest
+from erasepro_convert.metadata import EMBEDDED
+from erasepro_convert.outputs import output_tensors
+from erasepro_convert.source import Source
+from erasepro_convert.verify.finding import Finding, Progress, differs
+
+
+def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
+    """Whether the original is the one that was read."""
+    files = base.checkpoint.files
+    for recorded, file in zip_longest(manifest.input.files, files):
+        found = file.hashes(lambda done: None).sha256 if file else "missing"
+        expected = recorded.sha256 if recorded else "not there"
+        if expected != found:
+            name = recorded.name if recorded else file.name
+            yield Finding("base", f"{name}: SHA-256", expected, found)
+
+
+def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether exactly the declared tensors differ from the original's.
+
+    What is not edited must be bit-identical, or cast where another type was asked for.
+    """
+    edits = [*manifest.edits, *(manifest.ema.edits if manifest.ema else ())]
+    edited = {edit.name for edit in edits}
+    for tensor in output_tensors(base, {}, manifest.tensors.dtype):
+        name, shape = tensor.original
+        if name not in found:
+            continue
+        digest = begin_tensor(name, tensor.dtype, shape)
+        for chunk in tensor.data() if tensor.nbytes else ():
+            digest.update(chunk)
+        same = digest.hexdigest() == found[name]
+        if same and name in edited:
+            yield Finding("untouched", name, "edited", "as in the original")
+        if not same and name not in edited:
+            yield Finding("untouched", name, "as in the original", "another one")
+
+
+def of_figures(
+    manifest: Manifest, base: Source, output: Source, progress: Progress
+) -> Iterator[Finding]:
+    """Every norm, residual, leak and drift, computed anew from the two files."""
+    recipe = manifest.recipe
+    dtype = torch_dtype(OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
+    measured = attempt(base, recipe, dtype, progress, output.read)
+    records = [edit.record for edit in measured.edits.values()]
+    yield from _of_records(manifest.edits, records)
+    yield from _of_parts("probe", manifest.probe, measured.probe)
+    yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
+    if manifest.ema:
+        copy = attempt(base.of_ema(), recipe, dtype, progress, _of_copy(output.read))
+        records = [
+            edit.record.model_copy(update={"name": ema_name(edit.name)})
+            for edit in copy.edits.values()
+            if edit.name.startswith(UNET)
+        ]
+        yield from _of_records(manifest.ema.edits, records)
+        yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
+
+
+def _of_copy(read: Read) -> Read:
+    return lambda name: read(ema_name(name) if name.startswith(UNET) else name)
+
+
+def _of_records(expected: Sequence[EditRecord], found: Sequence[EditRecord]) -> Iterator[Finding]:
+    ours = {edit.name: edit for edit in found}
+    theirs = {edit.name: edit for edit in expected}
+    for name in sorted(theirs.keys() - ours.keys()):
+        yield Finding("figure", name, "not edited by this recipe", "edited")
+    for name in sorted(ours.keys() - theirs.keys()):
+        yield Finding("figure", name, "edited by this recipe", "not recorded")
+    for name, edit in theirs.items():
+        if name in ours:
+            yield from _of_parts(name, edit, ours[name])
+
+
+def _of_parts(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[Finding]:
+    """Each field of a record that deviates; what is recorded is what was found."""
+    theirs, ours = recorded.model_dump(mode="json"), computed.model_dump(mode="json")
+    for field in theirs:
+        if differs(ours[field], theirs[field]):
+            yield Finding("figure", f"{name}: {field}", str(ours[field]), str(theirs[field]))
+
+
+def of_replay(
+    manifest: Manifest, base: Path, text_encoder: Path | None, progress: Progress
+) -> Iterator[Finding]:
+    """Whether the recipe gives the same tensors again.  Raises what ``convert`` does."""
+    options = Options(
+        dtype=manifest.tensors.dtype,
+        ema=manifest.variant.ema or "drop",
+        text_encoder=text_encoder,
+        folder=len(manifest.output.files) > 1,
+        embed_manifest=EMBEDDED in manifest.output.metadata,
+        private="erasepro.concepts" not in manifest.output.metadata,
+        dry_run=True,
+    )
+    again = convert(manifest.recipe, base, Path(manifest.output.name), options, progress).output
+    recorded = manifest.output
+    for name in sorted(recorded.tensors.keys() | again.tensors.keys()):
+        theirs, ours = recorded.tensors.get(name), again.tensors.get(name)
+        if theirs != ours:
+            digests = (tensor.sha256 if tensor else "not there" for tensor in (ours, theirs))
+            yield Finding("replay", name, *digests)
+    if base.name == manifest.input.name and recorded.files != again.files:
+        # The title names the input: under another name the header is another one.
+        yield Finding("replay", recorded.name, "the same files", "others")

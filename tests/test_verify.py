@@ -1,0 +1,321 @@
+"""Verification: an untouched release passes, and every kind of tampering is found and named."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from erasepro_convert.convert import Options, convert
+from erasepro_convert.demo import checkpoint
+from erasepro_convert.layout.keys import UNET
+from erasepro_convert.manifest import Manifest, read_manifest
+from erasepro_convert.recipe import load_recipe
+from erasepro_convert.verify import Finding, Request, verify
+from tests.conftest import PLAIN, SHORT, Cli
+from tests.miniature import State, with_ema
+
+
+@dataclass(frozen=True)
+class Release:
+    """A base, what was made of it, and the manifest."""
+
+    base: Path
+    output: Path
+    manifest: Manifest
+
+    def verified(self, manifest: Manifest | None = None, **asked: Any) -> list[Finding]:
+        request = Request(**{"target": self.output, **asked})
+        return verify(manifest or self.manifest, request, lambda *_: None)
+
+
+def release(base: Path, place: Path, **options: Any) -> Release:
+    recipe = place / "recipe.yaml"
+    recipe.write_text(SHORT + PLAIN, encoding="utf-8")
+    output = place / ("out" if options.get("folder") else "out.safetensors")
+    made = convert(load_recipe(recipe), base, output, Options(**options), lambda *_: None)
+    return Release(base, output, made)
+
+
+@pytest.fixture(scope="module")
+def plain(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return release(checkpoint_file, tmp_path_factory.mktemp("release"))
+
+
+def kinds(findings: list[Finding]) -> set[str]:
+    return {finding.kind for finding in findings}
+
+
+def names(findings: list[Finding], kind: str) -> set[str]:
+    return {finding.name for finding in findings if finding.kind == kind}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dtype": "fp16"},
+        {"ema": "convert"},
+        {"ema": "use"},
+        {"private": True},
+        {"clip_skip": 2},
+    ],
+)
+def test_a_release_is_what_its_manifest_says(
+    options: dict[str, Any], state: State, tmp_path: Path
+) -> None:
+    """Alone, against its base, and when the recipe is run again."""
+    base = tmp_path / "in.safetensors"
+    save_file(with_ema(state), base)
+    made = release(base, tmp_path, **options)
+    assert read_manifest(tmp_path / "out.manifest.json") == made.manifest
+    assert made.verified() == []
+    assert made.verified(base=base, replay=True) == []
+
+
+def test_a_folder_is_what_its_manifest_says(tmp_path: Path) -> None:
+    with checkpoint() as base:
+        made = release(base, tmp_path, folder=True)
+        assert made.verified(base=base, replay=True) == []
+    (made.output / "unet/evil.py").write_text("import os")
+    (made.output / "model_index.json").write_text("{}")
+    (made.output / "vae/config.json").unlink()
+    assert {finding.name.split(":")[0] for finding in made.verified()} == {
+        "unet/evil.py",
+        "model_index.json",
+        "vae/config.json",
+    }
+
+
+def flipped(content: bytes, position: int) -> bytes:
+    changed = bytearray(content)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def test_a_flipped_bit_in_any_region_is_found(plain: Release, tmp_path: Path) -> None:
+    """In the header's length, its metadata, its entries, and in values of each tensor in turn."""
+    content = plain.output.read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:size])
+    del header["__metadata__"]
+    target = tmp_path / "out.safetensors"
+    metadata_at, entries_at = content.index(b"__metadata__"), content.index(b"data_offsets")
+    for position in (0, 7, 8, metadata_at, metadata_at + 20, entries_at, entries_at + 18, size - 1):
+        target.write_bytes(flipped(content, position))
+        assert "file" in kinds(plain.verified(target=target)), position
+    tensors = [(name, entry["data_offsets"]) for name, entry in header.items()]
+    for name, (start, end) in tensors[::97]:
+        for position in {start, (start + end) // 2, end - 1} if end > start else set():
+            target.write_bytes(flipped(content, size + position))
+            findings = plain.verified(target=target)
+            assert names(findings, "tensor") == {f"{name}: sha256"}
+            assert names(findings, "file") == {
+                f"{plain.output.name}: SHA-256",
+                f"{plain.output.name}: AutoV3",
+            }
+
+
+def resaved(
+    plain: Release, target: Path, change: Callable[[State, dict[str, str]], None] | None = None
+) -> Path:
+    with safe_open(plain.output, framework="pt") as file:
+        metadata: dict[str, str] = file.metadata()
+    state = load_file(plain.output)
+    if change:
+        change(state, metadata)
+    save_file(state, target, metadata=metadata)
+    return target
+
+
+A, B = (f"{UNET}output_blocks.{i}.0.out_layers.3.bias" for i in (9, 10))
+
+
+def swap(state: State, _: dict[str, str]) -> None:
+    state[A], state[B] = state[B], state[A]
+
+
+def add(state: State, _: dict[str, str]) -> None:
+    state["model_ema.diffusion_modelout2bias"] = torch.ones(4)
+
+
+def leave_out(state: State, _: dict[str, str]) -> None:
+    del state[A]
+
+
+def stale(_: State, metadata: dict[str, str]) -> None:
+    metadata["modelspec.hash_sha256"] = "0xabc"
+
+
+def renamed(_: State, metadata: dict[str, str]) -> None:
+    metadata["erasepro.recipe"] = "another"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "found"),
+    [
+        (swap, "tensor", {f"{A}: sha256", f"{B}: sha256"}),
+        (add, "tensor", {"model_ema.diffusion_modelout2bias"}),
+        (leave_out, "tensor", {A}),
+        (stale, "metadata", {"x.safetensors: modelspec.hash_sha256"}),
+        (renamed, "metadata", {"x.safetensors: erasepro.recipe"}),
+    ],
+)
+def test_tampering_with_the_file_is_found_and_named(
+    change: Callable[[State, dict[str, str]], None],
+    kind: str,
+    found: set[str],
+    plain: Release,
+    tmp_path: Path,
+) -> None:
+    target = resaved(plain, tmp_path / "x.safetensors", change)
+    findings = plain.verified(target=target)
+    assert names(findings, kind) == found
+    assert kinds(findings) == {kind, "file"}
+
+
+def test_a_tensor_put_back_as_it_was_is_found(plain: Release, state: State, tmp_path: Path) -> None:
+    """Even where the manifest is made to agree: it declares an edit that is none."""
+    name = plain.manifest.edits[0].name
+
+    def restore(edited: State, _: dict[str, str]) -> None:
+        edited[name] = state[name]
+
+    target = resaved(plain, tmp_path / "x.safetensors", restore)
+    findings = plain.verified(target=target, base=plain.base)
+    assert Finding("untouched", name, "edited", "as in the original") in findings
+    assert f"{name}: update_norm" in names(findings, "figure")
+
+
+def test_an_undeclared_change_is_found(plain: Release, tmp_path: Path) -> None:
+    target = resaved(plain, tmp_path / "x.safetensors", swap)
+    findings = plain.verified(target=target, base=plain.base)
+    assert names(findings, "untouched") == {A, B}
+
+
+def changed(manifest: Manifest, *path: str | int, value: object) -> Manifest:
+    """The manifest with one entry changed, and sealed anew as a forger would."""
+    data = json.loads(manifest.to_json())
+    place = data
+    for part in path[:-1]:
+        place = place[part]
+    assert place[path[-1]] != value
+    place[path[-1]] = value
+    return Manifest.model_validate_json(json.dumps(data)).sealed()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("edits", 0, "norm"),
+        ("edits", 5, "update_norm"),
+        ("edits", 40, "relative_update"),
+        ("edits", 67, "residual_after", "relative"),
+        ("edits", 40, "alone", "stock"),
+        ("edits", 3, "apart", "distance"),
+        ("edits", 3, "rank"),
+        ("probe", "leak", 0, "mean"),
+        ("probe", "drift", 0, "worst"),
+        ("alignment", "deeper_layers", "merged"),
+    ],
+)
+def test_a_forged_figure_is_found_with_the_base(
+    path: tuple[str | int, ...], plain: Release
+) -> None:
+    forged = changed(plain.manifest, *path, value=7)
+    assert plain.verified(forged) == [], "control: the manifest alone cannot tell"
+    assert kinds(plain.verified(forged, base=plain.base)) == {"figure"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("output", "files", 0, "sha256"), "0" * 64),
+        (("output", "files", 0, "size"), 7),
+        (("output", "tensors", A, "sha256"), "0" * 64),
+        (("output", "tensors", A, "dtype"), "F16"),
+        (("recipe", "name"), "another"),
+        (("recipe", "concepts", 0, "target"), "Monet"),
+        (("recipe_sha256",), "0" * 64),
+        (("output", "metadata", "erasepro.recipe_sha256"), "0" * 64),
+    ],
+)
+def test_a_forged_statement_about_the_file_is_found(
+    path: tuple[str | int, ...], value: object, plain: Release
+) -> None:
+    assert plain.verified(changed(plain.manifest, *path, value=value))
+
+
+def test_an_edited_manifest_that_was_not_sealed_anew_is_found_alone(plain: Release) -> None:
+    edited = plain.manifest.model_copy(update={"exceeded": ("nothing",)})
+    assert names(plain.verified(edited), "manifest") == {"manifest_sha256"}
+
+
+def test_another_recipe_is_found_even_if_all_digests_agree(plain: Release) -> None:
+    recipe = plain.manifest.recipe.changed(tolerance=0.3)
+    metadata = {**plain.manifest.output.metadata, "erasepro.recipe_sha256": recipe.digest}
+    output = plain.manifest.output.model_copy(update={"metadata": metadata})
+    update = {"recipe": recipe, "recipe_sha256": recipe.digest, "output": output}
+    forged = plain.manifest.model_copy(update=update).sealed()
+    assert "metadata" in kinds(plain.verified(forged))
+    assert {"replay", "metadata"} <= kinds(plain.verified(forged, base=plain.base, replay=True))
+
+
+def test_another_base_is_found(plain: Release, state: State, tmp_path: Path) -> None:
+    other = tmp_path / "mini.safetensors"
+    save_file({**state, A: state[A] + 1}, other)
+    findings = plain.verified(base=other)
+    assert kinds(findings) == {"base", "untouched"}
+    assert names(findings, "untouched") == {A}
+
+
+def test_a_copy_that_was_saved_anew_is_matched_by_its_tensors(
+    plain: Release, tmp_path: Path
+) -> None:
+    """In another order and container, without metadata; a changed value still shows."""
+    state = load_file(plain.output)
+    torch.save(dict(reversed(state.items())), tmp_path / "copy.ckpt")
+    assert plain.verified(target=tmp_path / "copy.ckpt", tensors_only=True) == []
+    assert kinds(plain.verified(target=tmp_path / "copy.ckpt")) == {"file", "metadata"}
+    state[A] += 1
+    torch.save(state, tmp_path / "copy.ckpt")
+    findings = plain.verified(target=tmp_path / "copy.ckpt", tensors_only=True)
+    assert names(findings, "tensor") == {f"{A}: sha256"}
+
+
+def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:
+    ran = cli("verify", plain.output, "--base", plain.base)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"{len(plain.manifest.output.tensors)} tensors as the manifest says" in ran.out
+    broken = resaved(plain, tmp_path / "x.safetensors", swap)
+    record = plain.output.with_suffix(".manifest.json")
+    ran = cli("verify", "--json", broken, "--manifest", record)
+    assert ran.code == 5
+    found = json.loads(ran.out)
+    assert {finding["kind"] for finding in found} == {"file", "tensor"}
+    assert cli("verify", broken, "--manifest", record).out.count(A) == 1
+    assert cli("verify", tmp_path / "none").code == 2
+    assert cli("verify", broken).code == 2
+    assert cli("verify", "--replay", plain.output).code == 2
+    (tmp_path / "odd.json").write_text("{}")
+    assert cli("verify", plain.output, "--manifest", tmp_path / "odd.json").code == 5
+    (tmp_path / "x.safetensors").write_bytes(b"nonsense")
+    assert cli("verify", broken, "--manifest", record).code == 5
+
+
+def test_verifying_the_manifest_alone_needs_no_torch(plain: Release) -> None:
+    script = f"""
+import sys
+from erasepro_convert.cli import main
+main(["verify", {str(plain.output)!r}])
+assert not {{"torch", "transformers", "diffusers"}} & set(sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert ran.returncode == 0, ran.stderr
