@@ -28,6 +28,7 @@ from erasepro_convert.outputs import output_tensors
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import ClipSkipFrom, Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder
+from erasepro_convert.signature import signature_path, signer
 from erasepro_convert.source import Source, open_source
 from erasepro_convert.tune import tune
 from erasepro_convert.writer import OutputTensor
@@ -43,9 +44,10 @@ class Options:
     ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``ema`` says what becomes of an EMA
     copy; ``clip_skip`` replaces the recipe's; ``text_encoder`` is the file that a missing text
     encoder comes from; ``folder`` writes a diffusers folder; ``embed_manifest`` puts what is known
-    before writing into the output's metadata; ``private`` keeps the recipe's words out of it;
-    ``force`` replaces an existing output; ``dry_run`` does everything but write, even where a limit
-    is exceeded; ``tune`` searches for the settings.
+    before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
+    ``sign`` is a private key to sign with, as the holder of ``certificate`` (and of the ``chain``
+    above it) where one is given; ``force`` replaces an existing output; ``dry_run`` does everything
+    but write, even where a limit is exceeded; ``tune`` searches for the settings.
     """
 
     dtype: Option | None = None
@@ -54,6 +56,9 @@ class Options:
     text_encoder: Path | None = None
     folder: bool = False
     embed_manifest: bool = False
+    sign: Path | None = None
+    certificate: Path | None = None
+    chain: tuple[Path, ...] = ()
     private: bool = False
     force: bool = False
     dry_run: bool = False
@@ -71,6 +76,7 @@ def convert(
     """
     started, clock = datetime.now(UTC), monotonic()
     _check_paths(source, target, options)
+    sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     opened.require_finite(lambda done, total: progress("check", done, total))
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
@@ -121,13 +127,16 @@ def convert(
 
     if options.dry_run:
         return rehearse(plan, finish, report)
-    return (write_folder if options.folder else write_file)(plan, target, finish, report)
+    write = write_folder if options.folder else write_file
+    return write(plan, target, finish, sign, report)
 
 
 def _check_paths(source: Path, target: Path, options: Options) -> None:
     """Refuse before any work what could only fail after it.  Raises UsageError."""
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
+    if (options.certificate or options.chain) and not options.sign:
+        raise UsageError("--certificate and --chain go with --sign")
     if options.embed_manifest and options.private:
         raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
     if not options.folder and target.suffix != ".safetensors":
@@ -156,7 +165,10 @@ def _check_place(target: Path, record: Path, options: Options) -> None:
         if os.path.lexists(target) and not is_empty:
             raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
         return
-    for path in (target, record):
+    signature = signature_path(target)
+    if signature.exists() and not options.sign:
+        raise UsageError(f"{signature}: signs an output of before; remove it, or --sign this one")
+    for path in (target, record, *([signature] if options.sign else [])):
         if path.is_dir() or (os.path.lexists(path) and not options.force):
             raise UsageError(f"{path}: exists already; --force replaces it")
 

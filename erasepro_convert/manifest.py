@@ -270,6 +270,7 @@ class PromptMeasure(Record):
     mean: Norm
     worst: Norm
     worst_prompt: str
+    by_prompt: dict[str, Norm]
     distance_before: Norm | None
     """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
     prompts: what leak counts as 1.  Null for drift."""

@@ -168,6 +168,7 @@ def _measure(
         mean=float(values.mean()),
         worst=float(values[worst]),
         worst_prompt=prompts[worst],
+        by_prompt=dict(zip(prompts, values.tolist(), strict=True)),
         distance_before=None,
         distance_after=None,
     )

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from erasepro_convert.digest import of_all
 from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTensor, manifest_path
 from erasepro_convert.outputs import require_readable
+from erasepro_convert.signature import Sign, signature_path
 from erasepro_convert.writer import OutputTensor, replacing, replacing_folder, stream, sync
 
 
@@ -41,16 +42,25 @@ def rehearse(plan: Plan, finish: Finish, progress: Progress) -> Manifest:
     return finish(output.model_copy(update={"written": False}))
 
 
-def write_file(plan: Plan, target: Path, finish: Finish, progress: Progress) -> Manifest:
-    """Write the checkpoint and, when its digests are known, the manifest; both or neither."""
-    with replacing(target, manifest_path(target)) as (output, record):
+def write_file(
+    plan: Plan, target: Path, finish: Finish, sign: Sign | None, progress: Progress
+) -> Manifest:
+    """Write the checkpoint and, when its digests are known, manifest and signature: all or none."""
+    places = [target, manifest_path(target), *([signature_path(target)] if sign else [])]
+    with replacing(*places) as (output, record, *signature):
         manifest = finish(_write(plan, lambda path: nullcontext(output), progress))
         record.write(manifest.to_json().encode())
+        record.flush()
+        if sign:
+            files = {target.name: output.name, manifest_path(target).name: record.name}
+            signature[0].write(sign({name: Path(path) for name, path in files.items()}))
     return manifest
 
 
-def write_folder(plan: Plan, target: Path, finish: Finish, progress: Progress) -> Manifest:
-    """Write a folder with the manifest in it, whole or not at all."""
+def write_folder(
+    plan: Plan, target: Path, finish: Finish, sign: Sign | None, progress: Progress
+) -> Manifest:
+    """Write a folder with manifest and signature in it, whole or not at all."""
     with replacing_folder(target) as folder:
 
         def create(path: str) -> BinaryIO:
@@ -61,6 +71,12 @@ def write_folder(plan: Plan, target: Path, finish: Finish, progress: Progress) -
         with open(manifest_path(folder, folder=True), "xb") as record:
             record.write(manifest.to_json().encode())
             sync(record)
+        if sign:
+            there = (path for path in folder.rglob("*") if path.is_file())
+            files = {path.relative_to(folder).as_posix(): path for path in there}
+            with open(signature_path(folder, folder=True), "xb") as signature:
+                signature.write(sign(files))
+                sync(signature)
     return manifest
 
 

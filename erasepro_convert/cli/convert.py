@@ -44,6 +44,25 @@ from erasepro_convert.errors import LimitError
     is_flag=True,
     help="Carry base, recipe and measures in OUT's metadata, for a file that is found alone.",
 )
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Sign OUT and its manifest with this private key (EC, PEM).",
+)
+@click.option(
+    "--certificate",
+    metavar="CERT",
+    type=click.Path(path_type=Path),
+    help="The certificate that KEY belongs to (PEM).",
+)
+@click.option(
+    "--chain",
+    metavar="CERT",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A certificate above it, up to the root; can be given several times.",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata.")

@@ -14,19 +14,24 @@ def report_command(manifest: Path, target: Path | None) -> None:
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
     Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
-    lies beside the manifest.
+    lies beside the output.  Pictures that ``preview`` drew there are on the page.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
 
-    target = target or manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".html")
+    output = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
+        output = manifest.resolve().parent
+    target = target or output.with_name(output.name + ".html")
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
     record = read_manifest(manifest)
     from erasepro_convert.report import html, png
 
     if target.suffix == ".html":
-        target.write_text(html(record), encoding="utf-8")
+        drawn = output.with_name(output.name + ".before-after.png")
+        pictures = drawn.read_bytes() if drawn.exists() else None
+        target.write_text(html(record, pictures), encoding="utf-8")
     else:
         target.write_bytes(png(record))
     Terminal(quiet=False, to_stderr=False).say(f"wrote {target}")

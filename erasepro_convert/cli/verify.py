@@ -35,6 +35,20 @@ from erasepro_convert.errors import UsageError, VerificationError
     is_flag=True,
     help="Match a copy that was saved anew: in another order, container or spelling.",
 )
+@click.option(
+    "--key",
+    metavar="PUB",
+    type=click.Path(path_type=Path),
+    help="Check the signature with this public key (PEM).",
+)
+@click.option(
+    "--certificate",
+    "chain",
+    metavar="CERT",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Check the signature by a chain that ends in this certificate (PEM).",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings to standard output.")
 def verify_command(
@@ -44,6 +58,8 @@ def verify_command(
     text_encoder: Path | None,
     replay: bool,
     tensors_only: bool,
+    key: Path | None,
+    chain: tuple[Path, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -73,6 +89,10 @@ def verify_command(
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
         findings = verify(manifest, request, progress)
+    if key or chain:
+        from erasepro_convert.signature import of_signature
+
+        findings += of_signature(manifest, target, path, key, chain)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
@@ -80,5 +100,5 @@ def verify_command(
             terminal.say(f"{finding.kind}: {finding.name}", style="bold")
             terminal.say(f"  expected {finding.expected}")
             terminal.say(f"  found    {finding.found}")
-        raise VerificationError(f"{target} deviates from its manifest in {len(findings)} places")
+        raise VerificationError(f"{target}: {len(findings)} deviations")
     terminal.say(f"{target}: {len(manifest.output.tensors)} tensors as the manifest says")

@@ -1,5 +1,6 @@
 """The report: one page with everything in it, and nothing from anywhere else."""
 
+from base64 import b64encode
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -7,12 +8,15 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from erasepro_convert.manifest import Manifest
+from erasepro_convert.manifest import Manifest, PromptMeasure
 from erasepro_convert.report.charts import svg
 
 
-def html(manifest: Manifest) -> str:
-    """The page; prompts and names are escaped, and the same manifest gives the same page."""
+def html(manifest: Manifest, pictures: bytes | None = None) -> str:
+    """The page; prompts and names are escaped, and the same manifest gives the same page.
+
+    ``pictures`` is a PNG of before and after, where somebody made one.
+    """
     environment = Environment(
         loader=PackageLoader("erasepro_convert.report", "."),
         autoescape=True,
@@ -25,6 +29,8 @@ def html(manifest: Manifest) -> str:
         m=manifest,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
         layers=_layers(manifest),
+        prompts=_prompts(manifest),
+        pictures=b64encode(pictures).decode() if pictures else None,
         recipe=recipe,
     )
 
@@ -49,4 +55,30 @@ def _layers(manifest: Manifest) -> list[_Layer]:
         )
         for name, group in groupby(manifest.edits, lambda edit: edit.layer)
         if (edits := list(group))
+    ]
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """Held-out prompts of one concept, or others: a row a prompt, a column a way of feeding."""
+
+    heading: str
+    feeds: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+def _prompts(manifest: Manifest) -> list[_Prompts]:
+    by_concept: dict[str | None, list[PromptMeasure]] = {}
+    for measure in (*manifest.probe.leak, *manifest.probe.drift):
+        by_concept.setdefault(measure.concept, []).append(measure)
+    return [
+        _Prompts(
+            f"leak of {concept}" if concept else "drift of others",
+            tuple(f"{m.feed.text_encoder}, clip skip {m.feed.clip_skip}" for m in measures),
+            tuple(
+                (prompt, tuple(m.by_prompt[prompt] for m in measures))
+                for prompt in measures[0].by_prompt
+            ),
+        )
+        for concept, measures in by_concept.items()
     ]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.finding import Finding, Progress
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.verify.alone import of_files, of_manifest, of_metadata, of_tensors
-from erasepro_convert.verify.finding import Finding, Progress
 
 __all__ = ["Finding", "Request", "verify"]
 

@@ -8,10 +8,11 @@ from erasepro_convert.checkpoint import Checkpoint
 from erasepro_convert.checkpoint.opened import OpenFile, hash_file
 from erasepro_convert.digest import begin_tensor, of_all
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.finding import Finding, Progress
 from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
 from erasepro_convert.layout.spelling import spelling_of
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
-from erasepro_convert.verify.finding import Finding, Progress
+from erasepro_convert.signature import signature_path
 
 
 def of_manifest(manifest: Manifest) -> Iterator[Finding]:
@@ -64,9 +65,9 @@ def of_files(manifest: Manifest, target: Path) -> Iterator[Finding]:
         if file.autov3 and file.autov3 != hashes.autov3:
             yield Finding("file", f"{file.name}: AutoV3", file.autov3, str(hashes.autov3))
     if several:
-        record = manifest_path(target, folder=True)
+        ours = {path(target, folder=True).name for path in (manifest_path, signature_path)}
         there = {p.relative_to(target).as_posix() for p in target.rglob("*") if not p.is_dir()}
-        for name in sorted(there - names - {record.name}):
+        for name in sorted(there - names - ours):
             yield Finding("file", name, "not there", "there")
 
 

@@ -11,13 +11,13 @@ from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.convert import Options, convert
 from erasepro_convert.digest import begin_tensor
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.finding import Finding, Progress, differs
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import EditRecord, Manifest
 from erasepro_convert.metadata import EMBEDDED
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.source import Source
-from erasepro_convert.verify.finding import Finding, Progress, differs
 
 
 def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
