@@ -1,17 +1,15 @@
 """The main job, start to end: recipe and checkpoint in, erased checkpoint and manifest out."""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 from erasepro_convert.attempt import Attempt, Progress, attempt
 from erasepro_convert.checkpoint import Checkpoint, FileHashes
-from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.erase import Edit
 from erasepro_convert.errors import LimitError, UsageError
-from erasepro_convert.layout import Ema
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
@@ -24,45 +22,15 @@ from erasepro_convert.manifest import (
     read_manifest,
 )
 from erasepro_convert.metadata import output_metadata
+from erasepro_convert.options import Options, require_workable
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import ClipSkipFrom, Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder
-from erasepro_convert.signature import signature_path, signer
+from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
 from erasepro_convert.tune import tune
 from erasepro_convert.writer import OutputTensor
-
-LONGEST_NAME = 230
-"""Bytes; what is written beside a target has a longer name, and file systems allow 255."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user can ask for beside the recipe.
-
-    ``dtype`` (fp16, bf16, fp32) changes every floating tensor; ``ema`` says what becomes of an EMA
-    copy; ``clip_skip`` replaces the recipe's; ``text_encoder`` is the file that a missing text
-    encoder comes from; ``folder`` writes a diffusers folder; ``embed_manifest`` puts what is known
-    before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
-    ``sign`` is a private key to sign with, as the holder of ``certificate`` (and of the ``chain``
-    above it) where one is given; ``force`` replaces an existing output; ``dry_run`` does everything
-    but write, even where a limit is exceeded; ``tune`` searches for the settings.
-    """
-
-    dtype: Option | None = None
-    ema: Ema = "drop"
-    clip_skip: int | None = None
-    text_encoder: Path | None = None
-    folder: bool = False
-    embed_manifest: bool = False
-    sign: Path | None = None
-    certificate: Path | None = None
-    chain: tuple[Path, ...] = ()
-    private: bool = False
-    force: bool = False
-    dry_run: bool = False
-    tune: bool = False
 
 
 def convert(
@@ -75,7 +43,7 @@ def convert(
     does not hold.  After any of them nothing has been written.
     """
     started, clock = datetime.now(UTC), monotonic()
-    _check_paths(source, target, options)
+    require_workable(source, target, options)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     opened.require_finite(lambda done, total: progress("check", done, total))
@@ -129,48 +97,6 @@ def convert(
         return rehearse(plan, finish, report)
     write = write_folder if options.folder else write_file
     return write(plan, target, finish, sign, report)
-
-
-def _check_paths(source: Path, target: Path, options: Options) -> None:
-    """Refuse before any work what could only fail after it.  Raises UsageError."""
-    if options.folder and options.ema == "convert":
-        raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
-    if (options.certificate or options.chain) and not options.sign:
-        raise UsageError("--certificate and --chain go with --sign")
-    if options.embed_manifest and options.private:
-        raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
-    if not options.folder and target.suffix != ".safetensors":
-        raise UsageError(
-            f"{target}: the output's name must end in .safetensors (UIs go by it), "
-            "or in / for a diffusers folder"
-        )
-    for path in (source, *([options.text_encoder] if options.text_encoder else [])):
-        if not os.path.lexists(path):
-            raise UsageError(f"{path}: there is no such file")
-    record = manifest_path(target, folder=options.folder)
-    for path in (target, record):
-        if path.exists() and source.exists() and path.samefile(source):
-            raise UsageError(f"{path}: input and output are the same file")
-    if not options.dry_run:
-        _check_place(target, record, options)
-
-
-def _check_place(target: Path, record: Path, options: Options) -> None:
-    if not os.access(target.parent, os.W_OK) or not target.parent.is_dir():
-        raise UsageError(f"{target.parent}: not a folder that can be written to")
-    if len(os.fsencode(target.name)) > LONGEST_NAME:
-        raise UsageError(f"{target}: a name of more than {LONGEST_NAME} bytes")
-    if options.folder:
-        is_empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
-        if os.path.lexists(target) and not is_empty:
-            raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
-        return
-    signature = signature_path(target)
-    if signature.exists() and not options.sign:
-        raise UsageError(f"{signature}: signs an output of before; remove it, or --sign this one")
-    for path in (target, record, *([signature] if options.sign else [])):
-        if path.is_dir() or (os.path.lexists(path) and not options.force):
-            raise UsageError(f"{path}: exists already; --force replaces it")
 
 
 def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from erasepro_convert.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
-from erasepro_convert.convert import Options, convert
+from erasepro_convert.convert import convert
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.diffusers_folder import configurations, write_configurations
 from erasepro_convert.errors import CheckpointError, UsageError
@@ -22,6 +22,7 @@ from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SD1, Key, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.source import open_source
 from tests.miniature import MINIATURE

@@ -31,9 +31,10 @@ from erasepro_convert import convert as conversion
 from erasepro_convert import demo, release, writer
 from erasepro_convert.attempt import Progress
 from erasepro_convert.cli import main
-from erasepro_convert.convert import Options, convert
+from erasepro_convert.convert import convert
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.options import Options
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.writer import replacing, replacing_folder
 from tests.conftest import VAN_GOGH, Cli

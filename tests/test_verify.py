@@ -13,10 +13,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from erasepro_convert.convert import Options, convert
+from erasepro_convert.convert import convert
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.manifest import Manifest, read_manifest
+from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.verify import Finding, Request, verify
 from tests.conftest import PLAIN, SHORT, Cli

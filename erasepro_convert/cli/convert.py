@@ -84,8 +84,9 @@ def convert_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
-    from erasepro_convert.convert import Options, convert
+    from erasepro_convert.convert import convert
     from erasepro_convert.manifest import manifest_path
+    from erasepro_convert.options import Options
     from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from erasepro_convert.attempt import attempt
 from erasepro_convert.clip.text_encoder import Read
-from erasepro_convert.convert import Options, convert
+from erasepro_convert.convert import convert
 from erasepro_convert.digest import begin_tensor
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.finding import Finding, Progress, differs
@@ -16,6 +16,7 @@ from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import EditRecord, Manifest
 from erasepro_convert.metadata import EMBEDDED
+from erasepro_convert.options import Options
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.source import Source
 
