@@ -21,7 +21,7 @@ from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.verify import Finding, Request, verify
 from tests.conftest import PLAIN, SHORT, Cli
-from tests.miniature import State, with_ema
+from tests.miniature import State, save_folder, with_ema
 
 
 @dataclass(frozen=True)
@@ -320,3 +320,21 @@ assert not {{"torch", "transformers", "diffusers"}} & set(sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_bases_of_several_files(state: State, checkpoint_file: Path, tmp_path: Path) -> None:
+    """A diffusers folder, and a U-Net whose text encoder came from elsewhere."""
+    folder = save_folder(state, tmp_path / "in")
+    of_folder = release(folder, tmp_path)
+    assert of_folder.verified(base=folder, replay=True) == []
+    (tmp_path / "joined").mkdir()
+    bare = {name: t for name, t in state.items() if not name.startswith("cond_stage_model.")}
+    save_file(bare, tmp_path / "unet.safetensors")
+    joined = release(
+        tmp_path / "unet.safetensors", tmp_path / "joined", text_encoder=checkpoint_file
+    )
+    asked: dict[str, Any] = {"base": joined.base, "text_encoder": checkpoint_file, "replay": True}
+    assert joined.verified(**asked) == []
+    other = tmp_path / "other.safetensors"
+    save_file({**state, "x": torch.ones(1)}, other)
+    assert kinds(joined.verified(**{**asked, "text_encoder": other})) == {"base"}
