@@ -88,6 +88,9 @@ def test_a_folder_is_what_its_manifest_says(tmp_path: Path) -> None:
     (made.output / "unet/evil.py").write_text("import os")
     (made.output / "model_index.json").write_text("{}")
     (made.output / "vae/config.json").unlink()
+    place = ("output", "files", 0, "name")
+    elsewhere = changed(made.manifest, *place, value="../recipe.yaml")
+    assert names(made.verified(elsewhere), "manifest") == {"../recipe.yaml"}
     assert {finding.name.split(":")[0] for finding in made.verified()} == {
         "unet/evil.py",
         "model_index.json",
@@ -193,6 +196,23 @@ def test_a_tensor_put_back_as_it_was_is_found(plain: Release, state: State, tmp_
     findings = plain.verified(target=target, base=plain.base)
     assert Finding("untouched", name, "edited", "as in the original") in findings
     assert f"{name}: update_norm" in names(findings, "figure")
+
+
+def test_an_output_that_cannot_be_measured_is_found(plain: Release, tmp_path: Path) -> None:
+    """A damaged weight must not end verification before its findings are told."""
+
+    def damage(state: State, _: dict[str, str]) -> None:
+        state[plain.manifest.edits[50].name][0, 0] = float("nan")
+
+    target = resaved(plain, tmp_path / "x.safetensors", damage)
+    assert {"tensor", "figure"} <= kinds(plain.verified(target=target, base=plain.base))
+
+    def narrow(state: State, _: dict[str, str]) -> None:
+        state[A] = state[A][:3].clone()
+
+    findings = plain.verified(target=resaved(plain, target, narrow), base=plain.base)
+    assert {f"{A}: shape", f"{A}: sha256"} == names(findings, "tensor")
+    assert f"{A} has shape [3]" in next(f.found for f in findings if f.kind == "figure")
 
 
 def test_an_undeclared_change_is_found(plain: Release, tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ def of_files(manifest: Manifest, target: Path) -> Iterator[Finding]:
     names = {file.name for file in manifest.output.files}
     for file in manifest.output.files:
         path = target / file.name if several else target
+        if not path.resolve().is_relative_to(target.resolve()):
+            yield Finding("manifest", file.name, "a file of the output", "a file elsewhere")
+            continue
         if not path.exists():
             yield Finding("file", file.name, "there", "missing")
             continue
