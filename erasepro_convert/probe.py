@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Read, TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, Read, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.errors import CheckpointError
@@ -32,9 +32,9 @@ DTYPE = torch.float32
 
 @dataclass(frozen=True)
 class _Batch:
-    """Distinct prompts as token ids (B × T), and rows by prompt."""
+    """Distinct prompts (B, of T tokens at most), and rows by prompt."""
 
-    ids: Tensor
+    prefixes: Prefixes
     rows: dict[str, int]
     tokens: dict[str, Tokens]
 
@@ -72,8 +72,8 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     anchors = _segments(batch, [(p.anchor, p.positions[1:]) for p in pairs])
     kept = _segments(batch, [(o, range(1, batch.tokens[o].count)) for o in others])
 
-    stock = _features(TextEncoder(original, DTYPE), batch.ids, recipe)
-    changed = _features(TextEncoder(edited, DTYPE), batch.ids, recipe)
+    stock = _features(TextEncoder(original, DTYPE), batch.prefixes, recipe)
+    changed = _features(TextEncoder(edited, DTYPE), batch.prefixes, recipe)
     feeds = [
         *((Feed(text_encoder="edited", clip_skip=s), changed[s], stock[s]) for s in changed),
         *((Feed(text_encoder="stock", clip_skip=s), stock[s], stock[s]) for s in stock),
@@ -118,7 +118,8 @@ def _batch(prompts: Sequence[str]) -> _Batch:
     tokens = {prompt: tokenize(prompt) for prompt in prompts}
     length = max(t.count for t in tokens.values())
     ids = torch.tensor([t.ids[:length] for t in tokens.values()])
-    return _Batch(ids, {prompt: row for row, prompt in enumerate(tokens)}, tokens)
+    prefixes = Prefixes.of(ids, [t.count for t in tokens.values()])
+    return _Batch(prefixes, {prompt: row for row, prompt in enumerate(tokens)}, tokens)
 
 
 def _segments(batch: _Batch, measured: list[tuple[str, Sequence[int]]]) -> _Segments:
@@ -135,14 +136,14 @@ def _segments(batch: _Batch, measured: list[tuple[str, Sequence[int]]]) -> _Segm
     )
 
 
-def _features(encoder: TextEncoder, ids: Tensor, recipe: Recipe) -> dict[int, Tensor]:
+def _features(encoder: TextEncoder, prompts: Prefixes, recipe: Recipe) -> dict[int, Tensor]:
     """Text features (B × T × d) by clip skip."""
-    hidden = encoder.embed(ids)
+    hidden = encoder.embed(prompts)
     features = {}
     for number in range(1, TEXT_LAYERS + 1):
-        hidden = encoder.layer(number)(hidden)
+        hidden = encoder.layer(number)(hidden, prompts)
         if (skip := TEXT_LAYERS + 1 - number) in recipe.clip_skip:
-            features[skip] = encoder.final_norm(hidden)
+            features[skip] = prompts.spread(encoder.final_norm(hidden))
             if not torch.isfinite(features[skip]).all():
                 raise CheckpointError("text features are not finite: the text encoder is damaged")
     return features

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import WORD_END, tokenize, vocabulary
 from erasepro_convert.dtypes import packed
 from erasepro_convert.layout import key_value_matrices
@@ -94,10 +94,11 @@ def _features(source: Source, ids: Tensor) -> Tensor:
     """The text features of the last of some tokens: ids (B × T) to B × d, in float32."""
     encoder = TextEncoder(source.read, torch.float32)
     with torch.inference_mode():
-        hidden = encoder.embed(ids)
+        prompts = Prefixes.of(ids, [ids.shape[1]] * len(ids))
+        hidden = encoder.embed(prompts)
         for number in range(1, TEXT_LAYERS + 1):
-            hidden = encoder.layer(number)(hidden)
-        return encoder.final_norm(hidden[:, -1])
+            hidden = encoder.layer(number)(hidden, prompts)
+        return encoder.final_norm(hidden)[prompts.place[:, -1]]
 
 
 def _metric(source: Source) -> Tensor:

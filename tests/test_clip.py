@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from erasepro_convert.clip.text_encoder import TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import BOS, EOS, decode, tokenize
 from erasepro_convert.diffusers_folder import clip_tokenizer
 from erasepro_convert.errors import RecipeError
@@ -97,18 +97,19 @@ def test_hidden_states_are_those_of_transformers(size: str, state: State) -> Non
     """Within 1e-5 in float32, after every layer and at the end."""
     if size == "full":
         state = weights(text_keys(SD1))
-    prompts = ["", "a photo of a cat", "a painting by Van Gogh of a river at night, 4k, détail"]
-    ids = torch.tensor([tokenize(prompt).ids for prompt in prompts])
+    texts = ["", "a photo of a cat", "a painting by Van Gogh of a river at night, 4k, détail"]
+    ids = torch.tensor([tokenize(text).ids for text in texts])
     theirs = oracle.text_model(state, torch.float32)
     encoder = TextEncoder(state.__getitem__, torch.float32)
     with torch.no_grad():
         expected = theirs(ids, output_hidden_states=True)
-        hidden = encoder.embed(ids)
-        assert_close(hidden, expected.hidden_states[0])
+        prompts = Prefixes.of(ids, [77] * len(ids))
+        hidden = encoder.embed(prompts)
+        assert_close(prompts.spread(hidden), expected.hidden_states[0])
         for number in range(1, 13):
-            hidden = encoder.layer(number)(hidden)
-            assert_close(hidden, expected.hidden_states[number])
-        assert_close(encoder.final_norm(hidden), expected.last_hidden_state)
+            hidden = encoder.layer(number)(hidden, prompts)
+            assert_close(prompts.spread(hidden), expected.hidden_states[number])
+        assert_close(prompts.spread(encoder.final_norm(hidden)), expected.last_hidden_state)
 
 
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -119,10 +120,35 @@ def test_later_positions_do_not_matter(state: State) -> None:
     """Causality: the first positions of a short run equal those of a padded one."""
     ids = torch.tensor([tokenize("a photo of a cat").ids])
     encoder = TextEncoder(state.__getitem__)
-    long, short = encoder.embed(ids), encoder.embed(ids[:, :7])
+    runs = [Prefixes.of(ids, [77]), Prefixes.of(ids, [7]), Prefixes.of(ids[:, :7], [7])]
+    hidden = [encoder.embed(run) for run in runs]
     for number in range(1, 13):
-        long, short = encoder.layer(number)(long), encoder.layer(number)(short)
-    assert torch.allclose(long[:, :7], short, rtol=0, atol=1e-12)
+        layer = encoder.layer(number)
+        hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
+    long, cut, short = (run.spread(part)[:, :7] for run, part in zip(runs, hidden, strict=True))
+    assert torch.allclose(long, cut, rtol=0, atol=1e-12)
+    assert torch.allclose(long, short, rtol=0, atol=1e-12)
+
+
+def test_prompts_that_begin_alike_share_their_beginnings(state: State) -> None:
+    """Each distinct beginning once, and the same features as each prompt by itself."""
+    texts = ["a photo of a cat", "a photo of a dog", "a photo", "a photo of a cat"]
+    tokens = [tokenize(text) for text in texts]
+    ids = torch.tensor([t.ids[:8] for t in tokens])
+    lengths = [t.count for t in tokens]
+    together = Prefixes.of(ids, lengths)
+    beginnings = {t.ids[: i + 1] for t in tokens for i in range(t.count)}
+    assert len(together.ids) == len(beginnings) == 7 + 2 + 1
+    encoder = TextEncoder(state.__getitem__)
+    alone = [Prefixes.of(row[None], [length]) for row, length in zip(ids, lengths, strict=True)]
+    runs = [together, *alone]
+    hidden = [encoder.embed(run) for run in runs]
+    for number in range(1, 13):
+        layer = encoder.layer(number)
+        hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
+    joint, *single = (run.spread(part) for run, part in zip(runs, hidden, strict=True))
+    for row, length in enumerate(lengths):
+        assert torch.allclose(joint[row, :length], single[row][0, :length], rtol=0, atol=1e-12)
 
 
 def test_the_vocabulary_is_shipped_with_its_licence() -> None:

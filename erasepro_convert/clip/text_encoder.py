@@ -1,10 +1,12 @@
 """CLIP's text encoder, one layer at a time, on given weights (Radford et al., 2021).
 
-Shapes: B prompts, T positions (at most 77; the encoder is causal, so later ones can be left out),
-d hidden width, h heads.
+The encoder is causal: what it makes of a token depends on the tokens before it alone.  So prompts
+that begin alike share what they begin with, and each distinct beginning is computed once.
+
+Shapes: B prompts, T positions (at most 77), N distinct beginnings, d hidden width, h heads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,13 +23,53 @@ Read = Callable[[str], Tensor]
 
 
 @dataclass(frozen=True)
+class Prefixes:
+    """The distinct beginnings of some prompts.
+
+    ``ids`` and ``positions`` (N) are the last token of each beginning and where it stands;
+    ``place`` (B, T) says which beginning ends at each position of each prompt, and ``first`` (N)
+    where (counted through B × T) each beginning is found first.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    place: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, lengths: Sequence[int]) -> "Prefixes":
+        """Of token ids (B, T), as far into each prompt as its length says.
+
+        What ``place`` holds beyond that is of no meaning.
+        """
+        nodes: dict[tuple[int, int], int] = {}  # (the beginning before it, token)
+        place = torch.zeros_like(ids)
+        first: list[int] = []
+        positions: list[int] = []
+        for row, (tokens, length) in enumerate(zip(ids.tolist(), lengths, strict=True)):
+            before = -1
+            for position, token in enumerate(tokens[:length]):
+                node = nodes.setdefault((before, token), len(nodes))
+                if node == len(first):
+                    first.append(row * ids.shape[1] + position)
+                    positions.append(position)
+                place[row, position] = before = node
+        last = torch.tensor([token for _, token in nodes])
+        return cls(last, torch.tensor(positions), place, torch.tensor(first))
+
+    def spread(self, features: Tensor) -> Tensor:
+        """Features of the beginnings (N, d) laid out by prompt and position (B, T, d)."""
+        return features[self.place]
+
+
+@dataclass(frozen=True)
 class TextLayer:
     """One transformer layer: its parameters by name, all in the dtype of the computation."""
 
     parameters: Mapping[str, Tensor]
 
     def attention_input(self, hidden: Tensor) -> Tensor:
-        """What the q, k and v projections read: layer norm of the hidden state, (B, T, d)."""
+        """What the q, k and v projections read: layer norm of the hidden state, (N, d)."""
         return self._norm("layer_norm1", hidden)
 
     def with_attention(self, weights: Mapping[str, Tensor]) -> "TextLayer":
@@ -35,21 +77,22 @@ class TextLayer:
         renamed = {f"self_attn.{part}_proj.weight": w for part, w in weights.items()}
         return replace(self, parameters={**self.parameters, **renamed})
 
-    def __call__(self, hidden: Tensor) -> Tensor:
-        """The next hidden state, (B, T, d)."""
-        hidden = hidden + self._attention(self.attention_input(hidden))
+    def __call__(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
+        """The next hidden state, (N, d)."""
+        hidden = hidden + self._attention(self.attention_input(hidden), prefixes)
         return hidden + self._mlp(self._norm("layer_norm2", hidden))
 
-    def _attention(self, x: Tensor) -> Tensor:
-        batch, length, width = x.shape
+    def _attention(self, x: Tensor, prefixes: Prefixes) -> Tensor:
+        (batch, length), width = prefixes.place.shape, x.shape[-1]
         heads = (batch, length, TEXT_HEADS, width // TEXT_HEADS)
         q, k, v = (
-            self._linear(f"self_attn.{part}_proj", x).view(heads).transpose(1, 2) for part in "qkv"
+            prefixes.spread(self._linear(f"self_attn.{part}_proj", x)).view(heads).transpose(1, 2)
+            for part in "qkv"
         )  # each (B, h, T, d/h)
         scores = q @ k.transpose(2, 3) * (width // TEXT_HEADS) ** -0.5  # (B, h, T, T)
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
         mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v  # (B, h, T, d/h)
-        joined = mixed.transpose(1, 2).reshape(batch, length, width)
+        joined = mixed.transpose(1, 2).reshape(batch * length, width)[prefixes.first]
         return self._linear("self_attn.out_proj", joined)
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -84,11 +127,11 @@ class TextEncoder:
     read: Read
     dtype: torch.dtype = torch.float64
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Token plus position embeddings of ids (B, T): the hidden state before layer 1."""
-        tokens = self.read(TEXT + "embeddings.token_embedding.weight")[ids].to(self.dtype)
-        positions = self.read(TEXT + "embeddings.position_embedding.weight")[: ids.shape[1]]
-        return tokens + positions.to(self.dtype)
+    def embed(self, prefixes: Prefixes) -> Tensor:
+        """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
+        tokens = self.read(TEXT + "embeddings.token_embedding.weight")[prefixes.ids]
+        positions = self.read(TEXT + "embeddings.position_embedding.weight")[prefixes.positions]
+        return tokens.to(self.dtype) + positions.to(self.dtype)
 
     def layer(self, number: int) -> TextLayer:
         """Layer ``number``, counted from 1."""
@@ -98,7 +141,7 @@ class TextEncoder:
         )
 
     def final_norm(self, hidden: Tensor) -> Tensor:
-        """What the U-Net is fed: the final layer norm of a hidden state, (B, T, d)."""
+        """What the U-Net is fed: the final layer norm of a hidden state, (N, d)."""
         weight, bias = (
             self.read(f"{TEXT}final_layer_norm.{kind}").to(self.dtype)
             for kind in ("weight", "bias")

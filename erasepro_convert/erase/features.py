@@ -49,13 +49,17 @@ class Columns:
 class Aligned:
     """Token ids of target prompts (P × T), anchor prompts (Q × T), retained ones (R × T); columns.
 
-    T reaches as far as any column does; later positions cannot matter to a causal encoder.
-    ``retained`` are the distinct features of the retained prompts, BOS to EOS.
+    T reaches as far as any column does, and the lengths say how far each prompt's do; later
+    positions cannot matter to a causal encoder.  ``retained`` are the distinct features of the
+    retained prompts, BOS to EOS.
     """
 
     target_ids: Tensor
     anchor_ids: Tensor
     retained_ids: Tensor
+    target_lengths: tuple[int, ...]
+    anchor_lengths: tuple[int, ...]
+    retained_lengths: tuple[int, ...]
     first_layer: Columns
     deeper_layers: Columns
     retained: Places
@@ -92,6 +96,9 @@ def align(recipe: Recipe) -> Aligned:
         retained_ids=torch.tensor(
             [tokens.ids[:length] for tokens in retained], dtype=torch.long
         ).view(-1, length),
+        target_lengths=_lengths(len(target_rows), first.target, deeper.target),
+        anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
+        retained_lengths=tuple(tokens.count for tokens in retained),
         first_layer=first,
         deeper_layers=deeper,
         retained=_distinct(retained),
@@ -134,6 +141,14 @@ def _columns(
             ),
         ),
     )
+
+
+def _lengths(prompts: int, *used: Places) -> tuple[int, ...]:
+    """How far into each prompt columns reach."""
+    lengths = torch.zeros(prompts, dtype=torch.long)
+    for places in used:
+        lengths.scatter_reduce_(0, places.rows, places.positions + 1, "amax")
+    return tuple(lengths.tolist())
 
 
 def _places(places: list[tuple[int, int]]) -> Places:

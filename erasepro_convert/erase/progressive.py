@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.erase.features import Aligned
 from erasepro_convert.erase.solve import Edit, Feeds, Inputs, Model, Solve, both_apart
 from erasepro_convert.erase.solver import Spectrum
@@ -34,14 +34,17 @@ def progressive(
     original, current = TextEncoder(model.read), TextEncoder(model.stored)
     counts = [len(aligned.anchor_ids), len(aligned.target_ids), len(aligned.retained_ids)]
     ids = torch.cat([aligned.anchor_ids, aligned.target_ids, aligned.retained_ids])
-    stock = original.embed(ids)  # (Q + P + R, T, d)
-    edited = current.embed(ids[counts[0] :])  # (P + R, T, d)
+    lengths = (*aligned.anchor_lengths, *aligned.target_lengths, *aligned.retained_lengths)
+    all_prompts = Prefixes.of(ids, lengths)
+    prompts = Prefixes.of(ids[counts[0] :], lengths[counts[0] :])  # all but anchors
+    stock = original.embed(all_prompts)
+    edited = current.embed(prompts)
 
     def inputs(stock: Tensor, edited: Tensor) -> dict[Encoder, Inputs]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor, *unedited = stock.split(counts)
+        anchor, *unedited = all_prompts.spread(stock).split(counts)
         return {
-            "edited": Inputs(anchor, *edited.split(counts[1:])),
+            "edited": Inputs(anchor, *prompts.spread(edited).split(counts[1:])),
             "stock": Inputs(anchor, *unedited),
         }
 
@@ -64,7 +67,7 @@ def progressive(
             if through_updated:
                 weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
                 updated = updated.with_attention(weights)
-        stock, edited = layer(stock), updated(edited)
+        stock, edited = layer(stock, all_prompts), updated(edited, prompts)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
             sources = inputs(original.final_norm(stock), current.final_norm(edited))
             for encoder, source in sources.items():
