@@ -1,15 +1,20 @@
 """The main job, start to end: recipe and checkpoint in, erased checkpoint and manifest out."""
 
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Event
 from time import monotonic
 
 from erasepro_convert.attempt import Attempt, Progress, attempt
 from erasepro_convert.checkpoint import Checkpoint, FileHashes
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.erase import Edit
-from erasepro_convert.errors import LimitError, UsageError
+from erasepro_convert.errors import CheckpointError, LimitError, UsageError
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
@@ -46,21 +51,21 @@ def convert(
     require_workable(source, target, options)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
-    opened.require_finite(lambda done, total: progress("check", done, total))
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
     dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
-    if options.tune or recipe.settings == "auto":
-        result, tuning = tune(opened, recipe, dtype, progress)
-    else:
-        result, tuning = attempt(opened, recipe, dtype, progress), None
-    copy = None
-    if opened.layout.ema == "convert":
-        copy = _of_copy(attempt(opened.of_ema(), result.recipe, dtype, progress))
+    with _examining(opened, progress) as examined:
+        if options.tune or recipe.settings == "auto":
+            result, tuning = tune(opened, recipe, dtype, progress)
+        else:
+            result, tuning = attempt(opened, recipe, dtype, progress), None
+        copy = None
+        if opened.layout.ema == "convert":
+            copy = _of_copy(attempt(opened.of_ema(), result.recipe, dtype, progress))
+        hashes = examined.result()
     beyond = _beyond(result) + (_beyond(copy, "EMA copy: ") if copy else ())
     if beyond and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *beyond)))
     edits = result.edits | (copy.edits if copy else {})
-    hashes = _hashes(opened.checkpoint, progress)
     tensors = output_tensors(opened, edits, options.dtype)
     weights, others, left_out = _files(tensors, opened, target, options)
     run = Run(
@@ -157,6 +162,34 @@ def _previous(source: Path, hashes: tuple[FileHashes, ...]) -> Previous | None:
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
     )
+
+
+@contextmanager
+def _examining(source: Source, progress: Progress) -> Iterator[Future[tuple[FileHashes, ...]]]:
+    """Check every tensor and hash every file beside the work of the block.
+
+    Of two CheckpointErrors the check's is raised, since it names every damaged tensor.
+    """
+    over = Event()
+
+    def report(stage: str, done: int, total: int) -> None:
+        if over.is_set():
+            raise CancelledError  # the block has failed: nobody waits for the rest
+        progress(stage, done, total)
+
+    def examine() -> tuple[FileHashes, ...]:
+        source.require_finite(partial(report, "check"))
+        return _hashes(source.checkpoint, report)
+
+    with ThreadPoolExecutor(1) as beside:
+        examined = beside.submit(examine)
+        try:
+            yield examined
+        except CheckpointError:
+            examined.result()
+            raise
+        finally:
+            over.set()
 
 
 def _hashes(checkpoint: Checkpoint, progress: Progress) -> tuple[FileHashes, ...]:

@@ -6,8 +6,9 @@ in another order, container or spelling, can still be matched.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -21,11 +22,14 @@ class Hash(Protocol):
         """The digest so far."""
 
 
-def update_side_by_side(
+@contextmanager
+def updating(
     threads: ThreadPoolExecutor, chunks: Iterable[tuple[Hash, memoryview]]
-) -> None:
-    """Add bytes to several digests at once; hashing lets other threads run."""
-    for update in [threads.submit(digest.update, chunk) for digest, chunk in chunks]:
+) -> Iterator[None]:
+    """Add bytes to several digests while the block runs; hashing lets other threads run."""
+    updates = [threads.submit(digest.update, chunk) for digest, chunk in chunks]
+    yield
+    for update in updates:
         update.result()
 
 

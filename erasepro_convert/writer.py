@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from erasepro_convert.digest import begin_tensor, update_side_by_side
+from erasepro_convert.digest import begin_tensor, updating
 from erasepro_convert.dtypes import ITEM_SIZES
 
 
@@ -73,8 +73,8 @@ def stream(
             name, shape = tensor.original
             own = begin_tensor(name, tensor.dtype, shape)
             for chunk in tensor.data() if tensor.nbytes else ():
-                write(chunk)
-                update_side_by_side(threads, [(h, chunk) for h in (whole, body, own)])
+                with updating(threads, [(h, chunk) for h in (whole, body, own)]):
+                    write(chunk)
                 done += len(chunk)
                 progress(done, total)
             assert done == end, tensor.name

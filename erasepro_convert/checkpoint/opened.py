@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.digest import Hash, update_side_by_side
+from erasepro_convert.digest import Hash, updating
 from erasepro_convert.errors import CheckpointError
 
 
@@ -96,7 +96,7 @@ def hash_file(
             parts: list[tuple[Hash, memoryview]] = [(whole, chunk)]
             if body_start is not None:
                 parts.append((body, chunk[max(0, body_start - done) :]))
-            update_side_by_side(threads, parts)
-            done += len(chunk)
-            progress(done)
+            with updating(threads, parts):
+                done += len(chunk)
+                progress(done)
     return FileHashes(whole.hexdigest(), body.hexdigest() if body_start is not None else None)
