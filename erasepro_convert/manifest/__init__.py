@@ -1,0 +1,169 @@
+"""The manifest: the record of one conversion, and (by these models) its JSON Schema.
+
+Two identical runs give the same manifest but for ``varies_between_runs``.  Norms are Frobenius
+norms, computed in float64 from the weights as stored in the output.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from erasepro_convert.digest import of_json
+from erasepro_convert.errors import UsageError
+from erasepro_convert.manifest.erasure import (
+    Alignment,
+    AnchorPlace,
+    Apart,
+    ColumnSet,
+    Conflict,
+    EditRecord,
+    PromptPair,
+    Residual,
+)
+from erasepro_convert.manifest.files import (
+    DroppedEntry,
+    Input,
+    InputFile,
+    Output,
+    OutputFile,
+    Previous,
+    RenamedTensor,
+    RepairedTensor,
+    Tensors,
+    Variant,
+    WrittenTensor,
+)
+from erasepro_convert.manifest.measures import (
+    EmaRecord,
+    Feed,
+    ProbeRecord,
+    PromptMeasure,
+    Try,
+    Tuning,
+)
+from erasepro_convert.manifest.record import Encoder, Norm, Record, Sha256
+from erasepro_convert.recipe import Recipe
+
+__all__ = [
+    "Alignment",
+    "AnchorPlace",
+    "Apart",
+    "ColumnSet",
+    "Conflict",
+    "DroppedEntry",
+    "EditRecord",
+    "EmaRecord",
+    "Encoder",
+    "Feed",
+    "Input",
+    "InputFile",
+    "Manifest",
+    "Output",
+    "OutputFile",
+    "Previous",
+    "ProbeRecord",
+    "PromptMeasure",
+    "PromptPair",
+    "RenamedTensor",
+    "RepairedTensor",
+    "Residual",
+    "Tensors",
+    "Tool",
+    "Try",
+    "Tuning",
+    "Variant",
+    "VariesBetweenRuns",
+    "WrittenTensor",
+    "manifest_path",
+    "read_manifest",
+    "schema_json",
+]
+
+
+class Tool(Record):
+    """What made the output."""
+
+    name: Literal["erasepro-convert"] = "erasepro-convert"
+    version: str
+    libraries: dict[str, str]
+    """Versions that the output's bytes depend on."""
+
+
+class VariesBetweenRuns(Record):
+    """The only part that differs between two identical runs."""
+
+    started: str
+    """ISO 8601, UTC."""
+    seconds: Norm
+
+
+class Manifest(Record):
+    """Everything that was done to one checkpoint."""
+
+    schema_version: Literal[1] = 1
+    tool: Tool
+    recipe: Recipe
+    recipe_sha256: Sha256
+    """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
+    input: Input
+    previous: Previous | None
+    """Where the input was erased before; that manifest names the one before it."""
+    output: Output
+    variant: Variant
+    tensors: Tensors
+    alignment: Alignment
+    edits: tuple[EditRecord, ...]
+    probe: ProbeRecord
+    ema: EmaRecord | None
+    """Only where the EMA copy is kept."""
+    tuning: Tuning | None
+    """Null where the settings were given."""
+    exceeded: tuple[str, ...]
+    """Limits that a dry run found exceeded; nothing is ever written with one."""
+    varies_between_runs: VariesBetweenRuns
+
+    manifest_sha256: Sha256 = "0" * 64
+    """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
+
+    def to_json(self) -> str:
+        """Sorted, indented JSON text with a final newline."""
+        return _pretty(self.model_dump(mode="json"))
+
+    def digest(self) -> str:
+        """What ``manifest_sha256`` has to be."""
+        rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
+        return of_json(rest)
+
+    def sealed(self) -> "Manifest":
+        """The same with its digest."""
+        return self.model_copy(update={"manifest_sha256": self.digest()})
+
+
+def manifest_path(output: Path, *, folder: bool = False) -> Path:
+    """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
+    return output / "manifest.json" if folder else output.with_suffix(".manifest.json")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises UsageError for a file that is none; OSError passes through.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UsageError(f"{path}: not a manifest: {where}: {first['msg'].lower()}") from error
+
+
+def schema_json() -> str:
+    """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def _pretty(data: object) -> str:
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,114 @@
+"""What was done: which features were sent where, and each edited matrix."""
+
+from typing import Literal
+
+from erasepro_convert.manifest.record import Count, Encoder, Norm, Record
+
+
+class PromptPair(Record):
+    """One target prompt and the anchor prompt that it is made to mean."""
+
+    target: str
+    anchor: str
+    target_tokens: Count
+    """Tokens that are not padding, BOS and EOS included."""
+    anchor_tokens: Count
+    pairing: Literal["word", "position"]
+    anchor_positions: tuple[Count, ...]
+    """For position 0, 1, 2, … of the target prompt: the position in the anchor prompt."""
+
+
+class AnchorPlace(Record):
+    """One anchor feature: a token of a prompt."""
+
+    prompt: str
+    position: Count
+    token: str
+
+
+class Conflict(Record):
+    """One target feature that the recipe sends to several anchor features at once."""
+
+    target_prompt: str
+    position: Count
+    token: str
+    anchors: tuple[AnchorPlace, ...]
+
+
+class ColumnSet(Record):
+    """The columns of X and Y in some layers."""
+
+    columns: Count
+    """Distinct pairs of a target feature and an anchor feature."""
+    merged: Count
+    """Pairs left out because the same pair is there already (a shared beginning of prompts)."""
+    conflicts: tuple[Conflict, ...]
+
+
+class Alignment(Record):
+    """Which target features are sent to which anchor features.
+
+    Layer 1 of the text encoder is apart: before any attention a token and its position are all
+    that a feature knows, so more columns are equal there.
+    """
+
+    prompts: tuple[PromptPair, ...]
+    retained: tuple[str, ...]
+    """Prompts whose features weigh the update."""
+    left_out: tuple[str, ...]
+    """Retained prompts of the recipe that contain a target's words."""
+    first_layer: ColumnSet
+    deeper_layers: ColumnSet
+
+
+class Residual(Record):
+    """‖WX − W_oY‖, absolute and relative to ‖W_oY‖."""
+
+    absolute: Norm
+    relative: Norm
+
+
+class Apart(Record):
+    """How far target features X are from anchor features Y."""
+
+    distance: Norm
+    """‖X − Y‖ / ‖Y‖."""
+    angle: Norm
+    """Mean over columns, in degrees."""
+
+
+class EditRecord(Record):
+    """One edited matrix."""
+
+    layer: str
+    name: str
+    """Of the tensor."""
+    shape: tuple[Count, Count]
+    dtype: str
+    """As stored, in safetensors' code."""
+    norm: Norm
+    """‖W_o‖."""
+    update_norm: Norm
+    """‖W* − W_o‖."""
+    relative_update: Norm
+    """‖W* − W_o‖ / ‖W_o‖."""
+    residual_before: Residual
+    residual_after: Residual
+    """Of the stored weight."""
+    columns: Count
+    """Columns of X."""
+    rank: Count
+    """Singular values of X above the cut-off."""
+    condition: Norm
+    """Largest over smallest singular value of X above the cut-off."""
+    merged: Count
+    """Columns of X left out as duplicates."""
+    conflicts: Count
+    """Columns of X that are sent to several anchor features."""
+    apart: Apart
+    """X and Y where the layer reads them, with all earlier edits (Fig. 3a)."""
+    apart_without: Apart
+    """The same without any edit."""
+    alone: dict[Encoder, Norm] | None
+    """‖W* − W_o‖ of an edit that holds for one text encoder alone; only the cross-attention's.
+    "stock" is the burden without progression, "edited" what is left of it (Fig. 2d)."""

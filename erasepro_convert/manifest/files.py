@@ -1,0 +1,121 @@
+"""What was read and what was written: files, tensors, and what became of each entry."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from erasepro_convert.checkpoint.tensors import Container
+from erasepro_convert.dtypes import Option
+from erasepro_convert.layout import Ema
+from erasepro_convert.manifest.record import Count, Record, Sha256
+
+
+class InputFile(Record):
+    """A file that was read."""
+
+    name: str
+    """In a folder: with the folders above it."""
+    size: Count
+    """Bytes."""
+    container: Container
+    sha256: Sha256
+    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
+    """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""
+    autov3: Sha256 | None
+    """SHA-256 of the bytes after a safetensors header; null for other containers."""
+
+
+class Input(Record):
+    """The checkpoint that was read."""
+
+    name: str
+    files: tuple[InputFile, ...]
+    """One, or those of a diffusers folder, and the file that a missing text encoder came from."""
+
+
+class Previous(Record):
+    """The manifest of the erasure before this one, found beside the input and true of it."""
+
+    name: str
+    manifest_sha256: Sha256
+    recipe_sha256: Sha256
+
+
+class OutputFile(Record):
+    """A file that was (or, in a dry run, would be) written."""
+
+    name: str
+    """In a folder: with the folders above it."""
+    size: Count
+    sha256: Sha256
+    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
+    autov3: Sha256 | None
+    """SHA-256 of the bytes after a safetensors header; null for a configuration."""
+
+
+class WrittenTensor(Record):
+    """A tensor of the output, in its original name and shape."""
+
+    dtype: str
+    shape: tuple[Count, ...]
+    sha256: Sha256
+    """Of name, dtype, shape and values: see docs/audit.md."""
+
+
+class Output(Record):
+    """The checkpoint that was written."""
+
+    name: str
+    files: tuple[OutputFile, ...]
+    metadata: dict[str, str]
+    """Of each safetensors file."""
+    tensors: dict[str, WrittenTensor]
+    tensors_sha256: Sha256
+    """Over all tensors, whatever their order, container and spelling."""
+    written: bool
+    """False for a dry run: the digests are those of the files that a real run writes."""
+
+
+class Variant(Record):
+    """Which SD1.x model the input is."""
+
+    name: str
+    """ModelSpec architecture."""
+    evidence: tuple[str, ...]
+    clip_skip_from: Literal["recipe", "metadata", "command line"]
+    """What says how the U-Net is fed; the recipe as run has it as ``clip_skip``."""
+    ema: Ema | None
+    """What became of an EMA copy of the U-Net; null where there is none."""
+
+
+class DroppedEntry(Record):
+    """Something in the input that is not in the output."""
+
+    name: str
+    reason: str
+
+
+class RenamedTensor(Record):
+    """A tensor written under its current name."""
+
+    input_name: str
+    output_name: str
+
+
+class RepairedTensor(Record):
+    """A tensor that was damaged and is written as it should be."""
+
+    name: str
+    defect: str
+
+
+class Tensors(Record):
+    """What became of the input's entries."""
+
+    written: Count
+    edited: Count
+    dtype: Option | None
+    """What ``--dtype`` asked for; null keeps each tensor's own."""
+    dropped: tuple[DroppedEntry, ...]
+    renamed: tuple[RenamedTensor, ...]
+    repaired: tuple[RepairedTensor, ...]

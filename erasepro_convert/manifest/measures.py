@@ -1,0 +1,78 @@
+"""What it came to: leak and drift of held-out prompts, and the settings that were tried."""
+
+from erasepro_convert.manifest.erasure import EditRecord
+from erasepro_convert.manifest.record import Count, Encoder, Norm, Record, Sha256
+from erasepro_convert.recipe.model import Tokens
+
+
+class Feed(Record):
+    """One way of feeding the U-Net."""
+
+    text_encoder: Encoder
+    clip_skip: Count
+
+
+class PromptMeasure(Record):
+    """A measure over held-out prompts with one feed."""
+
+    feed: Feed
+    concept: str | None
+    """The target; null where prompts of no concept are measured."""
+    prompts: Count
+    mean: Norm
+    worst: Norm
+    worst_prompt: str
+    by_prompt: dict[str, Norm]
+    distance_before: Norm | None
+    """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
+    prompts: what leak counts as 1.  Null for drift."""
+    distance_after: Norm | None
+    """The same with this feed."""
+
+
+class ProbeRecord(Record):
+    """What held-out prompts say of the result, on text features alone.
+
+    leak is ‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(target) − KV_original(anchor)‖:
+    1 before erasure, 0 where the target has become the anchor.  drift is
+    ‖KV_edited − KV_original‖ / ‖KV_original‖ of other prompts: 0 before.  Both are means over the
+    cross-attention's matrices, over positions 1 … EOS.
+    """
+
+    leak: tuple[PromptMeasure, ...]
+    drift: tuple[PromptMeasure, ...]
+
+
+class EmaRecord(Record):
+    """The EMA copy of the U-Net, edited like the U-Net itself and measured in its place."""
+
+    edits: tuple[EditRecord, ...]
+    """Named by the tensors of the copy."""
+    probe: ProbeRecord
+
+
+class Try(Record):
+    """One setting that tuning tried, and the largest measures that it came to."""
+
+    tolerance: Norm
+    retain_weight: Norm
+    templates: Count
+    """The most prompts of any concept."""
+    tokens: Tokens
+    leak: Norm | None = None
+    drift: Norm | None = None
+    relative_update: Norm | None = None
+    within: bool = False
+    """Within the recipe's limits on drift and update."""
+    refused: str | None = None
+    """Why there are no measures."""
+
+
+class Tuning(Record):
+    """The search that chose the recipe's settings."""
+
+    recipe_sha256: Sha256
+    """Of the recipe as asked; the manifest's own is the recipe as run."""
+    tries: tuple[Try, ...]
+    chosen: Count
+    """The number of the try that was taken, counted from 0."""

@@ -1,0 +1,18 @@
+"""What all pieces of a manifest are."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Norm = Annotated[float, Field(ge=0)]
+Encoder = Literal["edited", "stock"]
+
+
+class Record(BaseModel):
+    """A frozen piece of the manifest; JSON has no NaN or infinity, so neither has this."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
