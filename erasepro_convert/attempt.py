@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
 from erasepro_convert.layout import cross_attentions
+from erasepro_convert.layout.keys import UNET
+from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import ProbeRecord
 from erasepro_convert.probe import probe
 from erasepro_convert.recipe import Recipe
@@ -26,6 +28,15 @@ class Attempt:
     aligned: Aligned
     edits: dict[str, Edit]
     probe: ProbeRecord
+
+    def of_copy(self) -> "Attempt":
+        """An attempt on an EMA copy, its edits under the names of the copy's tensors."""
+        edits = {}
+        for edit in self.edits.values():
+            if edit.name.startswith(UNET):
+                name = ema_name(edit.name)
+                edits[name] = Edit(name, edit.weight, edit.record.model_copy(update={"name": name}))
+        return replace(self, edits=edits)
 
 
 def attempt(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,10 @@ from time import monotonic
 from erasepro_convert.attempt import Attempt, Progress, attempt
 from erasepro_convert.checkpoint import Checkpoint, FileHashes
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.erase import Edit
 from erasepro_convert.errors import CheckpointError, LimitError, UsageError
-from erasepro_convert.layout.keys import UNET
-from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
+    ClipSkipFrom,
     Manifest,
     Output,
     Previous,
@@ -30,7 +27,7 @@ from erasepro_convert.metadata import output_metadata
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.record import ClipSkipFrom, Run, build_manifest, provenance
+from erasepro_convert.record import Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
@@ -60,7 +57,7 @@ def convert(
             result, tuning = attempt(opened, recipe, dtype, progress), None
         copy = None
         if opened.layout.ema == "convert":
-            copy = _of_copy(attempt(opened.of_ema(), result.recipe, dtype, progress))
+            copy = attempt(opened.of_ema(), result.recipe, dtype, progress).of_copy()
         hashes = examined.result()
     beyond = _beyond(result) + (_beyond(copy, "EMA copy: ") if copy else ())
     if beyond and not options.dry_run:
@@ -115,16 +112,6 @@ def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, 
     if stated is None or stated in recipe.clip_skip:
         return recipe, "recipe"
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
-
-
-def _of_copy(result: Attempt) -> Attempt:
-    """An attempt on the EMA copy, its edits under the names of the copy's tensors."""
-    edits = {}
-    for edit in result.edits.values():
-        if edit.name.startswith(UNET):
-            name = ema_name(edit.name)
-            edits[name] = Edit(name, edit.weight, edit.record.model_copy(update={"name": name}))
-    return replace(result, edits=edits)
 
 
 def _beyond(result: Attempt, label: str = "") -> tuple[str, ...]:

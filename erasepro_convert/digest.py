@@ -42,13 +42,25 @@ def begin_tensor(name: str, dtype: str, shape: Sequence[int]) -> Hash:
     return hashlib.sha256(f"{head}\n".encode())
 
 
+def of_tensor(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memoryview]) -> str:
+    """The digest of a tensor whose values come in pieces."""
+    digest = begin_tensor(name, dtype, shape)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def of_all(digests: Mapping[str, str]) -> str:
     """One digest over all tensors: of a line ``digest  name`` each, sorted by name."""
     lines = (f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def canonical(data: object) -> str:
+    """JSON in one way only: sorted keys, no white space."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def of_json(data: object) -> str:
-    """Of canonical JSON: sorted keys, no white space."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The digest of canonical JSON."""
+    return hashlib.sha256(canonical(data).encode()).hexdigest()

@@ -2,16 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, open_checkpoint
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.layout import identify
 from erasepro_convert.layout.keys import EMA, POSITION_IDS
 from erasepro_convert.layout.spelling import component_of
 from erasepro_convert.metadata import EMBEDDED, erasures
-from erasepro_convert.source import Source
+from erasepro_convert.source import Source, recognise
 
 OTHERS = "others"
 TOLD = ("concepts", "recipe_sha256")
@@ -71,20 +70,17 @@ def inspect(path: Path, *, hashes: bool) -> Inspection:
 
 def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
     """With what the tensors' names and shapes tell."""
-    known = vars(described)
     try:
-        source = Source(checkpoint, identify(checkpoint.tensors))
+        source = recognise(checkpoint)
     except CheckpointError as error:
-        return Inspection(**known | {"refused": f"{checkpoint.name}: {error}"})
+        return replace(described, refused=str(error))
     reasons = [*source.layout.dropped.values(), *checkpoint.others.values()]
-    return Inspection(
-        **known
-        | {
-            "variant": source.layout.variant,
-            "evidence": source.layout.evidence,
-            "left_out": dict(Counter(reasons)),
-            "facts": tuple(_facts(source)),
-        }
+    return replace(
+        described,
+        variant=source.layout.variant,
+        evidence=source.layout.evidence,
+        left_out=dict(Counter(reasons)),
+        facts=tuple(_facts(source)),
     )
 
 
@@ -93,8 +89,7 @@ def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
     if not hashes:
         return shown
     digests = file.hashes(lambda done: None)
-    known = {"sha256": digests.sha256, "autov2": digests.sha256[:10], "autov3": digests.autov3}
-    return InspectedFile(**vars(shown) | known)
+    return replace(shown, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
@@ -118,9 +113,7 @@ def _facts(source: Source) -> list[str]:
     if old and source.checkpoint.tensors[old].dtype != "I64":
         facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
     for number, erasure in enumerate(erasures(source.checkpoint.metadata), 1):
-        told = (
-            f"{name} {erasure[name]}" for name in ("concepts", "recipe_sha256") if name in erasure
-        )
+        told = (f"{name} {erasure[name]}" for name in TOLD if name in erasure)
         facts.append(f"erased by erasepro-convert, {number}: {', '.join(told)}")
     if EMBEDDED in source.checkpoint.metadata:
         facts.append(f"carries its manifest in {EMBEDDED}")

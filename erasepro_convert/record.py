@@ -1,18 +1,18 @@
 """The manifest's account of one run."""
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
 
 from erasepro_convert import __version__
 from erasepro_convert.attempt import Attempt
 from erasepro_convert.checkpoint import FileHashes
+from erasepro_convert.digest import canonical
 from erasepro_convert.dtypes import Option
 from erasepro_convert.layout.keys import POSITION_IDS
 from erasepro_convert.manifest import (
+    ClipSkipFrom,
     DroppedEntry,
     EmaRecord,
     Input,
@@ -29,8 +29,6 @@ from erasepro_convert.manifest import (
     VariesBetweenRuns,
 )
 from erasepro_convert.source import Source
-
-ClipSkipFrom = Literal["recipe", "metadata", "command line"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def provenance(run: Run) -> str:
         "probe": run.result.probe,
     }
     data = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical(data)
 
 
 def _variant(run: Run) -> Variant:
@@ -108,7 +106,7 @@ def _input(source: Source, hashes: tuple[FileHashes, ...]) -> Input:
                 size=file.file.size,
                 container=file.container,
                 sha256=digests.sha256,
-                autov2=digests.sha256[:10],
+                autov2=digests.autov2,
                 autov3=digests.autov3,
             )
             for file, digests in zip(source.checkpoint.files, hashes, strict=True)

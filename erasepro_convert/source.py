@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
 from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
+from erasepro_convert.checkpoint.names import naming
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.layout import Ema, Layout, identify
 from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, V_PREDICTION, ZERO_SNR
@@ -116,10 +117,16 @@ def open_source(path: Path, ema: Ema = "drop", text_encoder: Path | None = None)
     checkpoint = open_checkpoint(path)
     if text_encoder is not None:
         checkpoint = _with_text_encoder(checkpoint, text_encoder)
-    try:
+    return recognise(checkpoint, ema)
+
+
+def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> Source:
+    """Decide what an open checkpoint is.
+
+    Raises CheckpointError for what is no sound SD1.x checkpoint.
+    """
+    with naming(checkpoint.name):
         return Source(checkpoint, identify(checkpoint.tensors, ema))
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.name}: {error}") from error
 
 
 def _with_text_encoder(checkpoint: Checkpoint, path: Path) -> Checkpoint:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.checkpoint.names import naming, printable
 from erasepro_convert.checkpoint.opened import OpenFile
 from erasepro_convert.checkpoint.single import CheckpointFile, open_file
 from erasepro_convert.errors import CheckpointError
@@ -119,11 +119,11 @@ def _shards(index: Path, name: str) -> list[str]:
 
 def _json(path: Path, name: str) -> dict[str, Any]:
     """A small JSON file that holds an object."""
-    try:
+    with naming(name):
         file = OpenFile(path)
-        content = json.loads(file.read(0, min(file.size, JSON_LIMIT)).decode())
-    except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error}") from error
+        text = file.read(0, min(file.size, JSON_LIMIT))
+    try:
+        content = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name}: it is no JSON") from error
     if not isinstance(content, dict):

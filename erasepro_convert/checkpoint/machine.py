@@ -245,7 +245,7 @@ class Machine:
         if type(module) is not str or type(name) is not str:
             raise CheckpointError("its pickle is malformed: a global's name is no text")
         if max(len(module), len(name)) > NAME_LIMIT:
-            raise CheckpointError("its pickle names a global of more than 200 characters")
+            raise CheckpointError(f"its pickle names a global of more than {NAME_LIMIT} characters")
         self._stack.append(self._name(Named(module, name)))
 
     def _reduce(self) -> None:

@@ -1,5 +1,10 @@
 """Text from a stranger's file, made fit for a message or a list."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from erasepro_convert.errors import CheckpointError
+
 LONGEST = 300
 """Characters; the longest tensor name of a real checkpoint has 107."""
 
@@ -13,3 +18,12 @@ def printable(text: str, limit: int = LONGEST) -> str:
 def is_plain(text: str) -> bool:
     """Whether ``text`` can be listed, written and printed as it is."""
     return len(text) <= LONGEST and text.isprintable()
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put a file's name before what is wrong with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from error

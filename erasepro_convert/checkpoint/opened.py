@@ -84,6 +84,11 @@ class FileHashes:
     sha256: str
     autov3: str | None
 
+    @property
+    def autov2(self) -> str:
+        """A1111's and Civitai's short hash."""
+        return self.sha256[:10]
+
 
 def hash_file(
     file: OpenFile, body_start: int | None, progress: Callable[[int], None]

@@ -10,7 +10,14 @@ from typing import Any
 
 from erasepro_convert.checkpoint.names import is_plain, printable
 from erasepro_convert.checkpoint.opened import OpenFile
-from erasepro_convert.checkpoint.tensors import Contents, Region, TensorInfo, dense_stride
+from erasepro_convert.checkpoint.tensors import (
+    DIMENSIONS_LIMIT,
+    Contents,
+    Region,
+    TensorInfo,
+    dense_stride,
+    is_count,
+)
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
 
@@ -70,8 +77,8 @@ def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
         raise CheckpointError(f"it has a tensor with an odd name: {printable(name, 80)}")
     match entry:
         case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": list() as ends}:
-            counts = all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *ends))
-            if dtype in ITEM_SIZES and counts and len(shape) <= 8 and len(ends) == 2:
+            fits = len(shape) <= DIMENSIONS_LIMIT and len(ends) == 2
+            if dtype in ITEM_SIZES and fits and all(map(is_count, (*shape, *ends))):
                 sizes, (start, end) = tuple(shape), ends
                 region = Region(data_start + start, end - start)
                 info = TensorInfo(dtype, sizes, dense_stride(sizes), region.start, region)

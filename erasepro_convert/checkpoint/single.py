@@ -1,13 +1,12 @@
 """One checkpoint file: which container it is, its tensors' places, and their values on demand."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from erasepro_convert.checkpoint.names import naming
 from erasepro_convert.checkpoint.opened import FileHashes, OpenFile, hash_file
 from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
@@ -15,6 +14,7 @@ from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
 from erasepro_convert.checkpoint.torch_zip import read_torch_zip
+from erasepro_convert.checkpoint.zip_index import require_crc
 from erasepro_convert.dtypes import packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
 
@@ -36,7 +36,7 @@ class CheckpointFile:
 
     def chunks(self, info: TensorInfo) -> Iterator[memoryview]:
         """The packed values of a tensor, piece by piece; strided ones are packed first."""
-        with _naming(self.name):
+        with naming(self.name):
             if info.contiguous:
                 self._check(info.region)
                 yield from self.file.chunks(info.offset, info.nbytes)
@@ -49,7 +49,7 @@ class CheckpointFile:
         import torch
 
         dtype = torch_dtype(info.dtype)
-        with _naming(self.name):
+        with naming(self.name):
             self._check(info.region)
             if info.nbytes == 0:
                 return torch.empty(info.shape, dtype=dtype)
@@ -59,27 +59,22 @@ class CheckpointFile:
 
     def hashes(self, progress: Callable[[int], None]) -> FileHashes:
         """Digests of the file, read once; ``progress`` gets the bytes done so far."""
-        with _naming(self.name):
+        with naming(self.name):
             start = 8 + header_size(self.file) if self.container == "safetensors" else None
             return hash_file(self.file, start, progress)
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""
         count = max(0, min(AUTOV1_SIZE, self.file.size - AUTOV1_START))
-        with _naming(self.name):
+        with naming(self.name):
             content = self.file.read(AUTOV1_START, count) if count else b""
         return hashlib.sha256(content).hexdigest()[:8]
 
     def _check(self, region: Region) -> None:
         """Compare a storage with its CRC, once.  Raises CheckpointError."""
-        if region.crc is None or region.start in self._checked:
-            return
-        crc = 0
-        for chunk in self.file.chunks(region.start, region.size):
-            crc = zlib.crc32(chunk, crc)
-        if crc != region.crc:
-            raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
-        self._checked.add(region.start)
+        if region.start not in self._checked:
+            require_crc(region, self.file.chunks(region.start, region.size))
+            self._checked.add(region.start)
 
 
 def open_file(path: Path, name: str) -> CheckpointFile:
@@ -88,19 +83,10 @@ def open_file(path: Path, name: str) -> CheckpointFile:
     Raises CheckpointError, beginning with ``name``, when the file is none of the three containers,
     is malformed, or is a pickle that asks for anything unknown.  OSError passes through.
     """
-    with _naming(name):
+    with naming(name):
         file = OpenFile(path)
         container, read = _container(file)
         return CheckpointFile(name, container, read(file), file)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Put the file's name before what is wrong with it."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error}") from error
 
 
 def _container(file: OpenFile) -> tuple[Container, Callable[[OpenFile], Contents]]:

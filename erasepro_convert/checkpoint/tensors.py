@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
 
 Container = Literal["safetensors", "torch zip", "torch legacy"]
 Shape = tuple[int, ...]
+
+DIMENSIONS_LIMIT = 8
 
 CHUNK = 8 << 20
 """Bytes that are read, hashed and written at a time."""
@@ -65,6 +67,11 @@ class TensorInfo:
             return 0
         last = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         return (last + 1) * ITEM_SIZES[self.dtype]
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether ``value`` is a number that torch could count with."""
+    return type(value) is int and 0 <= value < 2**63
 
 
 def dense_stride(shape: Shape) -> Shape:

@@ -58,5 +58,5 @@ def _content(file: OpenFile, region: Region) -> bytearray:
             f"its pickle has {region.size} bytes; no checkpoint needs more than {PICKLE_LIMIT}"
         )
     content = file.read(region.start, region.size)
-    require_crc(region, content)
+    require_crc(region, [content])
     return content

@@ -5,11 +5,15 @@ known to hold are passed over; any other name refuses the file.
 """
 
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from erasepro_convert.checkpoint.machine import Machine, Named, Opaque, put
 from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.checkpoint.tensors import StorageRecord, TensorRecord
+from erasepro_convert.checkpoint.tensors import (
+    DIMENSIONS_LIMIT,
+    StorageRecord,
+    TensorRecord,
+    is_count,
+)
 from erasepro_convert.errors import CheckpointError
 
 STORAGES = {
@@ -70,6 +74,8 @@ HARMLESS = {
 }
 """Names found in training state of real checkpoints; what they would build is not looked at."""
 
+KNOWN = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
+
 
 @dataclass(frozen=True)
 class Unpickled:
@@ -107,8 +113,7 @@ class _Description:
         self._pairs = 0
 
     def require_known(self) -> None:
-        known = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
-        unknown = sorted(str(name) for name in self.named if name not in known)
+        unknown = sorted(str(name) for name in self.named if name not in KNOWN)
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise CheckpointError(
@@ -168,11 +173,6 @@ def _tensor(arguments: tuple[object, ...], kind: object) -> TensorRecord:
     return TensorRecord(storage, dtype, _count(offset), sizes, steps)
 
 
-def is_count(value: object) -> TypeGuard[int]:
-    """Whether ``value`` is a number that torch could count with."""
-    return type(value) is int and 0 <= value < 2**63
-
-
 def _count(value: object) -> int:
     if not is_count(value):
         raise CheckpointError("its pickle gives a tensor a size, stride or offset that is no count")
@@ -182,7 +182,7 @@ def _count(value: object) -> int:
 def _counts(value: object) -> tuple[int, ...]:
     if type(value) is not tuple:
         raise CheckpointError("its pickle gives a tensor a shape or strides that are no tuple")
-    if len(value) > 8:
+    if len(value) > DIMENSIONS_LIMIT:
         raise CheckpointError(f"its pickle gives a tensor {len(value)} dimensions")
     return tuple(_count(part) for part in value)
 

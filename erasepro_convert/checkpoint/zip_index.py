@@ -8,7 +8,7 @@ that and nothing else.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from erasepro_convert.checkpoint.names import is_plain, printable
@@ -65,9 +65,17 @@ def read_index(file: OpenFile) -> dict[str, Region]:
     }
 
 
-def require_crc(region: Region, content: bytes | bytearray) -> None:
-    """Raise CheckpointError where ``content`` does not have the CRC that ``region`` states."""
-    if region.crc is not None and zlib.crc32(content) != region.crc:
+def require_crc(region: Region, content: Iterable[bytes | bytearray | memoryview]) -> None:
+    """Raise CheckpointError where ``content`` does not have the CRC that ``region`` states.
+
+    Where it states none, ``content`` is not looked at.
+    """
+    if region.crc is None:
+        return
+    crc = 0
+    for piece in content:
+        crc = zlib.crc32(piece, crc)
+    if crc != region.crc:
         raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
 
 

@@ -26,7 +26,7 @@ from erasepro_convert.layout.keys import (
 )
 from erasepro_convert.layout.spelling import Spelling, spelling_of
 from erasepro_convert.layout.unet import cross_attentions, ema_name, unet_keys
-from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.layout.vae import is_kept_as_matrix, vae_keys
 
 VARIANTS = {
     4: "stable-diffusion-v1",
@@ -224,8 +224,7 @@ def _require_ema(copies: Mapping[str, Key], known: Mapping[str, TensorInfo]) -> 
 
 def _check(planned: Mapping[str, tuple[TensorInfo, Shape]]) -> None:
     for name, (info, shape) in planned.items():
-        # diffusers keeps the VAE's attention, 1×1 convolutions, as matrices: the same bytes.
-        if info.shape != shape and not (".attn_1." in name and (*info.shape, 1, 1) == shape):
+        if info.shape != shape and not is_kept_as_matrix(name, info.shape, shape):
             found, expected = list(info.shape), list(shape)
             raise CheckpointError(
                 f"{name} has shape {found}; the rest of this checkpoint asks for {expected}"

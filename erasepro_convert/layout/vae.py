@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from erasepro_convert.checkpoint.tensors import Shape
 from erasepro_convert.layout.keys import VAE, Key, Widths, affine
 
 
@@ -9,6 +10,14 @@ def vae_keys(w: Widths) -> Iterator[Key]:
     """The 248 parameters of the autoencoder (original names with ``first_stage_model.``)."""
     for key in _vae_keys(w.vae):
         yield Key(VAE + key.original, key.diffusers, key.shape)
+
+
+def is_kept_as_matrix(name: str, found: Shape, shape: Shape) -> bool:
+    """Whether ``found`` is diffusers' shape of a tensor whose original one is ``shape``.
+
+    It keeps the attention, which is 1×1 convolutions, as matrices: the same bytes.
+    """
+    return ".attn_1." in name and (*found, 1, 1) == shape
 
 
 def _vae_keys(v: tuple[int, int, int, int]) -> Iterator[Key]:

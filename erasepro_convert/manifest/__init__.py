@@ -23,6 +23,7 @@ from erasepro_convert.manifest.erasure import (
     Residual,
 )
 from erasepro_convert.manifest.files import (
+    ClipSkipFrom,
     DroppedEntry,
     Input,
     InputFile,
@@ -50,6 +51,7 @@ __all__ = [
     "Alignment",
     "AnchorPlace",
     "Apart",
+    "ClipSkipFrom",
     "ColumnSet",
     "Conflict",
     "DroppedEntry",
@@ -126,6 +128,11 @@ class Manifest(Record):
 
     manifest_sha256: Sha256 = "0" * 64
     """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
+
+    @property
+    def all_edits(self) -> tuple[EditRecord, ...]:
+        """Of the model and of a kept EMA copy."""
+        return (*self.edits, *(self.ema.edits if self.ema else ()))
 
     def to_json(self) -> str:
         """Sorted, indented JSON text with a final newline."""

@@ -9,6 +9,8 @@ from erasepro_convert.dtypes import Option
 from erasepro_convert.layout import Ema
 from erasepro_convert.manifest.record import Count, Record, Sha256
 
+ClipSkipFrom = Literal["recipe", "metadata", "command line"]
+
 
 class InputFile(Record):
     """A file that was read."""
@@ -82,7 +84,7 @@ class Variant(Record):
     name: str
     """ModelSpec architecture."""
     evidence: tuple[str, ...]
-    clip_skip_from: Literal["recipe", "metadata", "command line"]
+    clip_skip_from: ClipSkipFrom
     """What says how the U-Net is fed; the recipe as run has it as ``clip_skip``."""
     ema: Ema | None
     """What became of an EMA copy of the U-Net; null where there is none."""

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from erasepro_convert.checkpoint import Checkpoint
 from erasepro_convert.checkpoint.opened import OpenFile, hash_file
-from erasepro_convert.digest import begin_tensor, of_all
+from erasepro_convert.digest import of_all, of_tensor
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.finding import Finding, Progress
 from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
 from erasepro_convert.layout.spelling import spelling_of
+from erasepro_convert.layout.vae import is_kept_as_matrix
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.signature import signature_path
 
@@ -37,8 +38,7 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
     for name, (expected, found) in pairs.items():
         if expected != found:
             yield Finding("manifest", name, expected, found)
-    edits = [*manifest.edits, *(manifest.ema.edits if manifest.ema else ())]
-    for name in sorted({edit.name for edit in edits} - output.tensors.keys()):
+    for name in sorted({edit.name for edit in manifest.all_edits} - output.tensors.keys()):
         yield Finding("manifest", name, "a tensor of the output", "an edit of nothing")
 
 
@@ -118,10 +118,7 @@ def of_tensors(
 def _written(checkpoint: Checkpoint, old: str, name: str, expected: WrittenTensor) -> WrittenTensor:
     """A tensor of a file as the manifest would have it."""
     info = checkpoint.tensors[old]
-    # diffusers keeps the VAE's attention, 1×1 convolutions, as matrices: the same bytes.
-    same = (*info.shape, 1, 1) == expected.shape and ".attn_1." in name
+    same = is_kept_as_matrix(name, info.shape, expected.shape)
     shape = expected.shape if same else info.shape
-    digest = begin_tensor(name, info.dtype, shape)
-    for chunk in checkpoint.chunks(old):
-        digest.update(chunk)
-    return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest.hexdigest())
+    digest = of_tensor(name, info.dtype, shape, checkpoint.chunks(old))
+    return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)

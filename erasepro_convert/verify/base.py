@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from erasepro_convert.attempt import attempt
 from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.convert import convert
-from erasepro_convert.digest import begin_tensor
+from erasepro_convert.digest import of_tensor
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.finding import Finding, Progress, differs
 from erasepro_convert.layout.keys import UNET
@@ -37,16 +37,13 @@ def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> 
 
     What is not edited must be bit-identical, or cast where another type was asked for.
     """
-    edits = [*manifest.edits, *(manifest.ema.edits if manifest.ema else ())]
-    edited = {edit.name for edit in edits}
+    edited = {edit.name for edit in manifest.all_edits}
     for tensor in output_tensors(base, {}, manifest.tensors.dtype):
         name, shape = tensor.original
         if name not in found:
             continue
-        digest = begin_tensor(name, tensor.dtype, shape)
-        for chunk in tensor.data() if tensor.nbytes else ():
-            digest.update(chunk)
-        same = digest.hexdigest() == found[name]
+        values = tensor.data() if tensor.nbytes else ()
+        same = of_tensor(name, tensor.dtype, shape, values) == found[name]
         if same and name in edited:
             yield Finding("untouched", name, "edited", "as in the original")
         if not same and name not in edited:
@@ -65,12 +62,8 @@ def of_figures(
     yield from _of_parts("probe", manifest.probe, measured.probe)
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema:
-        copy = attempt(base.of_ema(), recipe, dtype, progress, _of_copy(output.read))
-        records = [
-            edit.record.model_copy(update={"name": ema_name(edit.name)})
-            for edit in copy.edits.values()
-            if edit.name.startswith(UNET)
-        ]
+        copy = attempt(base.of_ema(), recipe, dtype, progress, _of_copy(output.read)).of_copy()
+        records = [edit.record for edit in copy.edits.values()]
         yield from _of_records(manifest.ema.edits, records)
         yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
 
