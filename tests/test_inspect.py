@@ -87,6 +87,16 @@ def test_a_pickle_that_asks_for_code_is_named_and_not_run(cli: Cli, tmp_path: Pa
     assert not (tmp_path / "ran").exists()
 
 
+def test_what_a_file_says_of_its_erasure_does_not_reach_the_terminal_raw(
+    cli: Cli, state: State, tmp_path: Path
+) -> None:
+    save_file(state, tmp_path / "x", metadata={"erasepro.concepts": "\x1b[31mred"})
+    ran = cli("inspect", tmp_path / "x")
+    assert ran.code == 0
+    assert "\x1b" not in ran.out
+    assert ran.out.count(r"\x1b[31mred") == 2, "in the metadata and among what is notable"
+
+
 def test_names_from_the_file_do_not_reach_the_terminal_raw(cli: Cli, tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "x", metadata={"note": "\x1b[31mred\nline"})
     ran = cli("inspect", tmp_path / "x")

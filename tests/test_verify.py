@@ -322,6 +322,9 @@ def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:
     found = json.loads(ran.out)
     assert {finding["kind"] for finding in found} == {"file", "tensor"}
     assert cli("verify", broken, "--manifest", record).out.count(A) == 1
+    coloured = resaved(plain, tmp_path / "y.safetensors", lambda _, m: m.update({"\x1b[31m": "x"}))
+    assert r"\x1b[31m" in cli("verify", coloured, "--manifest", record).out
+    assert "\x1b" not in cli("verify", coloured, "--manifest", record).out
     assert cli("verify", tmp_path / "none").code == 2
     assert cli("verify", broken).code == 2
     assert cli("verify", "--replay", plain.output).code == 2

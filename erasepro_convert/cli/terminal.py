@@ -33,6 +33,8 @@ STAGES = {
 BAR_WIDTH = 24
 SHOWN = 120
 """Characters of a metadata entry."""
+LINE = 2000
+"""Characters of any text from a stranger's file."""
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
@@ -184,7 +186,7 @@ def inspection_table(found: "Inspection") -> Table:
 
     def row(name: str, lines: Iterable[str]) -> None:
         for number, line in enumerate(lines):
-            table.add_row("" if number else name, escape(line))
+            table.add_row("" if number else name, escape(printable(line, LINE)))
 
     for file in found.files:
         row("file", [f"{file.name}: {file.container}, {decimal(file.size)}"])

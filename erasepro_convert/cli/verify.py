@@ -71,7 +71,8 @@ def verify_command(
     """
     from dataclasses import asdict
 
-    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.checkpoint.names import printable
+    from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
     from erasepro_convert.verify import Request, verify
 
@@ -97,8 +98,9 @@ def verify_command(
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
         for finding in findings:
-            terminal.say(f"{finding.kind}: {finding.name}", style="bold")
-            terminal.say(f"  expected {finding.expected}")
-            terminal.say(f"  found    {finding.found}")
+            # Names and values come from the file: a terminal must not obey them.
+            terminal.say(printable(f"{finding.kind}: {finding.name}", LINE), style="bold")
+            terminal.say(printable(f"  expected {finding.expected}", LINE))
+            terminal.say(printable(f"  found    {finding.found}", LINE))
         raise VerificationError(f"{target}: {len(findings)} deviations")
     terminal.say(f"{target}: {len(manifest.output.tensors)} tensors as the manifest says")
