@@ -1,23 +1,21 @@
 """One erasure in memory, measured: what conversion writes, and what tuning chooses among."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
-from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
-from erasepro_convert.layout import cross_attentions
+from erasepro_convert.layout import edited_names
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import ProbeRecord
 from erasepro_convert.probe import probe
+from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
-
-Progress = Callable[[str, int, int], None]
-"""Gets a stage (tune, erase, probe, hash, write), what is done of it and what there is in all."""
+from erasepro_convert.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,15 @@ def attempt(
 
     ``given`` reads weights that were edited before: then they are measured in place of solving.
 
-    Everything is computed in one thread: sums depend on the number of threads.
+    What is computed does not depend on the number of threads.
 
     Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
     finite, LimitError for an edited weight that is not.
     """
     aligned = align(recipe)
-    model = Model(read=source.read, dtype=dtype, edited=given)
-    total = 3 * len(recipe.layers.text_encoder)
-    total += 2 * sum(attention.block in recipe.layers.unet for attention in cross_attentions())
+    read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # what is wanted twice in a row
+    model = Model(read=read, dtype=dtype, edited=given)
+    total = len(edited_names(recipe.layers.text_encoder, recipe.layers.unet))
     edits: dict[str, Edit] = {}
 
     def edited(name: str) -> torch.Tensor:
@@ -70,17 +68,6 @@ def attempt(
             edits[edit.name] = edit
             progress("erase", len(edits), total)
         progress("probe", 0, 1)
-        measured = probe(recipe, source.read, edited)
+        measured = probe(recipe, read, edited)
         progress("probe", 1, 1)
     return Attempt(recipe, aligned, edits, measured)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute in one thread for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,24 +1,30 @@
 """The main job, start to end: recipe and checkpoint in, erased checkpoint and manifest out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from erasepro_convert.attempt import Attempt, Progress, attempt
-from erasepro_convert.checkpoint import Checkpoint, FileHashes
+from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.errors import CheckpointError, LimitError, UsageError
+from erasepro_convert.examination import Examination
+from erasepro_convert.layout import edited_names
+from erasepro_convert.layout.keys import UNET
+from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
     ClipSkipFrom,
     Manifest,
     Output,
     Previous,
+    Tuning,
     VariesBetweenRuns,
     manifest_path,
     read_manifest,
@@ -26,19 +32,46 @@ from erasepro_convert.manifest import (
 from erasepro_convert.metadata import output_metadata
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.outputs import output_tensors
+from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
-from erasepro_convert.tune import tune
 from erasepro_convert.writer import OutputTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from erasepro_convert.attempt import Attempt
+    from erasepro_convert.erase import Edit
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What the erasure gave: the attempt, one on a kept EMA copy, and how the settings came."""
+
+    result: "Attempt"
+    copy: "Attempt | None"
+    tuning: Tuning | None
+
+    @property
+    def edits(self) -> dict[str, "Edit"]:
+        """All edits by tensor name."""
+        return self.result.edits | (self.copy.edits if self.copy else {})
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """What is out of the recipe's limits."""
+        return _beyond(self.result) + (_beyond(self.copy, "EMA copy: ") if self.copy else ())
 
 
 def convert(
     recipe: Recipe, source: Path, target: Path, options: Options, progress: Progress
 ) -> Manifest:
     """Erase the recipe's concepts from ``source``; write ``target`` and its manifest.
+
+    What is not edited is read, checked, hashed and written while the erasure goes on beside it.
 
     Raises UsageError for paths that do not work out, RecipeError for prompts that do not fit,
     CheckpointError for a file that is not a sound SD1.x checkpoint, LimitError when the result
@@ -49,56 +82,91 @@ def convert(
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
-    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
-    with _examining(opened, progress) as examined:
+    with _beside(partial(_erase, opened, recipe, options), progress) as erasing:
+        examination = Examination(opened.checkpoint, partial(progress, "hash"))
+        if options.embed_manifest:
+            examination.hashes()  # they go into the header, before everything else
         if options.tune or recipe.settings == "auto":
-            result, tuning = tune(opened, recipe, dtype, progress)
-        else:
-            result, tuning = attempt(opened, recipe, dtype, progress), None
-        copy = None
-        if opened.layout.ema == "convert":
-            copy = attempt(opened.of_ema(), result.recipe, dtype, progress).of_copy()
-        hashes = examined.result()
-    beyond = _beyond(result) + (_beyond(copy, "EMA copy: ") if copy else ())
-    if beyond and not options.dry_run:
-        raise LimitError("\n- ".join(("the result does not hold:", *beyond)))
-    edits = result.edits | (copy.edits if copy else {})
-    tensors = output_tensors(opened, edits, options.dtype)
-    weights, others, left_out = _files(tensors, opened, target, options)
-    run = Run(
-        source=opened,
-        hashes=hashes,
-        result=result,
-        copy=copy,
-        tuning=tuning,
-        clip_skip_from=clip_skip_from,
-        dtype=options.dtype,
-        previous=_previous(source, hashes),
-        left_out=left_out,
-    )
-    metadata = output_metadata(
-        opened.checkpoint.metadata,
-        result.recipe,
-        opened.layout.variant,
-        base=source.stem,
-        private=options.private,
-        embedded=provenance(run) if options.embed_manifest else None,
-    )
-    plan = Plan(target.name, weights, others, metadata)
+            recipe = erasing.result().result.recipe
 
-    def finish(output: Output) -> Manifest:
-        varies = VariesBetweenRuns(
-            started=started.isoformat(timespec="seconds"), seconds=round(monotonic() - clock, 3)
+        def run(left_out: Mapping[str, str]) -> Run:
+            erased, hashes = erasing.result(), examination.hashes()
+            return Run(
+                source=opened,
+                hashes=hashes,
+                result=erased.result,
+                copy=erased.copy,
+                tuning=erased.tuning,
+                clip_skip_from=clip_skip_from,
+                dtype=options.dtype,
+                previous=_previous(source, hashes),
+                left_out=left_out,
+            )
+
+        edits = {name: partial(_weight, erasing, name) for name in _edited(opened, recipe)}
+        tensors = output_tensors(opened, examination.chunks, options.dtype, edits)
+        weights, others, left_out = _files(tensors, opened, target, options)
+        metadata = output_metadata(
+            opened.checkpoint.metadata,
+            recipe,
+            opened.layout.variant,
+            base=source.stem,
+            private=options.private,
+            embedded=provenance(run(left_out)) if options.embed_manifest else None,
         )
-        return build_manifest(run, output, beyond, varies)
+        plan = Plan(target.name, weights, others, metadata)
 
-    def report(done: int, total: int) -> None:
-        progress("write", done, total)
+        def finish(output: Output) -> Manifest:
+            varies = VariesBetweenRuns(
+                started=started.isoformat(timespec="seconds"), seconds=round(monotonic() - clock, 3)
+            )
+            return build_manifest(run(left_out), output, erasing.result().beyond, varies)
 
-    if options.dry_run:
-        return rehearse(plan, finish, report)
-    write = write_folder if options.folder else write_file
-    return write(plan, target, finish, sign, report)
+        def report(done: int, total: int) -> None:
+            if erasing.done():
+                erasing.result()  # after a failure there is no use in going on
+            progress("write", done, total)
+
+        write = write_folder if options.folder else write_file
+        try:
+            if options.dry_run:
+                return rehearse(plan, finish, report)
+            return write(plan, target, finish, sign, report)
+        except CheckpointError:
+            opened.require_finite(partial(progress, "check"))  # names every damaged tensor
+            raise
+
+
+def _erase(source: Source, recipe: Recipe, options: Options, progress: Progress) -> Erased:
+    """Run the recipe.  Raises LimitError for what is beyond its limits, except in a dry run."""
+    # Here, so that the writing does not wait for torch.
+    from erasepro_convert.attempt import attempt
+    from erasepro_convert.tune import tune
+
+    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
+    if options.tune or recipe.settings == "auto":
+        result, tuning = tune(source, recipe, dtype, progress)
+    else:
+        result, tuning = attempt(source, recipe, dtype, progress), None
+    copy = None
+    if source.layout.ema == "convert":
+        copy = attempt(source.of_ema(), result.recipe, dtype, progress).of_copy()
+    erased = Erased(result, copy, tuning)
+    if erased.beyond and not options.dry_run:
+        raise LimitError("\n- ".join(("the result does not hold:", *erased.beyond)))
+    return erased
+
+
+def _edited(source: Source, recipe: Recipe) -> Iterator[str]:
+    """The tensors that the recipe edits."""
+    for name in edited_names(recipe.layers.text_encoder, recipe.layers.unet):
+        yield name
+        if source.layout.ema == "convert" and name.startswith(UNET):
+            yield ema_name(name)
+
+
+def _weight(erasing: "Future[Erased]", name: str) -> "Tensor":
+    return erasing.result().edits[name].weight
 
 
 def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:
@@ -114,7 +182,7 @@ def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, 
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
 
 
-def _beyond(result: Attempt, label: str = "") -> tuple[str, ...]:
+def _beyond(result: "Attempt", label: str = "") -> tuple[str, ...]:
     records = [edit.record for edit in result.edits.values()]
     return tuple(label + line for line in exceeded(result.recipe, result.probe, records))
 
@@ -152,42 +220,18 @@ def _previous(source: Path, hashes: tuple[FileHashes, ...]) -> Previous | None:
 
 
 @contextmanager
-def _examining(source: Source, progress: Progress) -> Iterator[Future[tuple[FileHashes, ...]]]:
-    """Check every tensor and hash every file beside the work of the block.
-
-    Of two CheckpointErrors the check's is raised, since it names every damaged tensor.
-    """
+def _beside(work: Callable[[Progress], Erased], progress: Progress) -> Iterator["Future[Erased]"]:
+    """Do ``work`` in another thread while the block runs; what is left of it then is given up."""
     over = Event()
 
     def report(stage: str, done: int, total: int) -> None:
         if over.is_set():
-            raise CancelledError  # the block has failed: nobody waits for the rest
+            raise CancelledError
         progress(stage, done, total)
 
-    def examine() -> tuple[FileHashes, ...]:
-        source.require_finite(partial(report, "check"))
-        return _hashes(source.checkpoint, report)
-
-    with ThreadPoolExecutor(1) as beside:
-        examined = beside.submit(examine)
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(work, report)
         try:
-            yield examined
-        except CheckpointError:
-            examined.result()
-            raise
+            yield future
         finally:
             over.set()
-
-
-def _hashes(checkpoint: Checkpoint, progress: Progress) -> tuple[FileHashes, ...]:
-    hashes = []
-    before = 0
-    for file in checkpoint.files:
-        start = before
-
-        def report(done: int) -> None:
-            progress("hash", start + done, checkpoint.size)  # noqa: B023  # called in this turn
-
-        hashes.append(file.hashes(report))
-        before += file.file.size
-    return tuple(hashes)

@@ -41,22 +41,26 @@ def by_file(
     tensors: Sequence[OutputTensor], widths: Widths
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, str]]:
     """The tensors of each weight file under diffusers' names, and why others are left out."""
+    components = {
+        "vae": vae_keys(widths) if any(widths.vae) else (),
+        "unet": unet_keys(widths),
+        "text_encoder": text_keys(widths),
+    }
+    places = {
+        key.original: (part, key.diffusers) for part, keys in components.items() for key in keys
+    }
     files: dict[str, list[OutputTensor]] = {}
-    given = {tensor.name: tensor for tensor in tensors}
-    for component, keys in (
-        ("unet", unet_keys(widths)),
-        ("text_encoder", text_keys(widths)),
-        ("vae", vae_keys(widths) if any(widths.vae) else ()),
-    ):
+    for component in components:
         file = f"{component}/{COMPONENTS[component]}.safetensors"
-        for key in keys:
-            tensor = given.pop(key.original)
-            # diffusers keeps the autoencoder's attention as matrices.
-            matrix = component == "vae" and ".attentions." in key.diffusers
-            shape = tensor.shape[:2] if matrix else tensor.shape
-            tensor = replace(tensor, name=key.diffusers, shape=shape)
-            files.setdefault(file, []).append(tensor)
-    return files, dict.fromkeys(given, NO_PLACE)
+        for tensor in tensors:
+            part, name = places.get(tensor.name, (None, ""))
+            if part == component:
+                # diffusers keeps the autoencoder's attention as matrices.
+                matrix = component == "vae" and ".attentions." in name
+                shape = tensor.shape[:2] if matrix else tensor.shape
+                files.setdefault(file, []).append(replace(tensor, name=name, shape=shape))
+    left_out = (tensor.name for tensor in tensors if tensor.name not in places)
+    return files, dict.fromkeys(left_out, NO_PLACE)
 
 
 def configurations(

@@ -1,4 +1,7 @@
-"""The one table of element types: safetensors' code, bytes an element, torch's name."""
+"""The one table of element types: safetensors' code, bytes an element, torch's name, infinity.
+
+Infinity is its bits, the sign left out; what is above them is NaN (F8_E4M3 has NaN alone).
+"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -6,20 +9,20 @@ if TYPE_CHECKING:
     import torch
 
 _TABLE = {
-    "F64": (8, "float64"),
-    "F32": (4, "float32"),
-    "F16": (2, "float16"),
-    "BF16": (2, "bfloat16"),
-    "I64": (8, "int64"),
-    "I32": (4, "int32"),
-    "I16": (2, "int16"),
-    "I8": (1, "int8"),
-    "U8": (1, "uint8"),
-    "BOOL": (1, "bool"),
-    "F8_E4M3": (1, "float8_e4m3fn"),
-    "F8_E5M2": (1, "float8_e5m2"),
+    "F64": (8, "float64", 0x7FF0_0000_0000_0000),
+    "F32": (4, "float32", 0x7F80_0000),
+    "F16": (2, "float16", 0x7C00),
+    "BF16": (2, "bfloat16", 0x7F80),
+    "I64": (8, "int64", None),
+    "I32": (4, "int32", None),
+    "I16": (2, "int16", None),
+    "I8": (1, "int8", None),
+    "U8": (1, "uint8", None),
+    "BOOL": (1, "bool", None),
+    "F8_E4M3": (1, "float8_e4m3fn", 0x7F),
+    "F8_E5M2": (1, "float8_e5m2", 0x7C),
 }
-ITEM_SIZES = {code: size for code, (size, _) in _TABLE.items()}
+ITEM_SIZES = {code: size for code, (size, _, _) in _TABLE.items()}
 """Bytes an element, by safetensors' code."""
 
 FLOATING = ("F64", "F32", "F16", "BF16")
@@ -41,7 +44,23 @@ def torch_dtype(code: str) -> "torch.dtype":
 
 def dtype_code(dtype: "torch.dtype") -> str:
     """The safetensors code of a torch dtype."""
-    return next(code for code, (_, name) in _TABLE.items() if str(dtype) == f"torch.{name}")
+    return next(code for code, (_, name, _) in _TABLE.items() if str(dtype) == f"torch.{name}")
+
+
+def is_finite(code: str, values: memoryview) -> bool:
+    """Whether packed values hold neither NaN nor infinity.
+
+    Looks at the bits as integers, which needs no torch and no temporary copy: positive values that
+    are not finite are the largest signed integers, negative ones the largest unsigned.
+    """
+    size, _, infinity = _TABLE[code]
+    if infinity is None or not values.nbytes:
+        return True
+    import numpy as np
+
+    signed = np.frombuffer(values, f"<i{size}")
+    sign = 1 << (8 * size - 1)
+    return int(signed.max()) < infinity and int(signed.view(f"<u{size}").max()) < infinity | sign
 
 
 def packed(tensor: "torch.Tensor") -> memoryview:

@@ -1,13 +1,10 @@
 """What verification finds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isclose
 
 FIGURES = 1e-4
 """Relative deviation of a recomputed figure that another processor may cause."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
     shown = InspectedFile(file.name, file.file.size, file.container, file.autov1())
     if not hashes:
         return shown
-    digests = file.hashes(lambda done: None)
+    digests = file.hashes()
     return replace(shown, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
 
 

@@ -1,61 +1,93 @@
 """What is written: for each tensor an edit, a copy, or a copy in another type; in which file."""
 
 import math
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import safetensors
-import torch
 
-from erasepro_convert.dtypes import FLOATING, ITEM_SIZES, OPTIONS, Option, packed, torch_dtype
-from erasepro_convert.erase import Edit
+from erasepro_convert.dtypes import (
+    FLOATING,
+    ITEM_SIZES,
+    OPTIONS,
+    Option,
+    is_finite,
+    packed,
+    torch_dtype,
+)
 from erasepro_convert.errors import LimitError
 from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.source import Source
 from erasepro_convert.writer import OutputTensor
 
+if TYPE_CHECKING:
+    import torch
+
+Read = Callable[[str], Iterator[memoryview]]
+"""Gives a tensor's packed values in pieces, by its name in the input."""
+
 
 def output_tensors(
-    source: Source, edits: Mapping[str, Edit], option: Option | None
+    source: Source,
+    read: Read,
+    option: Option | None,
+    edits: Mapping[str, Callable[[], "torch.Tensor"]],
 ) -> list[OutputTensor]:
     """Every tensor to write, each with the way to get its bytes when its turn comes.
 
+    They are in the order in which ``source`` has them.  ``edits`` gives edited weights by name.
     ``option`` is a value of ``--dtype``.  Getting the bytes raises LimitError where a value does
     not fit into the type asked for.
     """
+    checkpoint = source.checkpoint
+    files = {id(file): number for number, file in enumerate(checkpoint.files)}
+
+    def place(name: str) -> tuple[int, int]:
+        old = source.layout.source[name]
+        return files[id(checkpoint.owner(old))], checkpoint.tensors[old].offset
+
     tensors = []
-    for name, old in source.layout.source.items():
-        shape, dtype = source.layout.shapes[name], source.checkpoint.tensors[old].dtype
+    for name in sorted(source.layout.source, key=place):
+        old = source.layout.source[name]
+        info = checkpoint.tensors[old]
+        shape, dtype = source.layout.shapes[name], info.dtype
         asked = OPTIONS[option] if option and dtype in FLOATING else dtype
+        origin, late = None, False
         data: Callable[[], Iterator[memoryview]]
         if name == POSITION_IDS:
             data, asked = _positions, "I64"
         elif name in edits:
-            data = partial(_packed, edits[name].weight)
+            data, late = partial(_edit, edits[name]), True
         elif asked == dtype:
-            data = partial(source.checkpoint.chunks, old)
+            data = partial(read, old)
+            origin = (checkpoint.owner(old).file, info.offset) if info.contiguous else None
         else:
-            data = partial(_cast, source, name, asked)
+            data = partial(_cast, read, old, dtype, asked)
         nbytes = math.prod(shape) * ITEM_SIZES[asked]
-        tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape)))
+        tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape), origin, late))
     return tensors
 
 
-def _packed(values: torch.Tensor) -> Iterator[memoryview]:
-    yield packed(values)
+def _edit(weight: Callable[[], "torch.Tensor"]) -> Iterator[memoryview]:
+    yield packed(weight())
 
 
 def _positions() -> Iterator[memoryview]:
     """What every text encoder of SD1.x has there; a file's own may have been damaged by merges."""
-    yield packed(torch.arange(POSITIONS))
+    yield memoryview(array("q", range(POSITIONS))).cast("B")
 
 
-def _cast(source: Source, name: str, dtype: str) -> Iterator[memoryview]:
-    cast = source.read(name).to(torch_dtype(dtype))
-    # aminmax needs no temporary copy, which isinf does: the largest tensor has 150 MB.
-    if cast.numel() and torch.isinf(torch.stack(torch.aminmax(cast))).any():
-        raise LimitError(f"{name} has values too large for {dtype}; use --dtype bf16 or fp32")
-    yield packed(cast)
+def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview]:
+    import torch
+
+    for chunk in read(name):
+        values = torch.frombuffer(chunk, dtype=torch_dtype(stored)).to(torch_dtype(asked))
+        cast = packed(values)
+        if not is_finite(asked, cast):
+            raise LimitError(f"{name} has values too large for {asked}; use --dtype bf16 or fp32")
+        yield cast
 
 
 def require_readable(path: str, names: set[str]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Prefixes, Read, TextEncoder
+from erasepro_convert.clip.text_encoder import Features, Prefixes, Read, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.errors import CheckpointError
@@ -48,9 +48,9 @@ class _Segments:
     positions: Tensor
     owners: Tensor
 
-    def columns(self, features: Tensor) -> Tensor:
-        """D × n out of B × T × d."""
-        return features[self.rows, self.positions].T
+    def columns(self, features: Features) -> Tensor:
+        """D × n out of prompts' features."""
+        return features.at(self.rows, self.positions).T
 
     def norms(self, columns: Tensor) -> Tensor:
         """The Frobenius norm of each prompt's columns (m × n)."""
@@ -72,11 +72,18 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     anchors = _segments(batch, [(p.anchor, p.positions[1:]) for p in pairs])
     kept = _segments(batch, [(o, range(1, batch.tokens[o].count)) for o in others])
 
-    stock = _features(TextEncoder(original, DTYPE), batch.prefixes, recipe)
-    changed = _features(TextEncoder(edited, DTYPE), batch.prefixes, recipe)
+    encoders = TextEncoder(original, DTYPE), TextEncoder(edited, DTYPE)
+    stock, changed = _features(encoders, batch.prefixes, recipe)
+    segments = (targets, kept, anchors)
+    unedited = {s: torch.cat([part.columns(f) for part in segments], 1) for s, f in stock.items()}
+    fed = {s: torch.cat([part.columns(f) for part in segments[:2]], 1) for s, f in changed.items()}
+    widths = [len(part.rows) for part in segments]
     feeds = [
-        *((Feed(text_encoder="edited", clip_skip=s), changed[s], stock[s]) for s in changed),
-        *((Feed(text_encoder="stock", clip_skip=s), stock[s], stock[s]) for s in stock),
+        *((Feed(text_encoder="edited", clip_skip=s), fed[s], unedited[s]) for s in fed),
+        *(
+            (Feed(text_encoder="stock", clip_skip=s), columns[:, : sum(widths[:2])], columns)
+            for s, columns in unedited.items()
+        ),
     ]
     starts = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
     ends = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
@@ -85,17 +92,16 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     matrices = key_value_matrices()
     for name in matrices:
         before, after = original(name).to(DTYPE), edited(name).to(DTYPE)
-        for i, (_, fed, unedited) in enumerate(feeds):
-            goal = before @ anchors.columns(unedited)
-            apart = targets.norms(before @ targets.columns(unedited) - goal)
-            left = targets.norms(after @ targets.columns(fed) - goal)
+        for i, (_, x, x_o) in enumerate(feeds):
+            target, was, goal = (before @ x_o).split(widths, dim=1)
+            target_now, now = (after @ x).split(widths[:2], dim=1)
+            apart = targets.norms(target - goal)
+            left = targets.norms(target_now - goal)
             leaks[i] += left / apart / len(matrices)
             size = targets.norms(goal) * len(matrices)
             ends[i] += left / size
             starts[i] += apart / size
-            was = before @ kept.columns(unedited)
-            moved = kept.norms(after @ kept.columns(fed) - was)
-            drifts[i] += moved / kept.norms(was) / len(matrices)
+            drifts[i] += kept.norms(now - was) / kept.norms(was) / len(matrices)
     names = [pair.concept for pair in pairs]
     mine = {
         concept: torch.tensor([i for i, name in enumerate(names) if name == concept])
@@ -136,16 +142,22 @@ def _segments(batch: _Batch, measured: list[tuple[str, Sequence[int]]]) -> _Segm
     )
 
 
-def _features(encoder: TextEncoder, prompts: Prefixes, recipe: Recipe) -> dict[int, Tensor]:
-    """Text features (B × T × d) by clip skip."""
-    hidden = encoder.embed(prompts)
-    features = {}
+def _features(
+    encoders: Sequence[TextEncoder], prompts: Prefixes, recipe: Recipe
+) -> list[dict[int, Features]]:
+    """Text features of each encoder by clip skip, layer by layer so that each is read once."""
+    hidden = [encoder.embed(prompts) for encoder in encoders]
+    features: list[dict[int, Features]] = [{} for _ in encoders]
     for number in range(1, TEXT_LAYERS + 1):
-        hidden = encoder.layer(number)(hidden, prompts)
-        if (skip := TEXT_LAYERS + 1 - number) in recipe.clip_skip:
-            features[skip] = prompts.spread(encoder.final_norm(hidden))
-            if not torch.isfinite(features[skip]).all():
-                raise CheckpointError("text features are not finite: the text encoder is damaged")
+        for i, encoder in enumerate(encoders):
+            hidden[i] = encoder.layer(number)(hidden[i], prompts)
+            if (skip := TEXT_LAYERS + 1 - number) in recipe.clip_skip:
+                fed = encoder.final_norm(hidden[i])
+                if not torch.isfinite(fed).all():
+                    raise CheckpointError(
+                        "text features are not finite: the text encoder is damaged"
+                    )
+                features[i][skip] = prompts.features(fed)
     return features
 
 

@@ -4,9 +4,9 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from erasepro_convert import __version__
-from erasepro_convert.attempt import Attempt
 from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.digest import canonical
 from erasepro_convert.dtypes import Option
@@ -30,6 +30,9 @@ from erasepro_convert.manifest import (
 )
 from erasepro_convert.source import Source
 
+if TYPE_CHECKING:
+    from erasepro_convert.attempt import Attempt
+
 
 @dataclass(frozen=True)
 class Run:
@@ -37,8 +40,8 @@ class Run:
 
     source: Source
     hashes: tuple[FileHashes, ...]
-    result: Attempt
-    copy: Attempt | None
+    result: "Attempt"
+    copy: "Attempt | None"
     tuning: Tuning | None
     clip_skip_from: ClipSkipFrom
     dtype: Option | None

@@ -94,7 +94,7 @@ def _write(
             progress(min(start + done, total), total)  # noqa: B023  # called in this turn
 
         with create(path) as output:
-            written = stream(tensors, plan.metadata, output.write, report)
+            written = stream(tensors, plan.metadata, output, report)
             output.flush()
             if output.name != os.devnull:
                 require_readable(output.name, {tensor.name for tensor in tensors})

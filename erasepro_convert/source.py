@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
 from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.checkpoint.names import naming
+from erasepro_convert.dtypes import is_finite, packed
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.layout import Ema, Layout, identify
 from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, V_PREDICTION, ZERO_SNR
@@ -34,7 +35,7 @@ class Source:
         Raises CheckpointError for NaN and infinity.
         """
         tensor = self._stored(name)
-        if not _is_finite(tensor):
+        if not is_finite(self.checkpoint.tensors[self.layout.source[name]].dtype, packed(tensor)):
             raise CheckpointError(
                 f"{self.checkpoint.name}: {self.layout.source[name]} holds NaN or infinite values"
             )
@@ -90,8 +91,10 @@ class Source:
         damaged = []
         names = [n for n in self.layout.source if n != POSITION_IDS]
         for number, name in enumerate(names, 1):
-            if not _is_finite(self._stored(name)):
-                damaged.append(self.layout.source[name])
+            old = self.layout.source[name]
+            dtype = self.checkpoint.tensors[old].dtype
+            if not all(is_finite(dtype, chunk) for chunk in self.checkpoint.chunks(old)):
+                damaged.append(old)
             progress(number, len(names))
         if damaged:
             more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
@@ -99,13 +102,6 @@ class Source:
                 f"{self.checkpoint.name}: {len(damaged)} of its tensors hold NaN or infinite "
                 f"values: {', '.join(damaged[:SHOWN])}{more}"
             )
-
-
-def _is_finite(tensor: "torch.Tensor") -> bool:
-    import torch
-
-    # aminmax needs no temporary copy, which isfinite does, and passes NaN on.
-    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def open_source(path: Path, ema: Ema = "drop", text_encoder: Path | None = None) -> Source:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import torch
 
-from erasepro_convert.attempt import Attempt, Progress, attempt
+from erasepro_convert.attempt import Attempt, attempt
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Try, Tuning
+from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
 

@@ -14,14 +14,17 @@ import secrets
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from erasepro_convert.digest import begin_tensor, updating
+from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.digest import Lane, begin_tensor
 from erasepro_convert.dtypes import ITEM_SIZES
+
+SYNC_EVERY = 256 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class OutputTensor:
     """A tensor to write; ``data`` gives its packed bytes, in pieces, when its turn comes.
 
     ``original`` is its name and shape in the original spelling, which its digest is made of.
+    ``origin`` is where the same bytes lie in a file, if they do.  ``late`` ones come last of those
+    as wide: their bytes are not known from the start.
     """
 
     name: str
@@ -37,6 +42,8 @@ class OutputTensor:
     nbytes: int
     data: Callable[[], Iterator[memoryview]]
     original: tuple[str, tuple[int, ...]]
+    origin: tuple[OpenFile, int] | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,31 +62,50 @@ class Written:
 def stream(
     tensors: Sequence[OutputTensor],
     metadata: Mapping[str, str],
-    write: Callable[[memoryview], object],
+    output: BinaryIO,
     progress: Callable[[int, int], None],
 ) -> Written:
-    """Send a safetensors file to ``write``; ``progress`` gets bytes done and bytes in all."""
-    # The library's own order: widest dtype first keeps every tensor aligned, then by name.
-    ordered = sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.name))
+    """Write a safetensors file; ``progress`` gets bytes done and bytes in all.
+
+    The widest dtypes come first, which keeps every tensor aligned, as the library has it; within
+    them the order is the caller's, since reading a file from front to back is fastest.  Where the
+    bytes lie in a file already the kernel copies them.
+    """
+    ordered = sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.late))
     head = header(ordered, metadata)
     total = len(head) + sum(tensor.nbytes for tensor in ordered)
     whole, body = hashlib.sha256(head), hashlib.sha256()
-    write(memoryview(head))
+    lanes = Lane(), Lane(), Lane()
+    syncing = Lane()
+    synced = 0
+    output.write(head)
     done = len(head)
     digests = {}
-    with ThreadPoolExecutor() as threads:
-        for tensor in ordered:
-            end = done + tensor.nbytes
-            name, shape = tensor.original
-            own = begin_tensor(name, tensor.dtype, shape)
-            for chunk in tensor.data() if tensor.nbytes else ():
-                with updating(threads, [(h, chunk) for h in (whole, body, own)]):
-                    write(chunk)
-                done += len(chunk)
-                progress(done, total)
-            assert done == end, tensor.name
-            digests[name] = own.hexdigest()
-    return Written(total, whole.hexdigest(), body.hexdigest(), digests)
+    for tensor in ordered:
+        end = done + tensor.nbytes
+        name, shape = tensor.original
+        own = digests[name] = begin_tensor(name, tensor.dtype, shape)
+        for chunk in tensor.data() if tensor.nbytes else ():
+            for lane, digest in zip(lanes, (whole, body, own), strict=True):
+                lane.run(digest.update, chunk)
+            copied = 0
+            if tensor.origin:
+                file, start = tensor.origin
+                output.flush()
+                copied = file.copy(
+                    start + tensor.nbytes - (end - done), len(chunk), output.fileno()
+                )
+            output.write(chunk[copied:])
+            done += len(chunk)
+            if done - synced >= SYNC_EVERY:  # or the disk would begin when all else is done
+                syncing.run(sync, output)
+                synced = done
+            progress(done, total)
+        assert done == end, tensor.name
+    for lane in (*lanes, syncing):
+        lane.join()
+    of_tensors = {name: own.hexdigest() for name, own in digests.items()}
+    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors)
 
 
 def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:

@@ -1,5 +1,6 @@
 """CLIP's text side: ids and hidden states are those of transformers."""
 
+import os
 import random
 from pathlib import Path
 
@@ -105,11 +106,11 @@ def test_hidden_states_are_those_of_transformers(size: str, state: State) -> Non
         expected = theirs(ids, output_hidden_states=True)
         prompts = Prefixes.of(ids, [77] * len(ids))
         hidden = encoder.embed(prompts)
-        assert_close(prompts.spread(hidden), expected.hidden_states[0])
+        assert_close(hidden[prompts.place], expected.hidden_states[0])
         for number in range(1, 13):
             hidden = encoder.layer(number)(hidden, prompts)
-            assert_close(prompts.spread(hidden), expected.hidden_states[number])
-        assert_close(prompts.spread(encoder.final_norm(hidden)), expected.last_hidden_state)
+            assert_close(hidden[prompts.place], expected.hidden_states[number])
+        assert_close(encoder.final_norm(hidden)[prompts.place], expected.last_hidden_state)
 
 
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -125,7 +126,7 @@ def test_later_positions_do_not_matter(state: State) -> None:
     for number in range(1, 13):
         layer = encoder.layer(number)
         hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
-    long, cut, short = (run.spread(part)[:, :7] for run, part in zip(runs, hidden, strict=True))
+    long, cut, short = (part[run.place][:, :7] for run, part in zip(runs, hidden, strict=True))
     assert torch.allclose(long, cut, rtol=0, atol=1e-12)
     assert torch.allclose(long, short, rtol=0, atol=1e-12)
 
@@ -146,9 +147,40 @@ def test_prompts_that_begin_alike_share_their_beginnings(state: State) -> None:
     for number in range(1, 13):
         layer = encoder.layer(number)
         hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
-    joint, *single = (run.spread(part) for run, part in zip(runs, hidden, strict=True))
+    joint, *single = (part[run.place] for run, part in zip(runs, hidden, strict=True))
     for row, length in enumerate(lengths):
         assert torch.allclose(joint[row, :length], single[row][0, :length], rtol=0, atol=1e-12)
+
+
+def test_many_prompts_are_computed_block_by_block(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits on any number of cores, and what each prompt by itself gives."""
+    words = ["cat", "dog", "house", "tree", "river", "a red kite", "the old sea"]
+    texts = [
+        f"{start} {word}" for start in ("a", "photo of", "some", "my", "two") for word in words
+    ]
+    tokens = [tokenize(text) for text in texts]
+    ids, lengths = torch.tensor([t.ids[:8] for t in tokens]), [t.count for t in tokens]
+    encoder = TextEncoder(state.__getitem__)
+    prompts = Prefixes.of(ids, lengths)
+    assert len(prompts.blocks) == 2
+    layer = encoder.layer(1)
+
+    def features() -> torch.Tensor:
+        hidden = layer(encoder.embed(prompts), prompts)
+        return prompts.features(layer(hidden, prompts)).values
+
+    threads = []
+    for cores in (1, 2, 3):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: range(n))
+        threads.append(features())
+    assert all(torch.equal(threads[0], other) for other in threads)
+    for row, length in enumerate(lengths):
+        alone = Prefixes.of(ids[row : row + 1], [length])
+        hidden = layer(layer(encoder.embed(alone), alone), alone)
+        together = threads[0][prompts.place[row, :length]]
+        assert torch.allclose(together, hidden[alone.place[0, :length]], rtol=0, atol=1e-12)
 
 
 def test_the_vocabulary_is_shipped_with_its_licence() -> None:

@@ -29,12 +29,12 @@ from safetensors.torch import save_file
 
 from erasepro_convert import convert as conversion
 from erasepro_convert import demo, release, writer
-from erasepro_convert.attempt import Progress
 from erasepro_convert.cli import main
 from erasepro_convert.convert import convert
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
+from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.writer import replacing, replacing_folder
 from tests.conftest import VAN_GOGH, Cli
@@ -272,7 +272,7 @@ def test_kills_leave_a_whole_folder_or_none(inputs: Inputs, tmp_path: Path) -> N
 
 # signals --------------------------------------------------------------------------------------
 
-STAGES = ("check", "erase", "probe", "hash", "write")
+STAGES = ("erase", "probe", "hash", "write")
 
 
 def raise_in_stage(number: signal.Signals, stage: str, args: list[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.erase import align
 from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.recipe import Recipe
@@ -106,7 +107,7 @@ def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
     )
     aligned = align(recipe)
     assert aligned.target_ids.shape == (2, 5)
-    grid = torch.arange(2 * 5).reshape(2, 5, 1).float()
+    grid = Features(torch.arange(2 * 5)[:, None].float(), torch.arange(2 * 5).reshape(2, 5))
     x = aligned.deeper_layers.target.columns(grid)
     y = aligned.deeper_layers.anchor.columns(grid)
     assert x.tolist() == [[0, 1, 2, 3, 6, 7, 8, 9]]

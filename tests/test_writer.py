@@ -1,5 +1,6 @@
 """Writing: what the library reads is what we wrote, in one step or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.tensors import CHUNK
 from erasepro_convert.dtypes import ITEM_SIZES, dtype_code, packed
 from erasepro_convert.writer import OutputTensor, replacing, stream
 from tests.miniature import State
@@ -48,7 +51,7 @@ def write(path: Path, tensors: State = TENSORS, metadata: dict[str, str] | None 
         for name, value in tensors.items()
     ]
     with replacing(path) as (file,):
-        return stream(outputs, metadata or {}, file.write, lambda *_: None).sha256
+        return stream(outputs, metadata or {}, file, lambda *_: None).sha256
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
@@ -64,10 +67,81 @@ def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_the_librarys(tmp_path: Path) -> None:
-    """Same order, offsets and padding as save_file, so tools that depend on either agree."""
-    write(tmp_path / "ours", metadata={"format": "pt"})
+    """Same offsets and padding as save_file, and the order too where the names are in order."""
+    write(tmp_path / "ours", dict(sorted(TENSORS.items())), metadata={"format": "pt"})
     save_file(TENSORS, tmp_path / "theirs", metadata={"format": "pt"})
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def origin(tmp_path: Path) -> tuple[OutputTensor, bytes]:
+    """A tensor whose bytes lie in a file, and these bytes: more than one chunk of them."""
+    content = torch.arange(3 * CHUNK // 4, dtype=torch.int32).numpy().tobytes()
+    (tmp_path / "in").write_bytes(b"ahead" + content + b"behind")
+    file = OpenFile(tmp_path / "in")
+    shape = (len(content) // 4,)
+    data = partial(file.chunks, 5, len(content))
+    return OutputTensor("a", "I32", shape, len(content), data, ("a", shape), (file, 5)), content
+
+
+@pytest.mark.parametrize("trouble", [None, errno.EXDEV, errno.EOPNOTSUPP, 0])
+def test_the_kernel_copies_what_it_can(
+    trouble: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it cannot is written; digests and bytes are the same either way (0: it copies none)."""
+    tensor, content = origin(tmp_path)
+    calls = []
+    original = os.copy_file_range
+
+    def copy(source: int, target: int, count: int, offset: int) -> int:
+        calls.append(count)
+        if trouble == 0 or len(calls) < 2:
+            return 0 if trouble == 0 else original(source, target, count // 2, offset)
+        if trouble:
+            raise OSError(trouble, "no")
+        return original(source, target, count, offset)
+
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    with replacing(tmp_path / "x") as (file,):
+        written = stream([tensor], {}, file, lambda *_: None)
+    whole = (tmp_path / "x").read_bytes()
+    assert whole.endswith(content)
+    assert len(whole) == written.size
+    assert hashlib.sha256(whole).hexdigest() == written.sha256
+    assert hashlib.sha256(content).hexdigest() == written.autov3
+    assert calls == [CHUNK] if trouble == 0 else len(calls) > 1
+
+
+def test_a_disk_that_fails_while_the_kernel_copies_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor, _ = origin(tmp_path)
+
+    def copy(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "x") as (file,):
+        stream([tensor], {}, file, lambda *_: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_what_comes_late_comes_last_of_its_width(tmp_path: Path) -> None:
+    """So that all else can be written before it is known, and every tensor stays aligned."""
+
+    def tensor(name: str, dtype: str, nbytes: int, late: bool) -> OutputTensor:
+        data = partial(iter, [memoryview(bytes(nbytes))])
+        return OutputTensor(name, dtype, (4,), nbytes, data, (name, (4,)), late=late)
+
+    tensors = [
+        tensor("half, late", "F16", 8, True),
+        tensor("half", "F16", 8, False),
+        tensor("float, late", "F32", 16, True),
+        tensor("float", "F32", 16, False),
+    ]
+    with replacing(tmp_path / "x") as (file,):
+        stream(tensors, {}, file, lambda *_: None)
+    with safe_open(tmp_path / "x", framework="pt") as written:
+        assert written.offset_keys() == ["float", "float, late", "half", "half, late"]
 
 
 def test_metadata_order_does_not_matter(tmp_path: Path) -> None:

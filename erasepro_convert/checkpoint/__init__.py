@@ -43,6 +43,10 @@ class Checkpoint:
         """What the pickles name."""
         return tuple(sorted({name for file in self.files for name in file.contents.asks_for}))
 
+    def owner(self, name: str) -> CheckpointFile:
+        """The file that a tensor is in."""
+        return self._owners[name]
+
     def chunks(self, name: str) -> Iterator[memoryview]:
         """The packed values of a tensor, piece by piece."""
         return self._owners[name].chunks(self.tensors[name])

@@ -1,17 +1,21 @@
 """One open file: every read comes from the same descriptor and notices a change of the file."""
 
+import errno
 import hashlib
 import os
 import stat
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.digest import Hash, updating
+from erasepro_convert.digest import Lane
 from erasepro_convert.errors import CheckpointError
+
+CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+"""What copy_file_range says where it does not work: between file systems, into a device, in a
+sandbox."""
 
 
 class OpenFile:
@@ -31,6 +35,7 @@ class OpenFile:
         if status.st_size == 0:
             raise CheckpointError("it is empty")
         self.size = status.st_size
+        self._copies = hasattr(os, "copy_file_range")  # Linux has it
         self._signature = _signature(status)
 
     def read(self, start: int, count: int) -> bytearray:
@@ -38,20 +43,48 @@ class OpenFile:
 
         Raises CheckpointError when the file ends before, or has changed since it was opened.
         """
-        if start + count > self.size:
-            raise CheckpointError(
-                f"it is cut short: {start + count} bytes needed, {self.size} there"
-            )
+        self._require(start + count)
         content = bytearray(count)
-        view, done = memoryview(content), 0
+        self.read_into(memoryview(content), start)
+        return content
+
+    def read_into(self, view: memoryview, start: int) -> None:
+        """Fill ``view`` with bytes from ``start`` on; for large ones, that memory lies ready."""
+        count, done = len(view), 0
+        self._require(start + count)
         while done < count:
             read = os.preadv(self._descriptor, [view[done:]], start + done)
             if read == 0:
                 break
             done += read
-        if done < count or _signature(os.fstat(self._descriptor)) != self._signature:
+        self._require_unchanged(done == count)
+
+    def _require(self, end: int) -> None:
+        if end > self.size:
+            raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")
+
+    def copy(self, start: int, count: int, target: int) -> int:
+        """Have the kernel copy bytes to the descriptor ``target``; how many of them it did.
+
+        None where the system or the file systems cannot do it.  Raises CheckpointError when the
+        file has changed since it was opened.
+        """
+        done = 0
+        while self._copies and done < count:
+            try:
+                copied = os.copy_file_range(self._descriptor, target, count - done, start + done)
+            except OSError as error:
+                if error.errno not in CANNOT_COPY:
+                    raise
+                copied = 0
+            self._copies = copied > 0
+            done += copied
+        self._require_unchanged()
+        return done
+
+    def _require_unchanged(self, complete: bool = True) -> None:
+        if not complete or _signature(os.fstat(self._descriptor)) != self._signature:
             raise CheckpointError("it changed while it was read")
-        return content
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """The same bytes in pieces."""
@@ -90,18 +123,51 @@ class FileHashes:
         return self.sha256[:10]
 
 
-def hash_file(
-    file: OpenFile, body_start: int | None, progress: Callable[[int], None]
-) -> FileHashes:
-    """Digests of a file, read once; ``progress`` gets the bytes done so far."""
-    whole, body = hashlib.sha256(), hashlib.sha256()
-    done = 0
-    with ThreadPoolExecutor() as threads:
-        for chunk in file.chunks(0, file.size):
-            parts: list[tuple[Hash, memoryview]] = [(whole, chunk)]
-            if body_start is not None:
-                parts.append((body, chunk[max(0, body_start - done) :]))
-            with updating(threads, parts):
-                done += len(chunk)
-                progress(done)
-    return FileHashes(whole.hexdigest(), body.hexdigest() if body_start is not None else None)
+class Hashing:
+    """Digests of a file made while it is read for other purposes: each byte is read once.
+
+    Bytes count in the order of the file, whatever the order of reading; what was skipped is read
+    when something behind it is.  ``body_start`` is where a safetensors file's header ends.
+    ``progress`` gets the bytes done so far.
+    """
+
+    def __init__(
+        self, file: OpenFile, body_start: int | None, progress: Callable[[int], None]
+    ) -> None:
+        self._file = file
+        self._body_start = body_start
+        self._progress = progress
+        self._done = 0
+        self._whole, self._body = hashlib.sha256(), hashlib.sha256()
+        self._lanes = Lane(), Lane()
+
+    def chunks(self, start: int, count: int) -> Iterator[memoryview]:
+        """``count`` bytes from ``start`` on, in pieces."""
+        self._catch_up(start)
+        for chunk in self._file.chunks(start, count):
+            self._add(start, chunk)
+            start += len(chunk)
+            yield chunk
+
+    def finish(self) -> FileHashes:
+        """The digests, after reading what nobody wanted."""
+        self._catch_up(self._file.size)
+        for lane in self._lanes:
+            lane.join()
+        body = None if self._body_start is None else self._body.hexdigest()
+        return FileHashes(self._whole.hexdigest(), body)
+
+    def _catch_up(self, end: int) -> None:
+        for chunk in self._file.chunks(self._done, end - self._done):
+            self._add(self._done, chunk)
+
+    def _add(self, start: int, chunk: memoryview) -> None:
+        new = chunk[self._done - start :]
+        if not new:
+            return
+        whole, body = self._lanes
+        whole.run(self._whole.update, new)
+        if self._body_start is not None:
+            body.run(self._body.update, new[max(0, self._body_start - self._done) :])
+        self._done += len(new)
+        self._progress(self._done)

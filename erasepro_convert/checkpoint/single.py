@@ -1,25 +1,28 @@
 """One checkpoint file: which container it is, its tensors' places, and their values on demand."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.names import naming
-from erasepro_convert.checkpoint.opened import FileHashes, OpenFile, hash_file
+from erasepro_convert.checkpoint.opened import FileHashes, Hashing, OpenFile
 from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
 from erasepro_convert.checkpoint.torch_zip import read_torch_zip
-from erasepro_convert.checkpoint.zip_index import require_crc
+from erasepro_convert.checkpoint.zip_index import verified
 from erasepro_convert.dtypes import packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+
+Read = Callable[[int, int], Iterator[memoryview]]
+"""Gives bytes of a file in pieces: from where on, and how many."""
 
 AUTOV1_START, AUTOV1_SIZE = 0x100000, 0x10000
 
@@ -34,12 +37,20 @@ class CheckpointFile:
     file: OpenFile = field(repr=False)
     _checked: set[int] = field(default_factory=set, repr=False)
 
-    def chunks(self, info: TensorInfo) -> Iterator[memoryview]:
-        """The packed values of a tensor, piece by piece; strided ones are packed first."""
+    def chunks(self, info: TensorInfo, read: Read | None = None) -> Iterator[memoryview]:
+        """The packed values of a tensor, piece by piece; strided ones are packed first.
+
+        ``read`` gives the file's bytes from a position on (None: no more than that is done).
+        """
+        read = read or self.file.chunks
         with naming(self.name):
+            if info.contiguous and info.fills_region:
+                yield from verified(info.region, read(info.offset, info.nbytes))
+                self._checked.add(info.region.start)
+                return
             if info.contiguous:
                 self._check(info.region)
-                yield from self.file.chunks(info.offset, info.nbytes)
+                yield from read(info.offset, info.nbytes)
                 return
         values = packed(self.tensor(info))
         yield from (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
@@ -50,18 +61,22 @@ class CheckpointFile:
 
         dtype = torch_dtype(info.dtype)
         with naming(self.name):
-            self._check(info.region)
             if info.nbytes == 0:
                 return torch.empty(info.shape, dtype=dtype)
-            raw = self.file.read(info.offset, info.extent)
-        values = torch.frombuffer(raw, dtype=dtype)
+            raw = torch.empty(info.extent, dtype=torch.uint8)
+            self._read(info, packed(raw))
+        values = raw.view(dtype)
         return values.as_strided(info.shape, info.stride).contiguous()
 
-    def hashes(self, progress: Callable[[int], None]) -> FileHashes:
-        """Digests of the file, read once; ``progress`` gets the bytes done so far."""
+    def hashing(self, progress: Callable[[int], None]) -> Hashing:
+        """Digests to be made while the file is read; ``progress`` gets the bytes done so far."""
+        start = 8 + header_size(self.file) if self.container == "safetensors" else None
+        return Hashing(self.file, start, progress)
+
+    def hashes(self) -> FileHashes:
+        """Digests of the file, read for them alone."""
         with naming(self.name):
-            start = 8 + header_size(self.file) if self.container == "safetensors" else None
-            return hash_file(self.file, start, progress)
+            return self.hashing(lambda done: None).finish()
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""
@@ -70,11 +85,23 @@ class CheckpointFile:
             content = self.file.read(AUTOV1_START, count) if count else b""
         return hashlib.sha256(content).hexdigest()[:8]
 
+    def _read(self, info: TensorInfo, content: memoryview) -> None:
+        """Fill ``content`` with the bytes from the first element to the last."""
+        if not info.fills_region:
+            self._check(info.region)
+        self.file.read_into(content, info.offset)
+        if info.region.start not in self._checked and info.fills_region:
+            self._exhaust(info.region, [content])
+
     def _check(self, region: Region) -> None:
         """Compare a storage with its CRC, once.  Raises CheckpointError."""
-        if region.start not in self._checked:
-            require_crc(region, self.file.chunks(region.start, region.size))
-            self._checked.add(region.start)
+        if region.start not in self._checked and region.crc is not None:
+            self._exhaust(region, self.file.chunks(region.start, region.size))
+
+    def _exhaust(self, region: Region, content: Iterable[memoryview]) -> None:
+        for _ in verified(region, content):
+            pass
+        self._checked.add(region.start)
 
 
 def open_file(path: Path, name: str) -> CheckpointFile:

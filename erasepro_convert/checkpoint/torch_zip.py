@@ -6,7 +6,7 @@ from erasepro_convert.checkpoint.opened import OpenFile
 from erasepro_convert.checkpoint.state import state_contents
 from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.unpickle import unpickle
-from erasepro_convert.checkpoint.zip_index import read_index, require_crc
+from erasepro_convert.checkpoint.zip_index import read_index, verified
 from erasepro_convert.errors import CheckpointError
 
 MAGIC = b"PK\x03\x04"
@@ -57,6 +57,4 @@ def _content(file: OpenFile, region: Region) -> bytearray:
         raise CheckpointError(
             f"its pickle has {region.size} bytes; no checkpoint needs more than {PICKLE_LIMIT}"
         )
-    content = file.read(region.start, region.size)
-    require_crc(region, [content])
-    return content
+    return bytearray().join(verified(region, file.chunks(region.start, region.size)))

@@ -29,11 +29,11 @@ def probe_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    from erasepro_convert.attempt import one_thread
     from erasepro_convert.cli.terminal import Terminal, distance_table, probe_table
     from erasepro_convert.limits import of_probe
     from erasepro_convert.probe import probe
     from erasepro_convert.source import open_source
+    from erasepro_convert.threads import one_thread
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     original = open_source(base) if base else None

@@ -1,9 +1,11 @@
 """CLIP's text encoder, one layer at a time, on given weights (Radford et al., 2021).
 
 The encoder is causal: what it makes of a token depends on the tokens before it alone.  So prompts
-that begin alike share what they begin with, and each distinct beginning is computed once.
+that begin alike share what they begin with, and each distinct beginning is computed once in each
+block of prompts.
 
-Shapes: B prompts, T positions (at most 77), N distinct beginnings, d hidden width, h heads.
+Shapes: B prompts (b in a block), T positions (at most 77; t in a block), N distinct beginnings,
+d hidden width, h heads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
 from erasepro_convert.layout.keys import TEXT, TEXT_HEADS
+from erasepro_convert.threads import apart
 
 EPSILON = 1e-5
 """Of every layer norm in CLIP."""
@@ -22,19 +25,47 @@ Read = Callable[[str], Tensor]
 """Gives a tensor by its original name."""
 
 
+BLOCK = 32
+"""Prompts that are computed together."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some prompts and their distinct beginnings, computed by themselves.
+
+    ``nodes`` are their beginnings among all; ``place`` (b, t) says which of them ends at each
+    position of each prompt, and ``first`` where (counted through b × t) each is found first.
+    """
+
+    nodes: slice
+    place: Tensor
+    first: Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of prompts: ``values`` (N, d) of their beginnings, by ``place`` (B, T)."""
+
+    values: Tensor
+    place: Tensor
+
+    def at(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Features (n, d) at positions of prompts."""
+        return self.values[self.place[rows, positions]]
+
+
 @dataclass(frozen=True)
 class Prefixes:
-    """The distinct beginnings of some prompts.
+    """The distinct beginnings of some prompts, block by block.
 
     ``ids`` and ``positions`` (N) are the last token of each beginning and where it stands;
-    ``place`` (B, T) says which beginning ends at each position of each prompt, and ``first`` (N)
-    where (counted through B × T) each beginning is found first.
+    ``place`` (B, T) says which beginning ends at each position of each prompt.
     """
 
     ids: Tensor
     positions: Tensor
     place: Tensor
-    first: Tensor
+    blocks: tuple[Block, ...]
 
     @classmethod
     def of(cls, ids: Tensor, lengths: Sequence[int]) -> "Prefixes":
@@ -42,24 +73,41 @@ class Prefixes:
 
         What ``place`` holds beyond that is of no meaning.
         """
-        nodes: dict[tuple[int, int], int] = {}  # (the beginning before it, token)
+        prompts = [tuple(row[:length]) for row, length in zip(ids.tolist(), lengths, strict=True)]
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)  # what begins alike, together
         place = torch.zeros_like(ids)
-        first: list[int] = []
-        positions: list[int] = []
-        for row, (tokens, length) in enumerate(zip(ids.tolist(), lengths, strict=True)):
-            before = -1
-            for position, token in enumerate(tokens[:length]):
-                node = nodes.setdefault((before, token), len(nodes))
-                if node == len(first):
-                    first.append(row * ids.shape[1] + position)
-                    positions.append(position)
-                place[row, position] = before = node
-        last = torch.tensor([token for _, token in nodes])
-        return cls(last, torch.tensor(positions), place, torch.tensor(first))
+        last: list[tuple[int, int]] = []
+        blocks = []
+        for start in range(0, len(order), BLOCK):
+            rows = order[start : start + BLOCK]
+            block, tokens = _block(len(last), [prompts[row] for row in rows])
+            place[rows, : block.place.shape[1]] = block.place + len(last)
+            last += tokens
+            blocks.append(block)
+        tokens, positions = torch.tensor(last, dtype=torch.long).view(-1, 2).T
+        return cls(tokens, positions, place, tuple(blocks))
 
-    def spread(self, features: Tensor) -> Tensor:
-        """Features of the beginnings (N, d) laid out by prompt and position (B, T, d)."""
-        return features[self.place]
+    def features(self, values: Tensor, rows: slice = slice(None)) -> Features:
+        """Features (N, d) by prompt, of all prompts or some."""
+        return Features(values, self.place[rows])
+
+
+def _block(start: int, prompts: list[tuple[int, ...]]) -> tuple[Block, list[tuple[int, int]]]:
+    """Prompts whose beginnings are counted from ``start`` on, and token and position of each."""
+    length = max(map(len, prompts))
+    nodes: dict[tuple[int, int], int] = {}  # (the beginning before it, token)
+    place = torch.zeros(len(prompts), length, dtype=torch.long)
+    first: list[int] = []
+    last: list[tuple[int, int]] = []
+    for row, tokens in enumerate(prompts):
+        before = -1
+        for position, token in enumerate(tokens):
+            node = nodes.setdefault((before, token), len(nodes))
+            if node == len(first):
+                first.append(row * length + position)
+                last.append((token, position))
+            place[row, position] = before = node
+    return Block(slice(start, start + len(last)), place, torch.tensor(first)), last
 
 
 @dataclass(frozen=True)
@@ -79,20 +127,25 @@ class TextLayer:
 
     def __call__(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
         """The next hidden state, (N, d)."""
-        hidden = hidden + self._attention(self.attention_input(hidden), prefixes)
-        return hidden + self._mlp(self._norm("layer_norm2", hidden))
 
-    def _attention(self, x: Tensor, prefixes: Prefixes) -> Tensor:
-        (batch, length), width = prefixes.place.shape, x.shape[-1]
+        def of_block(block: Block) -> Tensor:
+            before = hidden[block.nodes]
+            between = before + self._attention(self.attention_input(before), block)
+            return between + self._mlp(self._norm("layer_norm2", between))
+
+        return torch.cat(apart(of_block, prefixes.blocks))
+
+    def _attention(self, x: Tensor, block: Block) -> Tensor:
+        (batch, length), width = block.place.shape, x.shape[-1]
         heads = (batch, length, TEXT_HEADS, width // TEXT_HEADS)
         q, k, v = (
-            prefixes.spread(self._linear(f"self_attn.{part}_proj", x)).view(heads).transpose(1, 2)
+            self._linear(f"self_attn.{part}_proj", x)[block.place].view(heads).transpose(1, 2)
             for part in "qkv"
-        )  # each (B, h, T, d/h)
-        scores = q @ k.transpose(2, 3) * (width // TEXT_HEADS) ** -0.5  # (B, h, T, T)
+        )  # each (b, h, t, d/h)
+        scores = q @ k.transpose(2, 3) * (width // TEXT_HEADS) ** -0.5  # (b, h, t, t)
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
-        mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v  # (B, h, T, d/h)
-        joined = mixed.transpose(1, 2).reshape(batch * length, width)[prefixes.first]
+        mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v  # (b, h, t, d/h)
+        joined = mixed.transpose(1, 2).reshape(batch * length, width)[block.first]
         return self._linear("self_attn.out_proj", joined)
 
     def _mlp(self, x: Tensor) -> Tensor:

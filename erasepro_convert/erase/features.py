@@ -14,6 +14,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
 from erasepro_convert.layout.keys import POSITIONS
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
@@ -31,9 +32,13 @@ class Places:
     rows: Tensor
     positions: Tensor
 
-    def columns(self, features: Tensor) -> Tensor:
-        """Columns (d × n) out of features (P × T × d)."""
-        return features[self.rows, self.positions].T
+    def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
+        """Columns (d × n), or a part of them, out of prompts' features."""
+        return features.at(self.rows[part], self.positions[part]).T
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return len(self.rows)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ the spectrum of the solve, and in whether the target's features pass through upd
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -35,17 +36,25 @@ def progressive(
     counts = [len(aligned.anchor_ids), len(aligned.target_ids), len(aligned.retained_ids)]
     ids = torch.cat([aligned.anchor_ids, aligned.target_ids, aligned.retained_ids])
     lengths = (*aligned.anchor_lengths, *aligned.target_lengths, *aligned.retained_lengths)
+    ends = accumulate(counts)
+    anchors, targets, retained = (slice(end - n, end) for n, end in zip(counts, ends, strict=True))
     all_prompts = Prefixes.of(ids, lengths)
-    prompts = Prefixes.of(ids[counts[0] :], lengths[counts[0] :])  # all but anchors
+    as_stock = not through_updated and model.dtype is None  # one pass tells both
+    # Anchors pass through the original weights alone.
+    prompts = all_prompts if as_stock else Prefixes.of(ids[counts[0] :], lengths[counts[0] :])
+    skipped = 0 if as_stock else counts[0]
     stock = original.embed(all_prompts)
-    edited = current.embed(prompts)
+    edited = stock if as_stock else current.embed(prompts)
 
     def inputs(stock: Tensor, edited: Tensor) -> dict[Encoder, Inputs]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor, *unedited = all_prompts.spread(stock).split(counts)
+        anchor = all_prompts.features(stock, anchors)
+        parts = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
         return {
-            "edited": Inputs(anchor, *prompts.spread(edited).split(counts[1:])),
-            "stock": Inputs(anchor, *unedited),
+            "edited": Inputs(anchor, *(prompts.features(edited, part) for part in parts)),
+            "stock": Inputs(
+                anchor, *(all_prompts.features(stock, part) for part in (targets, retained))
+            ),
         }
 
     states: dict[Encoder, list[Inputs]] = {"edited": [], "stock": []}  # one for each clip skip
@@ -67,7 +76,8 @@ def progressive(
             if through_updated:
                 weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
                 updated = updated.with_attention(weights)
-        stock, edited = layer(stock, all_prompts), updated(edited, prompts)
+        stock = layer(stock, all_prompts)
+        edited = stock if as_stock else updated(edited, prompts)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
             sources = inputs(original.final_norm(stock), current.final_norm(edited))
             for encoder, source in sources.items():
@@ -92,8 +102,7 @@ def _cross_attention(
     for attention in cross_attentions():
         if attention.block in recipe.layers.unet:
             for name in (attention.to_k, attention.to_v):
-                norms = {e: solve.update_norm(model, name) for e, solve in alone.items()}
-                yield shared.edit(model, name, attention.label, apart, norms)
+                yield shared.edit(model, name, attention.label, apart, alone)
 
 
 def held(recipe: Recipe) -> tuple[Encoder, ...]:

@@ -1,14 +1,22 @@
 """The solve of some matrices that read the same features: columns in, stored weights out."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.clip.text_encoder import Features, Read
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.erase.features import Aligned, Columns
-from erasepro_convert.erase.solver import Spectrum, factorise, retain_norm, update
+from erasepro_convert.erase.solver import (
+    Spectrum,
+    compressed,
+    factorise,
+    retain_norm,
+    update,
+    update_norm,
+)
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.manifest import Apart, EditRecord, Encoder, Residual
 from erasepro_convert.recipe import Recipe
@@ -41,33 +49,44 @@ class Edit:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Features of anchor (Q × T × d), target (P × T × d) and retained prompts (R × T × d)."""
+    """Features of anchor, target and retained prompts."""
 
-    anchor: Tensor
-    target: Tensor
-    retained: Tensor
+    anchor: Features
+    target: Features
+    retained: Features
 
 
 Feeds = dict[Encoder, list[Inputs]]
 """What a matrix reads, by the text encoder that it comes from."""
 
 
-def _x_and_y(columns: Columns, inputs: list[Inputs]) -> tuple[Tensor, Tensor]:
-    """Each element of ``inputs`` gives a full set of columns."""
-    x = torch.cat([columns.target.columns(part.target) for part in inputs], dim=1)
-    y = torch.cat([columns.anchor.columns(part.anchor) for part in inputs], dim=1)
-    return x, y
+PART = 2048
+"""Columns that are looked at together."""
+
+
+def _parts(columns: Columns, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
+    """X and Y piece by piece; each element of ``inputs`` gives a full set of columns."""
+    for source in inputs:
+        for start in range(0, len(columns.target), PART):
+            part = slice(start, start + PART)
+            x = columns.target.columns(source.target, part)
+            yield x, columns.anchor.columns(source.anchor, part)
 
 
 def both_apart(columns: Columns, feeds: Feeds) -> tuple[Apart, Apart]:
     """How far X and Y are apart with the edits so far, and without any."""
-    return _apart(*_x_and_y(columns, feeds["edited"])), _apart(*_x_and_y(columns, feeds["stock"]))
+    return _apart(columns, feeds["edited"]), _apart(columns, feeds["stock"])
 
 
-def _apart(x: Tensor, y: Tensor) -> Apart:
-    cosines = torch.nn.functional.cosine_similarity(x, y, dim=0).clamp(-1, 1)
-    angle = float(cosines.acos().mean().rad2deg())
-    return Apart(distance=_ratio(_norm(x - y), _norm(y)), angle=angle)
+def _apart(columns: Columns, inputs: list[Inputs]) -> Apart:
+    difference, size, angles, count = 0.0, 0.0, 0.0, 0
+    for x, y in _parts(columns, inputs):
+        difference += _norm(x - y) ** 2
+        size += _norm(y) ** 2
+        cosines = torch.nn.functional.cosine_similarity(x, y, dim=0).clamp(-1, 1)
+        angles += float(cosines.acos().rad2deg().sum())
+        count += x.shape[1]
+    return Apart(distance=_ratio(difference**0.5, size**0.5), angle=angles / count)
 
 
 class Solve:
@@ -85,12 +104,12 @@ class Solve:
         recipe: Recipe,
         spectrum: Spectrum,
     ) -> None:
-        self._x, self._y = _x_and_y(columns, inputs)
+        self._columns = len(inputs) * len(columns.target)
+        self._x, self._y = compressed(_parts(columns, inputs), self._columns)
         norm = None
         if recipe.retain.weight and len(aligned.retained_ids):
-            parts = [aligned.retained.columns(part.retained) for part in inputs]
-            retained = torch.cat(parts, dim=1)
-            _require_finite(label, retained)
+            retained = [aligned.retained.columns(part.retained) for part in inputs]
+            _require_finite(label, *retained)
             norm = retain_norm(retained, recipe.retain.weight)
         _require_finite(label, self._x, self._y)
         self._factor = factorise(self._x, norm)
@@ -98,13 +117,15 @@ class Solve:
         self._merged = len(inputs) * columns.record.merged
         self._conflicts = len(inputs) * len(columns.record.conflicts)
 
-    def _delta(self, w_o: Tensor) -> Tensor:
-        goal = w_o @ self._y
-        return update(goal - w_o @ self._x, _norm(goal), self._factor, self._spectrum)
+    def _goal(self, w_o: Tensor) -> tuple[Tensor, Tensor]:
+        """W_oY, and how far W_oX is from it."""
+        at_x, goal = (w_o @ torch.cat([self._x, self._y], dim=1)).chunk(2, dim=1)
+        return goal, goal - at_x
 
-    def update_norm(self, model: Model, name: str) -> float:
-        """The size of the update that tensor ``name`` would get, before it is rounded."""
-        return _norm(self._delta(model.read(name).double()))
+    def update_norm(self, w_o: Tensor) -> float:
+        """The size of the update that ``w_o`` would get, before it is rounded."""
+        goal, change = self._goal(w_o)
+        return update_norm(change, _norm(goal), self._factor, self._spectrum)
 
     def edit(
         self,
@@ -112,50 +133,54 @@ class Solve:
         name: str,
         label: str,
         apart: tuple[Apart, Apart],
-        alone: dict[Encoder, float] | None = None,
+        alone: Mapping[Encoder, "Solve"] | None = None,
     ) -> Edit:
         """The edited weight of tensor ``name`` as it will be stored, and its record.
+
+        ``alone`` are the solves for one text encoder only, which the record compares with.
 
         Raises LimitError when the weight does not fit into its dtype.
         """
         original = model.read(name)
         w_o = original.double()
+        goal, change = self._goal(w_o)
         if model.edited:
             weight = model.edited(name)
         else:
-            weight = (w_o + self._delta(w_o)).to(model.dtype or original.dtype)
+            delta = update(change, _norm(goal), self._factor, self._spectrum)
+            weight = (w_o + delta).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
             raise LimitError(
                 f"the edited {name} does not fit into {weight.dtype}: condition number "
                 f"{self._factor.condition:.1e}; use fewer prompts, or --dtype fp32"
             )
         w = weight.double()
-        norm, update_norm = _norm(w_o), _norm(w - w_o)
+        norm, changed = _norm(w_o), _norm(w - w_o)
         record = EditRecord(
             layer=label,
             name=name,
             shape=(w.shape[0], w.shape[1]),
             dtype=dtype_code(weight.dtype),
             norm=norm,
-            update_norm=update_norm,
-            relative_update=_ratio(update_norm, norm),
-            residual_before=self._residual(w_o, w_o),
-            residual_after=self._residual(w, w_o),
-            columns=self._x.shape[1],
+            update_norm=changed,
+            relative_update=_ratio(changed, norm),
+            residual_before=_residual(change, goal),
+            residual_after=_residual(goal - w @ self._x, goal),
+            columns=self._columns,
             rank=self._factor.rank,
             condition=self._factor.condition,
             merged=self._merged,
             conflicts=self._conflicts,
             apart=apart[0],
             apart_without=apart[1],
-            alone=alone,
+            alone={e: solve.update_norm(w_o) for e, solve in alone.items()} if alone else None,
         )
         return Edit(name, weight, record)
 
-    def _residual(self, w: Tensor, w_o: Tensor) -> Residual:
-        goal = w_o @ self._y
-        absolute = _norm(w @ self._x - goal)
-        return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
+
+def _residual(left: Tensor, goal: Tensor) -> Residual:
+    absolute = _norm(left)
+    return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
 
 
 def _require_finite(label: str, *features: Tensor) -> None:

@@ -2,12 +2,13 @@
 
 from erasepro_convert.layout.identify import Ema, Layout, identify
 from erasepro_convert.layout.keys import text_attention
-from erasepro_convert.layout.unet import cross_attentions, key_value_matrices
+from erasepro_convert.layout.unet import cross_attentions, edited_names, key_value_matrices
 
 __all__ = [
     "Ema",
     "Layout",
     "cross_attentions",
+    "edited_names",
     "identify",
     "key_value_matrices",
     "text_attention",

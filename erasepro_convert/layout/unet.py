@@ -1,9 +1,9 @@
 """The U-Net's part of the key table, and its cross-attention modules."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.layout.keys import EMA, UNET, Key, Widths, affine
+from erasepro_convert.layout.keys import EMA, UNET, Key, Widths, affine, text_attention
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ def cross_attentions() -> tuple[CrossAttention, ...]:
 def key_value_matrices() -> tuple[str, ...]:
     """The 32 matrices through which the U-Net reads a prompt, in the order of the forward pass."""
     return tuple(name for a in cross_attentions() for name in (a.to_k, a.to_v))
+
+
+def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[str, ...]:
+    """The matrices of text-encoder layers and of U-Net blocks that an erasure edits, in order."""
+    text = [name for number in text_layers for name in text_attention(number).values()]
+    chosen = [attention for attention in cross_attentions() if attention.block in blocks]
+    return (*text, *(name for a in chosen for name in (a.to_k, a.to_v)))
 
 
 def _attention_places() -> Iterator[tuple[str, int, str, str]]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError
-from erasepro_convert.finding import Finding, Progress
+from erasepro_convert.finding import Finding
 from erasepro_convert.manifest import Manifest
+from erasepro_convert.progress import Progress
 from erasepro_convert.verify.alone import of_files, of_manifest, of_metadata, of_tensors
 
 __all__ = ["Finding", "Request", "verify"]

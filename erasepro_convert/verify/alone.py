@@ -5,14 +5,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from erasepro_convert.checkpoint import Checkpoint
-from erasepro_convert.checkpoint.opened import OpenFile, hash_file
+from erasepro_convert.checkpoint.opened import Hashing, OpenFile
 from erasepro_convert.digest import of_all, of_tensor
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.finding import Finding, Progress
+from erasepro_convert.finding import Finding
 from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
 from erasepro_convert.layout.spelling import spelling_of
 from erasepro_convert.layout.vae import is_kept_as_matrix
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
+from erasepro_convert.progress import Progress
 from erasepro_convert.signature import signature_path
 
 
@@ -57,7 +58,7 @@ def of_files(manifest: Manifest, target: Path) -> Iterator[Finding]:
         try:
             opened = OpenFile(path)
             start = 8 + int.from_bytes(opened.read(0, min(8, opened.size)), "little")
-            hashes = hash_file(opened, start, lambda done: None)
+            hashes = Hashing(opened, start, lambda done: None).finish()
         except CheckpointError as error:
             yield Finding("file", file.name, "a readable file", str(error))
             continue

@@ -11,13 +11,14 @@ from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.convert import convert
 from erasepro_convert.digest import of_tensor
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.finding import Finding, Progress, differs
+from erasepro_convert.finding import Finding, differs
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import EditRecord, Manifest
 from erasepro_convert.metadata import EMBEDDED
 from erasepro_convert.options import Options
 from erasepro_convert.outputs import output_tensors
+from erasepro_convert.progress import Progress
 from erasepro_convert.source import Source
 
 
@@ -25,7 +26,7 @@ def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
     """Whether the original is the one that was read."""
     files = base.checkpoint.files
     for recorded, file in zip_longest(manifest.input.files, files):
-        found = file.hashes(lambda done: None).sha256 if file else "missing"
+        found = file.hashes().sha256 if file else "missing"
         expected = recorded.sha256 if recorded else "not there"
         if expected != found:
             name = recorded.name if recorded else file.name
@@ -38,7 +39,7 @@ def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> 
     What is not edited must be bit-identical, or cast where another type was asked for.
     """
     edited = {edit.name for edit in manifest.all_edits}
-    for tensor in output_tensors(base, {}, manifest.tensors.dtype):
+    for tensor in output_tensors(base, base.checkpoint.chunks, manifest.tensors.dtype, {}):
         name, shape = tensor.original
         if name not in found:
             continue

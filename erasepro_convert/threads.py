@@ -1,0 +1,45 @@
+"""Computing on several cores so that the result does not depend on how many there are.
+
+The libraries' own threads share out a sum, and rounding depends on the shares.  Here each piece of
+work is computed in one thread, and the pieces are the same whatever computes them.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+MOST = 4
+"""Threads; each holds intermediate results of its own."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def apart(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``work`` on each item, side by side, in inference mode."""
+
+    def alone(item: Item) -> Result:
+        with torch.inference_mode():
+            return work(item)
+
+    workers = min(MOST, len(os.sched_getaffinity(0)), len(items))
+    if workers < 2:
+        return [alone(item) for item in items]
+    # A new thread has the libraries' default, which is one for each core.
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(alone, items))
