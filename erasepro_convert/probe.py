@@ -11,13 +11,13 @@ done and 0 where the target has become the anchor.  BOS says nothing, and paddin
 the words say.  All prompts are held out from the solve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Prefixes, Read, TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, Read, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.errors import CheckpointError
@@ -25,38 +25,44 @@ from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.threads import side_by_side
 
 DTYPE = torch.float32
 """Plenty for ratios that are read to two digits, and twice as fast as float64."""
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Distinct prompts (B, of T tokens at most), and rows by prompt."""
+class _Pairs:
+    """Pairs of features whose distances are measured, and the prompts that they belong to.
 
-    prefixes: Prefixes
-    rows: dict[str, int]
-    tokens: dict[str, Tokens]
+    ``left`` and ``right`` are the distinct pairs, ``each`` says which of them every position of
+    every prompt has, and ``owners`` which prompt that is.
+    """
+
+    prompts: tuple[str, ...]
+    left: Tensor
+    right: Tensor
+    each: Tensor
+    owners: Tensor
+
+    def by_prompt(self, squares: Tensor) -> Tensor:
+        """The root of the sum over each prompt, given the squares of the distinct pairs."""
+        sums = torch.zeros(len(self.prompts), dtype=squares.dtype)
+        return sums.index_add(0, self.owners, squares[self.each]).sqrt()
+
+    def apart(self, left: Tensor, right: Tensor) -> Tensor:
+        """How far features (N × m) are apart, by prompt (Frobenius norm)."""
+        return self.by_prompt((left[self.left] - right[self.right]).square().sum(1))
 
 
 @dataclass(frozen=True)
-class _Segments:
-    """Columns that belong to measured prompts: source rows and positions, and whose they are."""
+class _Measures:
+    """By prompt, for one feed and one matrix."""
 
-    prompts: tuple[str, ...]
-    rows: Tensor
-    positions: Tensor
-    owners: Tensor
-
-    def columns(self, features: Features) -> Tensor:
-        """D × n out of prompts' features."""
-        return features.at(self.rows, self.positions).T
-
-    def norms(self, columns: Tensor) -> Tensor:
-        """The Frobenius norm of each prompt's columns (m × n)."""
-        squares = columns.square().sum(0)
-        sums = torch.zeros(len(self.prompts), dtype=squares.dtype)
-        return sums.index_add(0, self.owners, squares).sqrt()
+    leak: Tensor
+    start: Tensor
+    end: Tensor
+    drift: Tensor
 
 
 def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
@@ -67,41 +73,44 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     """
     others = recipe.without_targets(recipe.probe.others)
     pairs = [pair for concept in recipe.concepts for pair in paired_positions(concept, recipe)]
-    batch = _batch([*(p.target for p in pairs), *(p.anchor for p in pairs), *others])
-    targets = _segments(batch, [(p.target, range(1, len(p.positions))) for p in pairs])
-    anchors = _segments(batch, [(p.anchor, p.positions[1:]) for p in pairs])
-    kept = _segments(batch, [(o, range(1, batch.tokens[o].count)) for o in others])
+    tokens = {
+        prompt: tokenize(prompt)
+        for prompt in (*(p.target for p in pairs), *(p.anchor for p in pairs), *others)
+    }
+    prefixes, beginnings = _beginnings(tokens)
+    targets = _pairs(
+        beginnings,
+        [(p.target, range(1, len(p.positions)), p.anchor, p.positions[1:]) for p in pairs],
+    )
+    spans = {other: range(1, tokens[other].count) for other in others}
+    kept = _pairs(beginnings, [(o, span, o, span) for o, span in spans.items()])
 
     encoders = TextEncoder(original, DTYPE), TextEncoder(edited, DTYPE)
-    stock, changed = _features(encoders, batch.prefixes, recipe)
-    segments = (targets, kept, anchors)
-    unedited = {s: torch.cat([part.columns(f) for part in segments], 1) for s, f in stock.items()}
-    fed = {s: torch.cat([part.columns(f) for part in segments[:2]], 1) for s, f in changed.items()}
-    widths = [len(part.rows) for part in segments]
+    stock, changed = _features(encoders, prefixes, recipe)
     feeds = [
-        *((Feed(text_encoder="edited", clip_skip=s), fed[s], unedited[s]) for s in fed),
-        *(
-            (Feed(text_encoder="stock", clip_skip=s), columns[:, : sum(widths[:2])], columns)
-            for s, columns in unedited.items()
-        ),
+        *((Feed(text_encoder="edited", clip_skip=s), changed[s]) for s in changed),
+        *((Feed(text_encoder="stock", clip_skip=s), stock[s]) for s in stock),
     ]
-    starts = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
-    ends = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
-    leaks = [torch.zeros(len(pairs), dtype=DTYPE) for _ in feeds]
-    drifts = [torch.zeros(len(others), dtype=DTYPE) for _ in feeds]
+
+    def measures(name: str) -> list[_Measures]:
+        before, after = original(name).to(DTYPE).T, edited(name).to(DTYPE).T
+        found = []
+        products = {skip: values @ before for skip, values in stock.items()}
+        for feed, fed in feeds:
+            was, now = products[feed.clip_skip], fed @ after
+            squares = was.square().sum(1)
+            size = targets.by_prompt(squares[targets.right])
+            start, left = targets.apart(was, was), targets.apart(now, was)
+            drift = kept.apart(now, was) / kept.by_prompt(squares[kept.right])
+            found.append(_Measures(left / start, start / size, left / size, drift))
+        return found
+
     matrices = key_value_matrices()
-    for name in matrices:
-        before, after = original(name).to(DTYPE), edited(name).to(DTYPE)
-        for i, (_, x, x_o) in enumerate(feeds):
-            target, was, goal = (before @ x_o).split(widths, dim=1)
-            target_now, now = (after @ x).split(widths[:2], dim=1)
-            apart = targets.norms(target - goal)
-            left = targets.norms(target_now - goal)
-            leaks[i] += left / apart / len(matrices)
-            size = targets.norms(goal) * len(matrices)
-            ends[i] += left / size
-            starts[i] += apart / size
-            drifts[i] += kept.norms(now - was) / kept.norms(was) / len(matrices)
+    by_feed = [*zip(*side_by_side(measures, matrices), strict=True)]
+    leaks = [torch.stack([m.leak for m in found]).mean(0) for found in by_feed]
+    starts = [torch.stack([m.start for m in found]).mean(0) for found in by_feed]
+    ends = [torch.stack([m.end for m in found]).mean(0) for found in by_feed]
+    drifts = [torch.stack([m.drift for m in found]).mean(0) for found in by_feed]
     names = [pair.concept for pair in pairs]
     mine = {
         concept: torch.tensor([i for i, name in enumerate(names) if name == concept])
@@ -110,44 +119,48 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     return ProbeRecord(
         leak=tuple(
             _of_concept(feed, concept, chosen, targets.prompts, values)
-            for (feed, _, _), *values in zip(feeds, leaks, starts, ends, strict=True)
+            for (feed, _), *values in zip(feeds, leaks, starts, ends, strict=True)
             for concept, chosen in mine.items()
         ),
         drift=tuple(
             _measure(feed, None, kept.prompts, drift)
-            for (feed, _, _), drift in zip(feeds, drifts, strict=True)
+            for (feed, _), drift in zip(feeds, drifts, strict=True)
         ),
     )
 
 
-def _batch(prompts: Sequence[str]) -> _Batch:
-    tokens = {prompt: tokenize(prompt) for prompt in prompts}
+def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tensor]]:
+    """The distinct beginnings of prompts, and which of them each prompt's positions have."""
     length = max(t.count for t in tokens.values())
     ids = torch.tensor([t.ids[:length] for t in tokens.values()])
     prefixes = Prefixes.of(ids, [t.count for t in tokens.values()])
-    return _Batch(prefixes, {prompt: row for row, prompt in enumerate(tokens)}, tokens)
+    return prefixes, dict(zip(tokens, prefixes.place, strict=True))
 
 
-def _segments(batch: _Batch, measured: list[tuple[str, Sequence[int]]]) -> _Segments:
-    rows, positions, owners = [], [], []
-    for owner, (prompt, places) in enumerate(measured):
-        rows += [batch.rows[prompt]] * len(places)
-        positions += list(places)
-        owners += [owner] * len(places)
-    return _Segments(
-        tuple(prompt for prompt, _ in measured),
-        torch.tensor(rows),
-        torch.tensor(positions),
-        torch.tensor(owners),
+def _pairs(
+    beginnings: Mapping[str, Tensor],
+    measured: Sequence[tuple[str, Sequence[int], str, Sequence[int]]],
+) -> _Pairs:
+    """Of prompt and positions with prompt and positions; the first prompt owns the pair."""
+    left = torch.cat([beginnings[prompt][list(places)] for prompt, places, _, _ in measured])
+    right = torch.cat([beginnings[prompt][list(places)] for _, _, prompt, places in measured])
+    counts = torch.tensor([len(places) for _, places, _, _ in measured])
+    distinct, each = torch.stack([left, right]).unique(dim=1, return_inverse=True)
+    return _Pairs(
+        prompts=tuple(prompt for prompt, _, _, _ in measured),
+        left=distinct[0],
+        right=distinct[1],
+        each=each,
+        owners=torch.arange(len(measured)).repeat_interleave(counts),
     )
 
 
 def _features(
     encoders: Sequence[TextEncoder], prompts: Prefixes, recipe: Recipe
-) -> list[dict[int, Features]]:
-    """Text features of each encoder by clip skip, layer by layer so that each is read once."""
+) -> list[dict[int, Tensor]]:
+    """Text features (N × d) of each encoder by clip skip, made layer by layer."""
     hidden = [encoder.embed(prompts) for encoder in encoders]
-    features: list[dict[int, Features]] = [{} for _ in encoders]
+    features: list[dict[int, Tensor]] = [{} for _ in encoders]
     for number in range(1, TEXT_LAYERS + 1):
         for i, encoder in enumerate(encoders):
             hidden[i] = encoder.layer(number)(hidden[i], prompts)
@@ -157,7 +170,7 @@ def _features(
                     raise CheckpointError(
                         "text features are not finite: the text encoder is damaged"
                     )
-                features[i][skip] = prompts.features(fed)
+                features[i][skip] = fed
     return features
 
 

@@ -6,7 +6,7 @@ work is computed in one thread, and the pieces are the same whatever computes th
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -30,8 +30,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def apart(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``work`` on each item, side by side, in inference mode."""
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``work`` on each item, in inference mode, as many at once as there are cores."""
 
     def alone(item: Item) -> Result:
         with torch.inference_mode():
@@ -40,6 +40,17 @@ def apart(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]
     workers = min(MOST, len(os.sched_getaffinity(0)), len(items))
     if workers < 2:
         return [alone(item) for item in items]
-    # A new thread has the libraries' default, which is one for each core.
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _threads(workers) as pool:
         return list(pool.map(alone, items))
+
+
+@contextmanager
+def beside(work: Callable[[], Result]) -> Iterator[Future[Result]]:
+    """Do ``work`` in another thread, in inference mode, while the block runs."""
+    with _threads(1) as pool:
+        yield pool.submit(torch.inference_mode()(work))
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    # A new thread has the libraries' default, which is one for each core.
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from erasepro_convert.erase.solver import (
+    Columns,
     Spectrum,
-    compressed,
     factorise,
     pseudo_inverse,
     retain_norm,
@@ -35,7 +35,8 @@ def solve(
 ) -> Tensor:
     """The update of w."""
     goal = float(torch.linalg.matrix_norm(w @ y))
-    return update(w @ (y - x), goal, factorise(x, norm), spectrum)
+    factor = factorise(x, norm)
+    return update(w @ (y - x) @ factor.v, goal, factor, spectrum)
 
 
 problems = st.builds(
@@ -179,28 +180,34 @@ def test_many_columns_are_compressed_without_loss(spectrum: Spectrum, decay: flo
     y = x + y
     _, norm = retained(d, 5, 10.0)
     parts = zip(x.split(7, dim=1), y.split(7, dim=1), strict=True)
-    small_x, small_y = compressed(parts, n)
-    assert small_x.shape == small_y.shape == (d, 2 * d)
+    columns = Columns.of(parts, n)
+    assert columns.x.shape == columns.y.shape == columns.rest.shape == (d, d)
     expected = solve(w, x, y, spectrum, norm)
-    ours = solve(w, small_x, small_y, spectrum, norm)
+    factor, goal = factorise(columns.x, norm), float((w @ columns.goal_root).norm())
+    ours = update(w @ (columns.y - columns.x) @ factor.v, goal, factor, spectrum)
     assert float((ours - expected).norm() / expected.norm()) < 1e-9
-    assert factorise(small_x, norm).rank == factorise(x, norm).rank == d
+    assert factor.rank == factorise(x, norm).rank == d
+    assert factor.condition == pytest.approx(factorise(x, norm).condition, rel=1e-6)
+    assert goal == pytest.approx(float((w @ y).norm()), rel=1e-12)
     new = w + expected
-    for a, b in ((new @ small_x - w @ small_y, new @ x - w @ y), (w @ small_y, w @ y)):
-        assert float(a.norm()) == pytest.approx(float(b.norm()), rel=1e-9)
+    left = torch.cat([new @ columns.x - w @ columns.y, w @ columns.rest], dim=1)
+    assert float(left.norm()) == pytest.approx(float((new @ x - w @ y).norm()), rel=1e-9)
 
 
 def test_few_columns_are_left_as_they_are() -> None:
-    _, x, y = problem(2, 4, 8, 0)
-    same_x, same_y = compressed(zip(x.split(3, dim=1), y.split(3, dim=1), strict=True), 8)
-    assert torch.equal(same_x, x)
-    assert torch.equal(same_y, y)
+    _, x, y = problem(2, 8, 8, 0)
+    columns = Columns.of(zip(x.split(3, dim=1), y.split(3, dim=1), strict=True), 8)
+    assert torch.equal(columns.x, x)
+    assert torch.equal(columns.y, y)
+    assert not columns.rest.numel()
+    assert columns.goal_root is columns.y
 
 
 def test_the_size_of_an_update_needs_no_update() -> None:
     w, x, y = problem(5, 9, 4, 1)
     _, norm = retained(9, 2, 10.0)
-    factor, change, goal = factorise(x, norm), w @ (y - x), float((w @ y).norm())
-    delta = update(change, goal, factor, within(0.2))
-    size = update_norm(change, goal, factor, within(0.2))
+    factor, goal = factorise(x, norm), float((w @ y).norm())
+    against = w @ (y - x) @ factor.v
+    delta = update(against, goal, factor, within(0.2))
+    size = update_norm(against, goal, factor, within(0.2))
     assert size == pytest.approx(float(delta.norm()), rel=1e-12)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
 from erasepro_convert.layout.keys import TEXT, TEXT_HEADS
-from erasepro_convert.threads import apart
+from erasepro_convert.threads import side_by_side
 
 EPSILON = 1e-5
 """Of every layer norm in CLIP."""
@@ -133,7 +133,7 @@ class TextLayer:
             between = before + self._attention(self.attention_input(before), block)
             return between + self._mlp(self._norm("layer_norm2", between))
 
-        return torch.cat(apart(of_block, prefixes.blocks))
+        return torch.cat(side_by_side(of_block, prefixes.blocks))
 
     def _attention(self, x: Tensor, block: Block) -> Tensor:
         (batch, length), width = block.place.shape, x.shape[-1]

@@ -33,7 +33,7 @@ class Places:
     positions: Tensor
 
     def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
-        """Columns (d × n), or a part of them, out of prompts' features."""
+        """ColumnPlaces (d × n), or a part of them, out of prompts' features."""
         return features.at(self.rows[part], self.positions[part]).T
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnPlaces:
     """The places of X's columns and of Y's, in the same order, and their record."""
 
     target: Places
@@ -65,8 +65,8 @@ class Aligned:
     target_lengths: tuple[int, ...]
     anchor_lengths: tuple[int, ...]
     retained_lengths: tuple[int, ...]
-    first_layer: Columns
-    deeper_layers: Columns
+    first_layer: ColumnPlaces
+    deeper_layers: ColumnPlaces
     retained: Places
     record: Alignment
 
@@ -125,7 +125,7 @@ def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
 
 def _columns(
     pairs: list[_Pair], target_rows: dict[Ids, int], anchor_rows: dict[Ids, int], key: Key
-) -> Columns:
+) -> ColumnPlaces:
     """One column for each distinct pair of features, where ``key`` tells features apart."""
     claims: dict[Hashable, dict[Hashable, tuple[_Pair, int, int]]] = {}
     total = 0
@@ -135,7 +135,7 @@ def _columns(
             claim.setdefault(key(pair.anchor.ids, j), (pair, i, j))
             total += 1
     kept = [place for claim in claims.values() for place in claim.values()]
-    return Columns(
+    return ColumnPlaces(
         target=_places([(target_rows[pair.target.ids], i) for pair, i, _ in kept]),
         anchor=_places([(anchor_rows[pair.anchor.ids], j) for pair, _, j in kept]),
         record=ColumnSet(

@@ -5,6 +5,7 @@ the spectrum of the solve, and in whether the target's features pass through upd
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -14,10 +15,11 @@ from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.erase.features import Aligned
 from erasepro_convert.erase.solve import Edit, Feeds, Inputs, Model, Solve, both_apart
 from erasepro_convert.erase.solver import Spectrum
-from erasepro_convert.layout import cross_attentions, text_attention
+from erasepro_convert.layout import cross_attentions, edited_names, text_attention
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.threads import MOST, beside, side_by_side
 
 
 def progressive(
@@ -61,22 +63,20 @@ def progressive(
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
-        if number in recipe.layers.text_encoder:
-            columns = aligned.first_layer if number == 1 else aligned.deeper_layers
-            sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
-            label = f"text_encoder.{number}"
-            feeds = {encoder: [source] for encoder, source in sources.items()}
-            solve = Solve(label, columns, feeds["edited"], aligned, recipe, spectrum)
-            apart = both_apart(columns, feeds)
-            edits = {
-                part: solve.edit(model, name, label, apart)
-                for part, name in text_attention(number).items()
-            }
-            yield from edits.values()
-            if through_updated:
-                weights = {part: edit.weight.to(current.dtype) for part, edit in edits.items()}
-                updated = updated.with_attention(weights)
-        stock = layer(stock, all_prompts)
+        with beside(partial(layer, stock, all_prompts)) as passing:
+            if number in recipe.layers.text_encoder:
+                columns = aligned.first_layer if number == 1 else aligned.deeper_layers
+                sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
+                label = f"text_encoder.{number}"
+                feeds = {encoder: [source] for encoder, source in sources.items()}
+                solve = Solve(label, columns, feeds["edited"], aligned, recipe, spectrum)
+                edit = partial(solve.edit, model, label=label, apart=both_apart(columns, feeds))
+                edits = side_by_side(edit, list(text_attention(number).values()))
+                yield from edits
+                if through_updated:
+                    weights = (edit.weight.to(current.dtype) for edit in edits)
+                    updated = updated.with_attention(dict(zip("qkv", weights, strict=True)))
+            stock = passing.result()
         edited = stock if as_stock else updated(edited, prompts)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
             sources = inputs(original.final_norm(stock), current.final_norm(edited))
@@ -99,10 +99,14 @@ def _cross_attention(
     both = [inputs for encoder in held(recipe) for inputs in feeds[encoder]]
     shared = Solve("unet", columns, both, aligned, recipe, spectrum)
     apart = both_apart(columns, feeds)
-    for attention in cross_attentions():
-        if attention.block in recipe.layers.unet:
-            for name in (attention.to_k, attention.to_v):
-                yield shared.edit(model, name, attention.label, apart, alone)
+    labels = {name: a.label for a in cross_attentions() for name in (a.to_k, a.to_v)}
+
+    def edit(name: str) -> Edit:
+        return shared.edit(model, name, labels[name], apart, alone)
+
+    names = edited_names((), recipe.layers.unet)
+    for start in range(0, len(names), MOST):
+        yield from side_by_side(edit, names[start : start + MOST])
 
 
 def held(recipe: Recipe) -> tuple[Encoder, ...]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import hypot
 
 import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features, Read
 from erasepro_convert.dtypes import dtype_code
-from erasepro_convert.erase.features import Aligned, Columns
+from erasepro_convert.erase.features import Aligned, ColumnPlaces
 from erasepro_convert.erase.solver import (
+    Columns,
     Spectrum,
-    compressed,
     factorise,
     retain_norm,
     update,
@@ -60,11 +61,11 @@ Feeds = dict[Encoder, list[Inputs]]
 """What a matrix reads, by the text encoder that it comes from."""
 
 
-PART = 2048
+PART = 3072
 """Columns that are looked at together."""
 
 
-def _parts(columns: Columns, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
+def _parts(columns: ColumnPlaces, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
     """X and Y piece by piece; each element of ``inputs`` gives a full set of columns."""
     for source in inputs:
         for start in range(0, len(columns.target), PART):
@@ -73,12 +74,12 @@ def _parts(columns: Columns, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Ten
             yield x, columns.anchor.columns(source.anchor, part)
 
 
-def both_apart(columns: Columns, feeds: Feeds) -> tuple[Apart, Apart]:
+def both_apart(columns: ColumnPlaces, feeds: Feeds) -> tuple[Apart, Apart]:
     """How far X and Y are apart with the edits so far, and without any."""
     return _apart(columns, feeds["edited"]), _apart(columns, feeds["stock"])
 
 
-def _apart(columns: Columns, inputs: list[Inputs]) -> Apart:
+def _apart(columns: ColumnPlaces, inputs: list[Inputs]) -> Apart:
     difference, size, angles, count = 0.0, 0.0, 0.0, 0
     for x, y in _parts(columns, inputs):
         difference += _norm(x - y) ** 2
@@ -98,34 +99,30 @@ class Solve:
     def __init__(
         self,
         label: str,
-        columns: Columns,
+        columns: ColumnPlaces,
         inputs: list[Inputs],
         aligned: Aligned,
         recipe: Recipe,
         spectrum: Spectrum,
     ) -> None:
-        self._columns = len(inputs) * len(columns.target)
-        self._x, self._y = compressed(_parts(columns, inputs), self._columns)
+        self._count = len(inputs) * len(columns.target)
+        self._columns = Columns.of(_parts(columns, inputs), self._count)
         norm = None
         if recipe.retain.weight and len(aligned.retained_ids):
             retained = [aligned.retained.columns(part.retained) for part in inputs]
             _require_finite(label, *retained)
             norm = retain_norm(retained, recipe.retain.weight)
-        _require_finite(label, self._x, self._y)
-        self._factor = factorise(self._x, norm)
+        _require_finite(label, self._columns.x, self._columns.y, self._columns.rest)
+        self._factor = factorise(self._columns.x, norm)
+        self._against = (self._columns.y - self._columns.x) @ self._factor.v
         self._spectrum = spectrum
         self._merged = len(inputs) * columns.record.merged
         self._conflicts = len(inputs) * len(columns.record.conflicts)
 
-    def _goal(self, w_o: Tensor) -> tuple[Tensor, Tensor]:
-        """W_oY, and how far W_oX is from it."""
-        at_x, goal = (w_o @ torch.cat([self._x, self._y], dim=1)).chunk(2, dim=1)
-        return goal, goal - at_x
-
     def update_norm(self, w_o: Tensor) -> float:
         """The size of the update that ``w_o`` would get, before it is rounded."""
-        goal, change = self._goal(w_o)
-        return update_norm(change, _norm(goal), self._factor, self._spectrum)
+        goal = _norm(w_o @ self._columns.goal_root)
+        return update_norm(w_o @ self._against, goal, self._factor, self._spectrum)
 
     def edit(
         self,
@@ -143,11 +140,13 @@ class Solve:
         """
         original = model.read(name)
         w_o = original.double()
-        goal, change = self._goal(w_o)
+        x, y, rest = self._columns.x, self._columns.y, w_o @ self._columns.rest
+        goal = w_o @ y
+        size = _norm(goal, rest)
         if model.edited:
             weight = model.edited(name)
         else:
-            delta = update(change, _norm(goal), self._factor, self._spectrum)
+            delta = update(w_o @ self._against, size, self._factor, self._spectrum)
             weight = (w_o + delta).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
             raise LimitError(
@@ -164,9 +163,9 @@ class Solve:
             norm=norm,
             update_norm=changed,
             relative_update=_ratio(changed, norm),
-            residual_before=_residual(change, goal),
-            residual_after=_residual(goal - w @ self._x, goal),
-            columns=self._columns,
+            residual_before=_residual(_norm(goal - w_o @ x, rest), size),
+            residual_after=_residual(_norm(goal - w @ x, rest), size),
+            columns=self._count,
             rank=self._factor.rank,
             condition=self._factor.condition,
             merged=self._merged,
@@ -178,9 +177,8 @@ class Solve:
         return Edit(name, weight, record)
 
 
-def _residual(left: Tensor, goal: Tensor) -> Residual:
-    absolute = _norm(left)
-    return Residual(absolute=absolute, relative=_ratio(absolute, _norm(goal)))
+def _residual(absolute: float, goal: float) -> Residual:
+    return Residual(absolute=absolute, relative=_ratio(absolute, goal))
 
 
 def _require_finite(label: str, *features: Tensor) -> None:
@@ -190,8 +188,9 @@ def _require_finite(label: str, *features: Tensor) -> None:
         )
 
 
-def _norm(matrix: Tensor) -> float:
-    return float(torch.linalg.matrix_norm(matrix))
+def _norm(*parts: Tensor) -> float:
+    """The Frobenius norm of a matrix that is given in parts."""
+    return hypot(*(float(torch.linalg.matrix_norm(part)) for part in parts))
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -62,25 +62,45 @@ class Factor:
         return float(self.s[0] / self.s[-1])
 
 
-def compressed(parts: Iterable[tuple[Tensor, Tensor]], columns: int) -> tuple[Tensor, Tensor]:
-    """X and Y (d × n), given in parts; where n is above 2d, X·Q and Y·Q (d × 2d) in their place.
+@dataclass(frozen=True)
+class Columns:
+    """X and Y (d × n), or what stands for them where n is above d.
 
-    Q (n × 2d) has orthonormal columns that span the rows of X and of Y, so W·X and (W·Q')·… have
-    the same norms: every update, rank, condition and residual is the same, and what is kept does
-    not grow with n.  Made by QR, part by part.  The Gram matrices XXᵀ and YXᵀ would do as well,
-    but squaring X loses half of the digits: of singular values below 1e-8 of the largest, all.
+    With an orthonormal n × k matrix Q whose columns span the rows of X and Y, X·Q and Y·Q do for
+    them: W·X and W·X·Q have the same norm, so every update, rank, condition and residual is the
+    same, and k is at most 2d.  Q is chosen so that X·Q is zero beyond its first d columns: ``x``
+    and ``y`` (d × min(n, d)) are the first, ``rest`` is what Y has beyond.
     """
-    pairs = iter(parts)
-    first = next(pairs)
-    width = 2 * len(first[0])
-    if columns <= width:
-        xs, ys = zip(first, *pairs, strict=True)
-        return torch.cat(xs, dim=1), torch.cat(ys, dim=1)
-    r = first[0].new_zeros(0, width)
-    for pair in chain([first], pairs):
-        r = torch.linalg.qr(torch.cat([r, torch.cat(pair).T]), mode="r").R
-    x, y = r.T.chunk(2)
-    return x, y
+
+    x: Tensor
+    y: Tensor
+    rest: Tensor
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[Tensor, Tensor]], count: int) -> "Columns":
+        """Of X and Y in parts, with ``count`` columns in all.
+
+        By QR, part by part.  The Gram matrices XXᵀ and YXᵀ would do as well, but squaring X loses
+        half of the digits: of singular values below 1e-8 of the largest, all.
+        """
+        pairs = iter(parts)
+        first = next(pairs)
+        d = len(first[0])
+        if count <= d:
+            xs, ys = zip(first, *pairs, strict=True)
+            return cls(torch.cat(xs, dim=1), torch.cat(ys, dim=1), first[0].new_empty(d, 0))
+        r = first[0].new_empty(0, 2 * d)
+        for pair in chain([first], pairs):
+            r = torch.linalg.qr(torch.cat([r, torch.cat(pair).T]), mode="r").R
+        return cls(r[:d, :d].T, r[:d, d:].T, r[d:, d:].T)
+
+    @cached_property
+    def goal_root(self) -> Tensor:
+        """Some matrix (at most d columns) such that W times it has the norm of WY."""
+        if not self.rest.numel():
+            return self.y
+        upper: Tensor = torch.linalg.qr(torch.cat([self.y, self.rest], dim=1).T, mode="r").R
+        return upper.T
 
 
 def retain_norm(features: Iterable[Tensor], weight: float) -> Tensor:
@@ -142,19 +162,17 @@ def within(tolerance: float) -> Spectrum:
     return spectrum
 
 
-def update(change: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
-    """Δ = W* − W_o (m × d), where ``change`` is W_o(Y − X) (m × n) and ``goal`` is ‖W_oY‖."""
-    return _shares(change, goal, factor, spectrum) @ factor.reader
+def update(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
+    """Δ = W* − W_o (m × d), where ``against`` is W_o(Y − X)V (m × r) and ``goal`` is ‖W_oY‖."""
+    return _shares(against, goal, factor, spectrum) @ factor.reader
 
 
-def update_norm(change: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> float:
+def update_norm(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> float:
     """‖Δ‖, without making Δ."""
-    shares = _shares(change, goal, factor, spectrum)
+    shares = _shares(against, goal, factor, spectrum)
     return float(torch.linalg.matrix_norm(shares @ factor.triangle))
 
 
-def _shares(change: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
-    """W_o(Y − X) · V · diag(f(s)), m × r."""
-    against = change @ factor.v
+def _shares(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
     shares: Tensor = against * spectrum(factor.s, (against * against).sum(0), goal)
     return shares
