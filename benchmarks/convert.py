@@ -12,14 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-
-RECIPE = """\
-version: 1
-name: one-concept
-concepts: [{target: Van Gogh, anchor: artist}]
-limits: {leak: null, drift: null, relative_update: null}  # random weights keep within none
-"""
 
 
 def main() -> None:
@@ -34,20 +28,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         source, target = folder / "in.ckpt", folder / "out.safetensors"
-        make = ["-m", "tests.miniature", str(source), "--full", "--dtype", args.dtype]
-        subprocess.run([sys.executable, *make, *(["--ema"] if args.ema else [])], check=True)
+        make_checkpoint(source, args.dtype, ema=args.ema)
         recipe = folder / "recipe.yaml"
-        recipe.write_text(RECIPE, encoding="utf-8")
-        paths = [str(path) for path in (recipe, source, target)]
-        convert = ["-m", "erasepro_convert", "--quiet", "--force", *paths]
-        subprocess.run([sys.executable, *convert], check=True)  # warm: files and libraries
+        recipe.write_text(recipe_of(["Van Gogh"]), encoding="utf-8")
+        convert = command(recipe, source, target)
+        subprocess.run(convert, check=True)  # warm: files and libraries
         copied = target.rename(folder / "copied") if args.ema else source
         rows = []
         for _ in range(args.pairs):
             copy = folder / "copy"
             copying = timed(["cp", str(copied), str(copy)]) + timed(["sync", str(copy)])
             copy.unlink()
-            converting = timed([sys.executable, *convert])
+            converting = timed(convert)
             target.unlink()
             rows.append((copying, converting))
             print(f"copy {copying:.2f} s, conversion {converting:.2f} s", flush=True)
@@ -56,6 +48,25 @@ def main() -> None:
             csv.writer(file).writerows([("copy", "conversion"), *rows])
     copies, conversions = (statistics.median(column) for column in zip(*rows, strict=True))
     print(f"medians {copies:.2f} s and {conversions:.2f} s: ratio {conversions / copies:.2f}")
+
+
+def make_checkpoint(path: Path, dtype: str, *, ema: bool = False) -> None:
+    """A full-size SD1.x checkpoint with random weights."""
+    make = ["-m", "tests.miniature", str(path), "--full", "--dtype", dtype]
+    subprocess.run([sys.executable, *make, *(["--ema"] if ema else [])], check=True)
+
+
+def recipe_of(targets: Sequence[str]) -> str:
+    """Send each target to "artist" with the default templates."""
+    concepts = "".join(f"  - {{target: {target}, anchor: artist}}\n" for target in targets)
+    limits = "{leak: null, drift: null, relative_update: null}"  # random weights keep within none
+    return f"version: 1\nname: benchmark\nlimits: {limits}\nconcepts:\n{concepts}"
+
+
+def command(recipe: Path, source: Path, target: Path) -> list[str]:
+    """A conversion, as a user would start it."""
+    files = [str(path) for path in (recipe, source, target)]
+    return [sys.executable, "-m", "erasepro_convert", "--quiet", "--force", *files]
 
 
 def timed(command: list[str]) -> float:

@@ -11,7 +11,7 @@ done and 0 where the target has become the anchor.  BOS says nothing, and paddin
 the words say.  All prompts are held out from the solve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,10 @@ DTYPE = torch.float32
 """Plenty for ratios that are read to two digits, and twice as fast as float64."""
 
 
+PART = 2048
+"""Pairs of features that are measured together."""
+
+
 @dataclass(frozen=True)
 class _Pairs:
     """Pairs of features whose distances are measured, and the prompts that they belong to.
@@ -45,14 +49,28 @@ class _Pairs:
     each: Tensor
     owners: Tensor
 
-    def by_prompt(self, squares: Tensor) -> Tensor:
-        """The root of the sum over each prompt, given the squares of the distinct pairs."""
-        sums = torch.zeros(len(self.prompts), dtype=squares.dtype)
-        return sums.index_add(0, self.owners, squares[self.each]).sqrt()
+    def parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Some pairs at a time: left, the distinct ones of right, and which of these each has."""
+        for left, right in zip(self.left.split(PART), self.right.split(PART), strict=True):
+            yield left, *right.unique(return_inverse=True)
 
-    def apart(self, left: Tensor, right: Tensor) -> Tensor:
-        """How far features (N × m) are apart, by prompt (Frobenius norm)."""
-        return self.by_prompt((left[self.left] - right[self.right]).square().sum(1))
+    def by_prompt(self, squares: list[Tensor]) -> Tensor:
+        """The root of the sum over each prompt, given the squares of the distinct pairs."""
+        of_pairs = torch.cat(squares)
+        sums = torch.zeros(len(self.prompts), dtype=of_pairs.dtype)
+        return sums.index_add(0, self.owners, of_pairs[self.each]).sqrt()
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """What a text encoder feeds to the U-Net: ``norm`` of ``hidden`` (N × d)."""
+
+    hidden: Tensor
+    norm: Callable[[Tensor], Tensor]
+
+    def at(self, nodes: Tensor) -> Tensor:
+        """Features (n × d)."""
+        return self.norm(self.hidden[nodes])
 
 
 @dataclass(frozen=True)
@@ -87,23 +105,18 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
 
     encoders = TextEncoder(original, DTYPE), TextEncoder(edited, DTYPE)
     stock, changed = _features(encoders, prefixes, recipe)
-    feeds = [
-        *((Feed(text_encoder="edited", clip_skip=s), changed[s]) for s in changed),
-        *((Feed(text_encoder="stock", clip_skip=s), stock[s]) for s in stock),
-    ]
+    feeds = {
+        **{Feed(text_encoder="edited", clip_skip=skip): fed for skip, fed in changed.items()},
+        **{Feed(text_encoder="stock", clip_skip=skip): fed for skip, fed in stock.items()},
+    }
 
     def measures(name: str) -> list[_Measures]:
         before, after = original(name).to(DTYPE).T, edited(name).to(DTYPE).T
-        found = []
-        products = {skip: values @ before for skip, values in stock.items()}
-        for feed, fed in feeds:
-            was, now = products[feed.clip_skip], fed @ after
-            squares = was.square().sum(1)
-            size = targets.by_prompt(squares[targets.right])
-            start, left = targets.apart(was, was), targets.apart(now, was)
-            drift = kept.apart(now, was) / kept.by_prompt(squares[kept.right])
-            found.append(_Measures(left / start, start / size, left / size, drift))
-        return found
+        found: dict[Feed, _Measures] = {}
+        for skip, unedited in stock.items():
+            mine = {feed: fed for feed, fed in feeds.items() if feed.clip_skip == skip}
+            found |= _measures(before, after, unedited, mine, targets, kept)
+        return [found[feed] for feed in feeds]
 
     matrices = key_value_matrices()
     by_feed = [*zip(*side_by_side(measures, matrices), strict=True)]
@@ -119,12 +132,12 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     return ProbeRecord(
         leak=tuple(
             _of_concept(feed, concept, chosen, targets.prompts, values)
-            for (feed, _), *values in zip(feeds, leaks, starts, ends, strict=True)
+            for feed, *values in zip(feeds, leaks, starts, ends, strict=True)
             for concept, chosen in mine.items()
         ),
         drift=tuple(
             _measure(feed, None, kept.prompts, drift)
-            for (feed, _), drift in zip(feeds, drifts, strict=True)
+            for feed, drift in zip(feeds, drifts, strict=True)
         ),
     )
 
@@ -155,22 +168,56 @@ def _pairs(
     )
 
 
+def _measures(
+    before: Tensor,
+    after: Tensor,
+    unedited: _Fed,
+    feeds: Mapping[Feed, _Fed],
+    targets: _Pairs,
+    kept: _Pairs,
+) -> dict[Feed, _Measures]:
+    """How one matrix (d × m, as it was and as it is) answers to each feed."""
+    sizes, starts, were = [], [], []
+    lefts: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
+    moved: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
+    for target, anchor, each in targets.parts():
+        goal = (unedited.at(anchor) @ before)[each]
+        sizes.append(_squares(goal))
+        starts.append(_squares(unedited.at(target) @ before - goal))
+        for feed, fed in feeds.items():
+            lefts[feed].append(_squares(fed.at(target) @ after - goal))
+    for other, _, _ in kept.parts():
+        was = unedited.at(other) @ before
+        were.append(_squares(was))
+        for feed, fed in feeds.items():
+            moved[feed].append(_squares(fed.at(other) @ after - was))
+    size, start, stay = targets.by_prompt(sizes), targets.by_prompt(starts), kept.by_prompt(were)
+    found = {}
+    for feed in feeds:
+        left, drift = targets.by_prompt(lefts[feed]), kept.by_prompt(moved[feed]) / stay
+        found[feed] = _Measures(left / start, start / size, left / size, drift)
+    return found
+
+
+def _squares(rows: Tensor) -> Tensor:
+    return rows.square().sum(1)
+
+
 def _features(
     encoders: Sequence[TextEncoder], prompts: Prefixes, recipe: Recipe
-) -> list[dict[int, Tensor]]:
-    """Text features (N × d) of each encoder by clip skip, made layer by layer."""
+) -> list[dict[int, _Fed]]:
+    """What each encoder feeds by clip skip, made layer by layer."""
     hidden = [encoder.embed(prompts) for encoder in encoders]
-    features: list[dict[int, Tensor]] = [{} for _ in encoders]
+    features: list[dict[int, _Fed]] = [{} for _ in encoders]
     for number in range(1, TEXT_LAYERS + 1):
         for i, encoder in enumerate(encoders):
             hidden[i] = encoder.layer(number)(hidden[i], prompts)
             if (skip := TEXT_LAYERS + 1 - number) in recipe.clip_skip:
-                fed = encoder.final_norm(hidden[i])
-                if not torch.isfinite(fed).all():
+                if not torch.isfinite(torch.stack(torch.aminmax(hidden[i]))).all():
                     raise CheckpointError(
                         "text features are not finite: the text encoder is damaged"
                     )
-                features[i][skip] = fed
+                features[i][skip] = _Fed(hidden[i], encoder.final_norm)
     return features
 
 

@@ -107,7 +107,9 @@ def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
     )
     aligned = align(recipe)
     assert aligned.target_ids.shape == (2, 5)
-    grid = Features(torch.arange(2 * 5)[:, None].float(), torch.arange(2 * 5).reshape(2, 5))
+    grid = Features(
+        torch.arange(2 * 5)[:, None].float(), torch.arange(2 * 5).reshape(2, 5), lambda x: x
+    )
     x = aligned.deeper_layers.target.columns(grid)
     y = aligned.deeper_layers.anchor.columns(grid)
     assert x.tolist() == [[0, 1, 2, 3, 6, 7, 8, 9]]

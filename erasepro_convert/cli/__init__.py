@@ -10,6 +10,7 @@ from erasepro_convert import __version__
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.inspect import inspect_command
+from erasepro_convert.cli.memory import give_back_memory
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
@@ -62,6 +63,7 @@ def main(args: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
             signal.signal(number, signal.default_int_handler)
+    give_back_memory()
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:

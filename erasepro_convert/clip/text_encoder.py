@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
 from erasepro_convert.layout.keys import TEXT, TEXT_HEADS
+from erasepro_convert.room import room
 from erasepro_convert.threads import side_by_side
 
 EPSILON = 1e-5
@@ -25,8 +26,8 @@ Read = Callable[[str], Tensor]
 """Gives a tensor by its original name."""
 
 
-BLOCK = 32
-"""Prompts that are computed together."""
+BLOCK = 128
+"""Prompts that are computed together at most; few are shared out to two cores."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of prompts: ``values`` (N, d) of their beginnings, by ``place`` (B, T)."""
+    """Features of prompts: ``norm`` of the ``hidden`` states (N, d), by ``place`` (B, T)."""
 
-    values: Tensor
+    hidden: Tensor
     place: Tensor
+    norm: Callable[[Tensor], Tensor]
 
     def at(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Features (n, d) at positions of prompts."""
-        return self.values[self.place[rows, positions]]
+        return self.norm(self.hidden[self.place[rows, positions]])
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,15 @@ class Prefixes:
         place = torch.zeros_like(ids)
         last: list[tuple[int, int]] = []
         blocks = []
-        for start in range(0, len(order), BLOCK):
-            rows = order[start : start + BLOCK]
+        size = min(BLOCK, (len(order) + 1) // 2)
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
             block, tokens = _block(len(last), [prompts[row] for row in rows])
             place[rows, : block.place.shape[1]] = block.place + len(last)
             last += tokens
             blocks.append(block)
         tokens, positions = torch.tensor(last, dtype=torch.long).view(-1, 2).T
         return cls(tokens, positions, place, tuple(blocks))
-
-    def features(self, values: Tensor, rows: slice = slice(None)) -> Features:
-        """Features (N, d) by prompt, of all prompts or some."""
-        return Features(values, self.place[rows])
 
 
 def _block(start: int, prompts: list[tuple[int, ...]]) -> tuple[Block, list[tuple[int, int]]]:
@@ -127,13 +126,15 @@ class TextLayer:
 
     def __call__(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
         """The next hidden state, (N, d)."""
+        after = room(len(hidden), hidden.shape[1], hidden.dtype)
 
-        def of_block(block: Block) -> Tensor:
+        def of_block(block: Block) -> None:
             before = hidden[block.nodes]
             between = before + self._attention(self.attention_input(before), block)
-            return between + self._mlp(self._norm("layer_norm2", between))
+            after[block.nodes] = between + self._mlp(self._norm("layer_norm2", between))
 
-        return torch.cat(side_by_side(of_block, prefixes.blocks))
+        side_by_side(of_block, prefixes.blocks)
+        return after
 
     def _attention(self, x: Tensor, block: Block) -> Tensor:
         (batch, length), width = block.place.shape, x.shape[-1]
@@ -182,9 +183,13 @@ class TextEncoder:
 
     def embed(self, prefixes: Prefixes) -> Tensor:
         """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
-        tokens = self.read(TEXT + "embeddings.token_embedding.weight")[prefixes.ids]
-        positions = self.read(TEXT + "embeddings.position_embedding.weight")[prefixes.positions]
-        return tokens.to(self.dtype) + positions.to(self.dtype)
+        tokens = self.read(TEXT + "embeddings.token_embedding.weight")
+        positions = self.read(TEXT + "embeddings.position_embedding.weight").to(self.dtype)
+        hidden = room(len(prefixes.ids), tokens.shape[1], self.dtype)
+        for block in prefixes.blocks:
+            embedded = tokens[prefixes.ids[block.nodes]].to(self.dtype)
+            hidden[block.nodes] = embedded + positions[prefixes.positions[block.nodes]]
+        return hidden
 
     def layer(self, number: int) -> TextLayer:
         """Layer ``number``, counted from 1."""

@@ -4,14 +4,14 @@ ErasePro (Algorithm 1), ErasePro-modified (Algorithm 2) and UCE (Eq. 2) share it
 the spectrum of the solve, and in whether the target's features pass through updated layers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
+from erasepro_convert.clip.text_encoder import Features, Prefixes, TextEncoder
 from erasepro_convert.erase.features import Aligned
 from erasepro_convert.erase.solve import Edit, Feeds, Inputs, Model, Solve, both_apart
 from erasepro_convert.erase.solver import Spectrum
@@ -20,6 +20,8 @@ from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.threads import MOST, beside, side_by_side
+
+Norm = Callable[[Tensor], Tensor]
 
 
 def progressive(
@@ -48,14 +50,20 @@ def progressive(
     stock = original.embed(all_prompts)
     edited = stock if as_stock else current.embed(prompts)
 
-    def inputs(stock: Tensor, edited: Tensor) -> dict[Encoder, Inputs]:
+    def inputs(of_stock: Norm, of_edited: Norm) -> dict[Encoder, Inputs]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor = all_prompts.features(stock, anchors)
-        parts = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
+        anchor = Features(stock, all_prompts.place[anchors], of_stock)
+        own = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
         return {
-            "edited": Inputs(anchor, *(prompts.features(edited, part) for part in parts)),
+            "edited": Inputs(
+                anchor, *(Features(edited, prompts.place[part], of_edited) for part in own)
+            ),
             "stock": Inputs(
-                anchor, *(all_prompts.features(stock, part) for part in (targets, retained))
+                anchor,
+                *(
+                    Features(stock, all_prompts.place[part], of_stock)
+                    for part in (targets, retained)
+                ),
             ),
         }
 
@@ -66,7 +74,7 @@ def progressive(
         with beside(partial(layer, stock, all_prompts)) as passing:
             if number in recipe.layers.text_encoder:
                 columns = aligned.first_layer if number == 1 else aligned.deeper_layers
-                sources = inputs(layer.attention_input(stock), updated.attention_input(edited))
+                sources = inputs(layer.attention_input, updated.attention_input)
                 label = f"text_encoder.{number}"
                 feeds = {encoder: [source] for encoder, source in sources.items()}
                 solve = Solve(label, columns, feeds["edited"], aligned, recipe, spectrum)
@@ -79,7 +87,7 @@ def progressive(
             stock = passing.result()
         edited = stock if as_stock else updated(edited, prompts)
         if TEXT_LAYERS + 1 - number in recipe.clip_skip:
-            sources = inputs(original.final_norm(stock), current.final_norm(edited))
+            sources = inputs(original.final_norm, current.final_norm)
             for encoder, source in sources.items():
                 states[encoder].append(source)
     if recipe.layers.unet:

@@ -1,0 +1,22 @@
+"""Memory for what grows with the number of prompts."""
+
+from tempfile import TemporaryFile
+
+import torch
+from torch import Tensor
+
+LARGE = 64 << 20
+"""Bytes."""
+
+
+def room(rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """An uninitialised matrix (rows × width); a large one lies in a temporary file.
+
+    So the system can write it out and memory stays bounded, however many prompts there are.
+    """
+    if rows * width * dtype.itemsize < LARGE:
+        return torch.empty(rows, width, dtype=dtype)
+    with TemporaryFile(prefix="erasepro-") as file:  # the mapping outlives its name
+        file.truncate(rows * width * dtype.itemsize)
+        name = f"/proc/self/fd/{file.fileno()}"
+        return torch.from_file(name, shared=True, size=rows * width, dtype=dtype).view(rows, width)
