@@ -58,9 +58,8 @@ def bounded(megabytes: int | None) -> Iterator[list[str]]:
     try:
         (group / "memory.limit_in_bytes").write_text(str(megabytes * 10**6))
         yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
-        print(
-            f"most memory used: {int((group / 'memory.max_usage_in_bytes').read_text()) / 1e6:.0f} MB"
-        )
+        used = int((group / "memory.max_usage_in_bytes").read_text())
+        print(f"most memory used: {used / 1e6:.0f} MB")
     finally:
         group.rmdir()
 

@@ -16,7 +16,7 @@ def room(rows: int, width: int, dtype: torch.dtype) -> Tensor:
     """
     if rows * width * dtype.itemsize < LARGE:
         return torch.empty(rows, width, dtype=dtype)
-    with TemporaryFile(prefix="erasepro-") as file:  # the mapping outlives its name
+    with TemporaryFile() as file:  # the mapping outlives it
         file.truncate(rows * width * dtype.itemsize)
         name = f"/proc/self/fd/{file.fileno()}"
         return torch.from_file(name, shared=True, size=rows * width, dtype=dtype).view(rows, width)

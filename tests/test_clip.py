@@ -182,6 +182,23 @@ def test_many_prompts_are_computed_block_by_block(
         assert torch.allclose(together, hidden[alone.place[0, :length]], rtol=0, atol=1e-12)
 
 
+def test_large_states_lie_in_files_and_are_the_same(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = Prefixes.of(torch.tensor([tokenize("a photo of a cat").ids]), [7])
+    encoder = TextEncoder(state.__getitem__)
+
+    def features() -> torch.Tensor:
+        return encoder.layer(1)(encoder.embed(prompts), prompts)
+
+    in_memory = features()
+    monkeypatch.setattr("erasepro_convert.room.LARGE", 0)
+    in_file = features()
+    assert torch.equal(in_file, in_memory)
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        assert any("(deleted)" in line and " rw-s " in line for line in maps)
+
+
 def test_the_vocabulary_is_shipped_with_its_licence() -> None:
     folder = Path("erasepro_convert/clip")
     assert (folder / "bpe_simple_vocab_16e6.txt.gz").is_file()

@@ -26,8 +26,8 @@ Read = Callable[[str], Tensor]
 """Gives a tensor by its original name."""
 
 
-BLOCK = 128
-"""Prompts that are computed together at most; few are shared out to two cores."""
+FEWEST, MOST = 16, 128
+"""Prompts that are computed together; between these, all make two blocks, for two cores."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Prefixes:
         place = torch.zeros_like(ids)
         last: list[tuple[int, int]] = []
         blocks = []
-        size = min(BLOCK, (len(order) + 1) // 2)
+        size = min(MOST, max(FEWEST, (len(order) + 1) // 2))
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             block, tokens = _block(len(last), [prompts[row] for row in rows])
