@@ -26,7 +26,7 @@ Read = Callable[[str], Tensor]
 """Gives a tensor by its original name."""
 
 
-FEWEST, MOST = 16, 128
+FEWEST, MOST = 16, 64
 """Prompts that are computed together; between these, all make two blocks, for two cores."""
 
 
@@ -130,8 +130,8 @@ class TextLayer:
 
         def of_block(block: Block) -> None:
             before = hidden[block.nodes]
-            between = before + self._attention(self.attention_input(before), block)
-            after[block.nodes] = between + self._mlp(self._norm("layer_norm2", between))
+            between = self._attention(self.attention_input(before), block).add_(before)
+            after[block.nodes] = self._mlp(self._norm("layer_norm2", between)).add_(between)
 
         side_by_side(of_block, prefixes.blocks)
         return after
@@ -151,7 +151,8 @@ class TextLayer:
 
     def _mlp(self, x: Tensor) -> Tensor:
         inner = self._linear("mlp.fc1", x)
-        return self._linear("mlp.fc2", inner * torch.sigmoid(1.702 * inner))  # "quick GELU"
+        inner *= (1.702 * inner).sigmoid_()  # "quick GELU"
+        return self._linear("mlp.fc2", inner)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return linear(x, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
