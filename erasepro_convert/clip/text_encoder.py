@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from erasepro_convert.layout.keys import TEXT, TEXT_HEADS
+from erasepro_convert.layout.keys import TEXT, TEXT_HEADS, TOKENS
 from erasepro_convert.room import room
 from erasepro_convert.threads import side_by_side
 
@@ -184,7 +184,7 @@ class TextEncoder:
 
     def embed(self, prefixes: Prefixes) -> Tensor:
         """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
-        tokens = self.read(TEXT + "embeddings.token_embedding.weight")
+        tokens = self.read(TOKENS)
         positions = self.read(TEXT + "embeddings.position_embedding.weight").to(self.dtype)
         hidden = room(len(prefixes.ids), tokens.shape[1], self.dtype)
         for block in prefixes.blocks:

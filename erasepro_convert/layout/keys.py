@@ -20,6 +20,7 @@ TEXT_LAYERS = 12
 TEXT_HEADS = 12
 POSITIONS = 77  # tokens in a prompt, padding included
 VOCABULARY = 49408
+TOKENS = TEXT + "embeddings.token_embedding.weight"
 POSITION_IDS = TEXT + "embeddings.position_ids"
 
 UNET_BLOCKS = ("down.0", "down.1", "down.2", "mid", "up.1", "up.2", "up.3")
