@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from erasepro_convert.digest import Lane, begin_tensor
 from erasepro_convert.dtypes import ITEM_SIZES
 
 SYNC_EVERY = 256 << 20
-"""Bytes."""
+"""Bytes: left to itself the disk would begin when all else is done."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def stream(
     total = len(head) + sum(tensor.nbytes for tensor in ordered)
     whole, body = hashlib.sha256(head), hashlib.sha256()
     lanes = Lane(), Lane(), Lane()
-    syncing = Lane()
-    synced = 0
+    syncing, synced = Lane(), 0
+    on_disk = stat.S_ISREG(os.fstat(output.fileno()).st_mode)
     output.write(head)
     done = len(head)
     digests = {}
@@ -97,8 +98,8 @@ def stream(
                 )
             output.write(chunk[copied:])
             done += len(chunk)
-            if done - synced >= SYNC_EVERY:  # or the disk would begin when all else is done
-                syncing.run(sync, output)
+            if on_disk and done - synced >= SYNC_EVERY:
+                syncing.run(os.fsync, output.fileno())
                 synced = done
             progress(done, total)
         assert done == end, tensor.name

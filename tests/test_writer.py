@@ -144,6 +144,28 @@ def test_what_comes_late_comes_last_of_its_width(tmp_path: Path) -> None:
         assert written.offset_keys() == ["float", "float, late", "half", "half, late"]
 
 
+def test_what_is_written_is_sent_on_to_the_disk_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it goes nowhere, as in a dry run: a device cannot be synced."""
+    tensor, _ = origin(tmp_path)
+    synced = []
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr("erasepro_convert.writer.SYNC_EVERY", 1)
+    with open(os.devnull, "wb") as nowhere:
+        rehearsed = stream([tensor], {}, nowhere, lambda *_: None)
+    assert not synced
+    with open(tmp_path / "x", "xb") as file:
+        assert stream([tensor], {}, file, lambda *_: None) == rehearsed
+    assert len(synced) == 3
+
+
 def test_metadata_order_does_not_matter(tmp_path: Path) -> None:
     first = write(tmp_path / "a", metadata={"x": "1", "y": "2", "z": "3"})
     assert write(tmp_path / "b", metadata={"z": "3", "y": "2", "x": "1"}) == first

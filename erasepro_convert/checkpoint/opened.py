@@ -49,7 +49,7 @@ class OpenFile:
         return content
 
     def read_into(self, view: memoryview, start: int) -> None:
-        """Fill ``view`` with bytes from ``start`` on; for large ones, that memory lies ready."""
+        """Fill ``view`` with the bytes from ``start`` on.  Raises what ``read`` does."""
         count, done = len(view), 0
         self._require(start + count)
         while done < count:
@@ -64,10 +64,10 @@ class OpenFile:
             raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")
 
     def copy(self, start: int, count: int, target: int) -> int:
-        """Have the kernel copy bytes to the descriptor ``target``; how many of them it did.
+        """Have the kernel copy bytes to the descriptor ``target``, and say how many it did.
 
-        None where the system or the file systems cannot do it.  Raises CheckpointError when the
-        file has changed since it was opened.
+        That is not all of them where the system or the file systems cannot do it.  Raises
+        CheckpointError when the file has changed since it was opened.
         """
         done = 0
         while self._copies and done < count:
