@@ -8,7 +8,7 @@ import torch
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
 from erasepro_convert.layout import edited_names
-from erasepro_convert.layout.keys import TOKENS, UNET
+from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import ProbeRecord
 from erasepro_convert.probe import probe
@@ -54,13 +54,8 @@ def attempt(
     finite, LimitError for an edited weight that is not.
     """
     aligned = align(recipe)
-    recent = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)
-
-    def read(name: str) -> torch.Tensor:
-        """Once for what is wanted twice in a row, but for the one tensor too large to be kept."""
-        return source.read(name) if name == TOKENS else recent(name)
-
-    model = Model(read=read, dtype=dtype, edited=given)
+    read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # what is wanted twice in a row
+    model = Model(read=read, dtype=dtype, edited=given, rows=source.rows)
     total = len(edited_names(recipe.layers.text_encoder, recipe.layers.unet))
     edits: dict[str, Edit] = {}
 
@@ -73,6 +68,6 @@ def attempt(
             edits[edit.name] = edit
             progress("erase", len(edits), total)
         progress("probe", 0, 1)
-        measured = probe(recipe, read, edited)
+        measured = probe(recipe, read, edited, (source.rows, model.stored_rows))
         progress("probe", 1, 1)
     return Attempt(recipe, aligned, edits, measured)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Prefixes, Read, TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, Read, Rows, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.features import paired_positions
 from erasepro_convert.errors import CheckpointError
@@ -83,8 +83,12 @@ class _Measures:
     drift: Tensor
 
 
-def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
+def probe(
+    recipe: Recipe, original: Read, edited: Read, rows: tuple[Rows, Rows] | None = None
+) -> ProbeRecord:
     """Measure the checkpoint that ``edited`` reads against the one that ``original`` reads.
+
+    ``rows`` gives rows of their token embeddings, which then need not be read as a whole.
 
     Raises RecipeError for a concept that CLIP does not read, CheckpointError for features that are
     not finite.
@@ -103,7 +107,8 @@ def probe(recipe: Recipe, original: Read, edited: Read) -> ProbeRecord:
     spans = {other: range(1, tokens[other].count) for other in others}
     kept = _pairs(beginnings, [(o, span, o, span) for o, span in spans.items()])
 
-    encoders = TextEncoder(original, DTYPE), TextEncoder(edited, DTYPE)
+    of_original, of_edited = rows or (None, None)
+    encoders = TextEncoder(original, DTYPE, of_original), TextEncoder(edited, DTYPE, of_edited)
     stock, changed = _features(encoders, prefixes, recipe)
     feeds = {
         **{Feed(text_encoder="edited", clip_skip=skip): fed for skip, fed in changed.items()},

@@ -41,6 +41,15 @@ class Source:
             )
         return tensor
 
+    def rows(self, name: str, numbers: "torch.Tensor") -> "torch.Tensor":
+        """Rows (n × d) of a matrix, as stored.  Raises CheckpointError for NaN and infinity."""
+        old = self.layout.source[name]
+        info = self.checkpoint.tensors[old]
+        rows = self.checkpoint.owner(old).rows(info, numbers.tolist())
+        if not is_finite(info.dtype, packed(rows)):
+            raise CheckpointError(f"{self.checkpoint.name}: {old} holds NaN or infinite values")
+        return rows
+
     def _stored(self, name: str) -> "torch.Tensor":
         tensor = self.checkpoint.tensor(self.layout.source[name])
         return tensor.reshape(self.layout.shapes[name])

@@ -99,3 +99,12 @@ def test_finite_is_what_torch_calls_finite(code: str) -> None:
 def test_integers_are_finite_and_so_is_nothing() -> None:
     assert is_finite("I64", packed(torch.tensor([-1, 2**62])))
     assert is_finite("F16", memoryview(b""))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_are_read_without_the_others(transposed: bool, tmp_path: Path) -> None:
+    table = torch.randn(9, 6)
+    torch.save({"a": table.T if transposed else table}, tmp_path / "x.pt")
+    checkpoint = open_checkpoint(tmp_path / "x.pt")
+    rows = checkpoint.owner("a").rows(checkpoint.tensors["a"], [4, 0, 4])
+    assert torch.equal(rows, (table.T if transposed else table)[[4, 0, 4]])

@@ -1,7 +1,7 @@
 """One checkpoint file: which container it is, its tensors' places, and their values on demand."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,20 @@ class CheckpointFile:
             self._read(info, packed(raw))
         values = raw.view(dtype)
         return values.as_strided(info.shape, info.stride).contiguous()
+
+    def rows(self, info: TensorInfo, numbers: Sequence[int]) -> "torch.Tensor":
+        """Some rows of a matrix, in its stored dtype, without reading the others."""
+        import torch
+
+        if not info.contiguous:
+            return self.tensor(info)[list(numbers)]
+        size = info.nbytes // info.shape[0]
+        raw = torch.empty(len(numbers), size, dtype=torch.uint8)
+        with naming(self.name):
+            self._check(info.region)
+            for number, row in zip(numbers, raw, strict=True):
+                self.file.read_into(packed(row), info.offset + number * size)
+        return raw.view(torch_dtype(info.dtype))
 
     def hashing(self, progress: Callable[[int], None]) -> Hashing:
         """Digests to be made while the file is read; ``progress`` gets the bytes done so far."""

@@ -25,6 +25,9 @@ EPSILON = 1e-5
 Read = Callable[[str], Tensor]
 """Gives a tensor by its original name."""
 
+Rows = Callable[[str, Tensor], Tensor]
+"""Gives some rows of a matrix."""
+
 
 FEWEST, MOST = 16, 64
 """Prompts that are computed together; between these, all make two blocks, for two cores."""
@@ -176,19 +179,23 @@ LAYER_PARAMETERS = tuple(
 class TextEncoder:
     """The text encoder on weights that ``read`` gives by original name, computed in ``dtype``.
 
-    Layers are read when asked for and not kept: one at a time fits in little memory.
+    Layers are read when asked for and not kept: one at a time fits in little memory.  ``rows``
+    gives rows of the token embeddings, the one large tensor; without it all of them are read.
     """
 
     read: Read
     dtype: torch.dtype = torch.float64
+    rows: Rows | None = None
 
     def embed(self, prefixes: Prefixes) -> Tensor:
         """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
-        tokens = self.read(TOKENS)
         positions = self.read(TEXT + "embeddings.position_embedding.weight").to(self.dtype)
+        used, each = prefixes.ids.unique(return_inverse=True)
+        tokens = self.rows(TOKENS, used) if self.rows else self.read(TOKENS)[used]
+        tokens = tokens.to(self.dtype)
         hidden = room(len(prefixes.ids), tokens.shape[1], self.dtype)
         for block in prefixes.blocks:
-            embedded = tokens[prefixes.ids[block.nodes]].to(self.dtype)
+            embedded = tokens[each[block.nodes]]
             hidden[block.nodes] = embedded + positions[prefixes.positions[block.nodes]]
         return hidden
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Prefixes, TextEncoder
+from erasepro_convert.clip.text_encoder import Features, Prefixes
 from erasepro_convert.erase.features import Aligned
 from erasepro_convert.erase.solve import Edit, Feeds, Inputs, Model, Solve, both_apart
 from erasepro_convert.erase.solver import Spectrum
@@ -36,7 +36,7 @@ def progressive(
 
     Raises CheckpointError when features are not finite, LimitError when an edited weight is not.
     """
-    original, current = TextEncoder(model.read), TextEncoder(model.stored)
+    original, current = model.encoder, model.stored_encoder
     counts = [len(aligned.anchor_ids), len(aligned.target_ids), len(aligned.retained_ids)]
     ids = torch.cat([aligned.anchor_ids, aligned.target_ids, aligned.retained_ids])
     lengths = (*aligned.anchor_lengths, *aligned.target_lengths, *aligned.retained_lengths)

@@ -7,7 +7,7 @@ from math import hypot
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Read
+from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.erase.features import Aligned, ColumnPlaces
 from erasepro_convert.erase.solver import (
@@ -33,10 +33,26 @@ class Model:
     read: Read
     dtype: torch.dtype | None = None
     edited: Read | None = None
+    rows: Rows | None = None
 
     def stored(self, name: str) -> Tensor:
         """A weight as the output will hold it if it is not edited."""
         return self.read(name).to(self.dtype)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The original text encoder."""
+        return TextEncoder(self.read, rows=self.rows)
+
+    @property
+    def stored_encoder(self) -> TextEncoder:
+        """The text encoder as the output will hold it if it is not edited."""
+        return TextEncoder(self.stored, rows=self.stored_rows if self.rows else None)
+
+    def stored_rows(self, name: str, numbers: Tensor) -> Tensor:
+        """Rows of a matrix as the output will hold them."""
+        assert self.rows
+        return self.rows(name, numbers).to(self.dtype)
 
 
 @dataclass(frozen=True)
