@@ -1,6 +1,6 @@
 """Memory for what grows with the number of prompts."""
 
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def room(rows: int, width: int, dtype: torch.dtype) -> Tensor:
     """
     if rows * width * dtype.itemsize < LARGE:
         return torch.empty(rows, width, dtype=dtype)
-    with TemporaryFile() as file:  # the mapping outlives it
+    with NamedTemporaryFile(prefix="erasepro-") as file:  # the mapping outlives it
         file.truncate(rows * width * dtype.itemsize)
-        name = f"/proc/self/fd/{file.fileno()}"
-        return torch.from_file(name, shared=True, size=rows * width, dtype=dtype).view(rows, width)
+        mapped = torch.from_file(file.name, shared=True, size=rows * width, dtype=dtype)
+    return mapped.view(rows, width)

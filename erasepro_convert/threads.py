@@ -37,7 +37,7 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[
         with torch.inference_mode():
             return work(item)
 
-    workers = min(MOST, len(os.sched_getaffinity(0)), len(items))
+    workers = min(MOST, os.cpu_count() or 1, len(items))
     if workers < 2:
         return [alone(item) for item in items]
     with _threads(workers) as pool:

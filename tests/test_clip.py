@@ -172,7 +172,7 @@ def test_many_prompts_are_computed_block_by_block(
 
     threads = []
     for cores in (1, 2, 3):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: range(n))
+        monkeypatch.setattr(os, "cpu_count", lambda n=cores: n)
         threads.append(features())
     assert all(torch.equal(threads[0], other) for other in threads)
     for row, length in enumerate(lengths):
@@ -196,7 +196,7 @@ def test_large_states_lie_in_files_and_are_the_same(
     in_file = features()
     assert torch.equal(in_file, in_memory)
     with open("/proc/self/maps", encoding="utf-8") as maps:
-        assert any("(deleted)" in line and " rw-s " in line for line in maps)
+        assert any("erasepro-" in line and "(deleted)" in line for line in maps)
 
 
 def test_the_vocabulary_is_shipped_with_its_licence() -> None:
