@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -147,8 +148,9 @@ def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
                 for temporary, target in zip(temporaries, targets, strict=True):
                     os.replace(temporary, target)
     except BaseException:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
+        with uninterrupted():
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
         raise
     _sync_folder(targets[0].parent)
 
@@ -172,21 +174,34 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync_folder(target.parent)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back the signals that end a run until the block is done."""
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    )
+    """Hold back the signals that end a run until the block is done.
+
+    A mask would not do: while other threads are alive they take the signal, and what handles it
+    runs in the main one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled elsewhere
+        return
+    came: list[int] = []
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    held = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def sync(file: BinaryIO) -> None:

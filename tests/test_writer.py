@@ -7,6 +7,8 @@ import os
 import signal
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -228,3 +230,20 @@ def test_a_signal_while_writing_cleans_up(tmp_path: Path) -> None:
         file.write(b"half")
         signal.raise_signal(signal.SIGINT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_are_held_back_while_other_threads_could_take_them() -> None:
+    script = """
+import signal, sys, threading
+from erasepro_convert.writer import uninterrupted
+strike = threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,))
+try:
+    with uninterrupted():
+        strike.start()
+        strike.join()
+        print("done")
+except KeyboardInterrupt:
+    print("then interrupted")
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["done", "then interrupted"]
