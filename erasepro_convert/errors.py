@@ -39,3 +39,11 @@ class VerificationError(EraseproError):
     """An output is not what its manifest says."""
 
     exit_code = 5
+
+
+class BatchError(EraseproError):
+    """Not every file of a batch was done; the code is that of the worst that happened."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

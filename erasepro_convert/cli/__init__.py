@@ -7,16 +7,17 @@ import click
 from click_default_group import DefaultGroup
 
 from erasepro_convert import __version__
+from erasepro_convert.cli.batch import batch_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.inspect import inspect_command
-from erasepro_convert.cli.memory import give_back_memory
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
 from erasepro_convert.errors import EraseproError
+from erasepro_convert.memory import give_back_memory
 
 INTERRUPTED = 130
 
@@ -45,6 +46,7 @@ def group() -> None:
 
 
 for command in (
+    batch_command,
     convert_command,
     demo_command,
     inspect_command,

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from erasepro_convert.dtypes import OPTIONS
+from erasepro_convert.cli.asked import conversion_options
 from erasepro_convert.errors import LimitError
 
 
@@ -13,59 +13,9 @@ from erasepro_convert.errors import LimitError
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path())
-@click.option(
-    "--dtype",
-    type=click.Choice(list(OPTIONS)),
-    help="Store every floating tensor in this type.  [default: as in the input]",
-)
-@click.option(
-    "--ema",
-    type=click.Choice(["drop", "convert", "use"]),
-    default="drop",
-    show_default=True,
-    help="An EMA copy of the U-Net: leave it out, erase from it too and keep it, or take it as "
-    "the U-Net.",
-)
-@click.option(
-    "--clip-skip",
-    type=click.IntRange(1, 2),
-    help="How UIs feed this U-Net: 1, the last text layer, or 2, the one before.  [default: the "
-    "recipe's, and what the metadata of IN says]",
-)
-@click.option(
-    "--text-encoder",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where the text encoder comes from if IN has none.",
-)
-@click.option("--tune", is_flag=True, help="Search for the settings that suit IN best.")
-@click.option(
-    "--embed-manifest",
-    is_flag=True,
-    help="Carry base, recipe and measures in OUT's metadata, for a file that is found alone.",
-)
-@click.option(
-    "--sign",
-    metavar="KEY",
-    type=click.Path(path_type=Path),
-    help="Sign OUT and its manifest with this private key (EC, PEM).",
-)
-@click.option(
-    "--certificate",
-    metavar="CERT",
-    type=click.Path(path_type=Path),
-    help="The certificate that KEY belongs to (PEM).",
-)
-@click.option(
-    "--chain",
-    metavar="CERT",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A certificate above it, up to the root; can be given several times.",
-)
+@conversion_options
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(

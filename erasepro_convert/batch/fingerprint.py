@@ -1,0 +1,40 @@
+"""How an input is known again: by its files' times, by samples of it, by all of it."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.digest import of_json
+
+SAMPLES, SAMPLE = 16, 4096
+"""Pieces, and bytes of each."""
+
+
+def state(path: Path) -> tuple[int, str]:
+    """Bytes in all, and a digest of the sizes and times of the file or of a folder's files.
+
+    The time of the last change of anything cannot be set back by a user's tool.  OSError passes
+    through.
+    """
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    statuses = [(str(file.relative_to(path)), file.stat()) for file in files]
+    found = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for n, s in statuses]
+    return sum(status.st_size for _, status in statuses), of_json(found)
+
+
+def fingerprint(path: Path) -> str | None:
+    """A digest of a file's size and samples, or None for a folder.  OSError passes through."""
+    if path.is_dir():
+        return None
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.sha256(str(size).encode())
+        for number in range(SAMPLES):
+            digest.update(os.pread(file.fileno(), SAMPLE, number * max(0, size - SAMPLE) // 15))
+    return digest.hexdigest()
+
+
+def digests(path: Path) -> tuple[str, ...]:
+    """SHA-256 of each file that is read of a checkpoint.  Raises what opening it raises."""
+    return tuple(file.hashes().sha256 for file in open_checkpoint(path).files)

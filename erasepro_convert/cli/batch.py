@@ -1,0 +1,161 @@
+"""``erasepro-convert batch``: many checkpoints, many recipes."""
+
+import os
+import re
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from erasepro_convert.cli.asked import conversion_options
+from erasepro_convert.errors import BatchError, UsageError
+from erasepro_convert.memory import free_memory
+
+if TYPE_CHECKING:
+    from erasepro_convert.batch.jobs import Job
+
+RECIPES = (".yaml", ".yml")
+PER_JOB = 1 << 30
+"""Bytes that a conversion can take: docs/speed.md has the measurements."""
+SHARE = 0.8
+"""Of the memory that is free, as much as a batch takes unless the user says otherwise."""
+
+
+WORSE = (
+    ("failed", 1, "failed"),
+    ("exceeded", 3, "do not hold"),
+    ("refused", 4, "were refused"),
+)
+"""Outcomes that are none, with the exit code of each; the worst come first."""
+
+
+class Size(click.ParamType[int]):
+    """An amount of memory such as 8G or 512M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Give bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", str(value), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size such as 8G or 512M", param, ctx)
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+@click.command("batch")
+@click.argument("given", metavar="RECIPE... IN...", nargs=-1)
+@click.option(
+    "--out-dir",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where outputs, their manifests and the batch's record go.",
+)
+@click.option(
+    "--match",
+    metavar="PATTERN",
+    multiple=True,
+    help="Names of the files that a folder stands for; can be given several times.  "
+    "[default: *.safetensors, *.ckpt, *.pt]",
+)
+@click.option(
+    "--list",
+    "listed",
+    metavar="FILE",
+    type=click.File(),
+    help="More inputs, a line each; - reads them from standard input.",
+)
+@click.option(
+    "--name",
+    "template",
+    metavar="TEMPLATE",
+    help="What outputs are called: {folder}, {stem} and {suffix} of the input, {recipe}; "
+    "ending in / for diffusers folders.  [default: {folder}/{stem}-{recipe}.safetensors]",
+)
+@click.option(
+    "--jobs",
+    "at_once",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Convert so many at once.  [default: as many as there are cores]",
+)
+@click.option(
+    "--memory",
+    type=Size(),
+    help="Convert no more at once than fit into this, at 1G each.  [default: 80% of what is free]",
+)
+@conversion_options
+@click.option("--force", is_flag=True, help="Replace outputs that no batch has written.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def batch_command(
+    given: tuple[str, ...],
+    out_dir: Path,
+    match: tuple[str, ...],
+    listed: Any,
+    template: str | None,
+    at_once: int | None,
+    memory: int | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Erase the concepts of each RECIPE from each checkpoint IN.
+
+    RECIPE is a .yaml file, of which there may be several; or a list of jobs, as a .yaml file with
+    the key jobs.  IN is a checkpoint, a folder of them (searched to the bottom) or a pattern.  What
+    becomes of each file stands in DIR/batch.manifest.jsonl as soon as it is known, and in
+    DIR/batch.html at the end.  Run again, it does only what is missing, failed, or has changed.
+
+    Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
+    some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.
+    """
+    from erasepro_convert.batch.inputs import MATCH, find_inputs
+    from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart
+
+    read = [read_given(Path(g), template or NAME) for g in given if g.endswith(RECIPES)]
+    recipes = [one for one in read if isinstance(one, Named)]
+    jobs: list[Job] = [job for one in read if not isinstance(one, Named) for job in one]
+    lines = [line.strip() for line in listed] if listed else []
+    inputs = [*(g for g in given if not g.endswith(RECIPES)), *filter(None, lines)]
+    if bool(recipes) != bool(inputs):
+        raise UsageError("give recipes (.yaml) and checkpoints" if given else "nothing to do")
+    jobs += cross(recipes, find_inputs(inputs, match or MATCH, out_dir), template or NAME)
+    if not jobs:
+        raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
+    require_apart(jobs)
+    out_dir.mkdir(parents=True, exist_ok=True)
+
+    from erasepro_convert.batch.ledger import Ledger
+    from erasepro_convert.batch.local import Processes
+    from erasepro_convert.batch.run import Batch
+    from erasepro_convert.batch.summary import write_summary
+    from erasepro_convert.cli.batch_view import BatchView
+    from erasepro_convert.options import Options
+
+    workers = _workers(at_once, memory)
+    ledger = Ledger(out_dir)
+    view = BatchView(jobs, quiet=quiet)
+    batch = Batch(jobs, out_dir, ledger, Options(**options), view)
+
+    def open_executor() -> Executor:
+        processes = Processes(workers)
+        view.watch(processes.progress)
+        return processes
+
+    try:
+        with view:
+            batch.run(open_executor, workers)
+    finally:
+        write_summary(out_dir, ledger.latest)
+        view.close(out_dir)
+    if batch.full:
+        raise BatchError(f"there is no room left in {out_dir}: free some and run it again", 1)
+    for outcome, code, what in WORSE:
+        if count := view.counts[outcome]:
+            raise BatchError(f"{count} of {len(jobs)} {what}", code)
+
+
+def _workers(at_once: int | None, memory: int | None) -> int:
+    """How many conversions at once: as many as asked for, where the memory allows."""
+    allowed = memory if memory is not None else int(SHARE * free_memory())
+    return max(1, min(at_once or os.cpu_count() or 1, allowed // PER_JOB))
