@@ -168,7 +168,7 @@ class Batch:
                 force=self._options.force or ours,
             ),
             known=known,
-            twin=self._twins.get(key) if key else None,
+            twin=self._twin(job, key),
         )
         record = InputRecord(
             path=str(job.source), size=size, state=now, fingerprint=samples, sha256=None
@@ -196,11 +196,16 @@ class Batch:
             return False
         if entry.written is None:
             return entry.outcome != "failed"
-        target = self._folder / job.output
-        record = target.parent / entry.written.manifest
-        if job.output.endswith("/"):
-            return (target / entry.written.manifest).exists()
-        return record.exists() and target.exists() and target.stat().st_size == entry.written.size
+        return self._is_there(entry)
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Whether what was written still lies in its place, by its size."""
+        target, written = self._folder / entry.output, entry.written
+        assert written
+        if entry.output.endswith("/"):
+            return (target / written.manifest).exists()
+        record = target.parent / written.manifest
+        return record.exists() and target.exists() and target.stat().st_size == written.size
 
     def _land(self, future: Future[Result]) -> None:
         """Take in what a worker says, or that it died."""
@@ -261,6 +266,14 @@ class Batch:
         if entry.written and samples and read and not entry.output.endswith("/"):
             key = entry.recipe_sha256, entry.options_sha256, samples
             self._twins[key] = Twin(entry.output, self._folder / entry.output, read)
+
+    def _twin(self, job: Job, key: Key | None) -> Twin | None:
+        """An output that is there and that this job's may be the same as."""
+        twin = self._twins.get(key) if key else None
+        if twin is None or twin.output == job.output:
+            return None
+        entry = self._ledger[twin.output]
+        return twin if entry and entry.written and self._is_there(entry) else None
 
     def _leave(self) -> None:
         """After an end before the end: what is finished is written down, the rest given up."""

@@ -10,3 +10,4 @@ SUMMARY = "batch.html"
 
 def write_summary(folder: Path, entries: Mapping[str, Entry]) -> None:
     """Write the page."""
+    (folder / SUMMARY).write_text("")

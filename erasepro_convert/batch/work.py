@@ -133,7 +133,12 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:
         "varies_between_runs": varies,
     }
     manifest = made.model_copy(update=changes).sealed()
-    with replacing(target, manifest_path(target)) as (output, record):
+    record = manifest_path(target)
+    if target.exists() and target.samefile(twin.path):
+        with replacing(record) as (file,):  # a link would not move over another of the same file
+            file.write(manifest.to_json().encode())
+        return manifest
+    with replacing(target, record) as (output, file):
         os.unlink(output.name)
         try:
             os.link(twin.path, output.name)
@@ -141,7 +146,7 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:
             shutil.copyfile(twin.path, output.name)
             with open(output.name, "rb") as copied:
                 os.fsync(copied.fileno())
-        record.write(manifest.to_json().encode())
+        file.write(manifest.to_json().encode())
     return manifest
 
 

@@ -9,6 +9,7 @@ first layer has duplicates, and conflicts, that deeper ones do not have.
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 
 import torch
@@ -78,6 +79,7 @@ class _Pair:
     anchor: Tokens
 
 
+@lru_cache(maxsize=8)  # a batch has a few recipes and many files
 def align(recipe: Recipe) -> Aligned:
     """Tokenise the recipe's prompts and pair their positions.
 

@@ -1,0 +1,292 @@
+"""What a batch is about, and what it keeps of it: inputs, jobs, ledger, claims."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from erasepro_convert.batch.claims import FOLDER, Claims
+from erasepro_convert.batch.fingerprint import fingerprint, state
+from erasepro_convert.batch.inputs import MATCH, Input, find_inputs
+from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart
+from erasepro_convert.batch.ledger import LEDGER, Entry, InputRecord, Ledger
+from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.recipe import load_recipe
+from tests.conftest import VAN_GOGH
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models, and the current one."""
+    for name in (
+        "models/a.safetensors",
+        "models/b.ckpt",
+        "models/notes.txt",
+        "models/.hidden.ckpt",
+        "models/deep/er/c.pt",
+        "models/deep/.git/d.ckpt",
+        "models/diffusers/unet/weights.safetensors",
+        "models/out/a-erased.safetensors",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*given: str, match: tuple[str, ...] = MATCH, out: str = "models/out") -> list[str]:
+    return [str(one.path) for one in find_inputs(given, match, Path(out))]
+
+
+@pytest.mark.usefixtures("here")
+class TestInputs:
+    def test_a_folder_stands_for_all_checkpoints_below_it(self) -> None:
+        assert found("models") == [
+            "models/a.safetensors",
+            "models/b.ckpt",
+            "models/diffusers",
+            "models/deep/er/c.pt",
+        ]
+
+    def test_a_diffusers_model_is_one_checkpoint(self) -> None:
+        assert found("models/diffusers") == ["models/diffusers"]
+
+    def test_its_place_below_the_folder_is_known(self) -> None:
+        places = {str(one.path): one.below for one in find_inputs(["models"], MATCH, Path("out"))}
+        assert places["models/deep/er/c.pt"] == PurePosixPath("deep/er")
+        assert places["models/a.safetensors"] == PurePosixPath()
+
+    def test_match(self) -> None:
+        assert found("models", match=("b*", "c*")) == [
+            "models/b.ckpt",
+            "models/diffusers",
+            "models/deep/er/c.pt",
+        ]
+
+    def test_a_pattern_that_the_shell_left_alone(self) -> None:
+        assert found("models/**/*.pt") == ["models/deep/er/c.pt"]
+        assert found("models/?.ckpt") == ["models/b.ckpt"]
+
+    def test_a_name_with_the_characters_of_a_pattern(self) -> None:
+        Path("models/[x].ckpt").touch()
+        assert found("models/[x].ckpt") == ["models/[x].ckpt"]
+
+    def test_each_once(self) -> None:
+        assert found("models/b.ckpt", "./models/b.ckpt", "models/*.ckpt") == ["models/b.ckpt"]
+
+    def test_what_is_not_there_is_left_to_its_turn(self) -> None:
+        assert found("gone.ckpt") == ["gone.ckpt"]
+
+    @pytest.mark.parametrize("given", ["models/deep/*.zip", "models/out"])
+    def test_nothing_there(self, given: str) -> None:
+        with pytest.raises(UsageError, match="no checkpoint"):
+            found(given)
+
+
+@pytest.fixture
+def recipe(here: Path) -> Path:
+    path = here / "van-gogh.yaml"
+    path.write_text(VAN_GOGH)
+    return path
+
+
+class TestJobs:
+    @pytest.mark.parametrize(
+        ("template", "expected"),
+        [
+            (NAME, "deep/a-sky.safetensors"),
+            ("{stem}.{recipe}.safetensors", "a.sky.safetensors"),
+            ("{recipe}/{folder}/{stem}_{suffix}.safetensors", "sky/deep/a_ckpt.safetensors"),
+            ("{stem}/", "a/"),
+            ("./x//{stem}.safetensors", "x/a.safetensors"),
+        ],
+    )
+    def test_names(self, recipe: Path, template: str, expected: str) -> None:
+        named = Named("sky", load_recipe(recipe))
+        (job,) = cross([named], [Input(Path("m/deep/a.ckpt"), PurePosixPath("deep"))], template)
+        assert job.output == expected
+
+    @pytest.mark.parametrize(
+        "template",
+        ["{nothing}.safetensors", "{", "{0}.safetensors", "{stem.x}", "{stem}.ckpt", "{stem}"],
+    )
+    def test_names_that_are_none(self, recipe: Path, template: str) -> None:
+        named = Named("sky", load_recipe(recipe))
+        with pytest.raises(UsageError):
+            cross([named], [Input(Path("a.ckpt"))], template)
+
+    @pytest.mark.parametrize("template", ["/{stem}.safetensors", "../{stem}.safetensors", "/"])
+    def test_names_elsewhere(self, recipe: Path, template: str) -> None:
+        named = Named("sky", load_recipe(recipe))
+        with pytest.raises(UsageError, match="below the output folder"):
+            cross([named], [Input(Path("a.ckpt"))], template)
+
+    @pytest.mark.parametrize("template", ["{recipe}.safetensors", "{recipe}/"])
+    def test_two_of_one_name(self, recipe: Path, template: str) -> None:
+        named = Named("sky", load_recipe(recipe))
+        with pytest.raises(UsageError, match=r"several jobs would write sky.*--name"):
+            require_apart(cross([named], [Input(Path("a.ckpt")), Input(Path("b.ckpt"))], template))
+
+    def test_one_inside_another(self, recipe: Path) -> None:
+        named = Named("sky", load_recipe(recipe))
+        inside = cross([named], [Input(Path("a.ckpt"))], "x/{stem}.safetensors")
+        with pytest.raises(UsageError, match="several jobs would write x/a"):
+            require_apart(inside + cross([named], [Input(Path("x.ckpt"))], "{stem}/"))
+
+    def test_a_job_file(self, here: Path, recipe: Path) -> None:
+        (here / "jobs.yaml").write_text(
+            "version: 1\njobs:\n- {recipe: van-gogh.yaml, input: models/b.ckpt}\n"
+            "- {recipe: van-gogh.yaml, input: models/diffusers, output: x/y.safetensors}\n"
+        )
+        jobs = read_given(here / "jobs.yaml", NAME)
+        assert isinstance(jobs, list)
+        assert [(job.source, job.output) for job in jobs] == [
+            (here / "models/b.ckpt", "b-van-gogh.safetensors"),
+            (here / "models/diffusers", "x/y.safetensors"),
+        ]
+        assert jobs[0].recipe == load_recipe(recipe)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("jobs: []", "jobs.yaml:1: version: field required"),
+            ("version: 1\njobs: []", "jobs.yaml:2: jobs: "),
+            ("version: 1\njobs:\n- {recipe: a.yaml}", "jobs.yaml:3: jobs.0.input: field required"),
+            ("version: 1\njobs:\n- recipe: a.yaml\n  input: 3", "jobs.yaml:4: jobs.0.input: "),
+            ("version: 1\njobs: 7", "jobs.yaml:2: jobs: "),
+        ],
+    )
+    def test_mistakes_have_their_line(self, here: Path, text: str, message: str) -> None:
+        (here / "jobs.yaml").write_text(text)
+        with pytest.raises(RecipeError) as raised:
+            read_given(here / "jobs.yaml", NAME)
+        assert message in str(raised.value)
+
+
+def entry(output: str = "a.safetensors", **changes: Any) -> Entry:
+    read = InputRecord(path="a.ckpt", size=1, state="s", fingerprint=None, sha256=None)
+    values: dict[str, Any] = {
+        "output": output,
+        "outcome": "refused",
+        "reason": "because",
+        "tool": "1",
+        "recipe": "r",
+        "recipe_sha256": "0" * 64,
+        "options_sha256": "0" * 64,
+        "input": read,
+        "written": None,
+        "same_as": None,
+        "figures": None,
+        "worker": "here:1",
+        "finished": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+    }
+    return Entry(**values | changes)
+
+
+class TestLedger:
+    def test_the_last_line_counts(self, tmp_path: Path) -> None:
+        ledger = Ledger(tmp_path)
+        for one in (entry("a"), entry("b"), entry("a", reason="another")):
+            ledger.append(one)
+        again = Ledger(tmp_path)
+        assert [*again.latest] == ["b", "a"]
+        assert again["a"] == entry("a", reason="another") == ledger["a"]
+        assert again["c"] is None
+
+    def test_two_at_once(self, tmp_path: Path) -> None:
+        one, two = Ledger(tmp_path), Ledger(tmp_path)
+        one.append(entry("a"))
+        assert two["a"] is None
+        assert two.refresh()
+        assert two["a"] == entry("a")
+        assert not two.refresh()
+
+    @pytest.mark.parametrize("cut", [2, 20, 200])
+    def test_a_line_that_was_cut_short_is_passed_over(self, tmp_path: Path, cut: int) -> None:
+        ledger = Ledger(tmp_path)
+        ledger.append(entry("a"))
+        ledger.append(entry("b"))
+        os.truncate(ledger.path, ledger.path.stat().st_size - cut)
+        again = Ledger(tmp_path)
+        assert [*again.latest] == ["a"]
+        again.append(entry("c"))
+        assert [*Ledger(tmp_path).latest] == ["a", "c"]
+
+    def test_another_file_of_that_name_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / LEDGER).write_text("my notes\n")
+        with pytest.raises(UsageError, match="not a batch's record"):
+            Ledger(tmp_path)
+        assert (tmp_path / LEDGER).read_text() == "my notes\n"
+
+
+class TestClaims:
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        ours, theirs = Claims(tmp_path), Claims(tmp_path)
+        claim = ours.take("a")
+        assert claim
+        assert theirs.take("a") is None
+        other = theirs.take("b")
+        assert other
+        claim.give_up()
+        again = theirs.take("a")
+        assert again
+        assert not again.is_ours
+        for one in (again, other):
+            one.give_up()
+        ours.tidy()
+        assert not (tmp_path / FOLDER).exists()
+
+    def test_the_folder_stays_while_it_is_needed(self, tmp_path: Path) -> None:
+        claims = Claims(tmp_path)
+        claim = claims.take("a")
+        Claims(tmp_path).tidy()
+        assert claims.take("a") is None
+        assert claim
+        claim.give_up()
+
+    def test_what_a_dead_batch_claimed_can_be_taken_and_is_known(self, tmp_path: Path) -> None:
+        code = (
+            "import os, sys; from pathlib import Path; "
+            "from erasepro_convert.batch.claims import Claims; "
+            f"claim = Claims(Path({str(tmp_path)!r})).take('a'); claim.mark(); os._exit(9)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+        claim = Claims(tmp_path).take("a")
+        assert claim
+        assert claim.is_ours
+        claim.give_up()
+        fresh = Claims(tmp_path).take("a")
+        assert fresh
+        assert not fresh.is_ours
+        fresh.give_up()
+
+
+class TestKnownAgain:
+    def test_a_change_shows_in_the_state(self, tmp_path: Path) -> None:
+        file = tmp_path / "a"
+        file.write_bytes(b"one")
+        before, times = state(tmp_path), file.stat()
+        file.write_bytes(b"two")
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync and others do
+        assert state(tmp_path) != before
+        assert state(tmp_path)[0] == before[0] == 3
+
+    @pytest.mark.parametrize("size", [1, 5000, 200_000])
+    def test_the_ends_and_the_size_are_in_the_fingerprint(self, tmp_path: Path, size: int) -> None:
+        file = tmp_path / "a"
+        found = set()
+        for content in (
+            b"a" * size,
+            b"a" * (size + 1),
+            b"b" + b"a" * (size - 1),
+            b"a" * (size - 1) + b"c",
+        ):
+            file.write_bytes(content)
+            found.add(fingerprint(file))
+        assert len(found) == 4
+        assert fingerprint(tmp_path) is None
