@@ -152,10 +152,8 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:
 
 def _reason(error: Exception) -> str:
     """What happened, and where in the code for what is no word of ours."""
-    what = "".join(traceback.format_exception_only(error)).strip()
-    if isinstance(error, EraseproError):
+    if isinstance(error, EraseproError | OSError):
         return str(error)
-    if isinstance(error, OSError):
-        return what
+    what = "".join(traceback.format_exception_only(error)).strip()
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{what} ({Path(place.filename).name}, line {place.lineno})"
