@@ -4,6 +4,9 @@ A message says what is wrong, where, and what to do about it.  The library raise
 line catches once.
 """
 
+INTERRUPTED = 130
+"""Exit code after an interrupt."""
+
 
 class EraseproError(Exception):
     """Base of every error of this package."""

@@ -13,12 +13,13 @@ import pytest
 from safetensors.torch import save_file
 
 from erasepro_convert import demo
-from erasepro_convert.batch import run, work
+from erasepro_convert.batch import run
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
 from erasepro_convert.batch.run import Batch
 from erasepro_convert.batch.work import Task
+from erasepro_convert.convert import convert
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.options import Options
@@ -212,12 +213,10 @@ class TestOutcomes:
     def test_a_mistake_of_ours_is_one_failure(
         self, go: Go, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        convert = work.convert
-
         def sometimes(recipe: Recipe, source: Path, *rest: Any) -> Any:
             return 1 / 0 if source.stem == "1" else convert(recipe, source, *rest)
 
-        monkeypatch.setattr(work, "convert", sometimes)
+        monkeypatch.setattr("erasepro_convert.batch.work.convert", sometimes)
         ran = go(jobs)
         assert ran.seen.outcomes == {"x/1.safetensors": "failed", "x/2.safetensors": "done"}
         assert str(ran["x/1.safetensors"].reason).startswith("ZeroDivisionError: division by zero")
@@ -381,19 +380,17 @@ class TestTrouble:
     def test_no_room_ends_it_and_keeps_what_is_done(
         self, go: Go, jobs: list[Job], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        convert = work.convert
-
         def sometimes(recipe: Recipe, source: Path, *rest: Any) -> Any:
             if source.stem == "2":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return convert(recipe, source, *rest)
 
-        monkeypatch.setattr(work, "convert", sometimes)
+        monkeypatch.setattr("erasepro_convert.batch.work.convert", sometimes)
         third = Job(recipe, jobs[0].source, "third.safetensors")
         ran = go([*jobs, third])
         assert ran.full
         assert ran.seen.outcomes == {"x/1.safetensors": "done", "x/2.safetensors": "failed"}
-        monkeypatch.setattr(work, "convert", convert)
+        monkeypatch.undo()
         again = go([*jobs, third])
         assert not again.full
         assert again.executor.outputs == ["x/2.safetensors", "third.safetensors"]

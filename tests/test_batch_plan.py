@@ -75,6 +75,16 @@ class TestInputs:
         Path("models/[x].ckpt").touch()
         assert found("models/[x].ckpt") == ["models/[x].ckpt"]
 
+    def test_links_are_followed_and_lead_nowhere_twice(self) -> None:
+        Path("models/more").symlink_to("../models/deep")
+        Path("models/deep/up").symlink_to("../../models")
+        assert sorted(Path(path).name for path in found("models")) == [
+            "a.safetensors",
+            "b.ckpt",
+            "c.pt",
+            "diffusers",
+        ]
+
     def test_each_once(self) -> None:
         assert found("models/b.ckpt", "./models/b.ckpt", "models/*.ckpt") == ["models/b.ckpt"]
 
@@ -103,6 +113,7 @@ class TestJobs:
             ("{recipe}/{folder}/{stem}_{suffix}.safetensors", "sky/deep/a_ckpt.safetensors"),
             ("{stem}/", "a/"),
             ("./x//{stem}.safetensors", "x/a.safetensors"),
+            ("{stem}\n\udcff.safetensors", "a\\n\\udcff.safetensors"),
         ],
     )
     def test_names(self, recipe: Path, template: str, expected: str) -> None:

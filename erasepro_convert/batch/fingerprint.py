@@ -6,6 +6,7 @@ from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.digest import of_json
+from erasepro_convert.progress import Progress
 
 SAMPLES, SAMPLE = 16, 4096
 """Pieces, and bytes of each."""
@@ -35,6 +36,11 @@ def fingerprint(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def digests(path: Path) -> tuple[str, ...]:
+def digests(path: Path, progress: Progress) -> tuple[str, ...]:
     """SHA-256 of each file that is read of a checkpoint.  Raises what opening it raises."""
-    return tuple(file.hashes().sha256 for file in open_checkpoint(path).files)
+    checkpoint = open_checkpoint(path)
+
+    def report(done: int) -> None:
+        progress("hash", done, checkpoint.size)
+
+    return tuple(file.hashes(report).sha256 for file in checkpoint.files)

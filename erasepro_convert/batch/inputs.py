@@ -48,11 +48,13 @@ def _meant(text: str, match: Sequence[str], apart_from: str) -> Iterator[Input]:
     if not path.is_dir() or _is_model(path):
         yield Input(path)  # what is not there is refused when its turn comes, by name
         return
-    for parent, folders, files in os.walk(path):
+    seen = {apart_from}
+    for parent, folders, files in os.walk(path, followlinks=True):
         folder = Path(parent)
-        if os.path.realpath(folder) == apart_from:
+        if (real := os.path.realpath(folder)) in seen:  # a link can lead back up
             folders.clear()
             continue
+        seen.add(real)
         models = sorted(name for name in folders if _is_model(folder / name))
         folders[:] = sorted(n for n in folders if n not in models and not n.startswith("."))
         below = PurePosixPath(folder.relative_to(path))

@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from erasepro_convert.batch.inputs import HERE, Input
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.document import Document, read_document
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
 """An output's name, unless the user says otherwise."""
+LONGEST_PATH = 4096
 SHOWN = 5
 """Clashes that a message lists."""
 
@@ -118,8 +120,11 @@ def _filled(template: str, source: Path, below: PurePosixPath, recipe: str) -> s
 
 
 def _normal(output: str) -> str:
-    """A path below the output folder, in one spelling.  Raises UsageError for any other."""
-    path = PurePosixPath(output)
+    """A path below the output folder, in one spelling.  Raises UsageError for any other.
+
+    What cannot be printed in the name of an input is spelt out in that of its output.
+    """
+    path = PurePosixPath(printable(output, LONGEST_PATH))
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise UsageError(f"{output}: an output lies below the output folder")
     if not output.endswith("/") and path.suffix != ".safetensors":

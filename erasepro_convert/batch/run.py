@@ -12,9 +12,10 @@ from typing import Protocol
 from erasepro_convert import __version__
 from erasepro_convert.batch.claims import Claim, Claims
 from erasepro_convert.batch.fingerprint import fingerprint, state
-from erasepro_convert.batch.jobs import Job
+from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.work import NO_ROOM, Result, Task, Twin, carry_out
+from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.digest import of_json
 from erasepro_convert.options import Options
 
@@ -171,7 +172,11 @@ class Batch:
             twin=self._twin(job, key),
         )
         record = InputRecord(
-            path=str(job.source), size=size, state=now, fingerprint=samples, sha256=None
+            path=printable(str(job.source), LONGEST_PATH),
+            size=size,
+            state=now,
+            fingerprint=samples,
+            sha256=None,
         )
         return _Start(job, task, claim, record, earlier, key)
 

@@ -77,7 +77,7 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
     try:
         task.target.parent.mkdir(parents=True, exist_ok=True)
         if task.known or task.twin:
-            there = digests(task.source)
+            there = digests(task.source, progress)
             if there == task.known:
                 return result(None, input_sha256=there)
             if task.twin and there == task.twin.input_sha256:

@@ -87,10 +87,10 @@ class CheckpointFile:
         start = 8 + header_size(self.file) if self.container == "safetensors" else None
         return Hashing(self.file, start, progress)
 
-    def hashes(self) -> FileHashes:
-        """Digests of the file, read for them alone."""
+    def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
+        """Digests of the file, read for them alone; ``progress`` gets the bytes done so far."""
         with naming(self.name):
-            return self.hashing(lambda done: None).finish()
+            return self.hashing(progress).finish()
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""

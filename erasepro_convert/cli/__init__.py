@@ -16,10 +16,8 @@ from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
-from erasepro_convert.errors import EraseproError
+from erasepro_convert.errors import INTERRUPTED, EraseproError
 from erasepro_convert.memory import give_back_memory
-
-INTERRUPTED = 130
 
 
 class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from erasepro_convert.cli.asked import conversion_options
-from erasepro_convert.errors import BatchError, UsageError
+from erasepro_convert.errors import INTERRUPTED, BatchError, UsageError
 from erasepro_convert.memory import free_memory
 
 if TYPE_CHECKING:
@@ -145,9 +145,11 @@ def batch_command(
     try:
         with view:
             batch.run(open_executor, workers)
+    except KeyboardInterrupt:
+        raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
     finally:
-        write_summary(out_dir, ledger.latest)
         view.close(out_dir)
+        write_summary(out_dir, ledger.latest)
     if batch.full:
         raise BatchError(f"there is no room left in {out_dir}: free some and run it again", 1)
     for outcome, code, what in WORSE:
