@@ -50,10 +50,11 @@ def main() -> None:
     print(f"medians {copies:.2f} s and {conversions:.2f} s: ratio {conversions / copies:.2f}")
 
 
-def make_checkpoint(path: Path, dtype: str, *, ema: bool = False) -> None:
-    """A full-size SD1.x checkpoint with random weights."""
-    make = ["-m", "tests.miniature", str(path), "--full", "--dtype", dtype]
-    subprocess.run([sys.executable, *make, *(["--ema"] if ema else [])], check=True)
+def make_checkpoint(path: Path, dtype: str, *, ema: bool = False, small: bool = False) -> None:
+    """An SD1.x checkpoint with random weights, of full size unless it is to be a miniature."""
+    make = ["-m", "tests.miniature", str(path), "--dtype", dtype]
+    flags = [*([] if small else ["--full"]), *(["--ema"] if ema else [])]
+    subprocess.run([sys.executable, *make, *flags], check=True)
 
 
 def recipe_of(targets: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.convert import command, make_checkpoint, recipe_of
@@ -68,16 +68,21 @@ def sample(command: Sequence[str]) -> dict[str, float]:
     """Run a command; peaks in MB of its anonymous and total resident memory."""
     process = subprocess.Popen(command)
     peaks = {"RssAnon": 0.0, "VmRSS": 0.0}
-    status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
-        text = status.read_text()
-        for name, peak in peaks.items():
-            if found := re.search(rf"{name}:\s+(\d+) kB", text):
-                peaks[name] = max(peak, int(found[1]) / 1000)
+        for name, now in resident(process.pid).items():
+            peaks[name] = max(peaks[name], now)
         time.sleep(0.01)
     if process.returncode:
         sys.exit(f"the conversion ended with {process.returncode}")
     return peaks
+
+
+def resident(pid: int) -> dict[str, float]:
+    """MB of a process's anonymous and total resident memory; nothing of one that has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        text = Path(f"/proc/{pid}/status").read_text()
+        return {name: int(kb) / 1000 for name, kb in re.findall(r"(RssAnon|VmRSS):\s+(\d+)", text)}
+    return {}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The report in a real browser: it asks nobody for anything, shows its pictures, fits a phone."""
+"""The pages in a real browser: they ask nobody for anything, show their pictures, fit a phone."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from erasepro_convert.batch.summary import write_summary
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+from tests.test_summary import entry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -69,4 +71,24 @@ def test_the_report_in_a_browser(
         assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), "no sideways scroll"
         colour = page.evaluate("getComputedStyle(document.body).color")
         assert (colour == "rgb(255, 255, 255)") == (scheme == "dark")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_batchs_page_in_a_browser(width: int, scheme: Any, browser: Any, tmp_path: Path) -> None:
+    name = f"folder/{'long' * 40}-{'name ' * 20}.safetensors"
+    entries = [entry(name), entry(f"b{name}", "exceeded"), entry("c/", "linked", same_as=name)]
+    write_summary(tmp_path, {one.output: one for one in entries})
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "batch.html").as_uri())
+    for details in page.locator(".files summary").all():
+        details.click()
+    assert page.get_by_text("a" * 64).first.is_visible()
+    assert asked == [(tmp_path / "batch.html").as_uri()]
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), "no sideways scroll"
     context.close()

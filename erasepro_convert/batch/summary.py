@@ -1,13 +1,124 @@
-"""The batch on one page."""
+"""The batch on one page, for whoever has to answer for it."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
-from erasepro_convert.batch.ledger import Entry
+from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
+from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.page import fill
+from erasepro_convert.writer import replacing
 
 SUMMARY = "batch.html"
+LONGEST = 10_000
+"""Characters of a line of text that the page shows."""
+OUTCOMES: dict[Outcome, str] = {
+    "done": "erased; the result keeps to the recipe's limits",
+    "linked": "the input is that of another output, which was linked or copied",
+    "failed": "it did not come to an end; the next run of the batch tries again",
+    "exceeded": "erased, but the result exceeds a limit of its recipe; nothing was written",
+    "refused": "the input is no sound checkpoint; nothing was written",
+}
+"""What they mean."""
+ATTENTION: tuple[Outcome, ...] = ("failed", "exceeded", "refused")
+"""Outcomes that somebody has to look into, in this order."""
+STEPS = 10
+"""Bars of a distribution up to 1; one more has what lies above."""
 
 
 def write_summary(folder: Path, entries: Mapping[str, Entry]) -> None:
-    """Write the page."""
-    (folder / SUMMARY).write_text("")
+    """Write the page; the same entries give the same page, in whatever order they came."""
+    rows = sorted(entries.values(), key=attrgetter("output"))
+    page = fill(
+        "batch/summary.html.jinja",
+        entries=rows,
+        size=sum({entry.input.path: entry.input.size for entry in rows}.values()),
+        number={entry.output: number for number, entry in enumerate(rows)},
+        outcomes=OUTCOMES,
+        counts=Counter(entry.outcome for entry in rows),
+        attention={outcome: _by_reason(rows, outcome) for outcome in ATTENTION},
+        recipes=list(_recipes(rows)),
+        distributions=_distributions(rows),
+        record=LEDGER,
+        plain=_plain,
+        when=_when,
+        link=_link,
+    )
+    with replacing(folder / SUMMARY) as (file,):
+        file.write(page.encode())
+
+
+def _by_reason(entries: Iterable[Entry], outcome: Outcome) -> dict[str, list[Entry]]:
+    """Entries of one outcome; those of the same reason together."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.outcome == outcome:
+            found.setdefault(entry.reason or "no reason is given", []).append(entry)
+    return found
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What became of the files of one recipe, and which of them are worst."""
+
+    name: str
+    sha256: str
+    counts: Counter[Outcome]
+    leak: Entry | None
+    drift: Entry | None
+
+
+def _recipes(entries: Iterable[Entry]) -> Iterator[_Recipe]:
+    def recipe(entry: Entry) -> tuple[str, str]:
+        return entry.recipe, entry.recipe_sha256
+
+    for (name, sha256), group in groupby(sorted(entries, key=recipe), recipe):
+        mine = list(group)
+        measured = [entry for entry in mine if entry.figures]
+        yield _Recipe(
+            name,
+            sha256,
+            Counter(entry.outcome for entry in mine),
+            max(measured, key=attrgetter("figures.leak"), default=None),
+            max(measured, key=attrgetter("figures.drift"), default=None),
+        )
+
+
+def _distributions(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, int]]]]:
+    """How many files have how much leak and drift: a range and a count for each bar."""
+    figures = [entry.figures for entry in entries if entry.figures]
+    if not figures:
+        return []
+    return [
+        ("leak", _bars([figure.leak for figure in figures])),
+        ("drift", _bars([figure.drift for figure in figures])),
+    ]
+
+
+def _bars(values: Iterable[float]) -> list[tuple[str, int]]:
+    counts = Counter(min(STEPS, int(value * STEPS)) for value in values)
+    ranges = [f"{step / STEPS:.1f} – {(step + 1) / STEPS:.1f}" for step in range(STEPS)]
+    return [(text, counts[step]) for step, text in enumerate([*ranges, "1.0 or more"])]
+
+
+def _plain(text: str) -> str:
+    """A stranger's text, line by line, with an escape for what would not show."""
+    return "\n".join(printable(line, LONGEST) for line in text.splitlines())
+
+
+def _when(finished: str) -> str:
+    """A time as people write it, without its zone."""
+    return _plain(finished.removesuffix("+00:00").replace("T", " "))
+
+
+def _link(entry: Entry) -> str:
+    """Where the manifest of what was written lies, as seen from the page."""
+    assert entry.written
+    path = PurePosixPath(entry.output)
+    folder = path if entry.output.endswith("/") else path.parent
+    return quote(os.fsencode(folder / entry.written.manifest))

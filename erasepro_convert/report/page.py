@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure
+from erasepro_convert.page import fill
 from erasepro_convert.report.charts import svg
 
 
@@ -17,15 +17,9 @@ def html(manifest: Manifest, pictures: bytes | None = None) -> str:
 
     ``pictures`` is a PNG of before and after, where somebody made one.
     """
-    environment = Environment(
-        loader=PackageLoader("erasepro_convert.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
-    return environment.get_template("page.html.jinja").render(
+    return fill(
+        "report/page.html.jinja",
         m=manifest,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
         layers=_layers(manifest),
