@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from erasepro_convert import demo
 from erasepro_convert.batch import run
+from erasepro_convert.batch.claims import Claims
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
@@ -313,6 +314,17 @@ class TestAgain:
         assert (out / "x/1.safetensors").read_text() == "somebody's"
         assert go(jobs, Options(force=True)).seen.outcomes["x/1.safetensors"] == "done"
 
+    def test_an_output_of_another_input_is_pointed_out(
+        self, go: Go, jobs: list[Job], out: Path
+    ) -> None:
+        go(jobs)
+        jobs[0].source.unlink()
+        jobs[0].source.write_text("no checkpoint")
+        refused = go(jobs)["x/1.safetensors"]
+        assert refused.outcome == "refused"
+        assert str(refused.reason).endswith(run.STALE)
+        assert (out / "x/1.safetensors").exists()
+
 
 class TestTwins:
     @pytest.fixture
@@ -412,6 +424,17 @@ class TestTrouble:
         assert seen.outcomes == {"x/1.safetensors": "done"}
         ran = go(jobs)  # the output is known to be ours, though no line says so
         assert ran.seen.outcomes == {"x/1.safetensors": "done", "x/2.safetensors": "done"}
+
+    def test_no_room_for_a_claim(
+        self, go: Go, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_room(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Claims, "take", no_room)
+        ran = go(jobs)
+        assert ran.full
+        assert ran.seen.ends == []
 
     def test_who_takes_workers_along_is_given_up_and_the_others_are_not(
         self, go: Go, jobs: list[Job], recipe: Recipe

@@ -21,6 +21,7 @@ from erasepro_convert.options import Options
 
 PAUSE = 0.5
 """Seconds between looks at what another batch has at work."""
+STALE = "the output that lies there is an earlier batch's, of another input, recipe or version"
 DEATHS = 2
 """Workers that a job may take with it before it is given up."""
 
@@ -122,7 +123,7 @@ class Batch:
         if self._suspects:
             return None if self._flying else self._suspects.popleft()
         held = deque(self._held)
-        while len(self._flying) < at_once and (queue := self._waiting or held):
+        while len(self._flying) < at_once and not self.full and (queue := self._waiting or held):
             job = queue.popleft()
             if queue is held:
                 self._held.popleft()
@@ -134,7 +135,12 @@ class Batch:
         """What is known of a job that is to be done; None where there is nothing to do now."""
         if self._is_settled(job):
             return None
-        claim = self._claims.take(job.output)
+        try:
+            claim = self._claims.take(job.output)
+        except OSError as error:
+            self._no_room(error)
+            self._waiting.appendleft(job)
+            return None
         if claim is None:
             self._held.append(job)
             return None
@@ -234,10 +240,13 @@ class Batch:
             assert start.earlier
             entry = start.earlier.model_copy(update={"input": found})
         else:
+            reason = result.reason
+            if not result.written and start.task.target.exists() and self._ledger.wrote(job.output):
+                reason = f"{reason}\n{STALE}"
             entry = Entry(
                 output=job.output,
                 outcome=result.outcome,
-                reason=result.reason,
+                reason=reason,
                 tool=__version__,
                 recipe=job.recipe.name,
                 recipe_sha256=job.recipe.digest,
@@ -254,9 +263,7 @@ class Batch:
         try:
             self._ledger.append(entry)
         except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            self.full = True
+            self._no_room(error)
             start.claim.leave()  # the next batch learns from it that the output is ours
         else:
             start.claim.give_up()
@@ -264,6 +271,12 @@ class Batch:
         if start.key:
             self._waiting.extendleft(reversed(self._following.pop(start.key, [])))
         self._viewer.ended(job, entry, before=result.outcome is None)
+
+    def _no_room(self, error: OSError) -> None:
+        """Note that there is none; raise what has another reason."""
+        if error.errno not in NO_ROOM:
+            raise error
+        self.full = True
 
     def _remember(self, entry: Entry) -> None:
         """Keep in mind an output that others may be the same as."""

@@ -128,7 +128,7 @@ def batch_command(
     from erasepro_convert.batch.ledger import Ledger
     from erasepro_convert.batch.local import Processes
     from erasepro_convert.batch.run import Batch
-    from erasepro_convert.batch.summary import write_summary
+    from erasepro_convert.batch.summary import SUMMARY, write_summary
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
 
@@ -148,8 +148,12 @@ def batch_command(
     except KeyboardInterrupt:
         raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
     finally:
+        ledger.refresh()  # another batch may have been at work beside this one
+        try:
+            write_summary(out_dir, ledger.latest)
+        except OSError as error:
+            click.echo(f"{SUMMARY} cannot be written: {error}", err=True)
         view.close(out_dir)
-        write_summary(out_dir, ledger.latest)
     if batch.full:
         raise BatchError(f"there is no room left in {out_dir}: free some and run it again", 1)
     for outcome, code, what in WORSE:

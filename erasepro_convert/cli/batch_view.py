@@ -22,6 +22,8 @@ from erasepro_convert.batch.work import Task
 from erasepro_convert.checkpoint.names import printable
 
 BAR = 28
+LONGEST = 2000
+"""Characters of a reason."""
 WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying"}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
 ENOUGH = 0.3
@@ -89,7 +91,7 @@ class BatchView:
         if figures := entry.figures:
             said.append(f"leak {figures.leak:.2f}, drift {figures.drift:.2f}")
         if entry.reason:
-            said.append(" ".join(printable(entry.reason).split()))
+            said.append(printable(" ".join(entry.reason.split()), LONGEST))
         return f"{number} " + "  ".join(said)
 
     def close(self, folder: Path) -> None:
