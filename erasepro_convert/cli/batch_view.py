@@ -89,7 +89,7 @@ class BatchView:
         if entry.same_as:
             said.append(f"same as {printable(entry.same_as)}")
         if figures := entry.figures:
-            said.append(f"leak {figures.leak:.2f}, drift {figures.drift:.2f}")
+            said.append(f"leak up to {figures.leak:.2f}, drift up to {figures.drift:.2f}")
         if entry.reason:
             said.append(printable(" ".join(entry.reason.split()), LONGEST))
         return f"{number} " + "  ".join(said)
