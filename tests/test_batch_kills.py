@@ -206,7 +206,8 @@ def test_what_it_says(models: Path, tmp_path: Path, cli: Cli) -> None:
         r"\[1/2\] refused   bad-van-gogh.safetensors  0\.\d s  bad.ckpt: it is .*", lines[0]
     )
     assert re.fullmatch(
-        r"\[2/2\] done      0-van-gogh.safetensors  \d+\.\d s  leak up to \d\.\d\d, drift up to \d\.\d\d",
+        r"\[2/2\] done      0-van-gogh.safetensors  \d+\.\d s  "
+        r"leak up to \d\.\d\d, drift up to \d\.\d\d",
         lines[1],
     )
     assert re.fullmatch(r"2 files: 1 done, 1 refused, in \d+ s", lines[2])
