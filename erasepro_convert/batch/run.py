@@ -1,5 +1,6 @@
 """The course of a batch: what is ready goes to an executor, what comes back into the ledger."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.work import NO_ROOM, Result, Task, Twin, carry_out
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.digest import of_json
+from erasepro_convert.manifest import manifest_path
 from erasepro_convert.options import Options
 
 PAUSE = 0.5
@@ -151,15 +153,19 @@ class Batch:
             (size, now), samples = state(job.source), fingerprint(job.source)
         except OSError:
             (size, now), samples = (0, ""), None  # the worker will say what is wrong with it
-        alone = samples is None or job.output.endswith("/") or self._options.sign
+        folder = job.output.endswith("/")
+        alone = samples is None or folder or self._options.sign
         key = None if alone else (job.recipe.digest, self._asked, samples or "")
         if key in self._following:
             self._following[key].append(job)
             claim.give_up()
             return None
         target, earlier = self._folder / job.output, self._ledger[job.output]
+        places = target, manifest_path(target, folder=folder)
         ours = self._ledger.wrote(job.output) or claim.is_ours
-        if ours or not target.exists():
+        if not ours and not any(map(os.path.lexists, places)):
+            ours = True  # a worker that dies at the end leaves an output for the next to replace
+        if ours:
             claim.mark()
         known = None
         if earlier and self._stands(job, earlier) and earlier.input.fingerprint == samples:
@@ -171,7 +177,7 @@ class Batch:
             target,
             replace(
                 self._options,
-                folder=job.output.endswith("/"),
+                folder=folder,
                 force=self._options.force or ours,
             ),
             known=known,
@@ -299,10 +305,10 @@ class Batch:
             if future.exception() is None:
                 self._land(future)
         for future, start in self._flying.items():
-            if future.done():
+            if future.done() and (future.cancelled() or not _is_broken(future)):
                 start.claim.give_up()
             else:
-                start.claim.leave()  # a worker elsewhere may still write it
+                start.claim.leave()  # a worker elsewhere may still write it, or has before it died
         for start in self._suspects:
             start.claim.give_up()
         self._claims.tidy()
