@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from erasepro_convert.memory import free_memory
 
 if TYPE_CHECKING:
     from erasepro_convert.batch.jobs import Job
+    from erasepro_convert.cli.batch_view import BatchView
 
 RECIPES = (".yaml", ".yml")
 PER_JOB = 1 << 30
@@ -85,6 +88,12 @@ class Size(click.ParamType[int]):
     type=Size(),
     help="Convert no more at once than fit into this, at 1G each.  [default: 80% of what is free]",
 )
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Convert on the dask cluster with this scheduler (tcp://host:8786), by default as many at "
+    "once as its workers have threads.",
+)
 @conversion_options
 @click.option("--force", is_flag=True, help="Replace outputs that no batch has written.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -96,6 +105,7 @@ def batch_command(
     template: str | None,
     at_once: int | None,
     memory: int | None,
+    scheduler: str | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -109,6 +119,8 @@ def batch_command(
     Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
     some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.
     """
+    if scheduler and memory is not None:
+        raise UsageError("--memory is of this machine; with --scheduler, --jobs says how many")
     from erasepro_convert.batch.inputs import MATCH, find_inputs
     from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart
 
@@ -126,39 +138,57 @@ def batch_command(
     out_dir.mkdir(parents=True, exist_ok=True)
 
     from erasepro_convert.batch.ledger import Ledger
-    from erasepro_convert.batch.local import Processes
     from erasepro_convert.batch.run import Batch
     from erasepro_convert.batch.summary import SUMMARY, write_summary
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
 
-    workers = _workers(at_once, memory)
     ledger = Ledger(out_dir)
     view = BatchView(jobs, quiet=quiet)
     batch = Batch(jobs, out_dir, ledger, Options(**options), view)
 
-    def open_executor() -> Executor:
-        processes = Processes(workers)
-        view.watch(processes.progress)
-        return processes
-
-    try:
-        with view:
-            batch.run(open_executor, workers)
-    except KeyboardInterrupt:
-        raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
-    finally:
-        ledger.refresh()  # another batch may have been at work beside this one
+    with _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers):
         try:
-            write_summary(out_dir, ledger.latest)
-        except OSError as error:
-            click.echo(f"{SUMMARY} cannot be written: {error}", err=True)
-        view.close(out_dir)
+            with view:
+                batch.run(open_executor, workers)
+        except KeyboardInterrupt:
+            raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
+        finally:
+            ledger.refresh()  # another batch may have been at work beside this one
+            try:
+                write_summary(out_dir, ledger.latest)
+            except OSError as error:
+                click.echo(f"{SUMMARY} cannot be written: {error}", err=True)
+            view.close(out_dir)
     if batch.full:
         raise BatchError(f"there is no room left in {out_dir}: free some and run it again", 1)
     for outcome, code, what in WORSE:
         if count := view.counts[outcome]:
             raise BatchError(f"{count} of {len(jobs)} {what}", code)
+
+
+@contextmanager
+def _workplace(
+    scheduler: str | None, folder: Path, at_once: int | None, memory: int | None, view: "BatchView"
+) -> Iterator[tuple[Callable[[], Executor], int]]:
+    """What does the work, and how much of it at once."""
+    if scheduler:
+        from erasepro_convert.batch.cluster import connect
+
+        with connect(scheduler, folder) as cluster:
+            view.watch(cluster.progress)
+            yield cluster.open, at_once or cluster.threads
+        return
+    from erasepro_convert.batch.local import Processes
+
+    workers = _workers(at_once, memory)
+
+    def open_processes() -> Executor:
+        processes = Processes(workers)
+        view.watch(processes.progress)
+        return processes
+
+    yield open_processes, workers
 
 
 def _workers(at_once: int | None, memory: int | None) -> int:

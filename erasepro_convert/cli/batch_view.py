@@ -120,7 +120,9 @@ class BatchView:
         for task, at in working:
             table.add_row(
                 escape(printable(task.output)),
-                ProgressBar(total=at.to_write or 1, completed=at.written, width=BAR),
+                ProgressBar(total=at.to_write, completed=at.written, width=BAR)
+                if at.to_write
+                else "",
                 f"{decimal(at.written)} of {decimal(at.to_write)}" if at.to_write else "",
                 f"{WORDS[STAGES[at.stage]]} {at.done}/{at.total}" if at.done < at.total else "",
             )
