@@ -8,18 +8,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from distributed import Client
+from rich.console import Console
 from safetensors.torch import save_file
 
 from erasepro_convert.batch import cluster as clusters
 from erasepro_convert.batch.claims import FOLDER
 from erasepro_convert.batch.cluster import connect
 from erasepro_convert.batch.identity import differences, identity
+from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Ledger
+from erasepro_convert.batch.local import Progress
 from erasepro_convert.batch.work import Task, carry_out
+from erasepro_convert.cli.batch_view import BatchView
 from erasepro_convert.errors import UsageError
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
@@ -317,6 +322,20 @@ def test_differences_are_named() -> None:
     ours = {"a": "1", "b": "2", "c": "3"}
     assert differences(ours, ours) == []
     assert differences({"a": "1", "b": "9"}, ours) == ["b: 9, here 2", "c: none, here 3"]
+
+
+def test_the_table_shows_some_of_many(van_gogh: Path, models: Path) -> None:
+    recipe = load_recipe(van_gogh)
+    jobs = [Job(recipe, models / "one.safetensors", f"{n}.safetensors") for n in range(20)]
+    tasks = [Task(j.output, recipe, j.source, Path(j.output), Options()) for j in jobs]
+    view = BatchView(jobs, quiet=False)
+    view.watch(lambda: [(task, Progress(0, 0, 0, 0, 0)) for task in tasks])
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(view._render())
+    lines = console.export_text().splitlines()
+    assert lines[0].startswith("0/20 files")
+    assert [line.split()[0] for line in lines[1:17]] == [job.output for job in jobs[:16]]
+    assert lines[17].strip() == "and 4 more"
 
 
 def test_the_output_folder_must_be_the_same_there(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from erasepro_convert.checkpoint.names import printable
 BAR = 28
 LONGEST = 2000
 """Characters of a reason."""
+ROWS = 16
+"""Files at work that are shown: a cluster may have hundreds."""
 WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying"}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
 ENOUGH = 0.3
@@ -117,7 +119,7 @@ class BatchView:
             f"left: {self._remaining(working)}",
             ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items()),
         )
-        for task, at in working:
+        for task, at in working[:ROWS]:
             table.add_row(
                 escape(printable(task.output)),
                 ProgressBar(total=at.to_write, completed=at.written, width=BAR)
@@ -126,6 +128,8 @@ class BatchView:
                 f"{decimal(at.written)} of {decimal(at.to_write)}" if at.to_write else "",
                 f"{WORDS[STAGES[at.stage]]} {at.done}/{at.total}" if at.done < at.total else "",
             )
+        if len(working) > ROWS:
+            table.add_row(f"and {len(working) - ROWS} more")
         return table
 
     def _remaining(self, working: Iterable[tuple[Task, Progress]]) -> str:
