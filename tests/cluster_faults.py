@@ -52,5 +52,7 @@ def convert_faulty(
     return manifest
 
 
-work.convert = convert_faulty  # type: ignore[attr-defined]  # not for others to use, this once
-release.stream = stream_faulty  # type: ignore[attr-defined]  # not for others to use, this once
+def dask_setup(worker: object) -> None:
+    """Called in a worker that loads this; a test that merely imports it stays whole."""
+    work.convert = convert_faulty  # type: ignore[attr-defined]  # not for others, this once
+    release.stream = stream_faulty  # type: ignore[attr-defined]  # the same

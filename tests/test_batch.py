@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from erasepro_convert import demo
 from erasepro_convert.batch import run
-from erasepro_convert.batch.claims import Claims
+from erasepro_convert.batch.claims import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
@@ -131,11 +132,13 @@ def go(tmp_path: Path) -> Go:
         options: Options | None = None,
         executor: Here | None = None,
         at_once: int = 1,
+        marks: int = 0,
     ) -> Ran:
         seen, ledger, executor = Seen(), Ledger(folder), executor or Here()
         batch = Batch(jobs, folder, ledger, options or Options(), seen)
         batch.run(executor, at_once)
-        assert not list(folder.rglob(".*")), "claims and parts are gone"
+        assert not list(folder.rglob("*.part"))
+        assert len(list(folder.glob(f"{FOLDER}/*"))) == marks
         return Ran(seen, executor, ledger, batch.full)
 
     return start
@@ -228,6 +231,13 @@ class TestOutcomes:
             assert go([job]).seen.outcomes == {"folder/": "done"}
             assert (out / "folder/unet/diffusion_pytorch_model.safetensors").exists()
             assert go([job]).seen.before == ["folder/"]
+            other = Job(recipe.changed(name="other"), file, "folder/")
+            (out / "folder/mine.txt").touch()
+            failed = go([other])["folder/"]
+            assert failed.outcome == "failed"
+            assert "a folder is not replaced" in str(failed.reason)
+            (out / "folder/mine.txt").unlink()
+            assert go([other]).seen.outcomes == {"folder/": "done"}
 
 
 class TestAgain:
@@ -390,7 +400,12 @@ class TestTwins:
 
 class TestTrouble:
     def test_no_room_ends_it_and_keeps_what_is_done(
-        self, go: Go, jobs: list[Job], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+        self,
+        go: Go,
+        jobs: list[Job],
+        recipe: Recipe,
+        out: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         def sometimes(recipe: Recipe, source: Path, *rest: Any) -> Any:
             if source.stem == "2":
@@ -398,7 +413,13 @@ class TestTrouble:
             return convert(recipe, source, *rest)
 
         monkeypatch.setattr("erasepro_convert.batch.work.convert", sometimes)
-        third = Job(recipe, jobs[0].source, "third.safetensors")
+        third = Job(recipe.changed(name="third"), jobs[0].source, "third.safetensors")
+        ran = go([*jobs, third])
+        assert not ran.full, "there is room here: something else is full"
+        assert ran["third.safetensors"].outcome == "done"
+        (out / "third.safetensors").unlink()
+        usage = shutil.disk_usage(out)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
         ran = go([*jobs, third])
         assert ran.full
         assert ran.seen.outcomes == {"x/1.safetensors": "done", "x/2.safetensors": "failed"}
@@ -441,7 +462,7 @@ class TestTrouble:
     ) -> None:
         third = Job(recipe, jobs[1].source, "third.safetensors")
         deadly = Here(lambda task: task.output == "x/2.safetensors")
-        ran = go([*jobs, third], executor=deadly, at_once=3)
+        ran = go([*jobs, third], executor=deadly, at_once=3, marks=1)
         assert ran.seen.outcomes == {
             "x/1.safetensors": "done",
             "x/2.safetensors": "failed",

@@ -143,10 +143,11 @@ class Cluster(Executor):
             self._lost = True
             outer.set_exception(BrokenExecutor("the scheduler is gone"))
         elif inner.cancelled():
-            outer.set_result(Result("failed", reason="somebody cancelled it at the scheduler"))
+            reason = "somebody cancelled it at the scheduler"
+            outer.set_result(Result("failed", reason=reason, died=True))
         elif isinstance(died := inner.exception(), distributed.KilledWorker):
             reason = f"its workers died, {died.allowed_failures + 1} of them: killed, or out of"
-            outer.set_result(Result("failed", reason=f"{reason} memory?"))
+            outer.set_result(Result("failed", reason=f"{reason} memory?", died=True))
         elif error := inner.exception():
             outer.set_exception(error)
         else:

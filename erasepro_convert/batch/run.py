@@ -1,6 +1,7 @@
 """The course of a batch: what is ready goes to an executor, what comes back into the ledger."""
 
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -232,7 +233,8 @@ class Batch:
             if start.deaths < DEATHS:
                 self._suspects.append(start)
                 return
-            result = Result("failed", reason="its worker died twice: killed, or out of memory?")
+            reason = "its worker died twice: killed, or out of memory?"
+            result = Result("failed", reason=reason, died=True)
         elif error:
             result = Result("failed", reason=f"{type(error).__name__}: {error}")
         else:
@@ -265,11 +267,15 @@ class Batch:
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=result.seconds,
             )
-        self.full |= result.full
+        if result.full and self._lacks(start.input.size):
+            self.full = True
+        keep = result.died  # it may have written the output and not lived to say so
         try:
             self._ledger.append(entry)
         except OSError as error:
             self._no_room(error)
+            keep = True
+        if keep:
             start.claim.leave()  # the next batch learns from it that the output is ours
         else:
             start.claim.give_up()
@@ -277,6 +283,13 @@ class Batch:
         if start.key:
             self._waiting.extendleft(reversed(self._following.pop(start.key, [])))
         self._viewer.ended(job, entry, before=result.outcome is None)
+
+    def _lacks(self, size: int) -> bool:
+        """Whether there is too little room for outputs of this size: not all that is full is ours.
+
+        What is at work needs as much again.
+        """
+        return shutil.disk_usage(self._folder).free < size * (len(self._flying) + 1)
 
     def _no_room(self, error: OSError) -> None:
         """Note that there is none; raise what has another reason."""
@@ -310,7 +323,7 @@ class Batch:
             else:
                 start.claim.leave()  # a worker elsewhere may still write it, or has before it died
         for start in self._suspects:
-            start.claim.give_up()
+            start.claim.leave()
         self._claims.tidy()
 
 
@@ -321,11 +334,11 @@ def _is_broken(future: Future[Result]) -> bool:
 def _digest(options: Options) -> str:
     """Of all that is asked for beside the recipe, as far as it changes what is written."""
     asked = {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in asdict(options).items()
         if name not in ("folder", "force", "dry_run")
     }
-    asked["chain"] = [str(path) for path in options.chain]
+    asked["chain"] = [str(path.absolute()) for path in options.chain]
     if options.text_encoder:
         asked["text_encoder"] = state(options.text_encoder)[1]
     return of_json(asked)

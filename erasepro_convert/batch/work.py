@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.signature import signature_path
 from erasepro_convert.writer import replacing
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -52,7 +54,8 @@ class Task:
 class Result:
     """What became of it; ``outcome`` is None where the output that was there still stands.
 
-    ``full`` says that there is no room left to write to.
+    ``full`` says that there was no room left to write to, ``died`` that a worker ended before it
+    could say what it had done.
     """
 
     outcome: Outcome | None
@@ -64,6 +67,7 @@ class Result:
     figures: Figures | None = None
     same_as: str | None = None
     full: bool = False
+    died: bool = False
 
 
 def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) -> Result:
@@ -87,6 +91,8 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
                 )
                 manifest = _take_over(task, task.twin, varies)
                 return result("linked", same_as=task.twin.output, **_found(task, manifest))
+        if task.options.folder and task.options.force:
+            _clear(task.target)
         manifest = convert(task.recipe, task.source, task.target, task.options, progress)
         return result("done", **_found(task, manifest))
     except LimitError as error:
@@ -113,6 +119,19 @@ def _found(task: Task, manifest: Manifest) -> dict[str, object]:
             relative_update=max(edit.relative_update for edit in manifest.all_edits),
         ),
     }
+
+
+def _clear(folder: Path) -> None:
+    """Take away a folder that was written before, but for what others have put into it."""
+    record = manifest_path(folder, folder=True)
+    if not record.exists():
+        return
+    files = [folder / file.name for file in read_manifest(record).output.files]
+    for file in (*files, signature_path(folder, folder=True), record):
+        file.unlink(missing_ok=True)
+    for parent in sorted({file.parent for file in files} | {folder}, reverse=True):
+        with suppress(OSError):  # not empty
+            parent.rmdir()
 
 
 def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:

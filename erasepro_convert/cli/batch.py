@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +143,12 @@ def batch_command(
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
 
-    ledger = Ledger(out_dir)
     view = BatchView(jobs, quiet=quiet)
-    batch = Batch(jobs, out_dir, ledger, Options(**options), view)
-
-    with _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers):
+    with (
+        closing(Ledger(out_dir)) as ledger,
+        _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
+    ):
+        batch = Batch(jobs, out_dir, ledger, Options(**options), view)
         try:
             with view:
                 batch.run(open_executor, workers)
