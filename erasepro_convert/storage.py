@@ -10,7 +10,6 @@ import errno
 import os
 import random
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -31,6 +30,9 @@ EXTRA = "pip install 'erasepro-convert[s3]'"
 HTTP, S3 = ("http", "https"), ("s3", "s3a")
 WRITABLE = (*S3, "gs", "gcs")
 """Stores in which an upload shows nothing before it is complete, and can be given up."""
+
+SMALL = 256 << 20
+"""Bytes; the manifest of a thousand concepts has a tenth of that."""
 
 TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
@@ -186,6 +188,34 @@ def names_in(folder: Location) -> list[str]:
         return sorted(PurePosixPath(f["name"]).name for f in found if f["type"] == "file")
 
 
+def files_below(folder: Location) -> set[str]:
+    """The files in a folder and in those in it, by their paths from there."""
+    if isinstance(folder, Path):
+        return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    with asking(folder):
+        root = PurePosixPath(folder.path)
+        return {PurePosixPath(p).relative_to(root).as_posix() for p in folder.fs.find(folder.path)}
+
+
+def is_within(location: Location, folder: Location) -> bool:
+    """Whether a place is in a folder, or the folder itself, however its path goes."""
+    if isinstance(location, Path) and isinstance(folder, Path):
+        return location.resolve().is_relative_to(folder.resolve())
+    return shown(location).startswith(shown(folder)) and ".." not in shown(location).split("/")
+
+
+def read_bytes(location: Location) -> bytes:
+    """All of a small file.  Raises StorageError, also for what is no small file."""
+    if isinstance(location, Path):
+        return location.read_bytes()
+    from erasepro_convert.checkpoint.remote import RemoteFile
+
+    file = RemoteFile(location)
+    if file.size > SMALL:
+        raise StorageError(f"{shown(location)}: has {file.size} bytes, too many for a manifest")
+    return bytes(file.read(0, file.size))
+
+
 @contextmanager
 def asking(location: Location) -> Iterator[None]:
     """Put into words what a store's library raises: its own can quote a signed URL.
@@ -255,18 +285,15 @@ def _status(error: BaseException | None) -> int | None:
 
 def _reason(error: Exception) -> str:
     """What went wrong, in words that quote nothing."""
-    status = _status(error)
+    status, kind = _status(error), type(error).__name__
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return "there is no such object"
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         return f"the server says {status} {phrase}".rstrip()
-    if isinstance(error, PermissionError):
-        return "access is denied"
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return "no answer in time"
-    if type(error).__name__ == "NoCredentialsError":
+    if kind == "NoCredentialsError":
         return "no credentials were found"
-    if _is_passing(error):
-        return f"the connection failed ({type(error).__name__})"
-    return f"its library failed ({type(error).__name__})"
+    if isinstance(error, TimeoutError) or "Timeout" in kind:
+        return "no answer in time"
+    what = "the connection failed" if _is_passing(error) else "its library failed"
+    return f"{what} ({kind})"

@@ -86,7 +86,7 @@ def _scheduler_metadata(path: Location, name: str) -> dict[str, str]:
 
 
 def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterator[str]:
-    """Which files of a component are its weights: as diffusers would, plain before fp16, safetensors first."""
+    """The weight files of a component: as diffusers would, plain before fp16, safetensors first."""
     torch_stem = "pytorch_model" if stem == "model" else stem
     for variant in ("", ".fp16", ".bf16"):
         for base, suffix in ((stem, "safetensors"), (torch_stem, "bin")):

@@ -120,8 +120,10 @@ class HttpRanges:
         if reply.status not in (200, 206):
             raise AnswerError(reply.status)
         found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-        if reply.status == 200 or not found or headers.get("Content-Encoding", "identity") != (
-            "identity"
+        if (
+            reply.status == 200
+            or not found
+            or headers.get("Content-Encoding", "identity") != ("identity")
         ):
             raise StorageError(
                 f"{shown(self._location)}: its server does not send parts of a file (range "
