@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 BLOCK = 8 << 20
 """Bytes that one request asks for at most."""
 
-NEAR = 512 << 10
+NEAR = 128 << 10
 """Bytes: what lies between two parts and is not more travels along."""
+
+PAGE, PAGES = 1 << 20, 16
+"""What is small is read with its surroundings, since the next thing is there; how many are kept."""
 
 AHEAD_REQUESTS, AHEAD_BYTES = 8, 32 << 20
 """How much is on its way, or waits to be used, at most."""
@@ -48,6 +51,7 @@ class RemoteFile:
         if self.stated.size == 0:
             raise CheckpointError("it is empty")
         self.size = self.stated.size
+        self._page = lru_cache(PAGES)(partial(_page, self._ranges, location, self.size))
 
     @property
     def stated(self) -> Stated:
@@ -78,7 +82,15 @@ class RemoteFile:
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """The same bytes in pieces."""
-        return self.ahead([(start, count)]).chunks(start, count)
+        end = start + count
+        if count > NEAR or end > self.size:
+            yield from self.ahead([(start, count)]).chunks(start, count)
+            return
+        while start < end:
+            number, skipped = divmod(start, PAGE)
+            piece = memoryview(self._page(number))[skipped:][: end - start]
+            yield piece
+            start += len(piece)
 
     def ahead(self, spans: Iterable[Span]) -> "Ahead":
         """The same file for one that will read these parts, in this order."""
@@ -86,8 +98,18 @@ class RemoteFile:
 
     def get(self, start: int, end: int, given_up: Event | None = None) -> bytes:
         """A part, in one request (or some more after a failure).  Raises what ``read`` does."""
-        with asking(self._location):
-            return retried(partial(self._ranges.get, start, end), given_up)
+        return _get(self._ranges, self._location, start, end, given_up)
+
+
+def _get(
+    ranges: Ranges, location: "UPath", start: int, end: int, given_up: Event | None = None
+) -> bytes:
+    with asking(location):
+        return retried(partial(ranges.get, start, end), given_up)
+
+
+def _page(ranges: Ranges, location: "UPath", size: int, number: int) -> bytes:
+    return _get(ranges, location, number * PAGE, min((number + 1) * PAGE, size))
 
 
 class Ahead:
