@@ -266,8 +266,11 @@ def _is_passing(error: Exception) -> bool:
         return status in WAIT_AND_SEE or status >= 500
     if isinstance(error, (EraseproError, ValueError, *PERMANENT)):
         return False
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, OSError | EOFError) or bool(names & PASSING)
+    return isinstance(error, OSError | EOFError) or _is_of_passing_kind(error)
+
+
+def _is_of_passing_kind(error: BaseException) -> bool:
+    return any(kind.__name__ in PASSING for kind in type(error).__mro__)
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -279,6 +282,8 @@ def _status(error: BaseException | None) -> int | None:
         for attribute in ("status", "code"):
             if isinstance(status := getattr(error, attribute, None), int) and status >= 100:
                 return status
+        if _is_of_passing_kind(error):
+            return None  # what is behind it speaks of the connection
         error = error.__cause__ or error.__context__
     return None
 

@@ -26,7 +26,7 @@ BLOCK = 8 << 20
 NEAR = 128 << 10
 """Bytes: what lies between two parts and is not more travels along."""
 
-PAGE, PAGES = 1 << 20, 16
+PAGE, PAGES = 512 << 10, 32
 """What is small is read with its surroundings, since the next thing is there; how many are kept."""
 
 AHEAD_REQUESTS, AHEAD_BYTES = 8, 32 << 20
