@@ -45,7 +45,8 @@ WAIT_AND_SEE = (408, 425, 429)
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 PASSING = {
     "ClientError",  # aiohttp: no connection, a broken one
-    "HTTPClientError",  # botocore: the same
+    "ConnectionError",  # botocore: the same
+    "HTTPClientError",
     "IncompleteReadError",
     "ResponseParserError",
 }
@@ -77,7 +78,7 @@ def locate(text: str) -> Location:
         raise UsageError(f"{_shown(text)}: needs more libraries: {need}") from error
     except ValueError as error:
         raise UsageError(f"{_shown(text)}: {scheme}:// is not known") from error
-    location: UPath = UPath(text, **client_options(scheme))
+    location: UPath = UPath(scheme + text[len(scheme) :], **client_options(scheme))
     if scheme in S3:
         location.fs.retries = 1  # or each request would be retried by two libraries
     return location
@@ -288,14 +289,28 @@ def _status(error: BaseException | None) -> int | None:
     return None
 
 
+def _code(error: BaseException | None) -> str:
+    """S3's word for what is wrong, if it is one."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            code = str(response.get("Error", {}).get("Code", ""))
+            return code if code.isalpha() else ""
+        error = error.__cause__ or error.__context__
+    return ""
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, in words that quote nothing."""
     status, kind = _status(error), type(error).__name__
+    code = _code(error)
+    if code == "NoSuchBucket":
+        return "there is no such bucket"
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return "there is no such object"
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-        return f"the server says {status} {phrase}".rstrip()
+        return f"the server says {status} {phrase}".rstrip() + (f" ({code})" if code else "")
     if kind == "NoCredentialsError":
         return "no credentials were found"
     if isinstance(error, TimeoutError) or "Timeout" in kind:

@@ -1,10 +1,11 @@
 """A web server with ranges and faults that can be switched on, and a store that speaks S3."""
 
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -133,3 +134,72 @@ def web_server(folder: Path) -> Iterator[Web]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass
+class Proxy:
+    """A line to another port of this machine, which can be cut.
+
+    Each ``every``-th connection ends after so many bytes of answers, or before they begin.
+    """
+
+    port: int
+    url: str = ""
+    every: int = 0
+    cut_after: int = 0
+    delay: float = 0.0
+    connections: int = 0
+    cuts: int = 0
+
+
+@contextmanager
+def proxy(port: int) -> Iterator[Proxy]:
+    """Pass on connections to a port."""
+    line = Proxy(port)
+    server = socket.create_server(("127.0.0.1", 0))
+    line.url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            line.connections += 1
+            strikes = bool(line.every) and line.connections % line.every == 0
+            threading.Thread(target=_serve, args=(line, client, strikes), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield line
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+def _serve(line: Proxy, client: socket.socket, strikes: bool) -> None:
+    with client, socket.create_connection(("127.0.0.1", line.port)) as behind:
+        asking = threading.Thread(target=_pass_on, args=(client, behind, None), daemon=True)
+        asking.start()
+        time.sleep(line.delay)
+        if _pass_on(behind, client, line.cut_after if strikes else None):
+            line.cuts += 1
+        for side in (client, behind):
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+        asking.join()
+
+
+def _pass_on(source: socket.socket, target: socket.socket, limit: int | None) -> bool:
+    """Pass bytes on until there are no more, or so many; say whether it was the limit."""
+    done = 0
+    with suppress(OSError):
+        while content := source.recv(1 << 16):
+            if limit is not None and done + len(content) > limit:
+                target.sendall(content[: limit - done])
+                return True
+            target.sendall(content)
+            done += len(content)
+    return False

@@ -19,6 +19,7 @@ import boto3
 import pytest
 import torch
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from safetensors import safe_open
 from safetensors.torch import save_file
 from upath import UPath
@@ -31,10 +32,10 @@ from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.storage import locate, shown
+from erasepro_convert.storage import Location, locate, shown
 from tests.conftest import SHORT, VAN_GOGH, Cli
 from tests.miniature import State, components, state_dict, with_ema
-from tests.servers import Web, web_server
+from tests.servers import Web, proxy, web_server
 
 SMALL = Widths((32, 32, 32, 32), 128, 4, (32, 32, 32, 32), 48, 48)
 SECRET = "WhoeverReadsThisKnowsTooMuch"
@@ -123,11 +124,15 @@ def store() -> Iterator[Any]:
 @pytest.fixture
 def bucket(store: Any, models: Models) -> Iterator[Any]:
     """A store with the model in it; the bucket is emptied afterwards."""
+    S3FileSystem.clear_instance_cache()  # a client looks the endpoint up once
     store.create_bucket(Bucket=BUCKET)
     put(store, models.of("model.safetensors"), "in/model.safetensors")
     yield store
     for key in keys(store):
         store.delete_object(Bucket=BUCKET, Key=key)
+    for entry in unfinished(store):
+        name = {"Key": entry["Key"], "UploadId": entry["UploadId"]}
+        store.abort_multipart_upload(Bucket=BUCKET, **name)
     store.delete_bucket(Bucket=BUCKET)
 
 
@@ -148,14 +153,20 @@ def unfinished(store: Any) -> list[Any]:
     return cast(list[Any], store.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
 
+def parts(store: Any, entry: Any) -> list[Any]:
+    name = {"Key": entry["Key"], "UploadId": entry["UploadId"]}
+    return cast(list[Any], store.list_parts(Bucket=BUCKET, **name).get("Parts", []))
+
+
 IN, OUT = f"s3://{BUCKET}/in/model.safetensors", f"s3://{BUCKET}/out/new.safetensors"
 
 
 def run(
-    models: Models, source: str, target: str | Path, progress: Any = silent, **options: Any
+    models: Models, source: str, target: "str | Location", progress: Any = silent, **options: Any
 ) -> Manifest:
     recipe = load_recipe(models.recipe)
-    return convert(recipe, locate(source), locate(str(target)), Options(**options), progress)
+    place = locate(target) if isinstance(target, str) else target
+    return convert(recipe, locate(source), place, Options(**options), progress)
 
 
 # reading --------------------------------------------------------------------------------------
@@ -443,20 +454,18 @@ def test_from_store_to_store(bucket: Any, models: Models, cli: Cli, tmp_path: Pa
 
 def test_nothing_shows_before_all_is_there(bucket: Any, models: Models) -> None:
     """Several parts are sent meanwhile."""
-    seen, parts = set(), 0
+    seen, most = set(), 0
 
     def look(stage: str, done: int, total: int) -> None:
-        nonlocal parts
+        nonlocal most
         if stage == "write" and (done == total or 3 * done > total > 2 * done):
             seen.update(keys(bucket))
             for entry in unfinished(bucket):
-                name = {"Key": entry["Key"], "UploadId": entry["UploadId"]}
-                sent = bucket.list_parts(Bucket=BUCKET, **name).get("Parts", [])
-                parts = max(parts, len(sent))
+                most = max(most, len(parts(bucket, entry)))
 
     run(models, IN, OUT, look)
     assert seen == {"in/model.safetensors"}
-    assert parts >= 2
+    assert most >= 2
     assert len(keys(bucket)) == 3
 
 
@@ -491,8 +500,6 @@ def test_a_result_that_does_not_hold_leaves_nothing(
 def test_a_failing_store_leaves_nothing(
     call: str, bucket: Any, models: Models, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from s3fs import S3FileSystem
-
     original = S3FileSystem.call_s3
 
     def failing(self: Any, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -511,9 +518,39 @@ def test_a_failing_store_leaves_nothing(
     assert unfinished(bucket) == []
 
 
+@pytest.mark.parametrize("cut_after", [0, 100, 200_000])
+def test_cut_lines_to_a_store_are_survived(
+    cut_after: int, bucket: Any, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "BLOCK", 1 << 20)
+    port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    with proxy(port) as line:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
+        line.every, line.cut_after, line.delay = 4, cut_after, 0.01
+        run(models, IN, OUT)
+    assert line.cuts > 0
+    assert hashlib.sha256(get(bucket, "out/new.safetensors")).hexdigest() == models.output
+    # An upload that was begun while the answer was lost cannot be known; it holds nothing.
+    assert [parts(bucket, entry) for entry in unfinished(bucket)] in ([], [[]], [[], []])
+
+
+def test_a_store_that_goes_away(
+    bucket: Any, models: Models, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts, too, are gone when the line is there again, or the store's rule removes them."""
+    port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    with proxy(port) as line:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
+        line.every, line.cut_after = 1, 0
+        ran = cli(models.recipe, models.of("model.safetensors"), OUT)
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: s3://{BUCKET}/out/new")
+    assert keys(bucket) == ["in/model.safetensors"]
+
+
 def test_a_bucket_that_is_not_there(bucket: Any, models: Models, cli: Cli) -> None:
     ran = cli(models.recipe, IN, "s3://elsewhere/out.safetensors")
-    message = "error: s3://elsewhere/out.safetensors: there is no such object\n"
+    message = "error: s3://elsewhere/out.safetensors: there is no such bucket\n"
     assert (ran.code, ran.err) == (1, message)
 
 
