@@ -149,7 +149,7 @@ class Ahead:
     def _block(self, start: int, end: int) -> tuple[int, bytes]:
         """A block that holds ``start``, and where it begins; one up to ``end`` if none is ahead."""
         ahead = (*((s, e) for s, e, _ in self._coming), *self._blocks)
-        if self._threads is None or not any(s <= start < e for s, e in ahead):
+        if not any(s <= start < e for s, e in ahead):
             return start, self._get(start, end)
         while True:
             self._ask()
@@ -161,14 +161,20 @@ class Ahead:
 
     def _ask(self) -> None:
         """Have the next blocks brought, as many as may be on their way."""
-        assert self._threads is not None
         while self._blocks:
             start, end = self._blocks[0]
             size = sum(e - s for s, e, _ in self._coming) + end - start
             if self._coming and (len(self._coming) == AHEAD_REQUESTS or size > AHEAD_BYTES):
                 return
             self._blocks.popleft()
-            self._coming.append((start, end, self._threads.submit(self._get, start, end)))
+            self._coming.append((start, end, self._begin(start, end)))
+
+    def _begin(self, start: int, end: int) -> Future[bytes]:
+        if self._threads:
+            return self._threads.submit(self._get, start, end)
+        only: Future[bytes] = Future()
+        only.set_result(self._get(start, end))
+        return only
 
 
 def blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
