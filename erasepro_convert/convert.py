@@ -84,7 +84,8 @@ def convert(
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
-    with _beside(partial(_erase, opened, recipe, options), progress) as erasing:
+    erase = partial(_erase, opened, recipe, options)
+    with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
         examination = Examination(opened.checkpoint, partial(progress, "hash"))
         if options.embed_manifest:
             examination.hashes()  # they go into the header, before everything else
@@ -234,7 +235,9 @@ def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previo
 
 
 @contextmanager
-def _beside(work: Callable[[Progress], Erased], progress: Progress) -> Iterator["Future[Erased]"]:
+def _beside(
+    work: Callable[[Progress], Erased], progress: Progress, give_up: Callable[[], None]
+) -> Iterator["Future[Erased]"]:
     """Do ``work`` in another thread while the block runs; what is left of it then is given up."""
     over = Event()
 
@@ -249,3 +252,4 @@ def _beside(work: Callable[[Progress], Erased], progress: Progress) -> Iterator[
             yield future
         finally:
             over.set()
+            give_up()

@@ -237,14 +237,16 @@ def asking(location: Location) -> Iterator[None]:
 def retried(work: Callable[[], Result], given_up: Event | None = None) -> Result:
     """The result of ``work``, which is tried again, later and later, after a passing failure.
 
-    Raises what the last try raised; no more are made once the event is set.
+    Raises what the last try raised; none is made once the event is set.
     """
     given_up = given_up or Event()
     for number in range(TRIES):
+        if given_up.is_set():
+            raise InterruptedError
         try:
             return work()
         except Exception as error:
-            if number == TRIES - 1 or given_up.is_set() or not _is_passing(error):
+            if number == TRIES - 1 or not _is_passing(error):
                 raise
         # Not all clients at the same moment.
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2**number) * random.uniform(0.5, 1)  # noqa: S311

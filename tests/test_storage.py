@@ -27,7 +27,7 @@ from upath import UPath
 from erasepro_convert import storage, upload
 from erasepro_convert.checkpoint import open_checkpoint, ranges, remote
 from erasepro_convert.convert import convert
-from erasepro_convert.errors import CheckpointError, LimitError, UsageError
+from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
@@ -297,6 +297,16 @@ def test_another_object_in_its_place_is_noticed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_given_up_is_not_tried_again(models: Models, web: Web) -> None:
+    """So that an interrupted run ends, whatever the server does."""
+    checkpoint = open_checkpoint(locate(f"{web.url}/model.safetensors"))
+    before = web.requests
+    checkpoint.give_up()
+    with pytest.raises(StorageError):
+        checkpoint.tensor(checkpoint.in_order(checkpoint.tensors)[-1])
+    assert web.requests == before
+
+
 def test_a_server_without_ranges_is_refused(
     models: Models, web: Web, cli: Cli, tmp_path: Path
 ) -> None:
@@ -539,6 +549,7 @@ def test_a_store_that_goes_away(
     bucket: Any, models: Models, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parts, too, are gone when the line is there again, or the store's rule removes them."""
+    monkeypatch.setattr(storage, "TRIES", 2)
     port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
     with proxy(port) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)

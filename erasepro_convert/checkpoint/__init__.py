@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint.folder import open_folder
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import FileHashes
+from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.checkpoint.single import CheckpointFile, open_file
 from erasepro_convert.checkpoint.tensors import TensorInfo
 from erasepro_convert.errors import CheckpointError
@@ -74,6 +75,12 @@ class Checkpoint:
     def tensor(self, name: str) -> "torch.Tensor":
         """A contiguous copy of a tensor, in its stored dtype."""
         return self._owners[name].tensor(self.tensors[name])
+
+    def give_up(self) -> None:
+        """Say that no more will be read: what other threads ask of a store fails at once."""
+        for file in self.files:
+            if isinstance(file.file, RemoteFile):
+                file.file.give_up()
 
     def joined(
         self, file: CheckpointFile, prefix: str = "", only: Collection[str] | None = None

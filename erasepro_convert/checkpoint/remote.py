@@ -45,13 +45,16 @@ class RemoteFile:
 
     def __init__(self, location: "UPath") -> None:
         """Raise CheckpointError for an object without content, StorageError for none at all."""
-        self._location = location
         with asking(location):
             self._ranges: Ranges = retried(lambda: ranges_of(location))
         if self.stated.size == 0:
             raise CheckpointError("it is empty")
         self.size = self.stated.size
-        self._page = lru_cache(PAGES)(partial(_page, self._ranges, location, self.size))
+        self._given_up = Event()
+        # Threads that bring something hold no reference to this object.
+        self.get: Get = partial(_get, self._ranges, location, self._given_up)
+        self._page = lru_cache(PAGES)(partial(_page, self.get, self.size))
+        weakref.finalize(self, self._given_up.set)
 
     @property
     def stated(self) -> Stated:
@@ -92,24 +95,23 @@ class RemoteFile:
             yield piece
             start += len(piece)
 
+    def give_up(self) -> None:
+        """Make what is read from now on fail, and what failed not be tried again."""
+        self._given_up.set()
+
     def ahead(self, spans: Iterable[Span]) -> "Ahead":
         """The same file for one that will read these parts, in this order."""
         return Ahead(self, spans)
 
-    def get(self, start: int, end: int, given_up: Event | None = None) -> bytes:
-        """A part, in one request (or some more after a failure).  Raises what ``read`` does."""
-        return _get(self._ranges, self._location, start, end, given_up)
 
-
-def _get(
-    ranges: Ranges, location: "UPath", start: int, end: int, given_up: Event | None = None
-) -> bytes:
+def _get(ranges: Ranges, location: "UPath", given_up: Event, start: int, end: int) -> bytes:
+    """A part, in one request (or some more after a failure).  Raises what ``read`` does."""
     with asking(location):
         return retried(partial(ranges.get, start, end), given_up)
 
 
-def _page(ranges: Ranges, location: "UPath", size: int, number: int) -> bytes:
-    return _get(ranges, location, number * PAGE, min((number + 1) * PAGE, size))
+def _page(get: Get, size: int, number: int) -> bytes:
+    return get(number * PAGE, min((number + 1) * PAGE, size))
 
 
 class Ahead:
@@ -122,9 +124,7 @@ class Ahead:
         self._file, self.size = file, file.size
         self._blocks = deque(blocks(spans, file.size))
         self._coming: deque[tuple[int, int, Future[bytes]]] = deque()
-        given_up = Event()
-        self._get: Get = partial(file.get, given_up=given_up)
-        weakref.finalize(self, given_up.set)
+        self._get = file.get
         self._threads = ThreadPoolExecutor(AHEAD_REQUESTS) if len(self._blocks) > 1 else None
 
     def read(self, start: int, count: int) -> bytearray:
