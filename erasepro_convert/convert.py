@@ -221,7 +221,7 @@ def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previo
             return None
         manifest = read_manifest(path)
     except StorageError:
-        return None  # whoever may read the input need not be allowed to read what lies beside it
+        return None  # a signed URL, say, is good for one object alone
     except UsageError:
         return None  # somebody else's file of that name
     weights = {file.sha256 for file in manifest.output.files if file.autov3}

@@ -51,13 +51,17 @@ class Upload:
         """Show the object.  Raises StorageError, also for one that is not what was sent."""
         with asking(self._target):
             self._file.commit()
-            self._committed = True
-            found = self._target.fs.info(self._target.path)["size"]
-        if found != self._size:
+        self._committed = True
+        try:
+            with asking(self._target):
+                found = self._target.fs.info(self._target.path)["size"]
+            if found != self._size:
+                raise StorageError(
+                    f"{shown(self._target)}: {self._size} bytes were sent, {found} are there"
+                )
+        except BaseException:
             remove(self._target)
-            raise StorageError(
-                f"{shown(self._target)}: {self._size} bytes were sent, {found} are there"
-            )
+            raise
 
     def discard(self) -> None:
         """Give up what was not committed: parts that were sent are removed.

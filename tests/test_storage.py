@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from upath import UPath
 
-from erasepro_convert import storage, upload
+from erasepro_convert import demo, storage, upload
 from erasepro_convert.checkpoint import open_checkpoint, ranges, remote
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
@@ -200,6 +200,19 @@ def test_a_url_of_which_all_is_needed_has_the_manifest_of_the_file(
     assert of_url.input == of_file.input
     assert of_url.manifest_sha256 == of_file.manifest_sha256
     assert "stored" not in of_url.to_json()
+
+
+def test_what_is_stated_before_reading_has_no_digest(
+    models: Models, web: Web, tmp_path: Path
+) -> None:
+    local, other = tmp_path / "local.safetensors", tmp_path / "other.safetensors"
+    run(models, str(models.of("model.safetensors")), str(local), embed_manifest=True)
+    manifest = run(models, f"{web.url}/model.safetensors", str(other), embed_manifest=True)
+    (file,) = manifest.input.files
+    assert (file.sha256, file.stored is None) == (None, False)
+    with safe_open(other, framework="pt") as written:
+        embedded = json.loads(written.metadata()["erasepro.manifest"])
+    assert embedded["input"] == manifest.model_dump(mode="json")["input"]
 
 
 @pytest.mark.parametrize("name", ["ema.safetensors", "zip.ckpt"])
@@ -646,6 +659,39 @@ def test_a_folder_in_a_store(
     assert len(asked) < 60
     assert sha256(tmp_path / "local.safetensors") == sha256(tmp_path / "other.safetensors")
     assert of_store.input == of_file.input
+
+
+def test_a_folder_that_was_put_into_a_store_is_verified(
+    bucket: Any, models: Models, cli: Cli, tmp_path: Path
+) -> None:
+    with demo.checkpoint() as model:
+        run(models, str(model), str(tmp_path / "out"), folder=True)
+    for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
+        put(bucket, path, f"out/{path.relative_to(tmp_path / 'out').as_posix()}")
+    ran = cli("verify", f"s3://{BUCKET}/out")
+    assert (ran.code, ran.err) == (0, "")
+    bucket.put_object(Bucket=BUCKET, Key="out/unet/stranger.bin", Body=b"x")
+    bucket.delete_object(Bucket=BUCKET, Key="out/model_index.json")
+    ran = cli("verify", f"s3://{BUCKET}/out")
+    assert ran.code == 5
+    assert "file: unet/stranger.bin" in ran.out
+    assert "file: model_index.json" in ran.out
+
+
+def test_an_object_that_cannot_be_looked_at_is_removed(
+    bucket: Any, models: Models, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = S3FileSystem.info
+
+    def info(self: Any, path: str, **kwargs: Any) -> Any:
+        found = original(self, path, **kwargs)
+        return {**found, "size": 1} if path.endswith("new.safetensors") else found
+
+    monkeypatch.setattr(S3FileSystem, "info", info)
+    ran = cli(models.recipe, models.of("model.safetensors"), OUT)
+    assert ran.code == 1
+    assert "bytes were sent, 1 are there" in ran.err
+    assert keys(bucket) == ["in/model.safetensors"]
 
 
 def test_secrets_go_nowhere(
