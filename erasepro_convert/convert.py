@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.errors import CheckpointError, LimitError, UsageError
+from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
 from erasepro_convert.examination import Examination
 from erasepro_convert.layout import edited_names
-from erasepro_convert.layout.keys import UNET
+from erasepro_convert.layout.keys import POSITION_IDS, UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import (
@@ -35,10 +35,11 @@ from erasepro_convert.outputs import output_tensors
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import Run, build_manifest, provenance
-from erasepro_convert.release import Plan, rehearse, write_file, write_folder
+from erasepro_convert.release import Plan, rehearse, write_file, write_folder, write_object
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
-from erasepro_convert.writer import OutputTensor
+from erasepro_convert.storage import Location, exists, is_folder, name_of
+from erasepro_convert.writer import OutputTensor, in_order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,22 +68,24 @@ class Erased:
 
 
 def convert(
-    recipe: Recipe, source: Path, target: Path, options: Options, progress: Progress
+    recipe: Recipe, source: Location, target: Location, options: Options, progress: Progress
 ) -> Manifest:
     """Erase the recipe's concepts from ``source``; write ``target`` and its manifest.
 
-    What is not edited is read, checked, hashed and written while the erasure goes on beside it.
+    Either can be in a store: see ``storage.locate``.  What is not edited is read, checked, hashed
+    and written while the erasure goes on beside it.
 
     Raises UsageError for paths that do not work out, RecipeError for prompts that do not fit,
     CheckpointError for a file that is not a sound SD1.x checkpoint, LimitError when the result
-    does not hold.  After any of them nothing has been written.
+    does not hold, StorageError when a store fails.  After any of them nothing has been written.
     """
     started, clock = datetime.now(UTC), monotonic()
     require_workable(source, target, options)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
-    with _beside(partial(_erase, opened, recipe, options), progress) as erasing:
+    erase = partial(_erase, opened, recipe, options)
+    with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
         examination = Examination(opened.checkpoint, partial(progress, "hash"))
         if options.embed_manifest:
             examination.hashes()  # they go into the header, before everything else
@@ -106,15 +109,21 @@ def convert(
         edits = {name: partial(_weight, erasing, name) for name in _edited(opened, recipe)}
         tensors = output_tensors(opened, examination.chunks, options.dtype, edits)
         weights, others, left_out = _files(tensors, opened, target, options)
+        copied = [tensor for part in weights.values() for tensor in in_order(part)]
+        read = [tensor.original[0] for tensor in copied if not tensor.late]
+        examination.expect(
+            [opened.layout.source[name] for name in read if name != POSITION_IDS],
+            [opened.layout.source[name] for name in edits],
+        )
         metadata = output_metadata(
             opened.checkpoint.metadata,
             recipe,
             opened.layout.variant,
-            base=source.stem,
+            base=PurePath(name_of(source)).stem,
             private=options.private,
             embedded=provenance(run(left_out)) if options.embed_manifest else None,
         )
-        plan = Plan(target.name, weights, others, metadata)
+        plan = Plan(name_of(target), weights, others, metadata)
 
         def finish(output: Output) -> Manifest:
             varies = VariesBetweenRuns(
@@ -127,10 +136,12 @@ def convert(
                 erasing.result()  # after a failure there is no use in going on
             progress("write", done, total)
 
-        write = write_folder if options.folder else write_file
         try:
             if options.dry_run:
                 return rehearse(plan, finish, report)
+            if not isinstance(target, Path):
+                return write_object(plan, target, finish, report)
+            write = write_folder if options.folder else write_file
             return write(plan, target, finish, sign, report)
         except CheckpointError:
             opened.require_finite(partial(progress, "check"))  # names every damaged tensor
@@ -188,11 +199,11 @@ def _beyond(result: "Attempt", label: str = "") -> tuple[str, ...]:
 
 
 def _files(
-    tensors: list[OutputTensor], opened: Source, target: Path, options: Options
+    tensors: list[OutputTensor], opened: Source, target: Location, options: Options
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
     """Tensors by weight file, other files, and the tensors that the output has no place for."""
     if not options.folder:
-        return {target.name: tensors}, {}, {}
+        return {name_of(target): tensors}, {}, {}
     from erasepro_convert.diffusers_folder import by_file, configurations
 
     layout = opened.layout
@@ -200,27 +211,33 @@ def _files(
     return weights, configurations(layout.widths, layout.variant, opened.scheduler), left_out
 
 
-def _previous(source: Path, hashes: tuple[FileHashes, ...]) -> Previous | None:
+def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previous | None:
     """The manifest of an earlier erasure, where one lies beside the input and is true of it."""
-    path = manifest_path(source, folder=source.is_dir())
-    if not path.exists():
-        return None
+    if None in hashes:
+        return None  # nothing can be true of what was not read
     try:
+        path = manifest_path(source, folder=is_folder(source))
+        if not exists(path):
+            return None
         manifest = read_manifest(path)
+    except StorageError:
+        return None  # a signed URL, say, is good for one object alone
     except UsageError:
         return None  # somebody else's file of that name
     weights = {file.sha256 for file in manifest.output.files if file.autov3}
-    if weights != {digests.sha256 for digests in hashes}:
+    if weights != {digests.sha256 for digests in hashes if digests}:
         return None
     return Previous(
-        name=path.name,
+        name=name_of(path),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
     )
 
 
 @contextmanager
-def _beside(work: Callable[[Progress], Erased], progress: Progress) -> Iterator["Future[Erased]"]:
+def _beside(
+    work: Callable[[Progress], Erased], progress: Progress, give_up: Callable[[], None]
+) -> Iterator["Future[Erased]"]:
     """Do ``work`` in another thread while the block runs; what is left of it then is given up."""
     over = Event()
 
@@ -235,3 +252,4 @@ def _beside(work: Callable[[Progress], Erased], progress: Progress) -> Iterator[
             yield future
         finally:
             over.set()
+            give_up()

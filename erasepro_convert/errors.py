@@ -14,6 +14,10 @@ class EraseproError(Exception):
     exit_code = 1
 
 
+class StorageError(EraseproError):
+    """A store of objects, or the way to it, failed; the message holds no credentials."""
+
+
 class UsageError(EraseproError):
     """The command cannot be carried out as it was given (paths, existing output)."""
 

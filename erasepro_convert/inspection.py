@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, open_checkpoint
 from erasepro_convert.errors import CheckpointError
@@ -11,6 +10,7 @@ from erasepro_convert.layout.keys import EMA, POSITION_IDS
 from erasepro_convert.layout.spelling import component_of
 from erasepro_convert.metadata import EMBEDDED, erasures
 from erasepro_convert.source import Source, recognise
+from erasepro_convert.storage import Location, shown
 
 OTHERS = "others"
 TOLD = ("concepts", "recipe_sha256")
@@ -51,14 +51,14 @@ class Inspection:
     asks_for: tuple[str, ...] = ()
 
 
-def inspect(path: Path, *, hashes: bool) -> Inspection:
+def inspect(path: Location, *, hashes: bool) -> Inspection:
     """Look at ``path``; ``hashes`` reads all of it once.  OSError passes through."""
     try:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:
-        return Inspection(str(path), refused=str(error))
+        return Inspection(shown(path), refused=str(error))
     described = Inspection(
-        str(path),
+        shown(path),
         refused=None,
         files=tuple(_file(file, hashes) for file in checkpoint.files),
         tensors=_tensors(checkpoint),

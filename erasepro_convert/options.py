@@ -2,13 +2,22 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from erasepro_convert.dtypes import Option
 from erasepro_convert.errors import UsageError
 from erasepro_convert.layout import Ema
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.signature import signature_path
+from erasepro_convert.storage import (
+    WRITABLE,
+    Location,
+    exists,
+    is_same,
+    name_of,
+    scheme_of,
+    shown,
+)
 
 LONGEST_NAME = 230
 """Bytes; what is written beside a target has a longer name, and file systems allow 255."""
@@ -30,7 +39,7 @@ class Options:
     dtype: Option | None = None
     ema: Ema = "drop"
     clip_skip: int | None = None
-    text_encoder: Path | None = None
+    text_encoder: "Location | None" = None
     folder: bool = False
     embed_manifest: bool = False
     sign: Path | None = None
@@ -42,7 +51,7 @@ class Options:
     tune: bool = False
 
 
-def require_workable(source: Path, target: Path, options: Options) -> None:
+def require_workable(source: Location, target: Location, options: Options) -> None:
     """Refuse before any work what could only fail after it.  Raises UsageError."""
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
@@ -50,23 +59,51 @@ def require_workable(source: Path, target: Path, options: Options) -> None:
         raise UsageError("--certificate and --chain go with --sign")
     if options.embed_manifest and options.private:
         raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
-    if not options.folder and target.suffix != ".safetensors":
+    if not options.folder and PurePath(name_of(target)).suffix != ".safetensors":
         raise UsageError(
-            f"{target}: the output's name must end in .safetensors (UIs go by it), "
+            f"{shown(target)}: the output's name must end in .safetensors (UIs go by it), "
             "or in / for a diffusers folder"
         )
     for path in (source, *([options.text_encoder] if options.text_encoder else [])):
-        if not os.path.lexists(path):
-            raise UsageError(f"{path}: there is no such file")
+        if not exists(path):
+            raise UsageError(f"{shown(path)}: there is no such file")
+    if not isinstance(target, Path):
+        _require_writable(target, options)
     record = manifest_path(target, folder=options.folder)
     for path in (target, record):
-        if path.exists() and source.exists() and path.samefile(source):
-            raise UsageError(f"{path}: input and output are the same file")
-    if not options.dry_run:
-        _check_place(target, record, options)
+        if is_same(path, source):
+            raise UsageError(f"{shown(path)}: input and output are the same file")
+    if options.dry_run:
+        return
+    if isinstance(target, Path):
+        _check_place(target, options)
+    else:
+        _check_objects(target, options)
 
 
-def _check_place(target: Path, record: Path, options: Options) -> None:
+def _require_writable(target: Location, options: Options) -> None:
+    """Refuse what no store, or not this one, can take."""
+    if scheme_of(target) not in WRITABLE:
+        raise UsageError(f"{shown(target)}: only s3:// and gs:// can be written to")
+    if options.folder:
+        raise UsageError(
+            f"{shown(target)}: no store takes a folder in one step: write one file "
+            "(.safetensors), or a folder here"
+        )
+    if options.sign:
+        raise UsageError("--sign is for an output that is here: fetch it, then sign it")
+
+
+def _check_objects(target: Location, options: Options) -> None:
+    signature = signature_path(target)
+    if exists(signature):
+        raise UsageError(f"{shown(signature)}: signs an output of before; remove it")
+    for path in () if options.force else (target, manifest_path(target)):
+        if exists(path):
+            raise UsageError(f"{shown(path)}: exists already; --force replaces it")
+
+
+def _check_place(target: Path, options: Options) -> None:
     if not os.access(target.parent, os.W_OK) or not target.parent.is_dir():
         raise UsageError(f"{target.parent}: not a folder that can be written to")
     if len(os.fsencode(target.name)) > LONGEST_NAME:
@@ -79,6 +116,6 @@ def _check_place(target: Path, record: Path, options: Options) -> None:
     signature = signature_path(target)
     if signature.exists() and not options.sign:
         raise UsageError(f"{signature}: signs an output of before; remove it, or --sign this one")
-    for path in (target, record, *([signature] if options.sign else [])):
+    for path in (target, manifest_path(target), *([signature] if options.sign else [])):
         if path.is_dir() or (os.path.lexists(path) and not options.force):
             raise UsageError(f"{path}: exists already; --force replaces it")

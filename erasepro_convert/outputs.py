@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import safetensors
@@ -88,6 +89,15 @@ def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview
         if not is_finite(asked, cast):
             raise LimitError(f"{name} has values too large for {asked}; use --dtype bf16 or fp32")
         yield cast
+
+
+def require_head_readable(head: bytes, size: int, names: set[str]) -> None:
+    """The same for an output that is not here: of its header, with nothing behind it."""
+    with NamedTemporaryFile() as file:
+        file.write(head)
+        file.truncate(size)  # a hole: it takes no room
+        file.flush()
+        require_readable(file.name, names)
 
 
 def require_readable(path: str, names: set[str]) -> None:

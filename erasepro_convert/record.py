@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from erasepro_convert import __version__
 from erasepro_convert.checkpoint import FileHashes
+from erasepro_convert.checkpoint.opened import File
+from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.digest import canonical
 from erasepro_convert.dtypes import Option
 from erasepro_convert.layout.keys import POSITION_IDS
@@ -22,6 +24,7 @@ from erasepro_convert.manifest import (
     Previous,
     RenamedTensor,
     RepairedTensor,
+    Stored,
     Tensors,
     Tool,
     Tuning,
@@ -39,7 +42,7 @@ class Run:
     """What was read and what came of it; ``copy`` is the attempt on a kept EMA copy."""
 
     source: Source
-    hashes: tuple[FileHashes, ...]
+    hashes: tuple[FileHashes | None, ...]
     result: "Attempt"
     copy: "Attempt | None"
     tuning: Tuning | None
@@ -100,7 +103,7 @@ def _variant(run: Run) -> Variant:
     )
 
 
-def _input(source: Source, hashes: tuple[FileHashes, ...]) -> Input:
+def _input(source: Source, hashes: tuple[FileHashes | None, ...]) -> Input:
     return Input(
         name=source.checkpoint.name,
         files=tuple(
@@ -108,12 +111,25 @@ def _input(source: Source, hashes: tuple[FileHashes, ...]) -> Input:
                 name=file.name,
                 size=file.file.size,
                 container=file.container,
-                sha256=digests.sha256,
-                autov2=digests.autov2,
-                autov3=digests.autov3,
+                sha256=digests.sha256 if digests else None,
+                autov2=digests.autov2 if digests else None,
+                autov3=digests.autov3 if digests else None,
+                stored=None if digests else _stored(file.file),
             )
             for file, digests in zip(source.checkpoint.files, hashes, strict=True)
         ),
+    )
+
+
+def _stored(file: File) -> Stored | None:
+    if not isinstance(file, RemoteFile):
+        return None
+    stated = file.stated
+    return Stored(
+        etag=stated.etag,
+        version=stated.version,
+        modified=stated.modified,
+        checksum=stated.checksum,
     )
 
 

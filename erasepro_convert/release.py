@@ -1,4 +1,4 @@
-"""Put the output into its place: one file or a diffusers folder, with its manifest, or nothing."""
+"""Put the output into its place: a file, an object or a folder, with its manifest, or nothing."""
 
 import hashlib
 import os
@@ -6,13 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from erasepro_convert.digest import of_all
 from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTensor, manifest_path
-from erasepro_convert.outputs import require_readable
+from erasepro_convert.outputs import require_head_readable, require_readable
 from erasepro_convert.signature import Sign, signature_path
-from erasepro_convert.writer import OutputTensor, replacing, replacing_folder, stream, sync
+from erasepro_convert.upload import Upload, remove, uploading
+from erasepro_convert.writer import (
+    OutputTensor,
+    Written,
+    replacing,
+    replacing_folder,
+    stream,
+    sync,
+    uninterrupted,
+)
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class Plan:
 
 Finish = Callable[[Output], Manifest]
 Progress = Callable[[int, int], None]
+Place = TypeVar("Place", BinaryIO, Upload)
 
 
 def rehearse(plan: Plan, finish: Finish, progress: Progress) -> Manifest:
@@ -38,7 +51,7 @@ def rehearse(plan: Plan, finish: Finish, progress: Progress) -> Manifest:
     def nowhere(path: str) -> BinaryIO:
         return open(os.devnull, "wb")
 
-    output = _write(plan, nowhere, progress)
+    output = _write(plan, nowhere, _nothing_there, progress)
     return finish(output.model_copy(update={"written": False}))
 
 
@@ -48,12 +61,32 @@ def write_file(
     """Write the checkpoint and, when its digests are known, manifest and signature: all or none."""
     places = [target, manifest_path(target), *([signature_path(target)] if sign else [])]
     with replacing(*places) as (output, record, *signature):
-        manifest = finish(_write(plan, lambda path: nullcontext(output), progress))
+        manifest = finish(_write(plan, lambda path: nullcontext(output), _on_disk, progress))
         record.write(manifest.to_json().encode())
         record.flush()
         if sign:
             files = {target.name: output.name, manifest_path(target).name: record.name}
             signature[0].write(sign({name: Path(path) for name, path in files.items()}))
+    return manifest
+
+
+def write_object(plan: Plan, target: "UPath", finish: Finish, progress: Progress) -> Manifest:
+    """Upload the checkpoint as it is made and, when its digests are known, the manifest.
+
+    The checkpoint shows when it is complete, the manifest last: an object without one that states
+    its digest does not count.  Should the manifest fail, the checkpoint is removed.
+    """
+    with uploading(target) as checkpoint:
+        manifest = finish(_write(plan, lambda path: nullcontext(checkpoint), _uploaded, progress))
+        with uploading(manifest_path(target)) as record, uninterrupted():
+            record.write(manifest.to_json().encode())
+            record.close()
+            checkpoint.commit()
+            try:
+                record.commit()
+            except BaseException:
+                remove(target)
+                raise
     return manifest
 
 
@@ -67,7 +100,7 @@ def write_folder(
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             return open(folder / path, "xb")
 
-        manifest = finish(_write(plan, create, progress))
+        manifest = finish(_write(plan, create, _on_disk, progress))
         with open(manifest_path(folder, folder=True), "xb") as record:
             record.write(manifest.to_json().encode())
             sync(record)
@@ -80,9 +113,30 @@ def write_folder(
     return manifest
 
 
+def _nothing_there(output: BinaryIO, written: Written | None, names: set[str]) -> None:
+    """Check nothing."""
+
+
+def _on_disk(output: BinaryIO, written: Written | None, names: set[str]) -> None:
+    output.flush()
+    if written:
+        require_readable(output.name, names)
+    sync(output)
+
+
+def _uploaded(output: Upload, written: Written | None, names: set[str]) -> None:
+    output.close()
+    if written:
+        require_head_readable(written.head, written.size, names)
+
+
 def _write(
-    plan: Plan, create: Callable[[str], AbstractContextManager[BinaryIO]], progress: Progress
+    plan: Plan,
+    create: Callable[[str], AbstractContextManager[Place]],
+    secure: Callable[[Place, Written | None, set[str]], None],
+    progress: Progress,
 ) -> Output:
+    """Write all files; ``secure`` is called for each, with what is known of a weight file."""
     total = sum(tensor.nbytes for tensors in plan.weights.values() for tensor in tensors)
     before = 0
     files = []
@@ -95,10 +149,7 @@ def _write(
 
         with create(path) as output:
             written = stream(tensors, plan.metadata, output, report)
-            output.flush()
-            if output.name != os.devnull:
-                require_readable(output.name, {tensor.name for tensor in tensors})
-                sync(output)
+            secure(output, written, {tensor.name for tensor in tensors})
         files.append(_record(path, written.size, written.sha256, written.autov3))
         for tensor in tensors:
             name, shape = tensor.original
@@ -108,8 +159,7 @@ def _write(
     for path, content in plan.others.items():
         with create(path) as output:
             output.write(content)
-            if output.name != os.devnull:
-                sync(output)
+            secure(output, None, set())
         files.append(_record(path, len(content), hashlib.sha256(content).hexdigest(), None))
     return Output(
         name=plan.name,

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.finding import Finding
 from erasepro_convert.manifest import Manifest, manifest_path
+from erasepro_convert.storage import Location, with_suffix
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 Sign = Callable[[Mapping[str, Path]], bytes]
 """Makes the bundle of files by the names that they will have."""
@@ -21,9 +25,13 @@ Sign = Callable[[Mapping[str, Path]], bytes]
 EXTRA = "signatures need more libraries: pip install 'erasepro-convert[sign]'"
 
 
-def signature_path(output: Path, *, folder: bool = False) -> Path:
+@overload
+def signature_path(output: Path, *, folder: bool = False) -> Path: ...
+@overload
+def signature_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
+def signature_path(output: Location, *, folder: bool = False) -> Location:
     """Where the signature lies: beside ``out.safetensors`` as ``out.sig``, or inside a folder."""
-    return output / "model.sig" if folder else output.with_suffix(".sig")
+    return output / "model.sig" if folder else with_suffix(output, ".sig")
 
 
 def signer(key: Path, certificate: Path | None, chain: Sequence[Path]) -> Sign:

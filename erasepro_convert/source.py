@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
@@ -13,6 +12,7 @@ from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.layout import Ema, Layout, identify
 from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, V_PREDICTION, ZERO_SNR
 from erasepro_convert.layout.spelling import is_text_encoder
+from erasepro_convert.storage import Location
 
 if TYPE_CHECKING:
     import torch
@@ -98,11 +98,11 @@ class Source:
         Position ids are left out: they are written anew.
         """
         damaged = []
-        names = [n for n in self.layout.source if n != POSITION_IDS]
-        for number, name in enumerate(names, 1):
-            old = self.layout.source[name]
+        names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
+        chunks = self.checkpoint.ahead(names)
+        for number, old in enumerate(names, 1):
             dtype = self.checkpoint.tensors[old].dtype
-            if not all(is_finite(dtype, chunk) for chunk in self.checkpoint.chunks(old)):
+            if not all(is_finite(dtype, chunk) for chunk in chunks(old)):
                 damaged.append(old)
             progress(number, len(names))
         if damaged:
@@ -113,7 +113,9 @@ class Source:
             )
 
 
-def open_source(path: Path, ema: Ema = "drop", text_encoder: Path | None = None) -> Source:
+def open_source(
+    path: Location, ema: Ema = "drop", text_encoder: "Location | None" = None
+) -> Source:
     """Open and recognise ``path``; ``text_encoder`` is where a missing text encoder comes from.
 
     Raises CheckpointError for a file that is not a sound SD1.x checkpoint, UsageError when there
@@ -134,7 +136,7 @@ def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> Source:
         return Source(checkpoint, identify(checkpoint.tensors, ema))
 
 
-def _with_text_encoder(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:
     if any(is_text_encoder(name) for name in checkpoint.tensors):
         raise UsageError(
             f"{checkpoint.name} has a text encoder: --text-encoder is for files without"
@@ -145,4 +147,4 @@ def _with_text_encoder(checkpoint: Checkpoint, path: Path) -> Checkpoint:
             names = {n for n in file.contents.tensors if is_text_encoder(prefix + n)}
             if names:
                 return checkpoint.joined(file, prefix, only=names)
-    raise CheckpointError(f"{path.name}: there is no CLIP text encoder in it")
+    raise CheckpointError(f"{given.name}: there is no CLIP text encoder in it")

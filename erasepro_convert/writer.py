@@ -7,6 +7,7 @@ once, and neither syncs nor replaces atomically.
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,11 +18,11 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.digest import Lane, begin_tensor
 from erasepro_convert.dtypes import ITEM_SIZES
 
@@ -44,27 +45,38 @@ class OutputTensor:
     nbytes: int
     data: Callable[[], Iterator[memoryview]]
     original: tuple[str, tuple[int, ...]]
-    origin: tuple[OpenFile, int] | None = None
+    origin: tuple[File, int] | None = None
     late: bool = False
+
+
+class Output(Protocol):
+    """What can be written to: a file, or an upload."""
+
+    def write(self, content: bytes | memoryview, /) -> int:
+        """Take all of it."""
+
+    def flush(self) -> None:
+        """Pass on what was taken."""
 
 
 @dataclass(frozen=True)
 class Written:
     """Size in bytes of a safetensors stream, its digest, and that of what follows its header.
 
-    ``tensors`` has the digest of each tensor by its original name.
+    ``tensors`` has the digest of each tensor by its original name; ``head`` is all before them.
     """
 
     size: int
     sha256: str
     autov3: str
     tensors: dict[str, str]
+    head: bytes = field(repr=False)
 
 
 def stream(
     tensors: Sequence[OutputTensor],
     metadata: Mapping[str, str],
-    output: BinaryIO,
+    output: Output,
     progress: Callable[[int, int], None],
 ) -> Written:
     """Write a safetensors file; ``progress`` gets bytes done and bytes in all.
@@ -73,13 +85,14 @@ def stream(
     them the order is the caller's, since reading a file from front to back is fastest.  Where the
     bytes lie in a file already the kernel copies them.
     """
-    ordered = sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.late))
+    ordered = in_order(tensors)
     head = header(ordered, metadata)
     total = len(head) + sum(tensor.nbytes for tensor in ordered)
     whole, body = hashlib.sha256(head), hashlib.sha256()
     lanes = Lane(), Lane(), Lane()
     syncing, synced = Lane(), 0
-    on_disk = stat.S_ISREG(os.fstat(output.fileno()).st_mode)
+    descriptor = output.fileno() if isinstance(output, io.BufferedWriter) else None
+    on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
     output.write(head)
     done = len(head)
     digests = {}
@@ -91,23 +104,26 @@ def stream(
             for lane, digest in zip(lanes, (whole, body, own), strict=True):
                 lane.run(digest.update, chunk)
             copied = 0
-            if tensor.origin:
+            if tensor.origin and descriptor is not None:
                 file, start = tensor.origin
                 output.flush()
-                copied = file.copy(
-                    start + tensor.nbytes - (end - done), len(chunk), output.fileno()
-                )
+                copied = file.copy(start + tensor.nbytes - (end - done), len(chunk), descriptor)
             output.write(chunk[copied:])
             done += len(chunk)
-            if on_disk and done - synced >= SYNC_EVERY:
-                syncing.run(os.fsync, output.fileno())
+            if descriptor is not None and on_disk and done - synced >= SYNC_EVERY:
+                syncing.run(os.fsync, descriptor)
                 synced = done
             progress(done, total)
         assert done == end, tensor.name
     for lane in (*lanes, syncing):
         lane.join()
     of_tensors = {name: own.hexdigest() for name, own in digests.items()}
-    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors)
+    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors, head)
+
+
+def in_order(tensors: Sequence[OutputTensor]) -> list[OutputTensor]:
+    """Tensors as a file has them."""
+    return sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.late))
 
 
 def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:

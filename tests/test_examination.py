@@ -57,6 +57,7 @@ def test_each_byte_of_a_file_read_in_order_is_read_once(
     for name, value in state.items():
         assert b"".join(examination.chunks(name)) == bytes(packed(value))
     (hashes,) = examination.hashes()
+    assert hashes
     assert hashes.sha256 == hashlib.sha256((tmp_path / "x.pt").read_bytes()).hexdigest()
     assert sum(count for _, count in reads) == checkpoint.size
     assert all(a + n == b for (a, n), (b, _) in pairwise(reads))

@@ -36,6 +36,7 @@ from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.storage import Location
 from erasepro_convert.writer import replacing, replacing_folder
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
@@ -280,7 +281,7 @@ def raise_in_stage(number: signal.Signals, stage: str, args: list[str]) -> None:
     original = conversion.convert
 
     def struck(
-        recipe: Recipe, source: Path, target: Path, options: Options, progress: Progress
+        recipe: Recipe, source: Location, target: Location, options: Options, progress: Progress
     ) -> Manifest:
         def report(now: str, done: int, total: int) -> None:
             progress(now, done, total)

@@ -1,16 +1,17 @@
 """Open any checkpoint, file or diffusers folder, and read its tensors, running nothing of it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.folder import open_folder
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import FileHashes
+from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.checkpoint.single import CheckpointFile, open_file
 from erasepro_convert.checkpoint.tensors import TensorInfo
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.storage import Location, is_folder, name_of
 
 if TYPE_CHECKING:
     import torch
@@ -51,9 +52,35 @@ class Checkpoint:
         """The packed values of a tensor, piece by piece."""
         return self._owners[name].chunks(self.tensors[name])
 
+    def ahead(self, names: Sequence[str]) -> Callable[[str], Iterator[memoryview]]:
+        """The same as ``chunks``, for one that will ask for these tensors, in this order."""
+        spans: dict[int, list[tuple[int, int]]] = {id(file): [] for file in self.files}
+        for name in names:
+            info = self.tensors[name]
+            if info.contiguous:
+                spans[id(self._owners[name])].append((info.offset, info.nbytes))
+        readers = {id(file): file.file.ahead(spans[id(file)]) for file in self.files}
+
+        def chunks(name: str) -> Iterator[memoryview]:
+            owner = self._owners[name]
+            return owner.chunks(self.tensors[name], readers[id(owner)].chunks)
+
+        return chunks
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Names of tensors in the order of the files and their bytes."""
+        files = {id(file): number for number, file in enumerate(self.files)}
+        return sorted(names, key=lambda n: (files[id(self._owners[n])], self.tensors[n].offset))
+
     def tensor(self, name: str) -> "torch.Tensor":
         """A contiguous copy of a tensor, in its stored dtype."""
         return self._owners[name].tensor(self.tensors[name])
+
+    def give_up(self) -> None:
+        """Say that no more will be read: what other threads ask of a store fails at once."""
+        for file in self.files:
+            if isinstance(file.file, RemoteFile):
+                file.file.give_up()
 
     def joined(
         self, file: CheckpointFile, prefix: str = "", only: Collection[str] | None = None
@@ -78,16 +105,16 @@ class Checkpoint:
         )
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a file of any container, or a diffusers folder.
+def open_checkpoint(path: Location) -> Checkpoint:
+    """Open a file of any container, or a diffusers folder; here, or in a store.
 
-    Raises CheckpointError, naming the file, for what is no sound checkpoint; OSError passes
-    through.
+    Raises CheckpointError, naming the file, for what is no sound checkpoint, StorageError when a
+    store fails; OSError passes through.
     """
-    name = printable(path.name)
-    if not path.is_dir():
+    name = printable(name_of(path))
+    if not is_folder(path):
         return Checkpoint(name, (), {}, {}, {}, {}).joined(open_file(path, name))
-    name = printable(path.resolve().name)  # "." has none of its own
+    name = printable(name_of(path.resolve()))  # "." has none of its own
     folder = open_folder(path, name)
     checkpoint = Checkpoint(name, (), {}, folder.metadata, folder.others, {})
     for component, file in folder.files:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from erasepro_convert.checkpoint.names import naming, printable
-from erasepro_convert.checkpoint.opened import OpenFile
-from erasepro_convert.checkpoint.single import CheckpointFile, open_file
+from erasepro_convert.checkpoint.single import CheckpointFile, open_file, opened
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.storage import Location, exists, is_folder, names_in
 
 COMPONENTS = {
     "unet": "diffusion_pytorch_model",
@@ -43,18 +43,18 @@ class Folder:
     metadata: dict[str, str]
 
 
-def open_folder(path: Path, name: str) -> Folder:
+def open_folder(path: Location, name: str) -> Folder:
     """Find the weight files of a diffusers folder and open them; messages call it ``name``.
 
     Raises CheckpointError for a folder that is no diffusers model, and as ``open_file`` does.
     """
     for part, model in FOREIGN.items():
-        if (path / part).is_dir():
+        if is_folder(path / part):
             raise CheckpointError(
                 f"{name}: not a Stable Diffusion 1.x checkpoint: this is {model} "
                 f"(it has a folder {part}/)"
             )
-    if not (path / "unet").is_dir():
+    if not is_folder(path / "unet"):
         raise CheckpointError(
             f"{name}: a folder, but no diffusers model (it has no unet/); give a checkpoint file"
         )
@@ -62,20 +62,19 @@ def open_folder(path: Path, name: str) -> Folder:
     others: dict[str, str] = {}
     for component, stem in COMPONENTS.items():
         folder = path / component
-        files = sorted(
-            file.name for file in folder.glob("*") if file.suffix in (".safetensors", ".bin", ".pt")
-        )
-        chosen = list(_chosen(folder, f"{name}/{component}", stem))
-        if folder.is_dir() and not chosen:
+        there = names_in(folder)
+        files = [file for file in there if Path(file).suffix in (".safetensors", ".bin", ".pt")]
+        chosen = list(_chosen(folder, there, f"{name}/{component}", stem))
+        if is_folder(folder) and not chosen:
             raise CheckpointError(f"{name}: {component}/ has no weight file that diffusers knows")
         read += [(component, open_file(folder / file, f"{component}/{file}")) for file in chosen]
         others |= {f"{component}/{printable(f)}": OTHER_FILE for f in files if f not in chosen}
     return Folder(read, others, _scheduler_metadata(path / "scheduler/scheduler_config.json", name))
 
 
-def _scheduler_metadata(path: Path, name: str) -> dict[str, str]:
+def _scheduler_metadata(path: Location, name: str) -> dict[str, str]:
     """How the U-Net was trained, as metadata: weights alone do not tell."""
-    if not path.exists():
+    if not exists(path):
         return {}
     config = _json(path, f"{name}/scheduler/{path.name}")
     metadata = {}
@@ -86,23 +85,23 @@ def _scheduler_metadata(path: Path, name: str) -> dict[str, str]:
     return metadata
 
 
-def _chosen(folder: Path, name: str, stem: str) -> Iterator[str]:
+def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterator[str]:
     """The weight files of a component: as diffusers would, plain before fp16, safetensors first."""
     torch_stem = "pytorch_model" if stem == "model" else stem
     for variant in ("", ".fp16", ".bf16"):
         for base, suffix in ((stem, "safetensors"), (torch_stem, "bin")):
             whole = f"{base}{variant}.{suffix}"
-            if (folder / whole).exists():
+            if whole in there:
                 yield whole
                 return
             # Both orders are in use: diffusers moved the variant.
             for index in (f"{base}.{suffix}.index{variant}.json", f"{whole}.index.json"):
-                if (folder / index).exists():
-                    yield from _shards(folder / index, f"{name}/{index}")
+                if index in there:
+                    yield from _shards(folder / index, there, f"{name}/{index}")
                     return
 
 
-def _shards(index: Path, name: str) -> list[str]:
+def _shards(index: Location, there: list[str], name: str) -> list[str]:
     """The files that an index names, each a plain name in its own folder."""
     broken = CheckpointError(f"{name}: it is no index of weight files")
     try:
@@ -112,15 +111,15 @@ def _shards(index: Path, name: str) -> list[str]:
     for shard in shards:
         if not isinstance(shard, str) or shard != Path(shard).name or len(shards) > SHARDS_LIMIT:
             raise broken
-        if not (index.parent / shard).exists():
+        if shard not in there:
             raise CheckpointError(f"{name}: it names {printable(shard)}, which is not there")
     return shards
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
+def _json(path: Location, name: str) -> dict[str, Any]:
     """A small JSON file that holds an object."""
     with naming(name):
-        file = OpenFile(path)
+        file = opened(path)
         text = file.read(0, min(file.size, JSON_LIMIT))
     try:
         content = json.loads(text.decode())

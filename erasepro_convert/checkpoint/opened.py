@@ -5,9 +5,10 @@ import hashlib
 import os
 import stat
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from erasepro_convert.checkpoint.tensors import CHUNK
 from erasepro_convert.digest import Lane
@@ -18,11 +19,41 @@ CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.
 sandbox."""
 
 
+class Readable(Protocol):
+    """Something whose bytes can be read at any place; OpenFile says how."""
+
+    size: int
+
+    def read(self, start: int, count: int) -> bytearray:
+        """``count`` bytes from ``start`` on."""
+
+    def chunks(self, start: int, count: int) -> Iterator[memoryview]:
+        """The same bytes in pieces."""
+
+
+class File(Readable, Protocol):
+    """A file that is here (OpenFile) or elsewhere (remote.RemoteFile)."""
+
+    near: int
+
+    def read_into(self, view: memoryview, start: int) -> None:
+        """Fill ``view`` with the bytes from ``start`` on."""
+
+    def copy(self, start: int, count: int, target: int) -> int:
+        """Have the kernel copy bytes to a descriptor, and say how many it did."""
+
+    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
+        """The same for one that will read these parts (start, count), in this order."""
+
+
 class OpenFile:
     """A regular file, open for reading at any place; closed with its last reference.
 
     Reading copies rather than maps: a mapped file that shrinks meanwhile kills the process.
     """
+
+    near = 0
+    """Bytes: of two parts with no more between them it is better to read all."""
 
     def __init__(self, path: Path) -> None:
         """Raise CheckpointError for anything but a regular file with content."""
@@ -91,6 +122,10 @@ class OpenFile:
         for position in range(start, start + count, CHUNK):
             yield memoryview(self.read(position, min(CHUNK, start + count - position)))
 
+    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
+        """The same file: the kernel sees by itself what will be read next."""
+        return self
+
 
 def _status(path: Path) -> os.stat_result:
     try:
@@ -132,7 +167,7 @@ class Hashing:
     """
 
     def __init__(
-        self, file: OpenFile, body_start: int | None, progress: Callable[[int], None]
+        self, file: Readable, body_start: int | None, progress: Callable[[int], None]
     ) -> None:
         self._file = file
         self._body_start = body_start

@@ -9,7 +9,7 @@ import reprlib
 from typing import Any
 
 from erasepro_convert.checkpoint.names import is_plain, printable
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.checkpoint.tensors import (
     DIMENSIONS_LIMIT,
     Contents,
@@ -25,7 +25,7 @@ HEADER_LIMIT = 8 << 20
 """Bytes; a full checkpoint with EMA and a trainer's notes has less than a tenth of that."""
 
 
-def header_size(file: OpenFile) -> int:
+def header_size(file: File) -> int:
     """Bytes of the JSON header.  Raises CheckpointError when there cannot be one."""
     size = int.from_bytes(file.read(0, 8), "little")
     if size > file.size - 8:
@@ -40,7 +40,7 @@ def header_size(file: OpenFile) -> int:
     return size
 
 
-def read_safetensors(file: OpenFile) -> Contents:
+def read_safetensors(file: File) -> Contents:
     """Tensors and metadata of a safetensors file.
 
     Raises CheckpointError for a malformed header and for holes, overlaps, disorder or missing

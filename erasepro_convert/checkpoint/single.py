@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.names import naming
-from erasepro_convert.checkpoint.opened import FileHashes, Hashing, OpenFile
+from erasepro_convert.checkpoint.opened import File, FileHashes, Hashing, OpenFile, Readable
+from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
@@ -17,6 +19,7 @@ from erasepro_convert.checkpoint.torch_zip import read_torch_zip
 from erasepro_convert.checkpoint.zip_index import verified
 from erasepro_convert.dtypes import packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.storage import Location
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +37,7 @@ class CheckpointFile:
     name: str
     container: Container
     contents: Contents
-    file: OpenFile = field(repr=False)
+    file: File = field(repr=False)
     _checked: set[int] = field(default_factory=set, repr=False)
 
     def chunks(self, info: TensorInfo, read: Read | None = None) -> Iterator[memoryview]:
@@ -78,19 +81,26 @@ class CheckpointFile:
         raw = torch.empty(len(numbers), size, dtype=torch.uint8)
         with naming(self.name):
             self._check(info.region)
-            for number, row in zip(numbers, raw, strict=True):
-                self.file.read_into(packed(row), info.offset + number * size)
+            for run in _runs(numbers, self.file.near // size + 1):
+                first, last = numbers[run[0]], numbers[run[-1]]
+                content = self.file.read(info.offset + first * size, (last - first + 1) * size)
+                read = torch.frombuffer(content, dtype=torch.uint8).view(-1, size)
+                raw[run] = read[[numbers[i] - first for i in run]]
         return raw.view(torch_dtype(info.dtype))
 
-    def hashing(self, progress: Callable[[int], None]) -> Hashing:
-        """Digests to be made while the file is read; ``progress`` gets the bytes done so far."""
+    def hashing(self, progress: Callable[[int], None], file: Readable | None = None) -> Hashing:
+        """Digests to be made while the file is read; ``progress`` gets the bytes done so far.
+
+        ``file`` is the same one for a certain order of reading.
+        """
         start = 8 + header_size(self.file) if self.container == "safetensors" else None
-        return Hashing(self.file, start, progress)
+        return Hashing(file or self.file, start, progress)
 
     def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
         """Digests of the file, read for them alone; ``progress`` gets the bytes done so far."""
         with naming(self.name):
-            return self.hashing(progress).finish()
+            ahead = self.file.ahead([(0, self.file.size)])
+            return self.hashing(progress, ahead).finish()
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""
@@ -118,19 +128,36 @@ class CheckpointFile:
         self._checked.add(region.start)
 
 
-def open_file(path: Path, name: str) -> CheckpointFile:
+def _runs(numbers: Sequence[int], near: int) -> Iterator[list[int]]:
+    """Which numbers, from the least to the largest, lie no more than ``near`` apart."""
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    gaps = [i for i, (a, b) in enumerate(pairwise(order), 1) if numbers[b] - numbers[a] > near]
+    for start, end in pairwise([0, *gaps, len(order)]):
+        if start < end:
+            yield order[start:end]
+
+
+def opened(location: Location) -> File:
+    """The file at a path or URL, to be read at any place.
+
+    Raises CheckpointError for anything but a regular file with content.
+    """
+    return OpenFile(location) if isinstance(location, Path) else RemoteFile(location)
+
+
+def open_file(path: Location, name: str) -> CheckpointFile:
     """Open ``path`` and find its tensors; which container it is shows in its bytes, not its name.
 
     Raises CheckpointError, beginning with ``name``, when the file is none of the three containers,
     is malformed, or is a pickle that asks for anything unknown.  OSError passes through.
     """
     with naming(name):
-        file = OpenFile(path)
+        file = opened(path)
         container, read = _container(file)
         return CheckpointFile(name, container, read(file), file)
 
 
-def _container(file: OpenFile) -> tuple[Container, Callable[[OpenFile], Contents]]:
+def _container(file: File) -> tuple[Container, Callable[[File], Contents]]:
     head = bytes(file.read(0, min(file.size, 512)))
     if head.startswith(ZIP_MAGIC):
         return "torch zip", read_torch_zip

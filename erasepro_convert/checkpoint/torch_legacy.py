@@ -1,10 +1,11 @@
 """The container of torch before 1.6: five pickles in a row, then the raw storages."""
 
 import struct
+from itertools import accumulate
 
 from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
 from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.checkpoint.state import state_contents
 from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.unpickle import unpickle
@@ -15,7 +16,7 @@ MAGIC = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
 PROTOCOL = 1001
 
 
-def read_torch_legacy(file: OpenFile) -> Contents:
+def read_torch_legacy(file: File) -> Contents:
     """Tensors of a pre-1.6 file; each storage is a count (int64) followed by its values.
 
     Raises CheckpointError for what torch did not write.
@@ -40,16 +41,18 @@ def read_torch_legacy(file: OpenFile) -> Contents:
 
 
 def _storages(
-    file: OpenFile, position: int, keys: object, storages: dict[str, StorageRecord]
+    file: File, position: int, keys: object, storages: dict[str, StorageRecord]
 ) -> dict[str, Region]:
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise CheckpointError("its list of storages is no list of names")
     if sorted(keys) != sorted(storages):
         raise CheckpointError("its list of storages does not match its tensors")
     regions: dict[str, Region] = {}
+    ends = accumulate((8 + storages[key].nbytes for key in keys), initial=position)
+    counts = file.ahead((start, 8) for start in ends)
     for key in keys:
         storage = storages[key]
-        if file.read(position, 8) != struct.pack("<q", storage.numel):
+        if counts.read(position, 8) != struct.pack("<q", storage.numel):
             raise CheckpointError(
                 f"storage {printable(key, 40)} does not have the {storage.numel} values it should"
             )

@@ -2,7 +2,7 @@
 
 from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
 from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.checkpoint.state import state_contents
 from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.unpickle import unpickle
@@ -12,7 +12,7 @@ from erasepro_convert.errors import CheckpointError
 MAGIC = b"PK\x03\x04"
 
 
-def read_torch_zip(file: OpenFile) -> Contents:
+def read_torch_zip(file: File) -> Contents:
     """Tensors of a torch zip: each is a range of the file, since members are stored unpacked.
 
     Raises CheckpointError for archives that torch does not write.
@@ -51,7 +51,7 @@ def read_torch_zip(file: OpenFile) -> Contents:
     return state_contents(pickled, locate)
 
 
-def _content(file: OpenFile, region: Region) -> bytearray:
+def _content(file: File, region: Region) -> bytearray:
     """The bytes of a small member."""
     if region.size > PICKLE_LIMIT:
         raise CheckpointError(

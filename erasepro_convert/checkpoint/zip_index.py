@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from erasepro_convert.checkpoint.names import is_plain, printable
-from erasepro_convert.checkpoint.opened import OpenFile
+from erasepro_convert.checkpoint.opened import File, Readable
 from erasepro_convert.checkpoint.tensors import Region
 from erasepro_convert.errors import CheckpointError
 
@@ -30,6 +30,8 @@ DESCRIPTOR_FLAG, UTF8_FLAG = 0x0008, 0x0800
 MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF
 ZIP64_EXTRA = 1
 FOLDER_ATTRIBUTE = 0x10
+USUAL_EXTRA = 96
+"""Bytes: torch fills up to where values are aligned to 64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Member:
     header: int
 
 
-def read_index(file: OpenFile) -> dict[str, Region]:
+def read_index(file: File) -> dict[str, Region]:
     """The place of each member's bytes, by name.
 
     A CRC of zero states nothing: torch writes that where it was told to compute none.
@@ -60,8 +62,10 @@ def read_index(file: OpenFile) -> dict[str, Region]:
     ends = [*(member.header for member in members[1:]), start]
     if not members or members[0].header:
         raise CheckpointError("its zip archive does not begin with its first member")
+    headers = file.ahead(_around_headers(members, ends))
     return {
-        member.name: _region(file, member, end) for member, end in zip(members, ends, strict=True)
+        member.name: _region(headers, member, end)
+        for member, end in zip(members, ends, strict=True)
     }
 
 
@@ -79,7 +83,7 @@ def verified(region: Region, content: Iterable[memoryview]) -> Iterator[memoryvi
         raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
 
 
-def _directory(file: OpenFile) -> tuple[int, int, int]:
+def _directory(file: File) -> tuple[int, int, int]:
     """Position, size and number of entries of the central directory."""
     last = file.size - END.size
     if last < 0:
@@ -179,7 +183,14 @@ def _wide(extra: bytes, *values: int) -> list[int]:
     return result
 
 
-def _region(file: OpenFile, member: Member, end: int) -> Region:
+def _around_headers(members: Iterable[Member], ends: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """The parts of the file (start, count) in which local headers and descriptors lie."""
+    for member, end in zip(members, ends, strict=True):
+        yield member.header, LOCAL.size + len(member.raw_name) + USUAL_EXTRA
+        yield end - max(DESCRIPTORS), max(DESCRIPTORS)
+
+
+def _region(file: Readable, member: Member, end: int) -> Region:
     """The member's bytes, given where whatever follows it begins."""
     lie = CheckpointError(f"its zip member {member.name} is not what the directory says")
     if member.header + LOCAL.size > end:

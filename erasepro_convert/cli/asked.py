@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from erasepro_convert.cli.location import path as location
 from erasepro_convert.dtypes import OPTIONS
 
 Command = Callable[..., Any]
@@ -33,7 +34,7 @@ _OPTIONS = (
     click.option(
         "--text-encoder",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=location,
         help="Where the text encoder comes from if IN has none.",
     ),
     click.option("--tune", is_flag=True, help="Search for the settings that suit IN best."),

@@ -1,31 +1,36 @@
 """``erasepro-convert RECIPE IN OUT``: the main command."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from erasepro_convert.cli.asked import conversion_options
+from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
 
 
 @click.command("convert")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path())
+@click.argument("source", metavar="IN", type=location)
+@click.argument("target", metavar="OUT")
 @conversion_options
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
-    recipe: Path, source: Path, target: str, quiet: bool, as_json: bool, **options: Any
+    recipe: Path, source: "Location", target: str, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Erase the concepts of RECIPE from the Stable Diffusion 1.x checkpoint IN.
 
     Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest; where OUT
     ends in a slash, a diffusers folder with the manifest in it.  IN is a .safetensors, .ckpt or .pt
-    file or a diffusers folder; nothing inside it is ever run.
+    file or a diffusers folder; nothing inside it is ever run.  Either can be a URL (s3://, gs://,
+    https:// for IN alone, …); of IN only what is needed travels.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
@@ -37,10 +42,11 @@ def convert_command(
     from erasepro_convert.convert import convert
     from erasepro_convert.manifest import manifest_path
     from erasepro_convert.options import Options
+    from erasepro_convert.storage import locate
     from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    path, asked = Path(target), Options(folder=target.endswith("/"), **options)
+    path, asked = locate(target), Options(folder=target.endswith("/"), **options)
     with terminal.progress() as progress:
         manifest = convert(loaded, source, path, asked, progress)
     with uninterrupted():  # an interrupt from here on would claim that nothing was written

@@ -1,21 +1,24 @@
 """``erasepro-convert inspect FILE…``: what files are, and whether we would convert them."""
 
 import json
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
 
 
 @click.command("inspect")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=location)
 @click.option(
     "--hash", "hashes", is_flag=True, help="Read all of each file for SHA-256, AutoV2 and AutoV3."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list to standard output.")
-def inspect_command(files: tuple[str, ...], hashes: bool, as_json: bool) -> None:
+def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) -> None:
     """Say what files or diffusers folders are, and whether they would be converted.
 
     Shows variant and evidence, tensors by part and type, EMA and other copies that would be left
@@ -26,15 +29,16 @@ def inspect_command(files: tuple[str, ...], hashes: bool, as_json: bool) -> None
 
     from erasepro_convert.cli.terminal import Terminal, inspection_table
     from erasepro_convert.inspection import inspect
+    from erasepro_convert.storage import exists, shown
 
-    missing = [name for name in files if not os.path.lexists(name)]
+    missing = [shown(file) for file in files if not exists(file)]
     if missing:
         raise UsageError(f"{', '.join(missing)}: there is no such file")
     terminal = Terminal(quiet=as_json, to_stderr=False)
     found = []
-    for name in files:
-        found.append(inspect(Path(name), hashes=hashes))
-        terminal.say(name, style="bold")
+    for file in files:
+        found.append(inspect(file, hashes=hashes))
+        terminal.say(shown(file), style="bold")
         terminal.show(inspection_table(found[-1]))
     if as_json:
         click.echo(json.dumps([asdict(i) for i in found], indent=2, ensure_ascii=False))

@@ -2,22 +2,29 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
 
 
 @click.command("probe")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument(
-    "checkpoints", metavar="CKPT...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-@click.option("--base", type=click.Path(path_type=Path), help="The checkpoint before erasure.")
+@click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=location)
+@click.option("--base", type=location, help="The checkpoint before erasure.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measures to standard output.")
 def probe_command(
-    recipe: Path, checkpoints: tuple[Path, ...], base: Path | None, quiet: bool, as_json: bool
+    recipe: Path,
+    checkpoints: tuple["Location", ...],
+    base: "Location | None",
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Measure how far checkpoints have lost RECIPE's targets, whoever made them.
 
@@ -33,6 +40,7 @@ def probe_command(
     from erasepro_convert.limits import of_probe
     from erasepro_convert.probe import probe
     from erasepro_convert.source import open_source
+    from erasepro_convert.storage import shown
     from erasepro_convert.threads import one_thread
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
@@ -43,10 +51,12 @@ def probe_command(
         measured = open_source(path)
         with one_thread():
             record = probe(loaded, (original or measured).read, measured.read)
-        records[str(path)] = record.model_dump(mode="json")
-        terminal.say(str(path), style="bold")
+        records[shown(path)] = record.model_dump(mode="json")
+        terminal.say(shown(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
-        beyond += [f"{path}: {line}" for line in of_probe(loaded, record)] if original else []
+        beyond += (
+            [f"{shown(path)}: {line}" for line in of_probe(loaded, record)] if original else []
+        )
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))
     if beyond:

@@ -2,20 +2,25 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.location import path as location
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
+
 
 @click.command("suggest")
-@click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CKPT", type=location)
 @click.argument("word")
 @click.option("--anchor", default="", help="The anchor to put into the YAML.")
 @click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Words.")
 @click.option("--quiet", is_flag=True, help="Print the YAML and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print words and cosines as JSON instead.")
 def suggest_command(
-    checkpoint: Path, word: str, anchor: str, count: int, quiet: bool, as_json: bool
+    checkpoint: "Location", word: str, anchor: str, count: int, quiet: bool, as_json: bool
 ) -> None:
     """Find words that mean the same as WORD to CKPT's U-Net, and print YAML to paste.
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from math import hypot
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning
+from erasepro_convert.storage import Location, shown
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
     from erasepro_convert.inspection import Inspection
@@ -109,7 +109,7 @@ class Terminal:
         """Print one line as it is."""
         self._console.print(escape(line), style=style, soft_wrap=True)
 
-    def summary(self, manifest: Manifest, target: Path, record: Path) -> None:
+    def summary(self, manifest: Manifest, target: Location, record: Location) -> None:
         """The table of updates, what is worth knowing beside it, and where the files lie."""
         console = self._console
         source, output = manifest.input, manifest.output
@@ -138,10 +138,10 @@ class Terminal:
         for file in output.files:
             path = target if len(output.files) == 1 else target / file.name
             console.print(
-                f"wrote {escape(str(path))} ({decimal(file.size)}, sha256 {file.sha256})",
+                f"wrote {escape(shown(path))} ({decimal(file.size)}, sha256 {file.sha256})",
                 soft_wrap=True,
             )
-        console.print(f"wrote {escape(str(record))}", soft_wrap=True)
+        console.print(f"wrote {escape(shown(record))}", soft_wrap=True)
 
     def _table(self, edits: tuple[EditRecord, ...]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")

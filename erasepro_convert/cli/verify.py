@@ -2,31 +2,36 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
 
 
 @click.command("verify")
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=location)
 @click.option(
     "--manifest",
     "record",
     metavar="M",
-    type=click.Path(path_type=Path),
+    type=location,
     help="OUT's manifest.  [default: where conversion wrote it]",
 )
 @click.option(
     "--base",
     metavar="IN",
-    type=click.Path(path_type=Path),
+    type=location,
     help="The original: compare every untouched tensor with it and compute every figure anew.",
 )
 @click.option(
     "--text-encoder",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=location,
     help="Where the text encoder came from if IN has none.",
 )
 @click.option("--replay", is_flag=True, help="Run the recipe on IN again: the same tensors?")
@@ -52,10 +57,10 @@ from erasepro_convert.errors import UsageError, VerificationError
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings to standard output.")
 def verify_command(
-    target: Path,
-    record: Path | None,
-    base: Path | None,
-    text_encoder: Path | None,
+    target: "Location",
+    record: "Location | None",
+    base: "Location | None",
+    text_encoder: "Location | None",
     replay: bool,
     tensors_only: bool,
     key: Path | None,
@@ -74,14 +79,17 @@ def verify_command(
     from erasepro_convert.checkpoint.names import printable
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
+    from erasepro_convert.storage import exists, is_folder, shown
     from erasepro_convert.verify import Request, verify
 
     if (replay or text_encoder) and base is None:
         raise UsageError("--replay and --text-encoder need --base")
-    path = record or manifest_path(target, folder=target.is_dir())
+    if (key or chain) and not (isinstance(target, Path) and isinstance(record or target, Path)):
+        raise UsageError("--key and --certificate are for an output that is here: fetch it first")
+    path = record or manifest_path(target, folder=is_folder(target))
     for needed in (target, path, *([base] if base else [])):
-        if not needed.exists():
-            raise UsageError(f"{needed}: there is no such file")
+        if not (needed.exists() if isinstance(needed, Path) else exists(needed)):
+            raise UsageError(f"{shown(needed)}: there is no such file")
     try:
         manifest = read_manifest(path)
     except UsageError as error:  # what is no manifest vouches for nothing
@@ -90,7 +98,7 @@ def verify_command(
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
         findings = verify(manifest, request, progress)
-    if key or chain:
+    if isinstance(target, Path) and isinstance(path, Path) and (key or chain):
         from erasepro_convert.signature import of_signature
 
         findings += of_signature(manifest, target, path, key, chain)
@@ -102,5 +110,5 @@ def verify_command(
             terminal.say(printable(f"{finding.kind}: {finding.name}", LINE), style="bold")
             terminal.say(printable(f"  expected {finding.expected}", LINE))
             terminal.say(printable(f"  found    {finding.found}", LINE))
-        raise VerificationError(f"{target}: {len(findings)} deviations")
-    terminal.say(f"{target}: {len(manifest.output.tensors)} tensors as the manifest says")
+        raise VerificationError(f"{shown(target)}: {len(findings)} deviations")
+    terminal.say(f"{shown(target)}: {len(manifest.output.tensors)} tensors as the manifest says")

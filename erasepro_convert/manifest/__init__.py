@@ -6,7 +6,7 @@ norms, computed in float64 from the weights as stored in the output.
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ from erasepro_convert.manifest.files import (
     Previous,
     RenamedTensor,
     RepairedTensor,
+    Stored,
     Tensors,
     Variant,
     WrittenTensor,
@@ -46,6 +47,10 @@ from erasepro_convert.manifest.measures import (
 )
 from erasepro_convert.manifest.record import Encoder, Norm, Record, Sha256
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.storage import Location, read_bytes, shown, with_suffix
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 __all__ = [
     "Alignment",
@@ -71,6 +76,7 @@ __all__ = [
     "RenamedTensor",
     "RepairedTensor",
     "Residual",
+    "Stored",
     "Tensors",
     "Tool",
     "Try",
@@ -148,22 +154,29 @@ class Manifest(Record):
         return self.model_copy(update={"manifest_sha256": self.digest()})
 
 
-def manifest_path(output: Path, *, folder: bool = False) -> Path:
+@overload
+def manifest_path(output: Path, *, folder: bool = False) -> Path: ...
+@overload
+def manifest_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
+def manifest_path(output: Location, *, folder: bool = False) -> Location:
     """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
-    return output / "manifest.json" if folder else output.with_suffix(".manifest.json")
+    return output / "manifest.json" if folder else with_suffix(output, ".manifest.json")
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Location) -> Manifest:
     """The manifest in a file.
 
-    Raises UsageError for a file that is none; OSError passes through.
+    Raises UsageError for a file that is none, StorageError when a store fails; OSError passes
+    through.
     """
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(read_bytes(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"{path}: not a manifest: {where}: {first['msg'].lower()}") from error
+        raise UsageError(
+            f"{shown(path)}: not a manifest: {where}: {first['msg'].lower()}"
+        ) from error
 
 
 def schema_json() -> str:

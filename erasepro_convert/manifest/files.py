@@ -12,6 +12,16 @@ from erasepro_convert.manifest.record import Count, Record, Sha256
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
 
 
+class Stored(Record):
+    """What a store says of an object that was read in parts: all there is to know it by."""
+
+    etag: str | None
+    version: str | None
+    modified: str | None
+    checksum: str | None
+    """Of the whole object, as the store states it."""
+
+
 class InputFile(Record):
     """A file that was read."""
 
@@ -20,11 +30,14 @@ class InputFile(Record):
     size: Count
     """Bytes."""
     container: Container
-    sha256: Sha256
-    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
+    sha256: Sha256 | None
+    """Null for an object in a store of which much was not needed and did not travel."""
+    autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")] | None
     """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""
     autov3: Sha256 | None
     """SHA-256 of the bytes after a safetensors header; null for other containers."""
+    stored: Annotated[Stored | None, Field(exclude_if=lambda value: value is None)] = None
+    """Only where there is no SHA-256."""
 
 
 class Input(Record):

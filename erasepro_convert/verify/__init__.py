@@ -7,13 +7,13 @@ replay) that the recipe gives these very tensors again.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError
 from erasepro_convert.finding import Finding
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.progress import Progress
+from erasepro_convert.storage import Location, name_of
 from erasepro_convert.verify.alone import of_files, of_manifest, of_metadata, of_tensors
 
 __all__ = ["Finding", "Request", "verify"]
@@ -27,9 +27,9 @@ class Request:
     runs the recipe on it again; ``tensors_only`` matches a copy that was saved anew.
     """
 
-    target: Path
-    base: Path | None = None
-    text_encoder: Path | None = None
+    target: Location
+    base: "Location | None" = None
+    text_encoder: "Location | None" = None
     replay: bool = False
     tensors_only: bool = False
 
@@ -50,7 +50,10 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Findi
             digests, deviating = of_tensors(manifest, checkpoint, progress)
         except CheckpointError as error:
             findings += files.result()
-            return [*findings, Finding("file", asked.target.name, "a sound checkpoint", str(error))]
+            return [
+                *findings,
+                Finding("file", name_of(asked.target), "a sound checkpoint", str(error)),
+            ]
         findings += files.result()
     if not asked.tensors_only:
         findings += of_metadata(manifest, checkpoint)
@@ -70,5 +73,5 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Findi
             if asked.replay:
                 findings += of_replay(manifest, asked.base, asked.text_encoder, progress)
         except EraseproError as error:  # the base is sound: it is the output or the manifest
-            findings.append(Finding("figure", asked.target.name, "to be computed", str(error)))
+            findings.append(Finding("figure", name_of(asked.target), "to be computed", str(error)))
     return findings

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from erasepro_convert.checkpoint import Checkpoint
-from erasepro_convert.checkpoint.opened import Hashing, OpenFile
+from erasepro_convert.checkpoint.opened import Hashing
+from erasepro_convert.checkpoint.single import opened
 from erasepro_convert.digest import of_all, of_tensor
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.finding import Finding
@@ -15,6 +15,14 @@ from erasepro_convert.layout.vae import is_kept_as_matrix
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.progress import Progress
 from erasepro_convert.signature import signature_path
+from erasepro_convert.storage import (
+    Location,
+    exists,
+    files_below,
+    is_folder,
+    is_within,
+    name_of,
+)
 
 
 def of_manifest(manifest: Manifest) -> Iterator[Finding]:
@@ -33,7 +41,8 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
         "tensors.written": (str(len(output.tensors)), str(manifest.tensors.written)),
     }
     for read in manifest.input.files:
-        pairs[f"AutoV2 of {read.name}"] = (read.sha256[:10], read.autov2)
+        if read.sha256:
+            pairs[f"AutoV2 of {read.name}"] = (read.sha256[:10], str(read.autov2))
     for file in output.files:
         pairs[f"AutoV2 of {file.name}"] = (file.sha256[:10], file.autov2)
     for name, (expected, found) in pairs.items():
@@ -43,35 +52,34 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
         yield Finding("manifest", name, "a tensor of the output", "an edit of nothing")
 
 
-def of_files(manifest: Manifest, target: Path) -> Iterator[Finding]:
+def of_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
     """Size and digests of each file, and files that nobody wrote."""
-    several = target.is_dir()
+    several = is_folder(target)
     names = {file.name for file in manifest.output.files}
     for file in manifest.output.files:
         path = target / file.name if several else target
-        if not path.resolve().is_relative_to(target.resolve()):
+        if not is_within(path, target):
             yield Finding("manifest", file.name, "a file of the output", "a file elsewhere")
             continue
-        if not path.exists():
+        if not exists(path):
             yield Finding("file", file.name, "there", "missing")
             continue
         try:
-            opened = OpenFile(path)
-            start = 8 + int.from_bytes(opened.read(0, min(8, opened.size)), "little")
-            hashes = Hashing(opened, start, lambda done: None).finish()
+            read = opened(path)
+            start = 8 + int.from_bytes(read.read(0, min(8, read.size)), "little")
+            hashes = Hashing(read.ahead([(0, read.size)]), start, lambda done: None).finish()
         except CheckpointError as error:
             yield Finding("file", file.name, "a readable file", str(error))
             continue
-        if file.size != opened.size:
-            yield Finding("file", f"{file.name}: size", str(file.size), str(opened.size))
+        if file.size != read.size:
+            yield Finding("file", f"{file.name}: size", str(file.size), str(read.size))
         if file.sha256 != hashes.sha256:
             yield Finding("file", f"{file.name}: SHA-256", file.sha256, hashes.sha256)
         if file.autov3 and file.autov3 != hashes.autov3:
             yield Finding("file", f"{file.name}: AutoV3", file.autov3, str(hashes.autov3))
     if several:
-        ours = {path(target, folder=True).name for path in (manifest_path, signature_path)}
-        there = {p.relative_to(target).as_posix() for p in target.rglob("*") if not p.is_dir()}
-        for name in sorted(there - names - ours):
+        ours = {name_of(path(target, folder=True)) for path in (manifest_path, signature_path)}
+        for name in sorted(files_below(target) - names - ours):
             yield Finding("file", name, "not there", "there")
 
 
@@ -104,22 +112,32 @@ def of_tensors(
         for name in sorted([*strangers, *spelling.copies])
     ]
     digests = {}
-    names = [name for name in written if name in spelling.source]
-    for number, name in enumerate(names, 1):
-        found = _written(checkpoint, spelling.source[name], name, written[name])
+    names = {old: name for name, old in spelling.source.items() if name in written}
+    order = checkpoint.in_order(names)
+    chunks = checkpoint.ahead(order)
+    deviating = []
+    for number, old in enumerate(order, 1):
+        name = names[old]
+        found = _written(checkpoint, old, name, written[name], chunks(old))
         digests[name] = found.sha256
         for what in ("dtype", "shape", "sha256"):
             expected, actual = getattr(written[name], what), getattr(found, what)
             if expected != actual:
-                findings.append(Finding("tensor", f"{name}: {what}", str(expected), str(actual)))
+                deviating.append(Finding("tensor", f"{name}: {what}", str(expected), str(actual)))
         progress("verify", number, len(names))
-    return digests, findings
+    return digests, findings + sorted(deviating, key=lambda finding: finding.name)
 
 
-def _written(checkpoint: Checkpoint, old: str, name: str, expected: WrittenTensor) -> WrittenTensor:
+def _written(
+    checkpoint: Checkpoint,
+    old: str,
+    name: str,
+    expected: WrittenTensor,
+    chunks: Iterator[memoryview],
+) -> WrittenTensor:
     """A tensor of a file as the manifest would have it."""
     info = checkpoint.tensors[old]
     same = is_kept_as_matrix(name, info.shape, expected.shape)
     shape = expected.shape if same else info.shape
-    digest = of_tensor(name, info.dtype, shape, checkpoint.chunks(old))
+    digest = of_tensor(name, info.dtype, shape, chunks)
     return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)

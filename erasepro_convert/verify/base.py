@@ -20,16 +20,21 @@ from erasepro_convert.options import Options
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.progress import Progress
 from erasepro_convert.source import Source
+from erasepro_convert.storage import Location, name_of
 
 
 def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
     """Whether the original is the one that was read."""
     files = base.checkpoint.files
     for recorded, file in zip_longest(manifest.input.files, files):
+        name = recorded.name if recorded else file.name
+        if recorded and file and recorded.sha256 is None:  # it was not read whole
+            if recorded.size != file.file.size:
+                yield Finding("base", f"{name}: size", str(recorded.size), str(file.file.size))
+            continue
         found = file.hashes().sha256 if file else "missing"
-        expected = recorded.sha256 if recorded else "not there"
+        expected = str(recorded.sha256) if recorded else "not there"
         if expected != found:
-            name = recorded.name if recorded else file.name
             yield Finding("base", f"{name}: SHA-256", expected, found)
 
 
@@ -39,7 +44,9 @@ def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> 
     What is not edited must be bit-identical, or cast where another type was asked for.
     """
     edited = {edit.name for edit in manifest.all_edits}
-    for tensor in output_tensors(base, base.checkpoint.chunks, manifest.tensors.dtype, {}):
+    names = base.checkpoint.in_order(set(base.layout.source.values()))
+    chunks = base.checkpoint.ahead(names)
+    for tensor in output_tensors(base, chunks, manifest.tensors.dtype, {}):
         name, shape = tensor.original
         if name not in found:
             continue
@@ -94,7 +101,7 @@ def _of_parts(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[F
 
 
 def of_replay(
-    manifest: Manifest, base: Path, text_encoder: Path | None, progress: Progress
+    manifest: Manifest, base: Location, text_encoder: "Location | None", progress: Progress
 ) -> Iterator[Finding]:
     """Whether the recipe gives the same tensors again.  Raises what ``convert`` does."""
     options = Options(
@@ -113,6 +120,6 @@ def of_replay(
         if theirs != ours:
             digests = (tensor.sha256 if tensor else "not there" for tensor in (ours, theirs))
             yield Finding("replay", name, *digests)
-    if base.name == manifest.input.name and recorded.files != again.files:
+    if name_of(base) == manifest.input.name and recorded.files != again.files:
         # The title names the input: under another name the header is another one.
         yield Finding("replay", recorded.name, "the same files", "others")

@@ -1,0 +1,16 @@
+"""A path or a URL on the command line."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erasepro_convert.storage import Location
+
+
+def path(text: str) -> "Location":
+    """What is meant; click's help shows this function's name.
+
+    Raises UsageError for a URL that nothing here can read.
+    """
+    from erasepro_convert.storage import locate
+
+    return locate(text)
