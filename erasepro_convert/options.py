@@ -81,10 +81,15 @@ def require_workable(source: Location, target: Location, options: Options) -> No
         _check_objects(target, options)
 
 
-def _require_writable(target: Location, options: Options) -> None:
-    """Refuse what no store, or not this one, can take."""
+def require_store(target: Location) -> None:
+    """Refuse a URL that cannot be written to.  Raises UsageError."""
     if scheme_of(target) not in WRITABLE:
         raise UsageError(f"{shown(target)}: only s3:// and gs:// can be written to")
+
+
+def _require_writable(target: Location, options: Options) -> None:
+    """Refuse what no store, or not this one, can take."""
+    require_store(target)
     if options.folder:
         raise UsageError(
             f"{shown(target)}: no store takes a folder in one step: write one file "

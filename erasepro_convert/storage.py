@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import has_magic
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -135,6 +136,11 @@ def with_suffix(location: Location, suffix: str) -> Location:
     return locate(urlunsplit((parts.scheme, parts.netloc, str(path), "", "")))
 
 
+def absolute(location: Location) -> Location:
+    """The same, wherever it is looked at from."""
+    return location.absolute() if isinstance(location, Path) else location
+
+
 def is_same(one: Location, other: Location) -> bool:
     """Whether both are the same file or object."""
     if isinstance(one, Path) and isinstance(other, Path):
@@ -196,6 +202,27 @@ def files_below(folder: Location) -> set[str]:
     with asking(folder):
         root = PurePosixPath(folder.path)
         return {PurePosixPath(p).relative_to(root).as_posix() for p in folder.fs.find(folder.path)}
+
+
+def is_pattern(location: Location) -> bool:
+    """Whether a URL stands for all that it fits."""
+    return scheme_of(location) not in HTTP and has_magic(str(location))
+
+
+def fitting(pattern: "UPath") -> "list[UPath]":
+    """What a pattern fits, sorted."""
+    with asking(pattern):
+        found = sorted(pattern.fs.glob(pattern.path))
+    places = [locate(pattern.fs.unstrip_protocol(path)) for path in found]
+    return [place for place in places if not isinstance(place, Path)]
+
+
+def size_of(location: Location) -> int:
+    """Bytes of a file or an object.  Raises OSError or StorageError where there is none."""
+    if isinstance(location, Path):
+        return location.stat().st_size
+    with asking(location):
+        return int(location.fs.info(location.path)["size"])
 
 
 def is_within(location: Location, folder: Location) -> bool:

@@ -54,5 +54,5 @@ def convert_faulty(
 
 def dask_setup(worker: object) -> None:
     """Called in a worker that loads this; a test that merely imports it stays whole."""
-    work.convert = convert_faulty  # type: ignore[attr-defined]  # not for others, this once
-    release.stream = stream_faulty  # type: ignore[attr-defined]  # the same
+    work.convert = convert_faulty  # type: ignore  # not for others, this once
+    release.stream = stream_faulty  # type: ignore  # the same

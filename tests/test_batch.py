@@ -26,6 +26,7 @@ from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.storage import Location
 from erasepro_convert.verify import Request, verify
 from tests.conftest import VAN_GOGH
 from tests.miniature import state_dict
@@ -160,8 +161,9 @@ def jobs(tmp_path: Path, models: tuple[Path, Path], recipe: Recipe) -> list[Job]
     return made
 
 
-def other_bytes(path: Path) -> None:
-    """Change one byte in the middle of the file's first sixteenth, where no sample is."""
+def other_bytes(path: Location) -> None:
+    """Change one byte between two samples of a file."""
+    assert isinstance(path, Path)
     content = bytearray(path.read_bytes())
     assert SAMPLES == 16
     place = (len(content) - SAMPLE) // 30 * 21

@@ -18,6 +18,7 @@ from erasepro_convert.batch.local import Progress, Work
 from erasepro_convert.batch.work import Result, Task
 from erasepro_convert.errors import BatchError, UsageError
 from erasepro_convert.memory import give_back_memory
+from erasepro_convert.storage import Location, absolute
 
 try:
     import distributed
@@ -41,7 +42,7 @@ Key = tuple[str, str, str]
 
 
 @contextmanager
-def connect(address: str, folder: Path) -> Iterator["Cluster"]:
+def connect(address: str, folder: Location) -> Iterator["Cluster"]:
     """The workers of a scheduler, which see ``folder`` and would write the same bytes as we.
 
     Raises UsageError where there are none, or some that do not.
@@ -154,9 +155,12 @@ class Cluster(Executor):
             outer.set_result(inner.result())
 
 
-def _require_like_us(client: distributed.Client, address: str, folder: Path) -> None:
-    with NamedTemporaryFile(prefix=".batch-", dir=folder) as token:
-        found = client.run(_look, Path(token.name).absolute(), on_error="return")
+def _require_like_us(client: distributed.Client, address: str, folder: Location) -> None:
+    if isinstance(folder, Path):
+        with NamedTemporaryFile(prefix=".batch-", dir=folder) as token:
+            found = client.run(_look, Path(token.name).absolute(), on_error="return")
+    else:
+        found = client.run(_look, None, on_error="return")
     if not found:
         raise UsageError(f"{address}: the scheduler has no workers")
     wrong = [f"- {worker}: {why}" for worker, seen in found.items() if (why := _wrong(seen))]
@@ -180,15 +184,15 @@ def _absolute(task: Task) -> Task:
     asked, twin = task.options, task.twin
     options = replace(
         asked,
-        text_encoder=asked.text_encoder and asked.text_encoder.absolute(),
+        text_encoder=asked.text_encoder and absolute(asked.text_encoder),
         sign=asked.sign and asked.sign.absolute(),
         certificate=asked.certificate and asked.certificate.absolute(),
         chain=tuple(path.absolute() for path in asked.chain),
     )
     return replace(
         task,
-        source=task.source.absolute(),
-        target=task.target.absolute(),
+        source=absolute(task.source),
+        target=absolute(task.target),
         options=options,
         twin=twin and replace(twin, path=twin.path.absolute()),
     )
@@ -201,8 +205,10 @@ _stopped: set[Any] = set()
 """Keys of the tasks that are at work in this process, and of those that were interrupted."""
 
 
-def _look(token: Path) -> tuple[Identity, str | None]:
+def _look(token: Path | None) -> tuple[Identity, str | None]:
     """What is installed here, and what is wrong with the output folder as seen from here."""
+    if token is None:
+        return identity(), None
     if not token.exists():
         return identity(), f"{token.parent} is not the same folder there"
     if not os.access(token.parent, os.W_OK):

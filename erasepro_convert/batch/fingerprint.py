@@ -1,32 +1,42 @@
-"""How an input is known again: by its files' times, by samples of it, by all of it."""
+"""How an input is known again: by its files' times or tags, by samples of it, by all of it."""
 
 import hashlib
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.digest import of_json
 from erasepro_convert.progress import Progress
+from erasepro_convert.storage import Location, files_below, is_folder
 
 SAMPLES, SAMPLE = 16, 4096
 """Pieces, and bytes of each."""
 
 
-def state(path: Path) -> tuple[int, str]:
+def state(path: Location) -> tuple[int, str]:
     """Bytes in all, and a digest of the sizes and times of the file or of a folder's files.
 
-    The time of the last change of anything cannot be set back by a user's tool.  OSError passes
-    through.
+    The time of the last change of anything cannot be set back by a user's tool; what a store says
+    of an object changes with it.  Raises OSError or StorageError where there is nothing.
     """
+    if not isinstance(path, Path):
+        places = [path / name for name in sorted(files_below(path))] if is_folder(path) else [path]
+        stated = [RemoteFile(place).stated for place in places]
+        return sum(one.size for one in stated), of_json([asdict(one) for one in stated])
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     statuses = [(str(file.relative_to(path)), file.stat()) for file in files]
     found = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for n, s in statuses]
     return sum(status.st_size for _, status in statuses), of_json(found)
 
 
-def fingerprint(path: Path) -> str | None:
-    """A digest of a file's size and samples, or None for a folder.  OSError passes through."""
-    if path.is_dir():
+def fingerprint(path: Location) -> str | None:
+    """A digest of a file's size and samples; None for a folder, and for what is in a store.
+
+    OSError passes through.
+    """
+    if not isinstance(path, Path) or path.is_dir():
         return None
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -36,7 +46,7 @@ def fingerprint(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def digests(path: Path, progress: Progress) -> tuple[str, ...]:
+def digests(path: Location, progress: Progress) -> tuple[str, ...]:
     """SHA-256 of each file that is read of a checkpoint.  Raises what opening it raises."""
     checkpoint = open_checkpoint(path)
 

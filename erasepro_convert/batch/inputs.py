@@ -6,8 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.storage import (
+    Location,
+    files_below,
+    fitting,
+    is_folder,
+    is_pattern,
+    is_within,
+    locate,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 MATCH = ("*.safetensors", "*.ckpt", "*.pt")
 """Names of checkpoint files, unless the user says otherwise."""
@@ -18,24 +32,31 @@ HERE = PurePosixPath()
 class Input:
     """A checkpoint, and the folder that it lies in below the one that was given."""
 
-    path: Path
+    path: Location
     below: PurePosixPath = HERE
 
 
-def find_inputs(given: Iterable[str], match: Sequence[str], apart_from: Path) -> list[Input]:
-    """Every checkpoint that is meant, once each, in a fixed order.
+def find_inputs(given: Iterable[str], match: Sequence[str], apart_from: Location) -> list[Input]:
+    """Every checkpoint that is meant, once each, in a fixed order; ``given`` are paths and URLs.
 
     A folder stands for the files below it whose names ``match`` and for all diffusers models
     there, a pattern for what it fits.  Nothing in the folder ``apart_from`` is meant.
     Raises UsageError where there is nothing.
     """
+    apart = os.path.realpath(apart_from) if isinstance(apart_from, Path) else ""
     found: dict[str, Input] = {}
     for text in given:
-        here = list(_meant(text, match, os.path.realpath(apart_from)))
+        location = locate(text)
+        if isinstance(location, Path):
+            here = list(_meant(text, match, apart))
+        else:
+            here = list(_meant_in_store(location, match, apart_from))
         if not here:
-            raise UsageError(f"{text}: there is no checkpoint there ({', '.join(match)})")
+            place = shown(location)
+            raise UsageError(f"{place}: there is no checkpoint there ({', '.join(match)})")
         for one in here:
-            found.setdefault(os.path.abspath(one.path), one)
+            path = one.path
+            found.setdefault(os.path.abspath(path) if isinstance(path, Path) else str(path), one)
     return list(found.values())
 
 
@@ -62,6 +83,29 @@ def _meant(text: str, match: Sequence[str], apart_from: str) -> Iterator[Input]:
             if any(fnmatch(name, pattern) for pattern in match) and not name.startswith("."):
                 yield Input(folder / name, below)
         yield from (Input(folder / name, below) for name in models)
+
+
+def _meant_in_store(
+    location: "UPath", match: Sequence[str], apart_from: Location
+) -> Iterator[Input]:
+    """The same of a URL: a store has no folders, only names that begin alike."""
+    if is_pattern(location):
+        for fits in fitting(location):
+            yield from _meant_in_store(fits, match, apart_from)
+        return
+    if not is_folder(location) or is_folder(location / "unet"):
+        yield Input(location)
+        return
+    names = sorted(map(PurePosixPath, files_below(location)))
+    models = {name.parent.parent for name in names if name.parent.name == "unet"}
+    for name in names:
+        path = location / str(name)
+        if any(model in name.parents for model in models) or is_within(path, apart_from):
+            continue
+        if any(fnmatch(name.name, pattern) for pattern in match):
+            yield Input(path, name.parent)
+    for model in sorted(models):
+        yield Input(location / str(model), model.parent)
 
 
 def _is_model(folder: Path) -> bool:

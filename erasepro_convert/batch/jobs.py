@@ -13,6 +13,7 @@ from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.document import Document, read_document
+from erasepro_convert.storage import Location, locate, name_of
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
 """An output's name, unless the user says otherwise."""
@@ -30,7 +31,7 @@ class Job:
     """
 
     recipe: Recipe
-    source: Path
+    source: Location
     output: str
 
     @property
@@ -90,7 +91,9 @@ def read_given(path: Path, template: str) -> Named | list[Job]:
     recipes = {name: load_recipe(path.parent / name) for name in {pair.recipe for pair in pairs}}
     jobs = []
     for pair in pairs:
-        source = path.parent / pair.input
+        source = locate(pair.input)
+        if isinstance(source, Path):
+            source = path.parent / source
         output = pair.output or _filled(template, source, HERE, Path(pair.recipe).stem)
         jobs.append(Job(recipes[pair.recipe], source, _normal(output)))
     return jobs
@@ -109,8 +112,9 @@ def require_apart(jobs: Iterable[Job]) -> None:
         )
 
 
-def _filled(template: str, source: Path, below: PurePosixPath, recipe: str) -> str:
-    parts = {"stem": source.stem, "suffix": source.suffix.lstrip("."), "recipe": recipe}
+def _filled(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:
+    name = PurePosixPath(name_of(source))
+    parts = {"stem": name.stem, "suffix": name.suffix.lstrip("."), "recipe": recipe}
     try:
         return _normal(template.format(folder=below, **parts))
     except (KeyError, IndexError, ValueError, AttributeError) as error:

@@ -1,6 +1,5 @@
 """The course of a batch: what is ready goes to an executor, what comes back into the ledger."""
 
-import os
 import shutil
 import time
 from collections import deque
@@ -19,8 +18,10 @@ from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.work import NO_ROOM, Result, Task, Twin, carry_out
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.digest import of_json
+from erasepro_convert.errors import StorageError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.options import Options
+from erasepro_convert.storage import Location, exists, shown, size_of
 
 PAUSE = 0.5
 """Seconds between looks at what another batch has at work."""
@@ -60,7 +61,12 @@ class Batch:
     """Jobs, an output folder, and what was asked for of all of them."""
 
     def __init__(
-        self, jobs: Sequence[Job], folder: Path, ledger: Ledger, options: Options, viewer: Viewer
+        self,
+        jobs: Sequence[Job],
+        folder: Location,
+        ledger: Ledger,
+        options: Options,
+        viewer: Viewer,
     ) -> None:
         """``options`` are those of every job; whether its output is a folder, its name says."""
         self._waiting = deque(jobs)
@@ -69,6 +75,7 @@ class Batch:
         self._suspects: deque[_Start] = deque()  # one of them took its worker with it
         self._flying: dict[Future[Result], _Start] = {}
         self._folder = folder
+        self._is_here = isinstance(folder, Path)
         self._ledger = ledger
         self._claims = Claims(ledger.path.parent)
         self._options = options
@@ -152,10 +159,10 @@ class Batch:
             return None
         try:
             (size, now), samples = state(job.source), fingerprint(job.source)
-        except OSError:
+        except (OSError, StorageError):
             (size, now), samples = (0, ""), None  # the worker will say what is wrong with it
         folder = job.output.endswith("/")
-        alone = samples is None or folder or self._options.sign
+        alone = samples is None or folder or self._options.sign or not self._is_here
         key = None if alone else (job.recipe.digest, self._asked, samples or "")
         if key in self._following:
             self._following[key].append(job)
@@ -164,12 +171,13 @@ class Batch:
         target, earlier = self._folder / job.output, self._ledger[job.output]
         places = target, manifest_path(target, folder=folder)
         ours = self._ledger.wrote(job.output) or claim.is_ours
-        if not ours and not any(map(os.path.lexists, places)):
+        if not ours and not any(map(exists, places)):
             ours = True  # a worker that dies at the end leaves an output for the next to replace
         if ours:
             claim.mark()
         known = None
-        if earlier and self._stands(job, earlier) and earlier.input.fingerprint == samples:
+        here = isinstance(job.source, Path)  # elsewhere to read it costs what to convert it does
+        if here and earlier and self._stands(job, earlier) and earlier.input.fingerprint == samples:
             known = earlier.input.sha256
         task = Task(
             job.output,
@@ -185,7 +193,7 @@ class Batch:
             twin=self._twin(job, key),
         )
         record = InputRecord(
-            path=printable(str(job.source), LONGEST_PATH),
+            path=printable(shown(job.source), LONGEST_PATH),
             size=size,
             state=now,
             fingerprint=samples,
@@ -200,7 +208,7 @@ class Batch:
             return False
         try:
             _, now = state(job.source)
-        except OSError:
+        except (OSError, StorageError):
             return False
         if now != entry.input.state:
             return False
@@ -221,9 +229,9 @@ class Batch:
         target, written = self._folder / entry.output, entry.written
         assert written
         if entry.output.endswith("/"):
-            return (target / written.manifest).exists()
-        record = target.parent / written.manifest
-        return record.exists() and target.exists() and target.stat().st_size == written.size
+            return exists(target / written.manifest)
+        there = exists(target.parent / written.manifest) and exists(target)
+        return there and size_of(target) == written.size
 
     def _land(self, future: Future[Result]) -> None:
         """Take in what a worker says, or that it died."""
@@ -249,7 +257,7 @@ class Batch:
             entry = start.earlier.model_copy(update={"input": found})
         else:
             reason = result.reason
-            if not result.written and start.task.target.exists() and self._ledger.wrote(job.output):
+            if not result.written and self._ledger.wrote(job.output) and exists(start.task.target):
                 reason = f"{reason}\n{STALE}"
             entry = Entry(
                 output=job.output,
@@ -289,7 +297,9 @@ class Batch:
 
         What is at work needs as much again.
         """
-        return shutil.disk_usage(self._folder).free < size * (len(self._flying) + 1)
+        folder = self._folder
+        at_work = len(self._flying) + 1
+        return isinstance(folder, Path) and shutil.disk_usage(folder).free < size * at_work
 
     def _no_room(self, error: OSError) -> None:
         """Note that there is none; raise what has another reason."""
@@ -300,9 +310,12 @@ class Batch:
     def _remember(self, entry: Entry) -> None:
         """Keep in mind an output that others may be the same as."""
         samples, read = entry.input.fingerprint, entry.input.sha256
-        if entry.written and samples and read and not entry.output.endswith("/"):
+        path = self._folder / entry.output
+        if entry.output.endswith("/") or not isinstance(path, Path):
+            return
+        if entry.written and samples and read:
             key = entry.recipe_sha256, entry.options_sha256, samples
-            self._twins[key] = Twin(entry.output, self._folder / entry.output, read)
+            self._twins[key] = Twin(entry.output, path, read)
 
     def _twin(self, job: Job, key: Key | None) -> Twin | None:
         """An output that is there and that this job's may be the same as."""

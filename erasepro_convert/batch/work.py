@@ -20,6 +20,7 @@ from erasepro_convert.options import Options, require_workable
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.signature import signature_path
+from erasepro_convert.storage import Location, name_of
 from erasepro_convert.writer import replacing
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -43,8 +44,8 @@ class Task:
 
     output: str
     recipe: Recipe
-    source: Path
-    target: Path
+    source: Location
+    target: Location
     options: Options
     known: tuple[str, ...] | None = None
     twin: Twin | None = None
@@ -79,7 +80,8 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
         return Result(outcome, round(monotonic() - clock, 3), worker, **found)  # type: ignore[arg-type]  # as they are named
 
     try:
-        task.target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(task.target, Path):
+            task.target.parent.mkdir(parents=True, exist_ok=True)
         if task.known or task.twin:
             there = digests(task.source, progress)
             if there == task.known:
@@ -91,7 +93,7 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
                 )
                 manifest = _take_over(task, task.twin, varies)
                 return result("linked", same_as=task.twin.output, **_found(task, manifest))
-        if task.options.folder and task.options.force:
+        if task.options.folder and task.options.force and isinstance(task.target, Path):
             _clear(task.target)
         manifest = convert(task.recipe, task.source, task.target, task.options, progress)
         return result("done", **_found(task, manifest))
@@ -105,12 +107,13 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
 
 
 def _found(task: Task, manifest: Manifest) -> dict[str, object]:
+    read = [file.sha256 for file in manifest.input.files if file.sha256]
     return {
-        "input_sha256": tuple(file.sha256 for file in manifest.input.files),
+        "input_sha256": tuple(read) if len(read) == len(manifest.input.files) else None,
         "written": OutputRecord(
             size=sum(file.size for file in manifest.output.files),
             sha256=tuple(file.sha256 for file in manifest.output.files),
-            manifest=manifest_path(task.target, folder=task.options.folder).name,
+            manifest=name_of(manifest_path(task.target, folder=task.options.folder)),
             manifest_sha256=manifest.manifest_sha256,
         ),
         "figures": Figures(
@@ -143,7 +146,8 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:
     require_workable(task.source, task.target, task.options)
     made = read_manifest(manifest_path(twin.path))
     (read,), (wrote,) = made.input.files, made.output.files
-    name, target = task.source.name, task.target
+    name, target = name_of(task.source), task.target
+    assert isinstance(target, Path)
     files = (read.model_copy(update={"name": name}),)
     written = (wrote.model_copy(update={"name": target.name}),)
     changes = {

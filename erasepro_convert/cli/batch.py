@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from erasepro_convert.cli.asked import conversion_options
-from erasepro_convert.errors import INTERRUPTED, BatchError, UsageError
+from erasepro_convert.cli.location import path as location
+from erasepro_convert.errors import INTERRUPTED, BatchError, StorageError, UsageError
 from erasepro_convert.memory import free_memory
 
 if TYPE_CHECKING:
     from erasepro_convert.batch.jobs import Job
     from erasepro_convert.cli.batch_view import BatchView
+    from erasepro_convert.storage import Location
 
 RECIPES = (".yaml", ".yml")
 PER_JOB = 1 << 30
@@ -52,8 +54,14 @@ class Size(click.ParamType[int]):
     "--out-dir",
     metavar="DIR",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=location,
     help="Where outputs, their manifests and the batch's record go.",
+)
+@click.option(
+    "--records",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the record is kept while the batch goes on, if DIR is a URL; a copy goes to DIR.",
 )
 @click.option(
     "--match",
@@ -99,7 +107,8 @@ class Size(click.ParamType[int]):
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def batch_command(
     given: tuple[str, ...],
-    out_dir: Path,
+    out_dir: "Location",
+    records: Path | None,
     match: tuple[str, ...],
     listed: Any,
     template: str | None,
@@ -135,17 +144,16 @@ def batch_command(
     if not jobs:
         raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
     require_apart(jobs)
-    out_dir.mkdir(parents=True, exist_ok=True)
 
-    from erasepro_convert.batch.ledger import Ledger
+    from erasepro_convert.batch.records import open_ledger, publish
     from erasepro_convert.batch.run import Batch
-    from erasepro_convert.batch.summary import SUMMARY, write_summary
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
+    from erasepro_convert.storage import shown
 
     view = BatchView(jobs, quiet=quiet)
     with (
-        closing(Ledger(out_dir)) as ledger,
+        closing(open_ledger(out_dir, records)) as ledger,
         _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
     ):
         batch = Batch(jobs, out_dir, ledger, Options(**options), view)
@@ -155,14 +163,13 @@ def batch_command(
         except KeyboardInterrupt:
             raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
         finally:
-            ledger.refresh()  # another batch may have been at work beside this one
             try:
-                write_summary(out_dir, ledger.latest)
-            except OSError as error:
-                click.echo(f"{SUMMARY} cannot be written: {error}", err=True)
-            view.close(out_dir)
+                publish(ledger, out_dir)
+            except (OSError, StorageError) as error:
+                click.echo(f"the records are not complete: {error}", err=True)
+            view.close(ledger.path.parent)
     if batch.full:
-        raise BatchError(f"there is no room left in {out_dir}: free some and run it again", 1)
+        raise BatchError(f"there is no room left in {shown(out_dir)}: run it again with more", 1)
     for outcome, code, what in WORSE:
         if count := view.counts[outcome]:
             raise BatchError(f"{count} of {len(jobs)} {what}", code)
@@ -170,7 +177,11 @@ def batch_command(
 
 @contextmanager
 def _workplace(
-    scheduler: str | None, folder: Path, at_once: int | None, memory: int | None, view: "BatchView"
+    scheduler: str | None,
+    folder: "Location",
+    at_once: int | None,
+    memory: int | None,
+    view: "BatchView",
 ) -> Iterator[tuple[Callable[[], Executor], int]]:
     """What does the work, and how much of it at once."""
     if scheduler:

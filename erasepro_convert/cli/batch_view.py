@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import get_args
@@ -20,6 +21,7 @@ from erasepro_convert.batch.local import STAGES, Progress
 from erasepro_convert.batch.summary import SUMMARY
 from erasepro_convert.batch.work import Task
 from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.errors import StorageError
 
 BAR = 28
 LONGEST = 2000
@@ -28,6 +30,8 @@ ROWS = 16
 """Files at work that are shown: a cluster may have hundreds."""
 WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying"}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
+LOOKS = 8
+"""Inputs whose sizes are asked for at once."""
 ENOUGH = 0.3
 """Part of the first files that must be done before a remaining time is ventured."""
 
@@ -39,7 +43,8 @@ class BatchView:
 
     def __init__(self, jobs: Sequence[Job], *, quiet: bool) -> None:
         self._console = Console(quiet=quiet, highlight=False)
-        self._sizes = {job.output: _size(job) for job in jobs}
+        with ThreadPoolExecutor(LOOKS) as threads:  # a store takes its time for each answer
+            self._sizes = dict(threads.map(_size, jobs))
         self._todo = sum(self._sizes.values())
         self._total = len(jobs)
         self._done = 0
@@ -145,11 +150,11 @@ class BatchView:
         return _duration((monotonic() - self._started) * max(0, self._todo - done) / (done or 1))
 
 
-def _size(job: Job) -> int:
+def _size(job: Job) -> tuple[str, int]:
     try:
-        return state(job.source)[0]
-    except OSError:
-        return 0  # its worker will say what is wrong with it
+        return job.output, state(job.source)[0]
+    except (OSError, StorageError):
+        return job.output, 0  # its worker will say what is wrong with it
 
 
 def _files(count: int) -> str:
