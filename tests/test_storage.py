@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from erasepro_convert import demo, storage, upload
+from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.checkpoint import open_checkpoint, ranges, remote
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
@@ -33,7 +34,7 @@ from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.storage import Location, locate, shown
-from tests.conftest import SHORT, VAN_GOGH, Cli
+from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
 
@@ -729,6 +730,95 @@ def test_a_new_process(bucket: Any, models: Models) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(in_another_process, (models,)) == models.output
     assert hashlib.sha256(get(bucket, "out/new.safetensors")).hexdigest() == models.output
+
+
+# batches --------------------------------------------------------------------------------------
+
+
+def batch(cli: Cli, models: Models, records: Path, *given: object, out: str = "out") -> Ran:
+    where = ("--out-dir", f"s3://{BUCKET}/{out}", "--records", records, "--jobs", 2)
+    return cli("batch", models.recipe, *given, *where)
+
+
+def test_a_batch_from_store_to_store(bucket: Any, models: Models, cli: Cli, tmp_path: Path) -> None:
+    put(bucket, models.of("ema.safetensors"), "in/deep/ema.safetensors")
+    put(bucket, models.of("recipe.yaml"), "in/deep/bad.ckpt")
+    put(bucket, models.of("recipe.yaml"), "in/notes.txt")
+    ran = batch(cli, models, tmp_path / "records", f"s3://{BUCKET}/in")
+    assert ran.code == 4
+    assert "3 files: 2 done, 1 refused" in ran.out
+    there = {key.removeprefix("out/") for key in keys(bucket) if key.startswith("out/")}
+    records = {LEDGER, "batch.html"}
+    assert there - records == {
+        "model-recipe.safetensors",
+        "model-recipe.manifest.json",
+        "deep/ema-recipe.safetensors",
+        "deep/ema-recipe.manifest.json",
+    }
+    digest = hashlib.sha256(get(bucket, "out/model-recipe.safetensors")).hexdigest()
+    assert digest == models.output
+    for name in records:
+        assert get(bucket, f"out/{name}") == (tmp_path / "records" / name).read_bytes()
+        assert SECRET.encode() not in get(bucket, f"out/{name}")
+    assert cli("verify", f"s3://{BUCKET}/out/deep/ema-recipe.safetensors").code == 0
+
+
+def test_a_batch_in_a_store_is_resumed_from_anywhere(
+    bucket: Any, models: Models, cli: Cli, tmp_path: Path
+) -> None:
+    put(bucket, models.of("model.safetensors"), "in/other.safetensors")
+    assert batch(cli, models, tmp_path / "here", f"s3://{BUCKET}/in/*.safetensors").code == 0
+    again = batch(cli, models, tmp_path / "elsewhere", f"s3://{BUCKET}/in/*.safetensors")
+    assert "2 files: 2 done (2 of them before)" in again.out
+    put(bucket, models.of("zip.ckpt"), "in/other.safetensors")
+    bucket.delete_object(Bucket=BUCKET, Key="out/model-recipe.manifest.json")
+    third = batch(cli, models, tmp_path / "here", f"s3://{BUCKET}/in")
+    assert third.code == 0
+    assert "as before" not in third.out
+    lines = (tmp_path / "here" / LEDGER).read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    assert "out/model-recipe.manifest.json" in keys(bucket)
+
+
+def test_a_batch_of_signed_urls_keeps_no_signature(
+    bucket: Any, models: Models, cli: Cli, tmp_path: Path
+) -> None:
+    where = {"Bucket": BUCKET, "Key": "in/model.safetensors"}
+    url = bucket.generate_presigned_url("get_object", Params=where)
+    gone = bucket.generate_presigned_url("get_object", Params=where | {"Key": "in/gone.ckpt"})
+    (tmp_path / "list.txt").write_text(f"{url}\n{gone}\n")
+    ran = cli(
+        "batch", models.recipe, "--list", tmp_path / "list.txt", "--out-dir", tmp_path / "out"
+    )
+    assert ran.code == 1
+    assert "1 done, 1 failed" in ran.out
+    assert sha256(tmp_path / "out/model-recipe.safetensors") == models.output
+    kept = "".join(path.read_text("utf-8", "ignore") for path in (tmp_path / "out").iterdir())
+    assert "Signature" not in kept + ran.out + ran.err
+    assert SECRET not in kept + ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out-dir", f"s3://{BUCKET}/out"), "--records FOLDER says"),
+        (("--out-dir", "out", "--records", "records"), "--records is for a DIR that is a URL"),
+        (("--out-dir", "https://127.0.0.1/out", "--records", "r"), "only s3:// and gs://"),
+    ],
+)
+def test_where_a_batchs_record_lies(
+    models: Models,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = cli("batch", models.recipe, models.of("model.safetensors"), *words)
+    assert ran.code == 2
+    assert message in ran.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("args", [("--help",), ("inspect", "--help")])
