@@ -1,0 +1,1 @@
+"""How erasure is judged on pictures: distances between sets, rates and means with intervals."""
