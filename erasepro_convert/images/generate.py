@@ -37,17 +37,15 @@ def generate(
     """One picture a job: (jobs, 3, size, size), uint8, on the CPU.
 
     Noise is drawn on the CPU by one generator a job, so neither the batch nor the device changes
-    what a picture starts from.  ``advance`` gets the number of denoising steps done since its last
+    what a picture gets.  ``advance`` gets the number of denoising steps done since its last
     call, summed over pictures.
     """
     side = architecture.size // 8
     pictures = []
     for start in range(0, len(jobs), architecture.batch):
         batch = jobs[start : start + architecture.batch]
-        noise = [
-            torch.randn(4, side, side, generator=torch.Generator().manual_seed(job.seed))
-            for job in batch
-        ]
+        generators = [torch.Generator().manual_seed(job.seed) for job in batch]
+        noise = [torch.randn(4, side, side, generator=generator) for generator in generators]
 
         def step_done(_: object, step: int, time: object, state: dict[str, Any]) -> dict[str, Any]:
             advance(len(batch))  # noqa: B023  # called within this turn only
@@ -60,6 +58,7 @@ def generate(
             width=architecture.size,
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance,
+            generator=generators,  # for samplers that add noise on the way
             callback_on_step_end=step_done,
             output_type="pt",
         ).images

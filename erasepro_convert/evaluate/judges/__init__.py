@@ -1,0 +1,1 @@
+"""Judges: each looks at the pictures of both models and says what it sees, in figures."""

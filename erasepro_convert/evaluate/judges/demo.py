@@ -1,0 +1,91 @@
+"""The judge that ships with the demo model: what thing, style or attribute a picture shows."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from erasepro_convert import demo
+from erasepro_convert.demo.judge import FILE
+from erasepro_convert.evaluate.figures import Better, Figure, Sets
+from erasepro_convert.evaluate.judges.seen import share
+from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.evaluate.plan import Role
+
+NOTHING = "none"
+"""What the heads of styles and attributes see where there is none."""
+
+
+class DemoJudge:
+    """Shares of pictures in which the demo's classifier sees what it was trained on.
+
+    Concepts outside its world have no figures.
+    """
+
+    name = "demo judge"
+
+    def __init__(self) -> None:
+        self._judge = demo.load_judge()
+        self._seen: dict[tuple[Path, ...], dict[str, list[str]]] = {}
+        self.digest = hashlib.sha256((files(demo) / FILE).read_bytes()).hexdigest()
+
+    def figures(self, sets: Sets) -> list[Figure]:
+        """T: the target is seen; A: the anchor is, in the same pictures; O: what was asked for."""
+        found: list[Figure] = []
+        for target, anchor in sets.pairs:
+            place = self._place(target)
+            if place is None:
+                continue
+            head, seen = place
+            of_anchor = self._place(anchor)
+            instead = of_anchor[1] if of_anchor and of_anchor[0] == head else NOTHING
+            columns: list[tuple[str, Better, Role, str]] = [
+                ("T: target seen", "lower", "target", seen),
+                ("T: seen where implied", "lower", "implied", seen),
+                ("A: anchor seen", "higher", "target", instead),
+            ]
+            for column, better, role, wanted in columns:
+                both = sets("original", target, role), sets("erased", target, role)
+                if wanted in self._judge.heads[head]:
+                    found += self._share(target, column, better, both, {target: (head, wanted)})
+        both = sets("original", None, "other"), sets("erased", None, "other")
+        places = {a.concept: self._place(a.concept) for a in (both[0].prompts if both[0] else ())}
+        known = {concept: place for concept, place in places.items() if place}
+        return found + self._share(None, "O: seen as asked", "higher", both, known)
+
+    def _share(
+        self,
+        concept: str | None,
+        column: str,
+        better: Better,
+        both: tuple[Pictures | None, Pictures | None],
+        wanted: Mapping[str, tuple[str, str]],
+    ) -> list[Figure]:
+        """How often what is ``wanted`` of each concept is seen; nothing where there is nothing."""
+        original, erased = (side and side.only(wanted) for side in both)
+        if not (original and erased and original.paths):
+            return []
+        hits = [self._hits(side, wanted) for side in (original, erased)]
+        return [share(self.name, concept, column, better, original, *hits)]
+
+    def _hits(self, pictures: Pictures, wanted: Mapping[str, tuple[str, str]]) -> list[bool]:
+        key = tuple(pictures.paths)
+        if key not in self._seen:
+            pixels = torch.from_numpy(pictures.pixels()).permute(0, 3, 1, 2) / 255
+            self._seen[key] = self._judge.see(pixels)
+        seen = self._seen[key]
+        concepts = [asked.concept for asked in pictures.prompts for _ in range(pictures.seeds)]
+        return [seen[wanted[c][0]][i] == wanted[c][1] for i, c in enumerate(concepts)]
+
+    def _place(self, concept: str) -> tuple[str, str] | None:
+        """The head that knows a concept, and the class: the longest that is in its words."""
+        words = f" {concept.lower()} "
+        classes = [
+            (head, name)
+            for head, names in self._judge.heads.items()
+            for name in names
+            if name != NOTHING and f" {name.lower()} " in words
+        ]
+        return max(classes, key=lambda place: len(place[1]), default=None)
