@@ -5,11 +5,13 @@ has none; these stand in for them, for SD1.x and for the demo model.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from erasepro_convert.clip.tokenizer import BOS, EOS
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.keys import POSITIONS, SD1, TEXT_HEADS, TEXT_LAYERS, VOCABULARY, Widths
+
+Sampler = Literal["ddpm", "dpm++"]
 
 LEVELS = 4
 DEMO = Widths((48, 96, 128, 128), 192, 4, (16, 32, 64, 64), 96, 384)
@@ -29,6 +31,8 @@ class Architecture:
 
     ``size`` is the side of a picture in pixels; ``steps`` and ``guidance`` go to the sampler;
     ``batch`` is how many pictures are made at once; ``others`` are prompts that no recipe is about.
+    An evaluation draws with ``evaluation_sampler`` in ``evaluation_steps``: SD1.x as in App. A.2 of
+    the paper.
     """
 
     widths: Widths
@@ -39,6 +43,8 @@ class Architecture:
     guidance: float
     batch: int
     others: tuple[str, ...]
+    evaluation_steps: int = 50
+    evaluation_sampler: Sampler = "ddpm"
 
     def unet(self) -> dict[str, Any]:
         """Configuration of diffusers' UNet2DConditionModel."""
@@ -98,6 +104,7 @@ KNOWN = (
             "a house on fire",
             "ice cream cone at night",
         ),
+        evaluation_steps=20, evaluation_sampler="dpm++",
     ),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from benchmarks import method_tables
 from benchmarks.method_study import RESULTS, read
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.model import Concept, Layers, Limits, Probe, Recipe, Retain
 from tests.conftest import WriteRecipe
 
@@ -47,6 +48,7 @@ def test_every_recipe_key_is_explained() -> None:
         "retain": Retain,
         "probe": Probe,
         "limits": Limits,
+        "evaluate": Evaluate,
     }
     keys = [name for name in Recipe.model_fields if name not in ("concepts", *parts)]
     keys += [f"concepts[].{name}" for name in Concept.model_fields]

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from erasepro_convert.architecture import KNOWN
 from erasepro_convert.errors import RecipeError
+from erasepro_convert.evaluate.pictures import Settings
+from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.layout.keys import UNET_BLOCKS
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
-from tests.conftest import SHORT, Cli
+from tests.conftest import SHORT, Cli, WriteRecipe
 
 MakeRecipe = Callable[[str], Recipe]
 SHIPPED = sorted(Path("recipes").rglob("*.yaml"))
@@ -115,7 +118,7 @@ BAD = {
     ),
     # what is wrong: (the recipe, the line, what the message must say)
     "unknown key": (SHORT + "metod: uce", 4, "metod: unknown key; did you mean method?"),
-    "key of a later version": (SHORT + "evaluate: {}", 4, "evaluate: unknown key"),
+    "key of a later version": (SHORT + "stress: {}", 4, "stress: unknown key"),
     "tolerance of one": (SHORT + "tolerance: 1", 4, "tolerance: input should be less than 1"),
     "tolerance as text": (SHORT + "tolerance: exact", 4, "tolerance: "),
     "negative weight": (SHORT + "retain: {weight: -1}", 4, "retain.weight: "),
@@ -133,6 +136,38 @@ BAD = {
         SHORT + "retain: {prompts: ['" + "cat " * 80 + "']}",
         4,
         "82 tokens",
+    ),
+    "unknown sampler": (SHORT + "evaluate: {sampler: euler}", 4, "evaluate.sampler: "),
+    "no steps": (SHORT + "evaluate: {steps: 0}", 4, "evaluate.steps: "),
+    "endless guidance": (SHORT + "evaluate: {guidance: .inf}", 4, "evaluate.guidance: "),
+    "an odd size": (SHORT + "evaluate: {size: 500}", 4, "evaluate.size: "),
+    "unknown key of evaluate": (SHORT + "evaluate: {seed: 1}", 4, "did you mean seeds?"),
+    "unknown key of an other": (
+        SHORT + "evaluate: {others: [{promt: a}]}",
+        4,
+        "evaluate.others[0].promt: unknown key; did you mean prompt?",
+    ),
+    "an other that is no text": (
+        SHORT + "evaluate:\n  others: [a, 5]",
+        5,
+        "evaluate.others[1]: should be text, not 5; quote it",
+    ),
+    "a path that is no text": (SHORT + "evaluate: {csv: 5}", 4, "evaluate.csv: should be text"),
+    "no path": (SHORT + "evaluate: {csv: ''}", 4, "evaluate.csv: must not be empty"),
+    "pictures without a placeholder": (
+        SHORT + "evaluate:\n  prompts: ['a', '{} ']",
+        5,
+        "must contain {} once",
+    ),
+    "pictures of what was solved for": (
+        SHORT + "evaluate: {prompts: ['{} ']}",
+        4,
+        "evaluate.prompts and prompts share 'Van Gogh '",
+    ),
+    "pictures of too long a prompt": (
+        SHORT + "evaluate: {prompts: ['{} " + "cat " * 80 + "']}",
+        4,
+        "84 tokens",
     ),
     "uce with a tolerance": (SHORT + "method: uce\ntolerance: 0.1", 5, "a trade-off of its own"),
     "uce with a retain weight": (SHORT + "method: uce\nretain: {weight: 1}", 5, "a trade-off"),
@@ -304,3 +339,46 @@ def test_a_changed_recipe_is_checked_like_any_other(
     assert recipe.changed(clip_skip=[2]).clip_skip == (2,)
     with pytest.raises(ValidationError, match="tolerance"):
         recipe.changed(tolerance=2)
+
+
+EVALUATE = """
+evaluate:
+  steps: 30
+  guidance: 0
+  sampler: dpm++
+  size: 256
+  seeds: 3
+  prompts: ["a harbour by {}"]
+  others: [a dog in the rain, {concept: cat, prompt: a wet cat}]
+  csv: own/prompts.csv
+"""
+
+
+def test_how_it_is_judged_is_no_part_of_the_erasure(write_recipe: WriteRecipe) -> None:
+    """A batch whose recipes are judged otherwise converts nothing anew."""
+    plain = load_recipe(write_recipe(SHORT))
+    judged = load_recipe(path := write_recipe(SHORT + EVALUATE))
+    assert judged != plain
+    assert judged.digest == plain.digest
+    assert judged.model_dump() == plain.model_dump()
+    assert judged.changed(pairing="position").evaluate == judged.evaluate
+    assert judged.evaluate.csv == path.parent / "own/prompts.csv"
+    assert [other.prompt for other in judged.evaluate.others] == ["a dog in the rain", "a wet cat"]
+
+
+def test_digests_are_what_they_were() -> None:
+    """The digest of a shipped recipe stands in manifests that are out there."""
+    digests = {path.stem: load_recipe(path).digest for path in SHIPPED if len(path.parts) == 2}
+    assert digests["van-gogh"].startswith("1c3f2f84a7ce0793")
+    assert digests["nudity"].startswith("33e120a22caea08f")
+    assert load_recipe(Path("recipes/paper/man.yaml")).digest.startswith("c9bee877b3901a98")
+
+
+def test_pictures_are_made_as_suits_the_model(make_recipe: MakeRecipe) -> None:
+    real, demo = KNOWN
+    asked = make_recipe(SHORT).evaluate
+    assert settings_of(asked, real) == Settings(50, 7.5, 512, "ddpm")
+    assert settings_of(asked, demo) == Settings(20, 4.0, 64, "dpm++")
+    for model in KNOWN:
+        asked = make_recipe(SHORT + EVALUATE).evaluate
+        assert settings_of(asked, model) == Settings(30, 0, 256, "dpm++")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from erasepro_convert.architecture import Sampler
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.digest import of_json
 from erasepro_convert.evaluate.plan import Asked
@@ -22,7 +23,6 @@ from erasepro_convert.images.pipeline import load_pipeline
 
 Model = Literal["original", "erased"]
 Pixels = NDArray[np.uint8]
-Sampler = Literal["ddpm", "dpm++"]
 
 
 @dataclass(frozen=True)

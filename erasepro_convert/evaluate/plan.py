@@ -1,7 +1,6 @@
 """What is asked of both models: prompts by concept and by the part that they play."""
 
-import csv
-import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from erasepro_convert import demo
-from erasepro_convert.errors import UsageError
+from erasepro_convert.evaluate.table import Table, text_lines
 from erasepro_convert.recipe import Concept, Recipe
 
 Role = Literal["target", "implied", "anchor", "other"]
@@ -37,13 +36,13 @@ def read_prompts(path: Path) -> list[Asked]:
 
     Raises UsageError, with the line, for what is none; OSError passes through.
     """
-    return list(_read(path.read_text("utf-8-sig"), str(path)))
+    return list(_read(text_lines(path), str(path)))
 
 
 def shipped_prompts() -> list[Asked]:
     """Ten prompts for each concept of the shipped recipes, and others."""
     text = (files(__package__) / "prompts.csv").read_text("utf-8")
-    return list(_read(text, "prompts.csv"))
+    return list(_read(text.splitlines(keepends=True), "prompts.csv"))
 
 
 def demo_prompts() -> list[Asked]:
@@ -57,16 +56,30 @@ def demo_prompts() -> list[Asked]:
 def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked]:
     """All that is asked, each prompt once.
 
-    For each concept pair its own prompts are ``given`` ones, else shipped ones, else its held-out
-    templates; the anchor's are those of the target with the anchor's words, unless they are given.
-    Others are ``given``, else shipped; none of them has a target's or anchor's words.
+    A concept pair's own prompts are ``given`` ones (none: those of the recipe's file), else of the
+    recipe's templates, else shipped ones, else of its held-out templates; the anchor's are those of
+    the target with the anchor's words, unless they are given.  Others are ``given``, else the
+    recipe's, else those shipped that have no target's or anchor's words.
+
+    Raises UsageError for what is wrong in the recipe's file of prompts; OSError passes through.
     """
+    wanted = recipe.evaluate
+    if not given and wanted.csv:
+        given = read_prompts(wanted.csv)
     shipped = demo_prompts() if is_demo else shipped_prompts()
     asked: list[Asked] = []
     for concept in recipe.concepts:
-        mine = list(_of_concept(concept, given) or _of_concept(concept, shipped))
-        asked += mine or _from_templates(concept, recipe)
-    others = [one for one in given if one.role == "other"] or _others(shipped, recipe, is_demo)
+        asked += (
+            _of_concept(concept, given)
+            or _from_templates(concept, wanted.prompts)
+            or _of_concept(concept, shipped)
+            or _from_templates(concept, recipe.probe.prompts)
+        )
+    others = [one for one in given if one.role == "other"] or [
+        Asked(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
+        for number, other in enumerate(wanted.others, 1)
+    ]
+    others = others or _others(shipped, recipe, is_demo)
     return list({(one.role, one.concept, one.prompt): one for one in (*asked, *others)}.values())
 
 
@@ -87,27 +100,31 @@ def _of_concept(concept: Concept, known: Iterable[Asked]) -> list[Asked]:
 
 def _said_of(prompt: str, target: str, anchor: str) -> str | None:
     """A prompt with the anchor's words for the target's; None where these are not in it."""
-    place = prompt.lower().find(target.lower())
-    if place < 0:
+    place = re.search(rf"(?<!\w){re.escape(target)}(?!\w)", prompt, re.IGNORECASE)
+    if place is None:
         return None
-    return " ".join((prompt[:place] + anchor + prompt[place + len(target) :]).split())
+    return " ".join((prompt[: place.start()] + anchor + prompt[place.end() :]).split())
 
 
-def _from_templates(concept: Concept, recipe: Recipe) -> Iterator[Asked]:
-    for number, (target, anchor) in enumerate(concept.filled(recipe.probe.prompts), 1):
+def _from_templates(concept: Concept, templates: tuple[str, ...]) -> list[Asked]:
+    found = []
+    for number, (target, anchor) in enumerate(concept.filled(templates), 1):
         name = f"{concept.target}-{number}"
-        yield Asked(concept.target, concept.anchor, "target", target, name)
-        yield Asked(concept.target, concept.anchor, "anchor", anchor, f"{name}-anchor")
+        found += [
+            Asked(concept.target, concept.anchor, "target", target, name),
+            Asked(concept.target, concept.anchor, "anchor", anchor, f"{name}-anchor"),
+        ]
+    return found
 
 
 def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Asked]:
     """Shipped prompts of what the recipe is not about: in the demo's world one for each thing."""
-    words = [w.lower() for c in recipe.concepts for w in (c.target, c.anchor) if w]
+    words = [re.escape(w) for c in recipe.concepts for w in (c.target, c.anchor) if w]
+    about = re.compile(rf"(?<!\w)(?:{'|'.join(words)})s?(?!\w)", re.IGNORECASE)
     found: dict[str, Asked] = {}
     for one in shipped:
-        told = f"{one.concept} {one.prompt}".lower()
-        if one.role in (("target",) if is_demo else ("other",)) and not any(
-            word in told for word in words
+        if one.role == ("target" if is_demo else "other") and not about.search(
+            f"{one.concept}\n{one.prompt}"
         ):
             found.setdefault(
                 one.concept if is_demo else one.prompt,
@@ -116,16 +133,12 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
     return list(found.values())
 
 
-def _read(text: str, name: str) -> Iterator[Asked]:
-    rows = csv.DictReader(io.StringIO(text))
-    if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
-        raise UsageError(f"{name}: it has no column {missing[0]}; needed are {', '.join(COLUMNS)}")
-    for row in rows:
-        where = f"{name}:{rows.line_num}"
-        if not all(isinstance(row[column], str) for column in COLUMNS):
-            raise UsageError(f"{where}: a column is missing")
-        roles: tuple[Role, ...] = get_args(Role)
+def _read(lines: Iterable[str], name: str) -> Iterator[Asked]:
+    table = Table(lines, name)
+    table.require(COLUMNS)
+    roles: tuple[Role, ...] = get_args(Role)
+    for row in table:
         role = next((role for role in roles if role == row["role"]), None)
         if role is None:
-            raise UsageError(f"{where}: role {row['role']!r} is none of {', '.join(roles)}")
+            table.fail(f"role {row['role']!r} is none of {', '.join(roles)}")
         yield Asked(row["concept"], row["anchor"], role, row["prompt"], row["prompt_id"])

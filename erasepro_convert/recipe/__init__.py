@@ -8,9 +8,10 @@ from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.document import Document, YamlPath, read_document
+from erasepro_convert.recipe.evaluation import Evaluate, Other
 from erasepro_convert.recipe.model import Concept, First, Layers, Limits, Probe, Recipe, Retain
 
-__all__ = ["Concept", "Recipe", "load_recipe"]
+__all__ = ["Concept", "Evaluate", "Recipe", "load_recipe"]
 
 _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     (): Recipe,
@@ -20,6 +21,8 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("retain",): Retain,
     ("probe",): Probe,
     ("limits",): Limits,
+    ("evaluate",): Evaluate,
+    ("evaluate", "others"): Other,
 }
 """Which part of a recipe stands at a path (list positions left out)."""
 
@@ -34,7 +37,8 @@ def load_recipe(path: Path) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys such as version and concepts")
     try:
-        return Recipe.model_validate({"name": path.stem, **data})
+        context = {"folder": path.parent}  # what a recipe names by a path lies beside it
+        return Recipe.model_validate({"name": path.stem, **data}, context=context)
     except ValidationError as error:
         mistakes = [
             (_place(document, mistake["loc"]), mistake)
@@ -56,7 +60,7 @@ def _explain(path: Path, line: int, place: YamlPath, mistake: Any) -> str:
             return f"{where}: {mistake['loc'][-1]} is missing"
         case "value_error":
             return f"{where}: {mistake['ctx']['error']}"
-        case "string_type":
+        case "string_type" | "path_type":
             hint = "quote it" if mistake["input"] is not None else 'write "" if you mean no words'
             return f"{where}: should be text, not {mistake['input']!r}; {hint}"
         case _:

@@ -1,20 +1,15 @@
 """The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
 
-from collections import Counter
 from math import sqrt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     StrictFloat,
     StrictInt,
-    StrictStr,
-    StringConstraints,
     Tag,
     ValidationInfo,
     field_validator,
@@ -25,40 +20,20 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.digest import of_json
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
+from erasepro_convert.recipe.evaluation import Evaluate
+from erasepro_convert.recipe.part import (
+    PLACEHOLDER,
+    Name,
+    Part,
+    Positive,
+    Prompt,
+    Template,
+    Words,
+    distinct,
+    not_empty,
+)
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
 from erasepro_convert.recipe.ranges import block_names, layer_numbers
-
-PLACEHOLDER = "{}"
-
-
-class Part(BaseModel):
-    """A frozen piece of a recipe that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _one_placeholder(prompt: str) -> str:
-    if prompt.count(PLACEHOLDER) != 1:
-        raise ValueError(f"{prompt!r} must contain {PLACEHOLDER} once: the concept goes there")
-    return prompt
-
-
-def _not_empty(value: Any) -> Any:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            raise ValueError(f"{value!r} stands here twice")
-    return values
-
-
-Words = Annotated[StrictStr, StringConstraints(strip_whitespace=True)]
-Name = Annotated[Words, AfterValidator(_not_empty)]
-Template = Annotated[StrictStr, AfterValidator(_one_placeholder)]
 
 
 class Concept(Part):
@@ -68,7 +43,7 @@ class Concept(Part):
     anchor: Words
     """The empty string stands for no words in the target's place."""
     prompts: Annotated[
-        tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+        tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = TEMPLATES
 
     @model_validator(mode="after")
@@ -112,22 +87,10 @@ class Layers(Part):
         return self
 
 
-def _readable(prompt: str) -> str:
-    try:
-        tokenize(prompt)
-    except RecipeError as error:
-        raise ValueError(str(error)) from error
-    return prompt
-
-
-Prompt = Annotated[StrictStr, AfterValidator(_readable)]
-Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
-
-
 class Retain(Part):
     """What must stay: the norm of an update weighs what these prompts use."""
 
-    prompts: Annotated[tuple[Prompt, ...], AfterValidator(_not_empty)] = RETAINED
+    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAINED
     weight: Annotated[StrictFloat | StrictInt, Field(ge=0)] = 10
     """λ; 0 is the paper's plain Frobenius norm."""
 
@@ -136,9 +99,9 @@ class Probe(Part):
     """What the outcome is measured on; no part of the solve."""
 
     prompts: Annotated[
-        tuple[Template, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+        tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = PROBES
-    others: Annotated[tuple[Prompt, ...], AfterValidator(_not_empty)] = OTHERS
+    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = OTHERS
 
 
 class Limits(Part):
@@ -189,6 +152,13 @@ def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
 
 
+def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
+    """A target prompt that is solved for and is in these templates too."""
+    solved = {tokenize(target).ids for target, _ in concept.filled()}
+    found = (target for target, _ in concept.filled(templates) if tokenize(target).ids in solved)
+    return next(found, None)
+
+
 def _default_tolerance(recipe: dict[str, Any]) -> float:
     """0.12·√n for targets of n tokens together, at most 0.3.
 
@@ -206,7 +176,7 @@ class Recipe(Part):
     name: Name
     method: Literal["erasepro", "erasepro-modified", "uce"] = "erasepro"
     concepts: Annotated[
-        tuple[Concept, ...], AfterValidator(_not_empty), AfterValidator(_distinct_pairs)
+        tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
     layers: Layers = Layers()
     tokens: Tokens = "prompt"
@@ -220,14 +190,16 @@ class Recipe(Part):
     retain: Retain = Retain()
     text_encoders: Annotated[
         tuple[Literal["edited", "stock"], ...],
-        AfterValidator(_not_empty),
-        AfterValidator(_distinct),
+        AfterValidator(not_empty),
+        AfterValidator(distinct),
     ] = ("edited", "stock")
     probe: Probe = Probe()
     limits: Limits = Limits()
     clip_skip: Annotated[
-        tuple[ClipSkip, ...], AfterValidator(_not_empty), AfterValidator(_distinct)
+        tuple[ClipSkip, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = (1,)
+    evaluate: Annotated[Evaluate, Field(exclude=True)] = Evaluate()
+    """No part of the erasure: neither the digest nor the manifest has it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -251,14 +223,25 @@ class Recipe(Part):
             raise ValueError("uce has a trade-off of its own (Eq. 2): leave this out")
         return value
 
+    @field_validator("evaluate")
+    @classmethod
+    def _pictures_are_of_held_out_prompts(cls, value: Evaluate, info: ValidationInfo) -> Evaluate:
+        """No picture of what was solved for, or of what the model cannot read."""
+        for concept in info.data.get("concepts", ()):
+            try:
+                shared = _shared(concept, value.prompts)
+            except RecipeError as error:
+                raise ValueError(str(error)) from error
+            if shared is not None:
+                raise ValueError(f"evaluate.prompts and prompts share {shared!r}")
+        return value
+
     @model_validator(mode="after")
     def _probe_is_held_out(self) -> Self:
         """No measurement on what was solved for."""
         for concept in self.concepts:
-            solved = {tokenize(target).ids for target, _ in concept.filled()}
-            for target, _ in concept.filled(self.probe.prompts):
-                if tokenize(target).ids in solved:
-                    raise ValueError(f"probe.prompts and prompts share {target!r}")
+            if (shared := _shared(concept, self.probe.prompts)) is not None:
+                raise ValueError(f"probe.prompts and prompts share {shared!r}")
         retained = {tokenize(prompt).ids for prompt in self.retain.prompts}
         for prompt in self.probe.others:
             if tokenize(prompt).ids in retained:
@@ -276,7 +259,7 @@ class Recipe(Part):
 
     def changed(self, **changes: Any) -> "Recipe":
         """This recipe with other values, checked like any other."""
-        return Recipe.model_validate({**self.model_dump(), **changes})
+        return Recipe.model_validate({**self.model_dump(), "evaluate": self.evaluate, **changes})
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,16 @@
+"""How pictures of an evaluation are made: as its recipe says, else as suits the model."""
+
+from erasepro_convert.architecture import Architecture
+from erasepro_convert.evaluate.pictures import Settings
+from erasepro_convert.recipe import Evaluate
+
+
+def settings_of(asked: Evaluate, architecture: Architecture) -> Settings:
+    """What is null in the recipe is what suits the model."""
+    guidance = architecture.guidance if asked.guidance is None else asked.guidance
+    return Settings(
+        steps=asked.steps or architecture.evaluation_steps,
+        guidance=float(guidance),
+        size=asked.size or architecture.size,
+        sampler=asked.sampler or architecture.evaluation_sampler,
+    )
