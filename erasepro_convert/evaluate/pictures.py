@@ -50,9 +50,12 @@ class Pictures:
 
     def only(self, concepts: Container[str]) -> "Pictures":
         """Those of prompts of some concepts."""
-        chosen = [i for i, asked in enumerate(self.prompts) if asked.concept in concepts]
-        paths = [self.paths[i * self.seeds + seed] for i in chosen for seed in range(self.seeds)]
-        return Pictures(tuple(self.prompts[i] for i in chosen), self.seeds, tuple(paths))
+        return self._of([i for i, asked in enumerate(self.prompts) if asked.concept in concepts])
+
+    def once(self) -> "Pictures":
+        """Those of each prompt once, where several concepts have the same."""
+        rows = list({asked.prompt: i for i, asked in reversed([*enumerate(self.prompts)])}.values())
+        return self._of(sorted(rows))
 
     def pixels(self) -> Pixels:
         """(n, size, size, 3)."""
@@ -64,6 +67,11 @@ class Pictures:
         for prompt, value in zip(self.owners, values, strict=True):
             found.setdefault(prompt, []).append(value)
         return found
+
+    def _of(self, chosen: Sequence[int]) -> "Pictures":
+        """Those of some of the prompts."""
+        paths = [self.paths[i * self.seeds + seed] for i in chosen for seed in range(self.seeds)]
+        return Pictures(tuple(self.prompts[i] for i in chosen), self.seeds, tuple(paths))
 
 
 class Album:

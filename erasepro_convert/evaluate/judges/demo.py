@@ -1,15 +1,19 @@
 """The judge that ships with the demo model: what thing, style or attribute a picture shows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from erasepro_convert import demo
 from erasepro_convert.demo.judge import FILE
 from erasepro_convert.evaluate.figures import Better, Figure, Sets
+from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.seen import share
 from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Role
@@ -29,7 +33,7 @@ class DemoJudge:
     def __init__(self) -> None:
         self._judge = demo.load_judge()
         self._seen: dict[tuple[Path, ...], dict[str, list[str]]] = {}
-        self.digest = hashlib.sha256((files(demo) / FILE).read_bytes()).hexdigest()
+        self.digest = _digest()
 
     def figures(self, sets: Sets) -> list[Figure]:
         """T: the target is seen; A: the anchor is, in the same pictures; O: what was asked for."""
@@ -89,3 +93,24 @@ class DemoJudge:
             if name != NOTHING and f" {name.lower()} " in words
         ]
         return max(classes, key=lambda place: len(place[1]), default=None)
+
+
+class DemoFeatures(Features):
+    """The 640 numbers by which the demo's classifier tells what a picture shows."""
+
+    name = "demo features"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._body = demo.load_judge().body
+        self.digest = _digest()
+
+    def look(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n × 640), of RGB pictures."""
+        pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+        features: Tensor = self._body(pixels.permute(0, 3, 1, 2) / 127.5 - 1)
+        return features
+
+
+def _digest() -> str:
+    return hashlib.sha256((files(demo) / FILE).read_bytes()).hexdigest()

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from erasepro_convert.evaluate.figures import Better, Figure, Value
+from erasepro_convert.evaluate.judges.scores import change
 from erasepro_convert.evaluate.pictures import Pictures
-from erasepro_convert.evaluate.statistics import paired_difference, rate
+from erasepro_convert.evaluate.statistics import rate
 
 WORST: dict[Better, Literal["high", "low"]] = {"lower": "high", "higher": "low"}
 
@@ -28,7 +29,6 @@ def share(
         rate({p: (int(sum(hits)), len(hits)) for p, hits in side.items()}, WORST[better])
         for side in (before, after)
     )
-    change = paired_difference(before, after)
     return Figure(
         judge=judge,
         concept=concept,
@@ -36,7 +36,7 @@ def share(
         better=better,
         original=Value(old.rate, old.interval),
         erased=Value(new.rate, new.interval),
-        difference=Value(change.mean, change.interval),
+        difference=change(before, after),
         images=new.n,
         prompts=new.prompts,
         worst=new.worst,

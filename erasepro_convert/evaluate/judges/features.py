@@ -1,0 +1,70 @@
+"""Pictures as features: what distances between sets of pictures, and CLIP, are made of."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from erasepro_convert.errors import UsageError
+from erasepro_convert.evaluate.distances import Array
+
+BATCH = 32
+
+
+class Features(ABC):
+    """A network that makes numbers of a picture, of each picture once.
+
+    It runs on the CPU, where the same picture gets the same numbers everywhere up to rounding.
+    """
+
+    name: str
+    digest: str
+    """SHA-256 of its weights."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Array] = {}
+
+    def of(self, paths: Sequence[Path]) -> Array:
+        """(n × d), in the order of the paths.
+
+        Raises UsageError for a file that is no picture, and for weights that cannot be used.
+        """
+        missing = [path for path in dict.fromkeys(paths) if path not in self._known]
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            with torch.inference_mode():
+                rows = self.look([opened(path) for path in part])
+            self._known.update(zip(part, rows.double().numpy(), strict=True))
+        return np.stack([self._known[path] for path in paths])
+
+    @abstractmethod
+    def look(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n × d), of RGB pictures."""
+
+
+def opened(path: Path) -> Image.Image:
+    """The picture, in RGB.  Raises UsageError where the file holds none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:  # a SyntaxError is what Pillow has for a broken PNG
+        raise unreadable(path) from error
+
+
+def unreadable(path: Path) -> UsageError:
+    """What to say of a file that holds no picture."""
+    return UsageError(f"{path}: not a picture; delete it, and it is drawn anew")
+
+
+def sha256(path: Path) -> str:
+    """Of a file.  Raises UsageError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error

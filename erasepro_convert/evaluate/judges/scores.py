@@ -1,0 +1,55 @@
+"""Figures of a judge that gives each picture a number."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from erasepro_convert.evaluate.figures import Better, Figure, Value
+from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.evaluate.statistics import mean_score
+
+Scores = Mapping[str, Sequence[float]]
+"""A number for each picture of a prompt."""
+
+
+def average(
+    judge: str,
+    concept: str | None,
+    column: str,
+    better: Better,
+    pictures: Pictures,
+    original: Sequence[float],
+    erased: Sequence[float],
+) -> Figure:
+    """The means of both models, whose prompts and seeds are the same."""
+    before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
+    means = {prompt: float(np.mean(scores)) for prompt, scores in after.items()}
+    worst = (max if better == "lower" else min)(means, key=means.__getitem__)
+    return Figure(
+        judge=judge,
+        concept=concept,
+        column=column,
+        better=better,
+        original=mean(before),
+        erased=mean(after),
+        difference=change(before, after),
+        images=len(erased),
+        prompts=len(after),
+        worst=worst,
+        worst_value=means[worst],
+    )
+
+
+def mean(scores: Scores) -> Value:
+    """The mean over pictures; of a single one there is no interval."""
+    values = [value for of_prompt in scores.values() for value in of_prompt]
+    if len(values) < 2:
+        return Value(float(values[0]))
+    found = mean_score(scores)
+    return Value(found.mean, found.interval)
+
+
+def change(before: Scores, after: Scores) -> Value:
+    """The mean of after − before, whose pictures are pairs."""
+    pairs = {prompt: zip(scores, after[prompt], strict=True) for prompt, scores in before.items()}
+    return mean({prompt: [float(new) - old for old, new in of] for prompt, of in pairs.items()})
