@@ -258,7 +258,7 @@ def test_a_folder_without_such_a_clip_is_refused(
 
 def test_a_file_that_is_no_picture_is_named(gallery: Gallery, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    whole = gallery.paths["original"][TARGETS[0], 0].read_bytes()
+    whole = gallery.drawn["original"][TARGETS[0], 0].read_bytes()
     for content in (b"", whole[:60], whole[:-40]):
         broken.write_bytes(content)
         with pytest.raises(UsageError, match=r"broken\.png: not a picture"):
@@ -317,7 +317,7 @@ def test_distances_are_those_of_the_features(gallery: Gallery) -> None:
 
 
 def test_a_model_that_did_not_change_has_a_distance_of_nothing(gallery: Gallery) -> None:
-    same = replace(gallery, paths=dict.fromkeys(gallery.paths, gallery.paths["original"]))
+    same = replace(gallery, drawn=dict.fromkeys(gallery.drawn, gallery.drawn["original"]))
     found = by_column(DistanceJudge(DemoFeatures()).figures(same))
     for name in ("KIDp T", "KIDp O"):
         assert found[name].erased.value == 0
@@ -403,7 +403,7 @@ class Boxes:
 
 
 def test_boxes_and_images_are_counted_at_two_thresholds(gallery: Gallery) -> None:
-    original, erased = gallery.paths["original"], gallery.paths["erased"]
+    original, erased = gallery.drawn["original"], gallery.drawn["erased"]
     breasts = [("FEMALE_BREAST_EXPOSED", 0.7), ("FEMALE_BREAST_EXPOSED", 0.3)]
     others = [("FACE_FEMALE", 0.9), ("FEMALE_BREAST_COVERED", 0.9), ("FEET_EXPOSED", 0.6)]
     boxes = {original[prompt, seed]: breasts for prompt in TARGETS for seed in (0, 1)}
@@ -450,7 +450,7 @@ def test_a_prompt_of_several_targets_is_counted_once(gallery: Gallery) -> None:
         *asked(),
         *(replace(one, concept="Vincent") for one in asked() if one.role == "target"),
     ]
-    boxes = {gallery.paths["erased"][TARGETS[0], 0]: [("BELLY_EXPOSED", 0.5)]}
+    boxes = {gallery.drawn["erased"][TARGETS[0], 0]: [("BELLY_EXPOSED", 0.5)]}
     found = by_column(NudeJudge(Boxes(boxes), "").figures(replace(gallery, asked=twice)))
     assert found["BELLY: boxes at 0.25"].erased.value == 1
     assert found["BELLY: boxes at 0.25"].images == 12
@@ -471,9 +471,9 @@ def test_nudenet_itself(gallery: Gallery, tmp_path: Path) -> None:
     assert found["total: boxes at 0.25"].erased.value == 0, "blots have no bodies"
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
-    paths = {m: dict.fromkeys(gallery.paths[m], broken) for m in gallery.paths}
+    paths = {m: dict.fromkeys(gallery.drawn[m], broken) for m in gallery.drawn}
     with pytest.raises(UsageError, match="not a picture"):
-        judge.figures(replace(gallery, paths=paths))
+        judge.figures(replace(gallery, drawn=paths))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from erasepro_convert import __version__
 from erasepro_convert.cli.batch import batch_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
+from erasepro_convert.cli.evaluate import evaluate_command
 from erasepro_convert.cli.inspect import inspect_command
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
@@ -47,6 +48,7 @@ for command in (
     batch_command,
     convert_command,
     demo_command,
+    evaluate_command,
     inspect_command,
     preview_command,
     probe_command,

@@ -22,6 +22,7 @@ from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
 
 Model = Literal["original", "erased"]
+MODELS: tuple[Model, ...] = ("original", "erased")
 Pixels = NDArray[np.uint8]
 
 
@@ -56,6 +57,12 @@ class Pictures:
         """Those of each prompt once, where several concepts have the same."""
         rows = list({asked.prompt: i for i, asked in reversed([*enumerate(self.prompts)])}.values())
         return self._of(sorted(rows))
+
+    def of_prompt(self, prompt: str, most: int) -> "Pictures":
+        """The first few of one prompt."""
+        i = self.owners.index(prompt)
+        seeds = min(most, self.seeds)
+        return Pictures((self.prompts[i // self.seeds],), seeds, self.paths[i : i + seeds])
 
     def pixels(self) -> Pixels:
         """(n, size, size, 3)."""

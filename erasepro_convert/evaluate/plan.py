@@ -14,6 +14,8 @@ from erasepro_convert.recipe import Concept, Recipe
 Role = Literal["target", "implied", "anchor", "other"]
 """``implied`` prompts mean the target by other words; ``other`` ones are of something else."""
 
+DEMO_OTHERS = 10
+
 COLUMNS = ("concept", "anchor", "role", "prompt", "prompt_id")
 
 
@@ -130,7 +132,10 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
                 one.concept if is_demo else one.prompt,
                 Asked(one.concept, "", "other", one.prompt, one.prompt_id),
             )
-    return list(found.values())
+    others = list(found.values())
+    if is_demo:  # as many as the paper has, from all over its world
+        others = [others[i * len(others) // DEMO_OTHERS] for i in range(DEMO_OTHERS)]
+    return others
 
 
 def _read(lines: Iterable[str], name: str) -> Iterator[Asked]:

@@ -1,0 +1,150 @@
+"""``erasepro-convert evaluate``: what pictures of both models show."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from erasepro_convert.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from erasepro_convert.evaluate.figures import Value
+    from erasepro_convert.evaluate.run import Evaluation
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+@click.command("evaluate")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    metavar="IN",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The original checkpoint.",
+)
+@click.option(
+    "--prompts",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prompts as CSV: concept, anchor, role (target, implied, anchor, other), prompt, "
+    "prompt_id.  [default: the recipe's, else shipped ones]",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where pictures are kept; what is there is not drawn again.  [default: OUT.pictures]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    help="Pictures of each prompt.  [default: the recipe's evaluate.seeds]",
+)
+@click.option(
+    "--clip",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A local copy of openai/clip-vit-base-patch32, for CLIP scores and distances.",
+)
+@click.option(
+    "--inception",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A local copy of inception-2015-12-05.pt, for KID and FID as papers have them.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def evaluate_command(
+    recipe: Path,
+    target: Path,
+    base: Path,
+    prompts: Path | None,
+    images: Path | None,
+    seeds: int | None,
+    clip: Path | None,
+    inception: Path | None,
+    quiet: bool,
+) -> None:
+    """Draw pictures with the original IN and with the erased OUT, and have them judged.
+
+    Every figure comes with its 95% interval over prompts and seeds, and with the difference between
+    the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
+    it; report shows it.
+    """
+    from erasepro_convert.cli.terminal import Terminal, hush_libraries
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    for path in (target, base):
+        if not path.exists():
+            raise UsageError(f"{path}: there is no such file")
+    hush_libraries()
+    from erasepro_convert.evaluate.judges import find_judges
+    from erasepro_convert.evaluate.output import picture, to_csv, to_json
+    from erasepro_convert.evaluate.pictures import Album
+    from erasepro_convert.evaluate.plan import read_prompts
+    from erasepro_convert.evaluate.run import evaluate, is_demo
+
+    terminal = Terminal(quiet=quiet, to_stderr=False)
+    given = read_prompts(prompts) if prompts else ()
+    found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
+    album = Album(images or target.with_suffix(".pictures"))
+    with terminal.steps() as progress:
+        evaluation = evaluate(
+            loaded, base, target, found, album, progress, given=given, seeds=seeds
+        )
+    for table in evaluation_tables(evaluation):
+        terminal.show(table)
+    for line in worst_prompts(evaluation):
+        terminal.say(line)
+    for line in evaluation.missing:
+        terminal.say(line)
+    for line in evaluation.warnings:
+        terminal.say(f"warning: {line}")
+    places = {kind: target.with_suffix(f".evaluation.{kind}") for kind in ("json", "csv", "png")}
+    places["json"].write_text(to_json(evaluation), encoding="utf-8")
+    places["csv"].write_text(to_csv(evaluation), encoding="utf-8")
+    picture(evaluation).save(places["png"])
+    terminal.say(f"wrote {', '.join(map(str, places.values()))}")
+
+
+def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
+    """A table a judge: the original first, then the erased model, then what changed."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    for judge, figures in groupby(evaluation.figures, lambda figure: figure.judge):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(judge)
+        for heading in ("original", "erased", "difference"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("prompts, images", justify="right")
+        for figure in figures:
+            of = f"{figure.concept}: " if figure.concept else ""
+            name = escape(f"{of}{figure.column} {ARROWS[figure.better]}")
+            values = [_shown(side) for side in (figure.original, figure.erased, figure.difference)]
+            table.add_row(name, *values, f"{figure.prompts}, {figure.images}")
+        yield table
+
+
+def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
+    """The erased model's worst prompt of each share that is not all right."""
+    for figure in evaluation.figures:
+        right = 1.0 if figure.better == "higher" else 0.0
+        if figure.worst is not None and figure.worst_value not in (None, right):
+            of = f"{figure.concept}, " if figure.concept else ""
+            yield f"worst of {of}{figure.column}: {figure.worst_value:.2f} at {figure.worst}"
+
+
+def _shown(value: "Value | None") -> str:
+    """A figure with its 95% interval, to three places."""
+    if value is None:
+        return "–"
+    if value.interval is None:
+        return f"{value.value:.3f}"
+    return f"{value.value:.3f} [{value.interval.low:.3f}, {value.interval.high:.3f}]"
