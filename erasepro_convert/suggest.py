@@ -46,17 +46,17 @@ def suggest(source: Source, word: str, count: int, progress: Progress) -> list[N
     Raises RecipeError for a word that does not fit into a prompt.
     """
     known = _known_words(source, progress)
-    names, features = list(_words()), known["features"]
+    names, features = list(whole_words()), known["features"]
     mean = features.mean(0)
     tokens = tokenize(f"a {word}")
     asked = _features(source, torch.tensor([tokens.ids[: tokens.count - 1]])) @ known["metric"]
     cosines = torch.nn.functional.cosine_similarity(features - mean, asked - mean, dim=1)
-    own = {name for name, ids in _words().items() if ids in tokens.ids}
+    own = {name for name, ids in whole_words().items() if ids in tokens.ids}
     ranked = [i for i in cosines.argsort(descending=True).tolist() if names[i] not in own]
     return [Neighbour(names[i], float(cosines[i])) for i in ranked[:count]]
 
 
-def _words() -> dict[str, int]:
+def whole_words() -> dict[str, int]:
     """Whole-word tokens that are made of letters, by their text."""
     return {
         piece.removesuffix(WORD_END): number
@@ -74,7 +74,7 @@ def _known_words(source: Source, progress: Progress) -> dict[str, Tensor]:
     if path.exists():
         return load_file(path)
     metric = _metric(source)
-    ids = torch.tensor(list(_words().values()))
+    ids = torch.tensor(list(whole_words().values()))
     prefix = torch.tensor(tokenize("a").ids[:2])  # BOS, "a"
     prompts = torch.cat([prefix.expand(len(ids), 2), ids[:, None]], dim=1)
     parts = []

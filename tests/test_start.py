@@ -28,7 +28,9 @@ def loaded(*args: str) -> set[str]:
     return set(json.loads(ran.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["probe", "--help"], ["no", "such"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["probe", "--help"], ["stress", "--help"], ["no", "such"]]
+)
 def test_help_and_mistakes_need_no_library_but_clicks(args: list[str]) -> None:
     assert not loaded(*args) & {*SLOW, "numpy", "pydantic", "tokenizers", "rich", "safetensors"}
 

@@ -24,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {word: tokenize(word).ids[1] for word in WORDS}
-    monkeypatch.setattr(suggest, "_words", lambda: ids)
+    monkeypatch.setattr(suggest, "whole_words", lambda: ids)
 
 
 @pytest.mark.usefixtures("few_words")
@@ -51,7 +51,7 @@ def test_cosines_are_those_of_all_keys_and_values(state: State, checkpoint_file:
 
 
 def test_the_vocabulary_is_whole_words() -> None:
-    words = suggest._words()
+    words = suggest.whole_words()
     assert 25_000 < len(words) < 40_000
     assert {"dog", "nude", "monet"} <= words.keys()
     assert all(word.isascii() and word.isalpha() for word in words)

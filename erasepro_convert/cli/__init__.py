@@ -15,6 +15,7 @@ from erasepro_convert.cli.inspect import inspect_command
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.report import report_command
+from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
 from erasepro_convert.errors import INTERRUPTED, EraseproError
@@ -53,6 +54,7 @@ for command in (
     preview_command,
     probe_command,
     report_command,
+    stress_command,
     suggest_command,
     verify_command,
 ):

@@ -18,7 +18,9 @@ from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning
 from erasepro_convert.storage import Location, shown
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
+    from erasepro_convert.evaluate.figures import Value
     from erasepro_convert.inspection import Inspection
+    from erasepro_convert.stress.run import Row
     from erasepro_convert.suggest import Neighbour
 
 STAGES = {
@@ -232,6 +234,25 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
     for neighbour in neighbours:
         table.add_row(escape(neighbour.word), f"{neighbour.cosine:.2f}")
     return table
+
+
+def stress_table(rows: Sequence["Row"]) -> Table:
+    """A row an attack: how often its target is seen, with intervals."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("attack")
+    for heading in ("original", "erased", "recovered", "control"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        name = f"{row.concept}: no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
+        values = (row.original, row.erased, row.recovered, row.control)
+        table.add_row(escape(name), *(_with_interval(value) for value in values))
+    return table
+
+
+def _with_interval(value: "Value | None") -> str:
+    if value is None or value.interval is None:
+        return "–"
+    return f"{value.value:.2f} [dim]{value.interval.low:.2f}–{value.interval.high:.2f}[/]"
 
 
 def tuning_table(tuning: Tuning) -> Table:

@@ -33,12 +33,14 @@ def generate(
     jobs: Sequence[Job],
     sampling: Sampling,
     advance: Callable[[int], None],
+    embed: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> Tensor:
     """One picture a job: (jobs, 3, size, size), uint8, on the CPU.
 
     Noise is drawn on the CPU by one generator a job, so neither the batch nor the device changes
     what a picture gets.  ``advance`` gets the number of denoising steps done since its last
-    call, summed over pictures.
+    call, summed over pictures.  ``embed`` makes text features (n × 77 × d) in the
+    pipeline's place.
     """
     side = architecture.size // 8
     pictures = []
@@ -51,8 +53,9 @@ def generate(
             advance(len(batch))  # noqa: B023  # called within this turn only
             return state
 
+        prompts = [job.prompt for job in batch]
         made = pipeline(
-            [job.prompt for job in batch],
+            **({"prompt_embeds": embed(prompts)} if embed else {"prompt": prompts}),
             latents=torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype),
             height=architecture.size,
             width=architecture.size,

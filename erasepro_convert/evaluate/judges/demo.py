@@ -12,10 +12,11 @@ from torch import Tensor
 
 from erasepro_convert import demo
 from erasepro_convert.demo.judge import FILE
+from erasepro_convert.evaluate.distances import Array
 from erasepro_convert.evaluate.figures import Better, Figure, Sets
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.seen import share
-from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.evaluate.pictures import Pictures, Pixels
 from erasepro_convert.evaluate.plan import Role
 
 NOTHING = "none"
@@ -59,6 +60,23 @@ class DemoJudge:
         known = {concept: place for concept, place in places.items() if place}
         return found + self._share(None, "O: seen as asked", "higher", both, known)
 
+    def knows(self, concept: str) -> bool:
+        """Whether a concept is in its world."""
+        return self._place(concept) is not None
+
+    def hits(self, concept: str, pixels: Pixels) -> list[bool]:
+        """Whether each of pictures (n, 64, 64, 3) shows a concept that it knows."""
+        place = self._place(concept)
+        assert place is not None
+        head, wanted = place
+        return [seen == wanted for seen in self._judge.see(_scaled(pixels))[head]]
+
+    def features(self, pixels: Pixels) -> Array:
+        """What its heads look at (n × d): alike for pictures that look alike."""
+        with torch.inference_mode():
+            found: Array = self._judge.body(_scaled(pixels) * 2 - 1).double().numpy()
+        return found
+
     def _share(
         self,
         concept: str | None,
@@ -77,8 +95,7 @@ class DemoJudge:
     def _hits(self, pictures: Pictures, wanted: Mapping[str, tuple[str, str]]) -> list[bool]:
         key = tuple(pictures.paths)
         if key not in self._seen:
-            pixels = torch.from_numpy(pictures.pixels()).permute(0, 3, 1, 2) / 255
-            self._seen[key] = self._judge.see(pixels)
+            self._seen[key] = self._judge.see(_scaled(pictures.pixels()))
         seen = self._seen[key]
         concepts = [asked.concept for asked in pictures.prompts for _ in range(pictures.seeds)]
         return [seen[wanted[c][0]][i] == wanted[c][1] for i, c in enumerate(concepts)]
@@ -114,3 +131,8 @@ class DemoFeatures(Features):
 
 def _digest() -> str:
     return hashlib.sha256((files(demo) / FILE).read_bytes()).hexdigest()
+
+
+def _scaled(pixels: Pixels) -> Tensor:
+    """(n, size, size, 3) bytes as (n, 3, size, size) in 0…1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255

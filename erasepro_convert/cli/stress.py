@@ -1,0 +1,152 @@
+"""``erasepro-convert stress RECIPE OUT --base IN``: what brings erased concepts back."""
+
+import csv
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from erasepro_convert.errors import UsageError
+
+if TYPE_CHECKING:
+    from erasepro_convert.stress.run import Row, Stress
+    from erasepro_convert.stress.trial import Attack
+
+ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
+
+
+@click.command("stress")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."
+)
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    type=click.Choice(ATTACKS),
+    help="What to try; can be given several times.  [default: all]",
+)
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Per prompt.")
+@click.option("--steps", type=click.IntRange(1), help="Denoising steps.  [default: the model's]")
+@click.option("--guidance", type=float, help="Guidance scale.  [default: the model's]")
+@click.option(
+    "--ti-steps", type=click.IntRange(1), default=100, show_default=True, help="Training steps."
+)
+@click.option(
+    "--ti-seed", type=click.IntRange(0), default=0, show_default=True, help="Of training."
+)
+@click.option(
+    "--words",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Words that the search for a prefix looks at.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep pictures here, and make only those that are not there.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the table as CSV.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def stress_command(
+    recipe: Path,
+    checkpoint: Path,
+    base: Path,
+    attacks: tuple["Attack", ...],
+    seeds: int,
+    steps: int | None,
+    guidance: float | None,
+    ti_steps: int,
+    ti_seed: int,
+    words: int,
+    images: Path | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    quiet: bool,
+) -> None:
+    """Try to get RECIPE's targets back from OUT, and say how often that works.
+
+    Each attack is drawn with both models and judged.  recovered = rate of the erased model under
+    attack / rate of the original under none, with its 95 % interval; control is the same attack
+    with something that was never trained.  It measures and sets no limit: the exit code is 0.
+
+    swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
+    the prompt.  tricks: other spellings, letters, languages, weights.  ti: a new word trained on
+    the original's pictures of the target.
+    """
+    from erasepro_convert.cli.terminal import Terminal, hush_libraries, stress_table
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    for file in (json_file, csv_file):
+        if file and not file.resolve().parent.is_dir():
+            raise UsageError(f"{file}: its folder does not exist")
+    hush_libraries()
+    from erasepro_convert.architecture import DEMO, architecture_of
+    from erasepro_convert.evaluate.judges.demo import DemoJudge
+    from erasepro_convert.evaluate.pictures import Album, Settings
+    from erasepro_convert.evaluate.plan import plan
+    from erasepro_convert.source import open_source
+    from erasepro_convert.stress.run import Effort, stress
+
+    known = architecture_of(open_source(base).layout.widths)
+    if known.widths != DEMO:
+        raise UsageError(f"{base.name}: there is no judge yet for other than the demo model")
+    settings = Settings(
+        known.steps if steps is None else steps,
+        known.guidance if guidance is None else guidance,
+        known.size,
+        "dpm++",
+    )
+    terminal = Terminal(quiet=quiet, to_stderr=False)
+    with TemporaryDirectory() as folder, terminal.steps() as progress:
+        found = stress(
+            loaded,
+            base,
+            checkpoint,
+            plan(loaded, (), is_demo=True),
+            attacks or ATTACKS,
+            DemoJudge(),
+            Album(images or Path(folder)),
+            settings,
+            seeds,
+            Effort(ti_steps, ti_seed, words),
+            progress,
+        )
+    terminal.show(stress_table(found.rows))
+    for line in found.warnings:
+        terminal.say(line)
+    _write(found, json_file, csv_file)
+
+
+def _write(found: "Stress", json_file: Path | None, csv_file: Path | None) -> None:
+    if json_file:
+        text = json.dumps(found.to_data(), indent=2, sort_keys=True, ensure_ascii=False)
+        json_file.write_text(text + "\n", encoding="utf-8")
+    if csv_file:
+        with csv_file.open("w", encoding="utf-8", newline="") as file:
+            lines = [_flat(row) for row in found.rows]
+            writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+def _flat(row: "Row") -> dict[str, object]:
+    """A row without parts: each rate is followed by the ends of its interval."""
+    flat: dict[str, object] = {}
+    for name, value in vars(row).items():
+        if name not in ("original", "erased", "recovered", "control"):
+            flat[name] = value
+            continue
+        within = value.interval if value else None
+        flat[name] = value.value if value else None
+        flat[f"{name}_low"], flat[f"{name}_high"] = (
+            (within.low, within.high) if within else (None, None)
+        )
+    return flat
