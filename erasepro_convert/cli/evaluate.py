@@ -120,15 +120,15 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
 
     for judge, figures in groupby(evaluation.figures, lambda figure: figure.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(judge)
+        table.add_column(escape(judge))
         for heading in ("original", "erased", "difference"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("prompts, images", justify="right")
+        table.add_column("images/prompts", justify="right", no_wrap=True)
         for figure in figures:
             of = f"{figure.concept}: " if figure.concept else ""
             name = escape(f"{of}{figure.column} {ARROWS[figure.better]}")
             values = [_shown(side) for side in (figure.original, figure.erased, figure.difference)]
-            table.add_row(name, *values, f"{figure.prompts}, {figure.images}")
+            table.add_row(name, *values, f"{figure.images}/{figure.prompts}")
         yield table
 
 
@@ -142,9 +142,9 @@ def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
 
 
 def _shown(value: "Value | None") -> str:
-    """A figure with its 95% interval, to three places."""
+    """A figure and, below it, its 95% interval, to three places."""
     if value is None:
         return "–"
     if value.interval is None:
         return f"{value.value:.3f}"
-    return f"{value.value:.3f} [{value.interval.low:.3f}, {value.interval.high:.3f}]"
+    return f"{value.value:.3f}\n[dim]{value.interval.low:.3f}…{value.interval.high:.3f}[/]"

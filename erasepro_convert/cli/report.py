@@ -1,5 +1,6 @@
 """``erasepro-convert report MANIFEST [OUT]``: charts and tables for people."""
 
+import json
 from pathlib import Path
 
 import click
@@ -14,7 +15,8 @@ def report_command(manifest: Path, target: Path | None) -> None:
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
     Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
-    lies beside the output.  Pictures that ``preview`` drew there are on the page.
+    lies beside the output.  Pictures that ``preview`` drew there are on the page, and what
+    ``evaluate`` found.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
@@ -31,7 +33,11 @@ def report_command(manifest: Path, target: Path | None) -> None:
     if target.suffix == ".html":
         drawn = output.with_name(output.name + ".before-after.png")
         pictures = drawn.read_bytes() if drawn.exists() else None
-        target.write_text(html(record, pictures), encoding="utf-8")
+        found = output.with_name(output.name + ".evaluation.json")
+        evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
+        if evaluation and evaluation["erased_sha256"] != record.output.files[0].sha256:
+            raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
+        target.write_text(html(record, pictures, evaluation), encoding="utf-8")
     else:
         target.write_bytes(png(record))
     Terminal(quiet=False, to_stderr=False).say(f"wrote {target}")

@@ -118,6 +118,9 @@ def draw(
 ) -> Mapping[tuple[str, int], Path]:
     """Make what is missing of each prompt with each seed; ``progress`` gets denoising steps.
 
+    What is missing is drawn beside what was drawn beside it the first time: its sums are then the
+    same to the last bit.
+
     Raises CheckpointError for a file that makes no pictures.
     """
     wanted = {
@@ -125,8 +128,7 @@ def draw(
         for prompt in dict.fromkeys(prompts)
         for seed in range(seeds)
     }
-    missing = [key for key, path in wanted.items() if not path.exists()]
-    if not missing:
+    if all(path.exists() for path in wanted.values()):
         return wanted
     pipeline, architecture = load_pipeline(checkpoint)
     architecture = replace(architecture, size=settings.size)
@@ -134,18 +136,22 @@ def draw(
         pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(settings.steps)
     each, done = len(pipeline.scheduler.timesteps), 0
+    keys = list(wanted)
+    batches = [keys[i : i + architecture.batch] for i in range(0, len(keys), architecture.batch)]
+    batches = [b for b in batches if not all(wanted[key].exists() for key in b)]
+    total = each * sum(map(len, batches))
 
     def advance(steps: int) -> None:
         nonlocal done
         done += steps
-        progress(done, each * len(missing))
+        progress(done, total)
 
-    for start in range(0, len(missing), architecture.batch):
-        part = missing[start : start + architecture.batch]
-        jobs = [Job(prompt, seed) for prompt, seed in part]
-        sampling = Sampling(settings.steps, settings.guidance)
+    sampling = Sampling(settings.steps, settings.guidance)
+    for batch in batches:
+        jobs = [Job(prompt, seed) for prompt, seed in batch]
         with torch.inference_mode():
             made = generate(pipeline, architecture, jobs, sampling, advance)
-        for key, picture in zip(part, made, strict=True):
-            album.add(wanted[key], picture)
+        for key, picture in zip(batch, made, strict=True):
+            if not wanted[key].exists():
+                album.add(wanted[key], picture)
     return wanted

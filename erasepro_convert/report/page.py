@@ -1,8 +1,10 @@
 """The report: one page with everything in it, and nothing from anywhere else."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import yaml
 from markupsafe import Markup
@@ -12,10 +14,15 @@ from erasepro_convert.page import fill
 from erasepro_convert.report.charts import svg
 
 
-def html(manifest: Manifest, pictures: bytes | None = None) -> str:
+def html(
+    manifest: Manifest,
+    pictures: bytes | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
     """The page; prompts and names are escaped, and the same manifest gives the same page.
 
-    ``pictures`` is a PNG of before and after, where somebody made one.
+    ``pictures`` is a PNG of before and after, where somebody made one; ``evaluation`` what
+    ``evaluate`` wrote as JSON.
     """
     recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
     return fill(
@@ -24,9 +31,20 @@ def html(manifest: Manifest, pictures: bytes | None = None) -> str:
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
         layers=_layers(manifest),
         prompts=_prompts(manifest),
+        evaluation=evaluation,
+        value=_value,
         pictures=b64encode(pictures).decode() if pictures else None,
         recipe=recipe,
     )
+
+
+def _value(side: Mapping[str, Any] | None) -> str:
+    """A figure of an evaluation with its interval, to three places."""
+    if side is None:
+        return "–"
+    inside = side["interval"]
+    text = f"{side['value']:.3f}"
+    return f"{text} [{inside['low']:.3f}, {inside['high']:.3f}]" if inside else text
 
 
 @dataclass(frozen=True)
