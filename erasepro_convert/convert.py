@@ -33,12 +33,13 @@ from erasepro_convert.metadata import output_metadata
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.progress import Progress
+from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder, write_object
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
-from erasepro_convert.storage import Location, exists, is_folder, name_of
+from erasepro_convert.storage import Location, is_folder, name_of
 from erasepro_convert.writer import OutputTensor, in_order
 
 if TYPE_CHECKING:

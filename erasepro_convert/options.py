@@ -8,16 +8,9 @@ from erasepro_convert.dtypes import Option
 from erasepro_convert.errors import UsageError
 from erasepro_convert.layout import Ema
 from erasepro_convert.manifest import manifest_path
+from erasepro_convert.ranges import exists
 from erasepro_convert.signature import signature_path
-from erasepro_convert.storage import (
-    WRITABLE,
-    Location,
-    exists,
-    is_same,
-    name_of,
-    scheme_of,
-    shown,
-)
+from erasepro_convert.storage import WRITABLE, Location, is_same, name_of, scheme_of, shown
 
 LONGEST_NAME = 230
 """Bytes; what is written beside a target has a longer name, and file systems allow 255."""

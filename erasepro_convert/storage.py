@@ -7,7 +7,6 @@ into words of our own, since its words can quote the URL.
 """
 
 import errno
-import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -31,9 +30,6 @@ EXTRA = "pip install 'erasepro-convert[s3]'"
 HTTP, S3 = ("http", "https"), ("s3", "s3a")
 WRITABLE = (*S3, "gs", "gcs")
 """Stores in which an upload shows nothing before it is complete, and can be given up."""
-
-SMALL = 256 << 20
-"""Bytes; the manifest of a thousand concepts has a tenth of that."""
 
 TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
@@ -148,28 +144,6 @@ def is_same(one: Location, other: Location) -> bool:
     return type(one) is type(other) and shown(one) == shown(other)
 
 
-def exists(location: Location) -> bool:
-    """Whether there is anything.  Raises StorageError where that cannot be told."""
-    if isinstance(location, Path):
-        return os.path.lexists(location)
-    if scheme_of(location) in HTTP:
-        from erasepro_convert.checkpoint.ranges import HttpRanges
-
-        with asking(location):
-            try:
-                retried(lambda: HttpRanges(location))
-            except FileNotFoundError:
-                return False
-            return True
-    with asking(location):
-        # fsspec's own question takes every failure for a no.
-        try:
-            location.fs.info(location.path)
-        except FileNotFoundError:
-            return False
-        return True
-
-
 def is_folder(location: Location) -> bool:
     """Whether it holds files.  What http serves is never taken for a folder: it cannot list one."""
     if isinstance(location, Path):
@@ -230,18 +204,6 @@ def is_within(location: Location, folder: Location) -> bool:
     if isinstance(location, Path) and isinstance(folder, Path):
         return location.resolve().is_relative_to(folder.resolve())
     return shown(location).startswith(shown(folder)) and ".." not in shown(location).split("/")
-
-
-def read_bytes(location: Location) -> bytes:
-    """All of a small file.  Raises StorageError, also for what is no small file."""
-    if isinstance(location, Path):
-        return location.read_bytes()
-    from erasepro_convert.checkpoint.remote import RemoteFile
-
-    file = RemoteFile(location)
-    if file.size > SMALL:
-        raise StorageError(f"{shown(location)}: has {file.size} bytes, too many for a manifest")
-    return bytes(file.read(0, file.size))
 
 
 @contextmanager

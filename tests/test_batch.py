@@ -399,6 +399,16 @@ class TestTwins:
         (out / "x/1.safetensors").unlink()
         assert go(twins[2:])["y/twin.safetensors"].outcome == "done"
 
+    def test_an_original_that_somebody_made_anew_is_not_linked(
+        self, go: Go, twins: list[Job], out: Path, recipe: Recipe
+    ) -> None:
+        go(twins[:2])
+        other = recipe.changed(name="other")
+        options = Options(force=True)
+        convert(other, twins[0].source, out / "x/1.safetensors", options, lambda *_: None)
+        assert go(twins[2:])["y/twin.safetensors"].outcome == "done"
+        assert [*verify_all(out)] == []
+
 
 class TestTrouble:
     def test_no_room_ends_it_and_keeps_what_is_done(

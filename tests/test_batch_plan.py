@@ -301,3 +301,5 @@ class TestKnownAgain:
             found.add(fingerprint(file))
         assert len(found) == 4
         assert fingerprint(tmp_path) is None
+        os.mkfifo(tmp_path / "pipe")
+        assert fingerprint(tmp_path / "pipe") is None

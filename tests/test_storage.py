@@ -24,14 +24,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from upath import UPath
 
-from erasepro_convert import demo, storage, upload
+from erasepro_convert import demo, ranges, storage, upload
+from erasepro_convert.batch import run as batches
 from erasepro_convert.batch.ledger import LEDGER
-from erasepro_convert.checkpoint import open_checkpoint, ranges, remote
+from erasepro_convert.checkpoint import open_checkpoint, remote
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
+from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.storage import Location, locate, shown
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
@@ -778,6 +780,24 @@ def test_a_batch_in_a_store_is_resumed_from_anywhere(
     lines = (tmp_path / "here" / LEDGER).read_text("utf-8").splitlines()
     assert len(lines) == 4
     assert "out/model-recipe.manifest.json" in keys(bucket)
+
+
+def test_a_place_that_cannot_be_looked_at_stops_no_other(
+    bucket: Any, models: Models, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(place: Location) -> bool:
+        if "closed" in str(place):
+            raise StorageError(f"{shown(place)}: the server says 403 Forbidden")
+        return exists(place)
+
+    monkeypatch.setattr(batches, "exists", look)
+    put(bucket, models.of("model.safetensors"), "in/closed.safetensors")
+    records = tmp_path / "records"
+    ran = batch(cli, models, records, f"s3://{BUCKET}/in")
+    assert ran.code == 1
+    assert "2 files: 1 done, 1 failed" in ran.out
+    assert "the server says 403" in ran.out
+    assert {path.name for path in records.iterdir()} == {LEDGER, "batch.html"}
 
 
 def test_a_batch_of_signed_urls_keeps_no_signature(

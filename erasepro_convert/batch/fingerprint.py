@@ -32,11 +32,11 @@ def state(path: Location) -> tuple[int, str]:
 
 
 def fingerprint(path: Location) -> str | None:
-    """A digest of a file's size and samples; None for a folder, and for what is in a store.
+    """A digest of a file's size and samples; None for what is none, and for what is in a store.
 
     OSError passes through.
     """
-    if not isinstance(path, Path) or path.is_dir():
+    if not (isinstance(path, Path) and path.is_file()):  # to open a pipe would never end
         return None
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

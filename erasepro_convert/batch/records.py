@@ -4,9 +4,11 @@ from pathlib import Path
 
 from erasepro_convert.batch.ledger import LEDGER, Ledger
 from erasepro_convert.batch.summary import SUMMARY, write_summary
+from erasepro_convert.checkpoint.remote import read_bytes
 from erasepro_convert.errors import UsageError
 from erasepro_convert.options import require_store
-from erasepro_convert.storage import Location, exists, read_bytes
+from erasepro_convert.ranges import exists
+from erasepro_convert.storage import Location
 from erasepro_convert.upload import uploading
 
 

@@ -21,11 +21,12 @@ from erasepro_convert.digest import of_json
 from erasepro_convert.errors import StorageError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.options import Options
-from erasepro_convert.storage import Location, exists, shown, size_of
+from erasepro_convert.ranges import exists
+from erasepro_convert.storage import Location, shown, size_of
 
 PAUSE = 0.5
 """Seconds between looks at what another batch has at work."""
-STALE = "the output that lies there is an earlier batch's, of another input, recipe or version"
+STALE = "what an earlier batch wrote there is of another input, recipe or version"
 DEATHS = 2
 """Workers that a job may take with it before it is given up."""
 
@@ -137,7 +138,12 @@ class Batch:
             job = queue.popleft()
             if queue is held:
                 self._held.popleft()
-            if start := self._look(job):
+            try:
+                start = self._look(job)
+            except StorageError as error:  # of this job's places: the others go on
+                self._end(job, self._read(job, 0, "", None), Result("failed", reason=str(error)))
+                continue
+            if start:
                 return start
         return None
 
@@ -154,9 +160,17 @@ class Batch:
         if claim is None:
             self._held.append(job)
             return None
-        if self._ledger.refresh() and self._is_settled(job):
-            claim.give_up()
-            return None
+        start = None
+        try:
+            if not (self._ledger.refresh() and self._is_settled(job)):
+                start = self._claimed(job, claim)
+        finally:
+            if start is None:
+                claim.give_up()
+        return start
+
+    def _claimed(self, job: Job, claim: Claim) -> _Start | None:
+        """The same of a job that no other batch does; None where one like it is at work."""
         try:
             (size, now), samples = state(job.source), fingerprint(job.source)
         except (OSError, StorageError):
@@ -166,7 +180,6 @@ class Batch:
         key = None if alone else (job.recipe.digest, self._asked, samples or "")
         if key in self._following:
             self._following[key].append(job)
-            claim.give_up()
             return None
         target, earlier = self._folder / job.output, self._ledger[job.output]
         places = target, manifest_path(target, folder=folder)
@@ -192,14 +205,12 @@ class Batch:
             known=known,
             twin=self._twin(job, key),
         )
-        record = InputRecord(
-            path=printable(shown(job.source), LONGEST_PATH),
-            size=size,
-            state=now,
-            fingerprint=samples,
-            sha256=None,
-        )
-        return _Start(job, task, claim, record, earlier, key)
+        return _Start(job, task, claim, self._read(job, size, now, samples), earlier, key)
+
+    def _read(self, job: Job, size: int, now: str, samples: str | None) -> InputRecord:
+        """What is known of a job's input before it is read."""
+        path = printable(shown(job.source), LONGEST_PATH)
+        return InputRecord(path=path, size=size, state=now, fingerprint=samples, sha256=None)
 
     def _is_settled(self, job: Job) -> bool:
         """Whether it is known what becomes of a job, without reading its input."""
@@ -251,13 +262,28 @@ class Batch:
 
     def _record(self, start: _Start, result: Result) -> None:
         """Write down what became of a job, and let go of what waited for it."""
-        job, found = start.job, start.input.model_copy(update={"sha256": result.input_sha256})
+        if result.full and self._lacks(start.input.size):
+            self.full = True
+        written = self._end(start.job, start.input, result, start.earlier)
+        if result.died or not written:
+            start.claim.leave()  # the next batch learns from it that the output is ours
+        else:
+            start.claim.give_up()
+        if start.key:
+            self._waiting.extendleft(reversed(self._following.pop(start.key, [])))
+
+    def _end(
+        self, job: Job, read: InputRecord, result: Result, earlier: Entry | None = None
+    ) -> bool:
+        """Write down what became of a job; say whether there was room for it."""
+        read = read.model_copy(update={"sha256": result.input_sha256})
         if result.outcome is None:
-            assert start.earlier
-            entry = start.earlier.model_copy(update={"input": found})
+            assert earlier
+            entry = earlier.model_copy(update={"input": read})
         else:
             reason = result.reason
-            if not result.written and self._ledger.wrote(job.output) and exists(start.task.target):
+            lies = not self._is_here or exists(self._folder / job.output)
+            if reason and lies and self._ledger.wrote(job.output):
                 reason = f"{reason}\n{STALE}"
             entry = Entry(
                 output=job.output,
@@ -267,7 +293,7 @@ class Batch:
                 recipe=job.recipe.name,
                 recipe_sha256=job.recipe.digest,
                 options_sha256=self._asked,
-                input=found,
+                input=read,
                 written=result.written,
                 same_as=result.same_as,
                 figures=result.figures,
@@ -275,22 +301,15 @@ class Batch:
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=result.seconds,
             )
-        if result.full and self._lacks(start.input.size):
-            self.full = True
-        keep = result.died  # it may have written the output and not lived to say so
+        room = True
         try:
             self._ledger.append(entry)
         except OSError as error:
             self._no_room(error)
-            keep = True
-        if keep:
-            start.claim.leave()  # the next batch learns from it that the output is ours
-        else:
-            start.claim.give_up()
+            room = False
         self._remember(entry)
-        if start.key:
-            self._waiting.extendleft(reversed(self._following.pop(start.key, [])))
         self._viewer.ended(job, entry, before=result.outcome is None)
+        return room
 
     def _lacks(self, size: int) -> bool:
         """Whether there is too little room for outputs of this size: not all that is full is ours.
@@ -315,7 +334,7 @@ class Batch:
             return
         if entry.written and samples and read:
             key = entry.recipe_sha256, entry.options_sha256, samples
-            self._twins[key] = Twin(entry.output, path, read)
+            self._twins[key] = Twin(entry.output, path, read, entry.written.manifest_sha256)
 
     def _twin(self, job: Job, key: Key | None) -> Twin | None:
         """An output that is there and that this job's may be the same as."""

@@ -20,7 +20,7 @@ from erasepro_convert.options import Options, require_workable
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.signature import signature_path
-from erasepro_convert.storage import Location, name_of
+from erasepro_convert.storage import Location, is_within, name_of
 from erasepro_convert.writer import replacing
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -33,6 +33,7 @@ class Twin:
     output: str
     path: Path
     input_sha256: tuple[str, ...]
+    manifest_sha256: str
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
                     started=started.isoformat(timespec="seconds"),
                     seconds=round(monotonic() - clock, 3),
                 )
-                manifest = _take_over(task, task.twin, varies)
-                return result("linked", same_as=task.twin.output, **_found(task, manifest))
+                if manifest := _take_over(task, task.twin, varies):
+                    return result("linked", same_as=task.twin.output, **_found(task, manifest))
         if task.options.folder and task.options.force and isinstance(task.target, Path):
             _clear(task.target)
         manifest = convert(task.recipe, task.source, task.target, task.options, progress)
@@ -129,7 +130,8 @@ def _clear(folder: Path) -> None:
     record = manifest_path(folder, folder=True)
     if not record.exists():
         return
-    files = [folder / file.name for file in read_manifest(record).output.files]
+    named = [folder / file.name for file in read_manifest(record).output.files]
+    files = [file for file in named if is_within(file, folder)]  # whoever wrote the manifest
     for file in (*files, signature_path(folder, folder=True), record):
         file.unlink(missing_ok=True)
     for parent in sorted({file.parent for file in files} | {folder}, reverse=True):
@@ -137,14 +139,17 @@ def _clear(folder: Path) -> None:
             parent.rmdir()
 
 
-def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest:
+def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | None:
     """Give an output of the same input and recipe this name as well, and a manifest that says so.
 
+    None where something else has taken its place: another batch may have made it anew.
     It is linked where the file system can, else copied: an output is replaced, never changed, so
     that nothing happens to the one through the other.
     """
     require_workable(task.source, task.target, task.options)
     made = read_manifest(manifest_path(twin.path))
+    if made.manifest_sha256 != twin.manifest_sha256:
+        return None
     (read,), (wrote,) = made.input.files, made.output.files
     name, target = name_of(task.source), task.target
     assert isinstance(target, Path)

@@ -13,7 +13,8 @@ from typing import Any
 from erasepro_convert.checkpoint.names import naming, printable
 from erasepro_convert.checkpoint.single import CheckpointFile, open_file, opened
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.storage import Location, exists, is_folder, names_in
+from erasepro_convert.ranges import exists
+from erasepro_convert.storage import Location, is_folder, names_in
 
 COMPONENTS = {
     "unet": "diffusion_pytorch_model",

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from erasepro_convert.checkpoint.ranges import Ranges, Stated, ranges_of
 from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.errors import CheckpointError
-from erasepro_convert.storage import asking, retried
+from erasepro_convert.errors import CheckpointError, StorageError
+from erasepro_convert.ranges import Ranges, Stated, ranges_of
+from erasepro_convert.storage import Location, asking, retried, shown
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -31,6 +32,9 @@ PAGE, PAGES = 512 << 10, 32
 
 AHEAD_REQUESTS, AHEAD_BYTES = 8, 32 << 20
 """How much is on its way, or waits to be used, at most."""
+
+SMALL = 256 << 20
+"""Bytes; the manifest of a thousand concepts has a tenth of that."""
 
 Span = tuple[int, int]
 """Where bytes begin, and how many there are."""
@@ -194,3 +198,13 @@ def blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
 def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
     for first in range(start, end, BLOCK):
         yield first, min(first + BLOCK, end)
+
+
+def read_bytes(location: Location) -> bytes:
+    """All of a small file.  Raises StorageError, also for what is no small file."""
+    if isinstance(location, Path):
+        return location.read_bytes()
+    file = RemoteFile(location)
+    if file.size > SMALL:
+        raise StorageError(f"{shown(location)}: has {file.size} bytes, too many for a manifest")
+    return bytes(file.read(0, file.size))

@@ -29,7 +29,8 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
 
     from erasepro_convert.cli.terminal import Terminal, inspection_table
     from erasepro_convert.inspection import inspect
-    from erasepro_convert.storage import exists, shown
+    from erasepro_convert.ranges import exists
+    from erasepro_convert.storage import shown
 
     missing = [shown(file) for file in files if not exists(file)]
     if missing:

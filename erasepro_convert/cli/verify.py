@@ -79,7 +79,8 @@ def verify_command(
     from erasepro_convert.checkpoint.names import printable
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
-    from erasepro_convert.storage import exists, is_folder, shown
+    from erasepro_convert.ranges import exists
+    from erasepro_convert.storage import is_folder, shown
     from erasepro_convert.verify import Request, verify
 
     if (replay or text_encoder) and base is None:

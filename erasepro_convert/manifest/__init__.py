@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from pydantic import ValidationError
 
+from erasepro_convert.checkpoint.remote import read_bytes
 from erasepro_convert.digest import of_json
 from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest.erasure import (
@@ -47,7 +48,7 @@ from erasepro_convert.manifest.measures import (
 )
 from erasepro_convert.manifest.record import Encoder, Norm, Record, Sha256
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.storage import Location, read_bytes, shown, with_suffix
+from erasepro_convert.storage import Location, shown, with_suffix
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -14,15 +14,9 @@ from erasepro_convert.layout.spelling import spelling_of
 from erasepro_convert.layout.vae import is_kept_as_matrix
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.progress import Progress
+from erasepro_convert.ranges import exists
 from erasepro_convert.signature import signature_path
-from erasepro_convert.storage import (
-    Location,
-    exists,
-    files_below,
-    is_folder,
-    is_within,
-    name_of,
-)
+from erasepro_convert.storage import Location, files_below, is_folder, is_within, name_of
 
 
 def of_manifest(manifest: Manifest) -> Iterator[Finding]:

@@ -3,9 +3,11 @@
 One class a kind of store.  Each request is made once: who asks may ask again.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from erasepro_convert.errors import CheckpointError, StorageError
@@ -15,7 +17,10 @@ from erasepro_convert.storage import (
     READ_TIMEOUT,
     S3,
     AnswerError,
+    Location,
+    asking,
     client_options,
+    retried,
     scheme_of,
     shown,
 )
@@ -224,3 +229,18 @@ def _checksum(says: Mapping[str, Any]) -> str | None:
         if says.get(name):
             return f"{name}: {says[name]}"
     return None
+
+
+def exists(location: Location) -> bool:
+    """Whether there is anything.  Raises StorageError where that cannot be told."""
+    if isinstance(location, Path):
+        return os.path.lexists(location)
+    with asking(location):
+        try:
+            if scheme_of(location) in HTTP:
+                retried(lambda: HttpRanges(location))
+            else:
+                location.fs.info(location.path)  # fsspec's own question takes failures for a no
+        except FileNotFoundError:
+            return False
+        return True
