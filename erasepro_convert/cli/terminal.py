@@ -237,22 +237,22 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
 
 
 def stress_table(rows: Sequence["Row"]) -> Table:
-    """A row an attack: how often its target is seen, with intervals."""
+    """A row an attack: how often its target is seen, and what that is worth where it matters."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attack")
     for heading in ("original", "erased", "recovered", "control"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        name = f"{row.concept}: no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
-        values = (row.original, row.erased, row.recovered, row.control)
-        table.add_row(escape(name), *(_with_interval(value) for value in values))
+        name = f"{row.concept}, no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
+        within = row.recovered.interval if row.recovered else None
+        interval = f" [dim]{within.low:.2f}–{within.high:.2f}[/]" if within else ""
+        cells = (_plain(row.original), _plain(row.erased), _plain(row.recovered) + interval)
+        table.add_row(escape(name), *cells, _plain(row.control))
     return table
 
 
-def _with_interval(value: "Value | None") -> str:
-    if value is None or value.interval is None:
-        return "–"
-    return f"{value.value:.2f} [dim]{value.interval.low:.2f}–{value.interval.high:.2f}[/]"
+def _plain(value: "Value | None") -> str:
+    return f"{value.value:.2f}" if value else "–"
 
 
 def tuning_table(tuning: Tuning) -> Table:

@@ -5,7 +5,7 @@ never gone.  A sign that no model was trained on says what the training itself c
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from erasepro_convert.evaluate.pictures import Pixels
 from erasepro_convert.stress import sign
 from erasepro_convert.stress.model import Advance, Model, Ready, Sitting, Subject
 from erasepro_convert.stress.trial import Case, Trial
+from erasepro_convert.threads import one_thread
 
 WORD = "sks"
 """A token that means nothing; its embedding is what is trained."""
@@ -69,9 +70,10 @@ def _taught(
     @contextmanager
     def ready(advance: Advance) -> Iterator[Ready]:
         if not vectors:
-            vectors.append(
-                trained(model.pipeline, pictures(), case.steps, case.seed, at_once, advance)
-            )
+            with one_thread() if at_once > 1 else nullcontext():
+                vectors.append(
+                    trained(model.pipeline, pictures(), case.steps, case.seed, at_once, advance)
+                )
         with meaning(model.pipeline, vectors[0]):
             yield Ready(model.pipeline)
 

@@ -1,15 +1,22 @@
 """Pictures of sittings, each made once and kept in the album of evaluations."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import torch
+from diffusers import StableDiffusionPipeline
 
 from erasepro_convert.architecture import Architecture
 from erasepro_convert.evaluate.pictures import Album, Settings
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.stress.model import Ready, Sitting, Subject
+from erasepro_convert.threads import side_by_side
+
+APART = 4
+"""Parts of a batch of a small model, which are drawn side by side."""
 
 Key = tuple[str, int]
 """Prompt and seed."""
@@ -54,13 +61,14 @@ class Studio:
         total = sum(
             subjects[name].effort + len(wanted) * each for name, wanted in missing.items() if wanted
         )
-        done = 0
+        done, lock = 0, Lock()
 
         def advance(steps: int) -> None:
             nonlocal done
-            done += steps
-            # the sampler may take a step more than asked
-            self._progress("drawing", done, max(done, total))
+            with lock:
+                done += steps
+                # the sampler may take a step more than asked
+                self._progress("drawing", done, max(done, total))
 
         for name, wanted in missing.items():
             if wanted:
@@ -71,14 +79,33 @@ class Studio:
         return self._album.path(subject.identity, *key, self._settings)
 
     def _draw(self, ready: Ready, wanted: dict[Key, Path], advance: Callable[[int], None]) -> None:
-        keys, batch = list(wanted), self._architecture.batch
         sampling = Sampling(self._settings.steps, self._settings.guidance)
-        for start in range(0, len(keys), batch):
-            part = keys[start : start + batch]
-            jobs = [Job(prompt, seed) for prompt, seed in part]
-            with torch.inference_mode():
-                made = generate(
-                    ready.pipeline, self._architecture, jobs, sampling, advance, ready.embed
-                )
-            for key, picture in zip(part, made, strict=True):
+        together = self._architecture.batch
+        # Threads that share a small model's sums mostly wait for each other: each draws by itself.
+        apart = together > 1 and ready.pipeline.device.type == "cpu"
+        if apart:
+            together //= APART
+
+        def draw(keys: list[Key]) -> None:
+            jobs = [Job(prompt, seed) for prompt, seed in keys]
+            pipeline = _own_scheduler(ready.pipeline)
+            made = generate(pipeline, self._architecture, jobs, sampling, advance, ready.embed)
+            for key, picture in zip(keys, made, strict=True):
                 self._album.add(wanted[key], picture)
+
+        every = list(wanted)
+        parts = [every[start : start + together] for start in range(0, len(every), together)]
+        if apart:
+            side_by_side(draw, parts)
+            return
+        with torch.inference_mode():
+            for part in parts:
+                draw(part)
+
+
+def _own_scheduler(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """The same models with a scheduler of one's own, which counts its steps."""
+    own = {**pipeline.components, "scheduler": deepcopy(pipeline.scheduler)}
+    copied = StableDiffusionPipeline(**own, requires_safety_checker=False)
+    copied.set_progress_bar_config(disable=True)
+    return copied
