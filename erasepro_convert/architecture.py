@@ -104,7 +104,7 @@ KNOWN = (
             "a house on fire",
             "ice cream cone at night",
         ),
-        evaluation_steps=10, evaluation_sampler="dpm++",
+        evaluation_steps=20, evaluation_sampler="dpm++",
     ),
 )  # fmt: skip
 

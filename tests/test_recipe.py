@@ -378,7 +378,7 @@ def test_pictures_are_made_as_suits_the_model(make_recipe: MakeRecipe) -> None:
     real, demo = KNOWN
     asked = make_recipe(SHORT).evaluate
     assert settings_of(asked, real) == Settings(50, 7.5, 512, "ddpm")
-    assert settings_of(asked, demo) == Settings(10, 4.0, 64, "dpm++")
+    assert settings_of(asked, demo) == Settings(20, 4.0, 64, "dpm++")
     for model in KNOWN:
         asked = make_recipe(SHORT + EVALUATE).evaluate
         assert settings_of(asked, model) == Settings(30, 0, 256, "dpm++")
