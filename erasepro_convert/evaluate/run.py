@@ -141,12 +141,15 @@ def _architecture(checkpoint: Path) -> Architecture:
 
 
 def _warnings(figures: Sequence[Figure]) -> tuple[str, ...]:
-    """What is wrong with the smallest sample; of FID only where FID is given."""
+    """What is wrong with the smallest samples; of KID and FID with those that they are of."""
     if not figures:
         return ("no judge has anything to say of these concepts",)
-    least = min(figures, key=lambda figure: (figure.prompts, figure.images))
-    has = {name for name in ("KID", "FID") for figure in figures if name in figure.column}
-    lines = small_sample_warnings(least.prompts, least.images)
-    return tuple(
-        line for line in lines if not any(n in line and n not in has for n in ("KID", "FID"))
-    )
+    lines: dict[str, None] = {}
+    for about in ("KID", "FID", ""):
+        of = [figure for figure in figures if about in figure.column]
+        if of:
+            least = min(of, key=lambda figure: (figure.prompts, figure.images))
+            found = small_sample_warnings(least.prompts, least.images)
+            others = {"KID", "FID"} - {about}
+            lines |= {line: None for line in found if not any(n in line for n in others)}
+    return tuple(lines)
