@@ -469,6 +469,17 @@ class TestTrouble:
         assert ran.full
         assert ran.seen.ends == []
 
+    def test_an_interrupt_between_claim_and_worker_leaves_no_claim(
+        self, out: Path, jobs: list[Job], go: Go
+    ) -> None:
+        class Interrupted(Here):
+            def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            go(jobs, executor=Interrupted())
+        assert not (out / FOLDER).exists()
+
     def test_who_takes_workers_along_is_given_up_and_the_others_are_not(
         self, go: Go, jobs: list[Job], recipe: Recipe
     ) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = ".batch-claims"
@@ -20,6 +20,7 @@ class Claim:
     is_ours: bool
     _path: Path
     _descriptor: int
+    _held: set["Claim"] = field(compare=False, repr=False)
 
     def mark(self) -> None:
         """Say that what will lie there is our work, should this process die."""
@@ -32,6 +33,7 @@ class Claim:
 
     def leave(self) -> None:
         """Let others have it, and keep the mark."""
+        self._held.discard(self)
         os.close(self._descriptor)
 
 
@@ -41,6 +43,8 @@ class Claims:
     def __init__(self, folder: Path) -> None:
         """Keep the files in a folder of their own in ``folder``."""
         self._folder = folder / FOLDER
+        self.held: set[Claim] = set()
+        """Those that were taken and neither given up nor left."""
 
     def take(self, output: str) -> Claim | None:
         """A claim on an output; None where another batch has one."""
@@ -58,7 +62,9 @@ class Claims:
         if not _is(path, descriptor):  # given up between our opening and our locking
             os.close(descriptor)
             return None
-        return Claim(os.fstat(descriptor).st_size > 0, path, descriptor)
+        claim = Claim(os.fstat(descriptor).st_size > 0, path, descriptor, self.held)
+        self.held.add(claim)
+        return claim
 
     def tidy(self) -> None:
         """Remove the folder where nothing is claimed any more."""

@@ -356,6 +356,8 @@ class Batch:
                 start.claim.leave()  # a worker elsewhere may still write it, or has before it died
         for start in self._suspects:
             start.claim.leave()
+        for claim in list(self._claims.held):  # of a job that an interrupt kept from any worker
+            claim.give_up()
         self._claims.tidy()
 
 
