@@ -18,6 +18,8 @@ FIELDS = 5
 """Numbers on the board for each job at work: those of ``Progress``."""
 EVERY = 0.1
 """Seconds between notes on the board."""
+OWNERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a terminal sends to workers too, and that are their owner's to handle."""
 PATIENCE = 60
 """Seconds that a worker has for cleaning up when the batch is dead."""
 
@@ -62,7 +64,12 @@ class Processes(ProcessPoolExecutor):
             del self._at_work[place]
             self._free.append(place)
 
-        future = super().submit(_noting, work, task, start)
+        # A process that is started here has signals blocked until it can ignore them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OWNERS)
+        try:
+            future = super().submit(_noting, work, task, start)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         future.add_done_callback(leave)
         return future
 
@@ -88,8 +95,9 @@ def _prepare(board: Any) -> None:
     """Set up a worker: signals are the owner's to handle, who tells it by the board."""
     global _board  # noqa: PLW0603  # the one place of a process for what its initialiser gets
     _board = board
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in OWNERS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OWNERS)
     give_back_memory()
     threading.Thread(target=_outlive_no_owner, daemon=True).start()
 
