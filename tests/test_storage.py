@@ -800,6 +800,17 @@ def test_a_place_that_cannot_be_looked_at_stops_no_other(
     assert {path.name for path in records.iterdir()} == {LEDGER, "batch.html"}
 
 
+def test_a_batchs_text_encoder_can_be_a_url(
+    bucket: Any, models: Models, small: State, cli: Cli, tmp_path: Path
+) -> None:
+    without = {name: value for name, value in small.items() if "cond_stage" not in name}
+    save_file(without, tmp_path / "without.safetensors")
+    words = ("batch", models.recipe, tmp_path / "without.safetensors", "--text-encoder", IN)
+    assert cli(*words, "--out-dir", tmp_path / "out").code == 0
+    again = cli(*words, "--out-dir", tmp_path / "out")
+    assert "1 done (1 of them before)" in again.out
+
+
 def test_a_batch_of_signed_urls_keeps_no_signature(
     bucket: Any, models: Models, cli: Cli, tmp_path: Path
 ) -> None:

@@ -370,9 +370,9 @@ def _digest(options: Options) -> str:
     asked = {
         name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in asdict(options).items()
-        if name not in ("folder", "force", "dry_run")
+        if name not in ("folder", "force", "dry_run", "text_encoder")
     }
     asked["chain"] = [str(path.absolute()) for path in options.chain]
-    if options.text_encoder:
-        asked["text_encoder"] = state(options.text_encoder)[1]
+    # Known by what it is: it can be a URL, and a URL can change its signature.
+    asked["text_encoder"] = state(options.text_encoder)[1] if options.text_encoder else None
     return of_json(asked)
