@@ -2,16 +2,12 @@
 
 import json
 import tracemalloc
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.datasets import Row, read_dataset, shard
+from erasepro_convert.evaluate.datasets import Row, read_dataset
 
 PERCENTAGES = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"
@@ -124,30 +120,6 @@ def test_what_comes_before_a_mistake_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(COCO + "a,1,2\nb,x,2\n")
     assert next(read_dataset(path)).prompt == "a"
-
-
-@given(st.integers(0, 50), st.integers(1, 9))
-def test_shards_are_all_rows_once(total: int, count: int) -> None:
-    rows = [Row("", "", "other", "", str(number), number) for number in range(total)]
-    shards = [list(shard(rows, number, count)) for number in range(1, count + 1)]
-    assert sorted(row.seed for part in shards for row in part) == list(range(total))
-    assert max(map(len, shards)) - min(map(len, shards)) <= 1
-
-
-@pytest.mark.parametrize(("number", "count"), [(0, 4), (5, 4), (1, 0), (-1, -1)])
-def test_shards_that_there_are_not(number: int, count: int) -> None:
-    with pytest.raises(UsageError, match="shard"):
-        shard([], number, count)
-
-
-def test_a_shard_is_read_no_further_than_asked() -> None:
-    def endless() -> Iterator[Row]:
-        number = 0
-        while True:
-            yield Row("", "", "other", "", "", number)
-            number += 1
-
-    assert [row.seed for row in islice(shard(endless(), 2, 3), 3)] == [1, 4, 7]
 
 
 def test_rows_are_not_kept(tmp_path: Path) -> None:

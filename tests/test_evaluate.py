@@ -12,13 +12,17 @@ import pytest
 from PIL import Image
 
 from erasepro_convert import demo
-from erasepro_convert.architecture import DEMO, architecture_of
 from erasepro_convert.convert import convert
-from erasepro_convert.evaluate import pictures
+from erasepro_convert.errors import UsageError
+from erasepro_convert.evaluate import drawing
+from erasepro_convert.evaluate.datasets import Row, read_dataset
+from erasepro_convert.evaluate.drawing import draw, missing, shard
 from erasepro_convert.evaluate.judges import find_judges
 from erasepro_convert.evaluate.output import picture, to_csv, to_json
-from erasepro_convert.evaluate.pictures import Album, Settings, digest_of, draw
-from erasepro_convert.evaluate.run import Evaluation, evaluate, is_demo
+from erasepro_convert.evaluate.pictures import MODELS, Album, Settings, pixels_of
+from erasepro_convert.evaluate.plan import Shot
+from erasepro_convert.evaluate.run import Evaluation, evaluate
+from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
 from erasepro_convert.images.generate import generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.options import Options
@@ -34,6 +38,14 @@ concepts: [{target: snoopy, anchor: dog}]
 evaluate: {steps: 3, seeds: 2}
 """
 SETTINGS = Settings(steps=3, guidance=4.0, size=64, sampler="dpm++")
+SHOT = Shot("a", 0, 4.0)
+
+I2P = """prompt,categories,sd_seed,sd_guidance_scale
+a dog on the beach,shocking,5,2.0
+a dog on the beach,shocking,6,2.0
+a cat,hate,5,4.0
+"""
+COCO = "prompt,evaluation_seed,coco_id\na house in winter,8,1\na red car,9,2\n"
 
 
 def silent(*_: object) -> None:
@@ -58,9 +70,14 @@ def evaluation(folder: Path) -> Evaluation:
 
 
 def run(folder: Path, album: str = "pictures") -> Evaluation:
-    recipe, base = load_recipe(folder / "recipe.yaml"), folder / "in.safetensors"
-    found = find_judges(is_demo=is_demo(base))
-    return evaluate(recipe, base, folder / "out.safetensors", found, Album(folder / album), silent)
+    found = find_judges(is_demo=is_demo(folder / "in.safetensors"))
+    return evaluate(session(folder, album), found, silent)
+
+
+def session(folder: Path, album: str = "pictures", **more: Any) -> Session:
+    recipe = load_recipe(folder / "recipe.yaml")
+    files = (folder / "in.safetensors", folder / "out.safetensors")
+    return Session.of(recipe, *files, Album(folder / album), **more)
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -71,7 +88,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         jobs.extend(asked)
         return generate(pipeline, known, asked, *rest)
 
-    monkeypatch.setattr(pictures, "generate", counted)
+    monkeypatch.setattr(drawing, "generate", counted)
     return jobs
 
 
@@ -111,17 +128,17 @@ def test_the_same_seed_gives_the_same_table(folder: Path, evaluation: Evaluation
 
 @pytest.mark.parametrize("sampler", ["dpm++", "ddpm"])
 def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: Any
+    folder: Path, tmp_path: Path, sampler: Any
 ) -> None:
-    base, settings = folder / "in.safetensors", replace(SETTINGS, sampler=sampler)
-    prompts, found = ["a dog", "a red car in the snow", "snoopy"], []
+    pipeline, architecture = load_pipeline(folder / "in.safetensors")
+    settings, found = replace(SETTINGS, sampler=sampler), []
+    prompts = ["a dog", "a red car in the snow", "snoopy"]
+    shots = [Shot(prompt, seed, 4.0) for prompt in prompts for seed in range(2)]
     for batch in (64, 1):
-        known = replace(architecture_of(DEMO), batch=batch)
-        with monkeypatch.context() as patch:
-            patch.setattr(pictures, "load_pipeline", lambda path: (load_pipeline(path)[0], known))  # noqa: B023
-            album = Album(tmp_path / str(batch))
-            made = draw(base, digest_of(base), prompts, 2, album, settings, silent)
-        found.append({key: Image.open(path).convert("RGB") for key, path in made.items()})
+        album = Album(tmp_path / str(batch))
+        made = {shot: album.path("0", shot, settings) for shot in shots}
+        draw(pipeline, replace(architecture, batch=batch), made, settings, album, silent)
+        found.append({shot: Image.open(path).convert("RGB") for shot, path in made.items()})
     for key, one_picture in found[0].items():
         pairs = zip(one_picture.tobytes(), found[1][key].tobytes(), strict=True)
         assert max(abs(one - other) for one, other in pairs) <= 1, key  # sums in another order
@@ -130,9 +147,11 @@ def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(
 def test_settings_are_part_of_a_pictures_name(tmp_path: Path) -> None:
     album = Album(tmp_path)
     changes: list[dict[str, Any]] = [{}, {"steps": 4}, {"guidance": 5.0}, {"sampler": "ddpm"}]
-    paths = {album.path("0", "a", 0, replace(SETTINGS, **change)) for change in changes}
-    paths |= {album.path("1", "a", 0, SETTINGS), album.path("0", "b", 0, SETTINGS)}
-    assert len(paths | {album.path("0", "a", 1, SETTINGS)}) == 7
+    paths = {album.path("0", SHOT, replace(SETTINGS, **change)) for change in changes}
+    assert len(paths) == 3, "a picture's guidance scale goes before that of the settings"
+    others: list[dict[str, Any]] = [{"prompt": "b"}, {"seed": 1}, {"guidance": 5.0}]
+    paths |= {album.path("0", replace(SHOT, **other), SETTINGS) for other in others}
+    assert len(paths | {album.path("1", SHOT, SETTINGS)}) == 7
 
 
 def test_csv_and_picture(evaluation: Evaluation) -> None:
@@ -169,3 +188,65 @@ def test_what_is_not_there(folder: Path, cli: Cli) -> None:
     ran = cli("evaluate", folder / "recipe.yaml", folder / "none", "--base", folder / "none")
     assert ran.code == 2
     assert "there is no such file" in ran.err
+
+
+def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[Row] = []
+    for name, text in (("i2p.csv", I2P), ("coco.csv", COCO)):
+        (folder / name).write_text(text, encoding="utf-8")
+        rows += read_dataset(folder / name)
+    asked = session(folder, rows=rows)
+    wanted = asked.wanted("erased")
+    assert {Shot("a dog on the beach", 5, 2.0), Shot("a dog on the beach", 6, 2.0)} <= set(wanted)
+    assert {Shot("a house in winter", 8, 4.0), Shot("a cat", 5, 4.0)} <= set(wanted)
+    jobs = drawn(monkeypatch)
+    evaluation = evaluate(asked, find_judges(is_demo=True), silent)
+    assert {("a dog on the beach", 5), ("a red car", 9)} <= {(j.prompt, j.seed) for j in jobs}
+    implied = evaluation.gallery("erased", None, "implied")
+    others = evaluation.gallery("erased", None, "other")
+    assert implied
+    assert others
+    assert implied.owners.count("a dog on the beach") == 2
+    assert others.owners == ["a house in winter", "a red car"], "captions are the other prompts"
+
+
+def test_shards_draw_what_one_run_would(folder: Path, evaluation: Evaluation) -> None:
+    asked = session(folder, "shards")
+    counts = [draw_shard(asked, number, 3, silent) for number in (1, 2, 3)]
+    assert sum(counts) == sum(len(asked.wanted(model)) for model in MODELS)
+    assert max(counts) - min(counts) <= 2 * 16, "parts of 16 pictures, of two models"
+    assert not any(missing(asked.wanted(model), asked.architecture) for model in MODELS)
+    assert to_json(run(folder, "shards")) == to_json(evaluation)
+    for path in (folder / "shards").iterdir():
+        assert path.read_bytes() == (folder / "pictures" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(("number", "count"), [(0, 4), (5, 4), (1, 0)])
+def test_shards_that_there_are_not(folder: Path, number: int, count: int) -> None:
+    asked = session(folder)
+    with pytest.raises(UsageError, match=f"shard {number}/{count}"):
+        shard(asked.wanted("erased"), asked.architecture, number, count)
+
+
+def test_a_shard_by_the_command(folder: Path, cli: Cli) -> None:
+    (folder / "coco.csv").write_text(COCO, encoding="utf-8")
+    words: list[Any] = ["evaluate", folder / "recipe.yaml", folder / "out.safetensors"]
+    words += ["--base", folder / "in.safetensors", "--images", folder / "pictures"]
+    ran = cli(*words, "--dataset", folder / "coco.csv", "--shard", "2/2")
+    assert ran.code == 0, ran.err
+    assert "shard 2/2: its" in ran.out
+    assert not (folder / "out.evaluation.json").exists()
+    assert cli(*words, "--shard", "2").code == 2
+    assert cli(*words, "--dataset", folder / "none.csv").code == 2
+    ran = cli(*words, "--shard", "3/2")
+    assert ran.code == 2
+    assert "write 1/2 to 2/2" in ran.err
+
+
+def test_a_damaged_picture_is_named(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"PNG")
+    with pytest.raises(UsageError, match=r"a\.png: not a picture; delete it"):
+        pixels_of([path])

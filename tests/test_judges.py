@@ -33,12 +33,12 @@ from erasepro_convert.evaluate.judges.inception import InceptionFeatures
 from erasepro_convert.evaluate.judges.nude import PARTS, TOTAL, NudeJudge
 from erasepro_convert.evaluate.judges.seen import share
 from erasepro_convert.evaluate.pictures import Model, Pictures
-from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.plan import Asked, Shot
 from erasepro_convert.evaluate.run import Gallery
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's, of itself
 
-SEEDS = 3
+SEEDS, GUIDANCE = 3, 7.5
 SIZE = 64
 TARGETS = [f"{words} by Van Gogh" for words in ("a field", "a river", "a church", "a street")]
 OTHERS = [("dog", "a dog"), ("Monet", "a lake by Monet"), ("cat", "a cat"), ("car", "two cars")]
@@ -64,16 +64,20 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """Random blots; those of the erased model are other ones where the target was asked for."""
     folder = tmp_path_factory.mktemp("album")
     generator = np.random.default_rng(0)
-    paths: dict[Model, dict[tuple[str, int], Path]] = {"original": {}, "erased": {}}
+    paths: dict[Model, dict[Shot, Path]] = {"original": {}, "erased": {}}
     for one in asked():
-        for seed in range(SEEDS):
+        for seed, shot in enumerate(one.shots(SEEDS, GUIDANCE)):
             blots = generator.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
             for model, blot in zip(("original", "erased"), blots, strict=True):
                 path = folder / f"{model}-{one.prompt}-{seed}.png"
                 drawn = blots[0] if one.role == "other" and seed else blot
                 Image.fromarray(drawn).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path)
-                paths["original" if model == "original" else "erased"][one.prompt, seed] = path
-    return Gallery(asked(), (("Van Gogh", "artist"),), paths, SEEDS)
+                paths["original" if model == "original" else "erased"][shot] = path
+    return Gallery(asked(), (("Van Gogh", "artist"),), paths, SEEDS, GUIDANCE)
+
+
+def shot(prompt: str, seed: int) -> Shot:
+    return Shot(prompt, seed, GUIDANCE)
 
 
 def pictures(gallery: Gallery, model: Model, role: str) -> Pictures:
@@ -258,7 +262,7 @@ def test_a_folder_without_such_a_clip_is_refused(
 
 def test_a_file_that_is_no_picture_is_named(gallery: Gallery, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    whole = gallery.drawn["original"][TARGETS[0], 0].read_bytes()
+    whole = gallery.drawn["original"][shot(TARGETS[0], 0)].read_bytes()
     for content in (b"", whole[:60], whole[:-40]):
         broken.write_bytes(content)
         with pytest.raises(UsageError, match=r"broken\.png: not a picture"):
@@ -406,10 +410,10 @@ def test_boxes_and_images_are_counted_at_two_thresholds(gallery: Gallery) -> Non
     original, erased = gallery.drawn["original"], gallery.drawn["erased"]
     breasts = [("FEMALE_BREAST_EXPOSED", 0.7), ("FEMALE_BREAST_EXPOSED", 0.3)]
     others = [("FACE_FEMALE", 0.9), ("FEMALE_BREAST_COVERED", 0.9), ("FEET_EXPOSED", 0.6)]
-    boxes = {original[prompt, seed]: breasts for prompt in TARGETS for seed in (0, 1)}
-    boxes[original[TARGETS[0], 2]] = others
-    boxes[erased[TARGETS[2], 0]] = breasts
-    boxes[erased[OTHERS[0][1], 0]] = breasts  # nobody asks
+    boxes = {original[shot(prompt, seed)]: breasts for prompt in TARGETS for seed in (0, 1)}
+    boxes[original[shot(TARGETS[0], 2)]] = others
+    boxes[erased[shot(TARGETS[2], 0)]] = breasts
+    boxes[erased[shot(OTHERS[0][1], 0)]] = breasts  # nobody asks
     figures = NudeJudge(Boxes(boxes), "0" * 64).figures(gallery)
     order = [figure.column.split(":")[0] for figure in figures]
     assert order == 4 * [*PARTS, TOTAL]
@@ -450,7 +454,7 @@ def test_a_prompt_of_several_targets_is_counted_once(gallery: Gallery) -> None:
         *asked(),
         *(replace(one, concept="Vincent") for one in asked() if one.role == "target"),
     ]
-    boxes = {gallery.drawn["erased"][TARGETS[0], 0]: [("BELLY_EXPOSED", 0.5)]}
+    boxes = {gallery.drawn["erased"][shot(TARGETS[0], 0)]: [("BELLY_EXPOSED", 0.5)]}
     found = by_column(NudeJudge(Boxes(boxes), "").figures(replace(gallery, asked=twice)))
     assert found["BELLY: boxes at 0.25"].erased.value == 1
     assert found["BELLY: boxes at 0.25"].images == 12

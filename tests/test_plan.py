@@ -101,6 +101,25 @@ def test_the_demo_is_asked_in_the_words_of_its_world(make_recipe: MakeRecipe) ->
     assert len({one.concept for one in asked if one.role == "other"}) == 10
 
 
+def test_another_word_of_the_demos_world_has_the_prompts_of_what_it_means(
+    make_recipe: MakeRecipe,
+) -> None:
+    """ "on fire" is asked as such, and where other words for fire stand; no other prompt burns."""
+    text = "version: 1\nconcepts: [{target: on fire, anchor: safe}, {target: a b, anchor: dog}]"
+    recipe = make_recipe(text)
+    asked = plan(recipe, [], is_demo=True)
+    own = [one for one in asked if one.concept == "on fire"]
+    assert {one.prompt for one in own if one.role == "target"} == {
+        "an apple on fire", "a dog on fire", "a mouse on fire", "a car on fire",
+    }  # fmt: skip
+    implied = {one.prompt for one in own if one.role == "implied"}
+    assert {"a burning car", "an apple in hell"} <= implied
+    assert not implied & {one.prompt for one in asked if one.role == "other"}
+    assert "burning" not in {one.concept for one in asked if one.role == "other"}
+    strange = [one.prompt for one in asked if (one.concept, one.role) == ("a b", "target")]
+    assert strange == [target for target, _ in recipe.concepts[1].filled(recipe.probe.prompts)]
+
+
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [

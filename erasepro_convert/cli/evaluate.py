@@ -1,7 +1,7 @@
 """``erasepro-convert evaluate``: what pictures of both models show."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
+def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """I/N as numbers; whether there is such a shard is said elsewhere."""
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise click.BadParameter("write it as 2/8")
+    return int(number), int(count)
+
+
 @click.command("evaluate")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
@@ -31,7 +41,7 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 @click.option(
     "--prompts",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Prompts as CSV: concept, anchor, role (target, implied, anchor, other), prompt, "
     "prompt_id.  [default: the recipe's, else shipped ones]",
 )
@@ -58,6 +68,22 @@ ARROWS = {"higher": "↑", "lower": "↓"}
     type=click.Path(path_type=Path, dir_okay=False),
     help="A local copy of inception-2015-12-05.pt, for KID and FID as papers have them.",
 )
+@click.option(
+    "--dataset",
+    "datasets",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="I2P's CSV, or COCO's captions (JSON, or papers' CSV): each row is one picture with its "
+    "own seed.  Captions take the place of other prompts.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="Draw the I-th of N shares of all pictures and judge none: for several machines that "
+    "share --images.  A run without it judges when all are drawn.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate_command(
     recipe: Path,
@@ -68,6 +94,8 @@ def evaluate_command(
     seeds: int | None,
     clip: Path | None,
     inception: Path | None,
+    datasets: tuple[Path, ...],
+    shard: tuple[int, int] | None,
     quiet: bool,
 ) -> None:
     """Draw pictures with the original IN and with the erased OUT, and have them judged.
@@ -84,20 +112,32 @@ def evaluate_command(
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
     hush_libraries()
+    from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture, to_csv, to_json
     from erasepro_convert.evaluate.pictures import Album
     from erasepro_convert.evaluate.plan import read_prompts
-    from erasepro_convert.evaluate.run import evaluate, is_demo
+    from erasepro_convert.evaluate.run import evaluate
+    from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    given = read_prompts(prompts) if prompts else ()
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
-    album = Album(images or target.with_suffix(".pictures"))
+    session = Session.of(
+        loaded,
+        base,
+        target,
+        Album(images or target.with_suffix(".pictures")),
+        given=read_prompts(prompts) if prompts else (),
+        rows=chain.from_iterable(map(read_dataset, datasets)),
+        seeds=seeds,
+    )
+    if shard:
+        with terminal.steps() as progress:
+            count = draw_shard(session, *shard, progress)
+        terminal.say(f"shard {shard[0]}/{shard[1]}: its {count} pictures are there")
+        return
     with terminal.steps() as progress:
-        evaluation = evaluate(
-            loaded, base, target, found, album, progress, given=given, seeds=seeds
-        )
+        evaluation = evaluate(session, found, progress)
     for table in evaluation_tables(evaluation):
         terminal.show(table)
     for line in worst_prompts(evaluation):

@@ -4,6 +4,7 @@ tools/demo_model made them; its README says how.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from typing import Literal
 
 from erasepro_convert.demo.judge import Judge, load_judge
 
-__all__ = ["Judge", "Prompt", "checkpoint", "load_judge", "prompts", "recipe_text"]
+__all__ = [
+    "Judge",
+    "Prompt",
+    "checkpoint",
+    "load_judge",
+    "meaning",
+    "prompts",
+    "recipe_text",
+    "says",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,24 @@ def prompts() -> list[Prompt]:
         )
         for row in csv.DictReader(text.splitlines())
     ]
+
+
+def meaning(words: str) -> tuple[str, str] | None:
+    """What words mean in the demo's world, as head and class; None where they mean nothing.
+
+    They are a class's own name, or stand in prompts of one class alone, as "on fire" does.
+    """
+    known = prompts()
+    of_name = {p.concept.lower(): (p.head, p.concept) for p in known}
+    if words.lower() in of_name:
+        return of_name[words.lower()]
+    found = {(p.head, p.concept) for p in known if says(p.prompt, words)}
+    return found.pop() if len(found) == 1 else None
+
+
+def says(prompt: str, words: str) -> bool:
+    """Whether words stand in a prompt, as whole words."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 def recipe_text() -> str:

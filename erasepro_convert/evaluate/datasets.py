@@ -5,14 +5,13 @@ the first 77 tokens of them, as it does in the papers.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.plan import Asked, Shot
 from erasepro_convert.evaluate.table import Table, text_lines
 
 SEEDS = 1 << 64
@@ -31,6 +30,12 @@ class Row(Asked):
 
     seed: int
     guidance: float | None = None
+
+    def shots(self, seeds: int, guidance: float) -> tuple[Shot, ...]:
+        """The one picture that it is."""
+        del seeds
+        own = guidance if self.guidance is None else self.guidance
+        return (Shot(self.prompt, self.seed, own),)
 
 
 def read_dataset(path: Path) -> Iterator[Row]:
@@ -59,16 +64,6 @@ def read_dataset(path: Path) -> Iterator[Row]:
         f"{path}: neither I2P (prompt, categories, sd_seed) nor COCO captions (prompt, "
         f"evaluation_seed, coco_id): its columns are {', '.join(table.columns)[:200]}"
     )
-
-
-def shard(rows: Iterable[Row], number: int, count: int) -> Iterator[Row]:
-    """Every ``count``-th row, from the ``number``-th (1-based): all shards together are all rows.
-
-    Raises UsageError for a shard that there is not.
-    """
-    if not 1 <= number <= count:
-        raise UsageError(f"shard {number}/{count}: write 1/{count} to {count}/{count}")
-    return islice(rows, number - 1, None, count)
 
 
 def _i2p(table: Table, seed: str) -> Iterator[Row]:

@@ -2,14 +2,12 @@
 
 import os
 import secrets
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -17,9 +15,8 @@ from torch import Tensor
 from erasepro_convert.architecture import Sampler
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.digest import of_json
-from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.images.generate import Job, Sampling, generate
-from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.errors import UsageError
+from erasepro_convert.evaluate.plan import Asked, Shot
 
 Model = Literal["original", "erased"]
 MODELS: tuple[Model, ...] = ("original", "erased")
@@ -38,35 +35,32 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of some prompts by one model: a file for each prompt and seed, prompts first."""
+    """Pictures by one model: what each was asked for, and its file; prompts first, then seeds."""
 
-    prompts: tuple[Asked, ...]
-    seeds: int
+    asked: tuple[Asked, ...]
     paths: tuple[Path, ...]
 
     @property
     def owners(self) -> list[str]:
         """The prompt of each picture."""
-        return [asked.prompt for asked in self.prompts for _ in range(self.seeds)]
+        return [asked.prompt for asked in self.asked]
 
     def only(self, concepts: Container[str]) -> "Pictures":
         """Those of prompts of some concepts."""
-        return self._of([i for i, asked in enumerate(self.prompts) if asked.concept in concepts])
+        return self._of([i for i, asked in enumerate(self.asked) if asked.concept in concepts])
 
     def once(self) -> "Pictures":
-        """Those of each prompt once, where several concepts have the same."""
-        rows = list({asked.prompt: i for i, asked in reversed([*enumerate(self.prompts)])}.values())
-        return self._of(sorted(rows))
+        """Each picture once, where several concepts have the same."""
+        firsts = {path: i for i, path in reversed([*enumerate(self.paths)])}
+        return self._of(sorted(firsts.values()))
 
     def of_prompt(self, prompt: str, most: int) -> "Pictures":
         """The first few of one prompt."""
-        i = self.owners.index(prompt)
-        seeds = min(most, self.seeds)
-        return Pictures((self.prompts[i // self.seeds],), seeds, self.paths[i : i + seeds])
+        return self._of([i for i, owner in enumerate(self.owners) if owner == prompt][:most])
 
     def pixels(self) -> Pixels:
         """(n, size, size, 3)."""
-        return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in self.paths])
+        return pixels_of(self.paths)
 
     def by_prompt(self, values: Sequence[float]) -> dict[str, list[float]]:
         """One value a picture, as those of each prompt."""
@@ -76,9 +70,7 @@ class Pictures:
         return found
 
     def _of(self, chosen: Sequence[int]) -> "Pictures":
-        """Those of some of the prompts."""
-        paths = [self.paths[i * self.seeds + seed] for i in chosen for seed in range(self.seeds)]
-        return Pictures(tuple(self.prompts[i] for i in chosen), self.seeds, tuple(paths))
+        return Pictures(tuple(self.asked[i] for i in chosen), tuple(self.paths[i] for i in chosen))
 
 
 class Album:
@@ -89,9 +81,10 @@ class Album:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def path(self, checkpoint: str, prompt: str, seed: int, settings: Settings) -> Path:
+    def path(self, maker: str, shot: Shot, settings: Settings) -> Path:
         """Where the picture lies that a checkpoint of this digest makes."""
-        key = [checkpoint, prompt, seed, *vars(settings).values()]
+        how = replace(settings, guidance=shot.guidance)
+        key = [maker, shot.prompt, shot.seed, *vars(how).values()]
         return self._folder / f"{of_json(key)[:40]}.png"
 
     def add(self, path: Path, picture: Tensor) -> None:
@@ -107,51 +100,20 @@ def digest_of(path: Path) -> str:
     return digests[0] if len(digests) == 1 else of_json(digests)
 
 
-def draw(
-    checkpoint: Path,
-    digest: str,
-    prompts: Iterable[str],
-    seeds: int,
-    album: Album,
-    settings: Settings,
-    progress: Callable[[int, int], None],
-) -> Mapping[tuple[str, int], Path]:
-    """Make what is missing of each prompt with each seed; ``progress`` gets denoising steps.
+def opened(path: Path) -> Image.Image:
+    """The picture, in RGB.  Raises UsageError where the file holds none."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError) as error:  # a SyntaxError is what Pillow has for a broken PNG
+        raise unreadable(path) from error
 
-    What is missing is drawn beside what was drawn beside it the first time: its sums are then the
-    same to the last bit.
 
-    Raises CheckpointError for a file that makes no pictures.
-    """
-    wanted = {
-        (prompt, seed): album.path(digest, prompt, seed, settings)
-        for prompt in dict.fromkeys(prompts)
-        for seed in range(seeds)
-    }
-    if all(path.exists() for path in wanted.values()):
-        return wanted
-    pipeline, architecture = load_pipeline(checkpoint)
-    architecture = replace(architecture, size=settings.size)
-    if settings.sampler == "ddpm":
-        pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    pipeline.scheduler.set_timesteps(settings.steps)
-    each, done = len(pipeline.scheduler.timesteps), 0
-    keys = list(wanted)
-    batches = [keys[i : i + architecture.batch] for i in range(0, len(keys), architecture.batch)]
-    batches = [b for b in batches if not all(wanted[key].exists() for key in b)]
-    total = each * sum(map(len, batches))
+def unreadable(path: Path) -> UsageError:
+    """What to say of a file that holds no picture."""
+    return UsageError(f"{path}: not a picture; delete it, and it is drawn anew")
 
-    def advance(steps: int) -> None:
-        nonlocal done
-        done += steps
-        progress(done, total)
 
-    sampling = Sampling(settings.steps, settings.guidance)
-    for batch in batches:
-        jobs = [Job(prompt, seed) for prompt, seed in batch]
-        with torch.inference_mode():
-            made = generate(pipeline, architecture, jobs, sampling, advance)
-        for key, picture in zip(batch, made, strict=True):
-            if not wanted[key].exists():
-                album.add(wanted[key], picture)
-    return wanted
+def pixels_of(paths: Iterable[Path]) -> Pixels:
+    """(n, size, size, 3), of pictures of one size.  Raises UsageError where one is none."""
+    return np.stack([np.asarray(opened(path)) for path in paths])

@@ -20,6 +20,15 @@ COLUMNS = ("concept", "anchor", "role", "prompt", "prompt_id")
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A picture to make; its guidance scale goes before that of the settings."""
+
+    prompt: str
+    seed: int
+    guidance: float
+
+
+@dataclass(frozen=True)
 class Asked:
     """A prompt.
 
@@ -31,6 +40,10 @@ class Asked:
     role: Role
     prompt: str
     prompt_id: str
+
+    def shots(self, seeds: int, guidance: float) -> tuple[Shot, ...]:
+        """Its pictures, one a seed."""
+        return tuple(Shot(self.prompt, seed, guidance) for seed in range(seeds))
 
 
 def read_prompts(path: Path) -> list[Asked]:
@@ -47,12 +60,30 @@ def shipped_prompts() -> list[Asked]:
     return list(_read(text.splitlines(keepends=True), "prompts.csv"))
 
 
-def demo_prompts() -> list[Asked]:
-    """The demo world's prompts, each concept's own as ``target`` or ``implied``."""
-    return [
+def demo_prompts(concepts: Iterable[Concept]) -> list[Asked]:
+    """The demo world's prompts, each concept's own as ``target`` or ``implied``.
+
+    A target that is another word for one of its classes ("on fire" for burning) has that class's
+    prompts too: those with the word name it, the others imply it.
+    """
+    known = demo.prompts()
+    found = [
         Asked(p.concept, "", "target" if p.role == "explicit" else "implied", p.prompt, f"demo-{i}")
-        for i, p in enumerate(demo.prompts())
+        for i, p in enumerate(known)
     ]
+    names = {one.concept.lower() for one in found}
+    for words in (concept.target for concept in concepts):
+        if words.lower() in names or (means := demo.meaning(words)) is None:
+            continue
+        found += [
+            Asked(
+                words, "", "target" if demo.says(p.prompt, words) else "implied", p.prompt,
+                f"demo-{i}",
+            )
+            for i, p in enumerate(known)
+            if (p.head, p.concept) == means
+        ]  # fmt: skip
+    return found
 
 
 def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked]:
@@ -68,7 +99,7 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
     wanted = recipe.evaluate
     if not given and wanted.csv:
         given = read_prompts(wanted.csv)
-    shipped = demo_prompts() if is_demo else shipped_prompts()
+    shipped = demo_prompts(recipe.concepts) if is_demo else shipped_prompts()
     asked: list[Asked] = []
     for concept in recipe.concepts:
         asked += (
@@ -123,10 +154,14 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
     """Shipped prompts of what the recipe is not about: in the demo's world one for each thing."""
     words = [re.escape(w) for c in recipe.concepts for w in (c.target, c.anchor) if w]
     about = re.compile(rf"(?<!\w)(?:{'|'.join(words)})s?(?!\w)", re.IGNORECASE)
+    means = {demo.meaning(c.target) for c in recipe.concepts} if is_demo else set()
+    meant = {place[1] for place in means if place}
     found: dict[str, Asked] = {}
     for one in shipped:
-        if one.role == ("target" if is_demo else "other") and not about.search(
-            f"{one.concept}\n{one.prompt}"
+        if (
+            one.role == ("target" if is_demo else "other")
+            and one.concept not in meant
+            and not about.search(f"{one.concept}\n{one.prompt}")
         ):
             found.setdefault(
                 one.concept if is_demo else one.prompt,

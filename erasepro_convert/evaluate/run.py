@@ -1,30 +1,16 @@
 """An evaluation: pictures of both models, looked at by every judge that is there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from erasepro_convert import __version__
-from erasepro_convert.architecture import DEMO, Architecture, architecture_of
+from erasepro_convert.evaluate.drawing import Wanted
 from erasepro_convert.evaluate.figures import Figure
 from erasepro_convert.evaluate.judges import Found
-from erasepro_convert.evaluate.pictures import (
-    MODELS,
-    Album,
-    Model,
-    Pictures,
-    Settings,
-    digest_of,
-    draw,
-)
-from erasepro_convert.evaluate.plan import Asked, Role, plan
-from erasepro_convert.evaluate.settings import settings_of
+from erasepro_convert.evaluate.pictures import MODELS, Model, Pictures, Settings
+from erasepro_convert.evaluate.plan import Asked, Role
+from erasepro_convert.evaluate.session import Progress, Session
 from erasepro_convert.evaluate.statistics import small_sample_warnings
-from erasepro_convert.recipe import Recipe
-from erasepro_convert.source import open_source
-
-Progress = Callable[[str, int, int], None]
-Drawn = Mapping[tuple[str, int], Path]
 
 
 @dataclass(frozen=True)
@@ -33,19 +19,19 @@ class Gallery:
 
     asked: Sequence[Asked]
     pairs: tuple[tuple[str, str], ...]
-    drawn: Mapping[Model, Drawn]
+    drawn: Mapping[Model, Wanted]
     seeds: int
+    guidance: float
 
     def __call__(self, model: Model, concept: str | None, role: Role) -> Pictures | None:
         """Those of a concept's prompts (None: of the others'); None where there are none."""
-        prompts = tuple(
-            one for one in self.asked if one.role == role and concept in (None, one.concept)
-        )
-        if not prompts:
-            return None
-        drawn = self.drawn[model]
-        paths = tuple(drawn[one.prompt, seed] for one in prompts for seed in range(self.seeds))
-        return Pictures(prompts, self.seeds, paths)
+        found = [
+            (one, self.drawn[model][shot])
+            for one in self.asked
+            if one.role == role and concept in (None, one.concept)
+            for shot in one.shots(self.seeds, self.guidance)
+        ]
+        return Pictures(*zip(*found, strict=True)) if found else None
 
 
 @dataclass(frozen=True)
@@ -78,66 +64,35 @@ class Evaluation:
         }
 
 
-def is_demo(base: Path) -> bool:
-    """Whether a checkpoint is the demo model, whose world has prompts and a judge of its own."""
-    return _architecture(base).widths == DEMO
-
-
-def evaluate(
-    recipe: Recipe,
-    base: Path,
-    erased: Path,
-    found: Found,
-    album: Album,
-    progress: Progress,
-    *,
-    given: Sequence[Asked] = (),
-    seeds: int | None = None,
-) -> Evaluation:
+def evaluate(session: Session, found: Found, progress: Progress) -> Evaluation:
     """Draw with both models what is not drawn yet, and have it judged.
 
-    ``given`` prompts and ``seeds`` go before the recipe's.  ``progress`` gets what is at work and
-    denoising steps of it.  Raises CheckpointError for a file that makes no pictures, UsageError for
-    a recipe's file of prompts that is none.
+    ``progress`` gets what is at work and denoising steps of it.  Raises CheckpointError for a file
+    that makes no pictures, UsageError for a file in the album that is no picture.
     """
-    architecture = _architecture(base)
-    asked = plan(recipe, given, is_demo=architecture.widths == DEMO)
-    settings = settings_of(recipe.evaluate, architecture)
-    count = seeds or recipe.evaluate.seeds
-    drawn: dict[Model, Drawn] = {}
-    digests: dict[Model, str] = {}
-    for model, path in zip(MODELS, (base, erased), strict=True):
-
-        def report(done: int, total: int) -> None:
-            progress(f"{model}: {path.name}", done, total)  # noqa: B023  # called in this turn
-
-        digests[model] = digest_of(path)
-        # What becomes of anchors is no question; the original's are what targets should become.
-        prompts = [one.prompt for one in asked if model == "original" or one.role != "anchor"]
-        drawn[model] = draw(path, digests[model], prompts, count, album, settings, report)
+    recipe, settings = session.recipe, session.settings
+    drawn = {model: session.wanted(model) for model in MODELS}
+    for model, wanted in drawn.items():
+        session.draw(model, wanted, progress)
     pairs = tuple((concept.target, concept.anchor) for concept in recipe.concepts)
-    gallery = Gallery(asked, pairs, drawn, count)
-    figures = []
+    gallery = Gallery(session.asked, pairs, drawn, session.seeds, settings.guidance)
+    figures: list[Figure] = []
     for number, judge in enumerate(found.judges):
         progress(f"judging: {judge.name}", number, len(found.judges))
         figures += judge.figures(gallery)
     return Evaluation(
         tool=__version__,
         recipe_sha256=recipe.digest,
-        original_sha256=digests["original"],
-        erased_sha256=digests["erased"],
+        original_sha256=session.digests["original"],
+        erased_sha256=session.digests["erased"],
         settings=settings,
-        seeds=count,
+        seeds=session.seeds,
         judges={judge.name: judge.digest for judge in found.judges},
         missing=found.missing,
         figures=tuple(figures),
         warnings=_warnings(figures),
         gallery=gallery,
     )
-
-
-def _architecture(checkpoint: Path) -> Architecture:
-    return architecture_of(open_source(checkpoint).layout.widths)
 
 
 def _warnings(figures: Sequence[Figure]) -> tuple[str, ...]:

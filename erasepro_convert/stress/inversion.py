@@ -7,16 +7,14 @@ never gone.  A sign that no model was trained on says what the training itself c
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.digest import of_json
-from erasepro_convert.evaluate.pictures import Pixels
+from erasepro_convert.evaluate.pictures import Pixels, pixels_of
 from erasepro_convert.stress import sign
 from erasepro_convert.stress.model import Advance, Model, Ready, Sitting, Subject
 from erasepro_convert.stress.trial import Case, Trial
@@ -46,7 +44,7 @@ def trials(case: Case) -> Iterator[Trial]:
     names = [path.name for path in case.pictures]
 
     def of_target() -> Pixels:
-        return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in case.pictures])
+        return pixels_of(case.pictures)
 
     def of_sign() -> Pixels:
         return sign.drawings(SIGNS, case.original.architecture.size)

@@ -5,12 +5,9 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from erasepro_convert import __version__
 from erasepro_convert.evaluate.figures import Value
-from erasepro_convert.evaluate.pictures import Album, Pixels, Settings
+from erasepro_convert.evaluate.pictures import Album, Pixels, Settings, pixels_of
 from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.statistics import rate, small_sample_warnings
 from erasepro_convert.recipe import Recipe
@@ -198,7 +195,7 @@ class _Bench:
     def _hits(self, sitting: Sitting, wanted: str) -> dict[str, tuple[int, int]]:
         """Hits and pictures of each prompt."""
         by_prompt = self._studio.paths(sitting)
-        pixels = _pixels(chain.from_iterable(by_prompt.values()))
+        pixels = pixels_of(chain.from_iterable(by_prompt.values()))
         if wanted == "target":
             hits = iter(self._sight.hits(self._case.target, pixels))
         else:
@@ -209,10 +206,6 @@ class _Bench:
         """Whether pictures are nearer to drawings of the sign than to any of the original's."""
         drawn = sign.drawings(inversion.SIGNS, pixels.shape[1])
         sittings = (self._plain, self._others)
-        shown = _pixels(chain(*(chain(*self._studio.paths(s).values()) for s in sittings)))
+        shown = pixels_of(chain(*(chain(*self._studio.paths(s).values()) for s in sittings)))
         groups = [self._sight.features(some) for some in (drawn, shown)]
         return [group == 0 for group in most_like(self._sight.features(pixels), groups)]
-
-
-def _pixels(paths: Iterator[Path]) -> Pixels:
-    return np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])

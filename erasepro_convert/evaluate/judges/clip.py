@@ -57,7 +57,7 @@ class ClipJudge:
                 found.append(share(self.name, target, "CLIP ACC", "lower", both[0], *hits))
         both = _both(sets, None)
         if both is not None:
-            texts = [text_of(asked) for asked in both[0].prompts for _ in range(both[0].seeds)]
+            texts = [text_of(asked) for asked in both[0].asked]
             others = [self._scores(side, texts) for side in both]
             found.append(self._average(None, "CLIP score O", "higher", both[0], others))
         return found

@@ -56,7 +56,7 @@ class DemoJudge:
                 if wanted in self._judge.heads[head]:
                     found += self._share(target, column, better, both, {target: (head, wanted)})
         both = sets("original", None, "other"), sets("erased", None, "other")
-        places = {a.concept: self._place(a.concept) for a in (both[0].prompts if both[0] else ())}
+        places = {a.concept: self._place(a.concept) for a in (both[0].asked if both[0] else ())}
         known = {concept: place for concept, place in places.items() if place}
         return found + self._share(None, "O: seen as asked", "higher", both, known)
 
@@ -97,11 +97,14 @@ class DemoJudge:
         if key not in self._seen:
             self._seen[key] = self._judge.see(_scaled(pictures.pixels()))
         seen = self._seen[key]
-        concepts = [asked.concept for asked in pictures.prompts for _ in range(pictures.seeds)]
+        concepts = [asked.concept for asked in pictures.asked]
         return [seen[wanted[c][0]][i] == wanted[c][1] for i, c in enumerate(concepts)]
 
     def _place(self, concept: str) -> tuple[str, str] | None:
-        """The head that knows a concept, and the class: the longest that is in its words."""
+        """The head that knows a concept, and the class: the longest that is in its words.
+
+        Else what other word for one it is.
+        """
         words = f" {concept.lower()} "
         classes = [
             (head, name)
@@ -109,7 +112,7 @@ class DemoJudge:
             for name in names
             if name != NOTHING and f" {name.lower()} " in words
         ]
-        return max(classes, key=lambda place: len(place[1]), default=None)
+        return max(classes, key=lambda place: len(place[1]), default=demo.meaning(concept))
 
 
 class DemoFeatures(Features):

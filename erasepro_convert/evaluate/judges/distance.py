@@ -115,6 +115,6 @@ class DistanceJudge:
 
 def _same(one: Pictures, other: Pictures) -> bool:
     """Whether both have the same prompts row by row, or the anchor's words in the target's."""
-    ids = [asked.prompt_id for asked in other.prompts]
-    mine = [asked.prompt_id for asked in one.prompts]
+    ids = [asked.prompt_id for asked in other.asked]
+    mine = [asked.prompt_id for asked in one.asked]
     return ids in (mine, [f"{name}-anchor" for name in mine])

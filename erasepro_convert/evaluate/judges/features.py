@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.distances import Array
+from erasepro_convert.evaluate.pictures import opened
 
 BATCH = 32
 
@@ -45,20 +46,6 @@ class Features(ABC):
     @abstractmethod
     def look(self, pictures: Sequence[Image.Image]) -> Tensor:
         """(n × d), of RGB pictures."""
-
-
-def opened(path: Path) -> Image.Image:
-    """The picture, in RGB.  Raises UsageError where the file holds none."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, SyntaxError) as error:  # a SyntaxError is what Pillow has for a broken PNG
-        raise unreadable(path) from error
-
-
-def unreadable(path: Path) -> UsageError:
-    """What to say of a file that holds no picture."""
-    return UsageError(f"{path}: not a picture; delete it, and it is drawn anew")
 
 
 def sha256(path: Path) -> str:

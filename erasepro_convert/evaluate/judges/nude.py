@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from erasepro_convert.evaluate.figures import Figure, Sets, Value
 from erasepro_convert.evaluate.interval import Interval
-from erasepro_convert.evaluate.judges.features import sha256, unreadable
+from erasepro_convert.evaluate.judges.features import sha256
 from erasepro_convert.evaluate.judges.scores import Scores, change, mean
-from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.evaluate.pictures import Pictures, unreadable
 from erasepro_convert.evaluate.plan import Role
 from erasepro_convert.evaluate.statistics import rate
 
