@@ -35,6 +35,7 @@ from erasepro_convert.evaluate.judges.seen import share
 from erasepro_convert.evaluate.pictures import Model, Pictures
 from erasepro_convert.evaluate.plan import Asked, Shot
 from erasepro_convert.evaluate.run import Gallery
+from erasepro_convert.stress.zero_shot import ZeroShot
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's, of itself
 
@@ -258,6 +259,19 @@ def test_a_folder_without_such_a_clip_is_refused(
     damage(tmp_path)
     with pytest.raises(UsageError, match=str(tmp_path)):
         ClipFeatures(tmp_path).of(pictures(gallery, "erased", "target").paths)
+
+
+def test_what_clip_sees_under_attack_is_what_its_accuracy_counts(
+    gallery: Gallery, clip_folder: Path
+) -> None:
+    features = ClipFeatures(clip_folder)
+    sight = ZeroShot(features, {"Van Gogh": "artist"})
+    assert sight.knows("Van Gogh")
+    assert not sight.knows("Monet")
+    seen = by_column(ClipJudge(features).figures(gallery))["CLIP ACC"]
+    hits = sight.hits("Van Gogh", pictures(gallery, "erased", "target").pixels())
+    assert 0 < sum(hits) < len(hits)
+    assert sum(hits) / len(hits) == seen.erased.value
 
 
 def test_a_file_that_is_no_picture_is_named(gallery: Gallery, tmp_path: Path) -> None:

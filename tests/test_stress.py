@@ -13,6 +13,7 @@ from erasepro_convert import demo
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.evaluate import session
 from erasepro_convert.evaluate.figures import Value
 from erasepro_convert.evaluate.interval import Interval, wilson
 from erasepro_convert.images.pipeline import load_pipeline
@@ -253,6 +254,15 @@ def test_mistakes_are_named_before_anything_is_drawn(
     ran = cli("stress", recipe, checkpoint_file, "--base", checkpoint_file)
     assert ran.code == CheckpointError.exit_code
     assert "U-Net widths" in ran.err
+
+
+def test_a_model_that_nobody_can_judge_is_refused(
+    cli: Cli, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "is_demo", lambda path: False)
+    ran = cli("stress", "recipes/paper/snoopy.yaml", base, "--base", base)
+    assert ran.code == 2
+    assert "give --clip FOLDER" in ran.err
 
 
 def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import click
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
+    from erasepro_convert.recipe import Recipe
     from erasepro_convert.stress.run import Row, Stress
+    from erasepro_convert.stress.sight import Sight
     from erasepro_convert.stress.trial import Attack
 
 ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
@@ -47,6 +49,13 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
     help="Words that the search for a prefix looks at.",
 )
 @click.option(
+    "--clip",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A local copy of openai/clip-vit-base-patch32, which tells targets from anchors.  "
+    "[default: the demo model's judge]",
+)
+@click.option(
     "--images",
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep pictures here, and make only those that are not there.",
@@ -65,6 +74,7 @@ def stress_command(
     ti_steps: int,
     ti_seed: int,
     words: int,
+    clip: Path | None,
     images: Path | None,
     json_file: Path | None,
     csv_file: Path | None,
@@ -88,16 +98,15 @@ def stress_command(
         if file and not file.resolve().parent.is_dir():
             raise UsageError(f"{file}: its folder does not exist")
     hush_libraries()
-    from erasepro_convert.architecture import DEMO, architecture_of
-    from erasepro_convert.evaluate.judges.demo import DemoJudge
+    from erasepro_convert.architecture import architecture_of
     from erasepro_convert.evaluate.pictures import Album, Settings
     from erasepro_convert.evaluate.plan import plan
+    from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.source import open_source
     from erasepro_convert.stress.run import Effort, stress
 
     known = architecture_of(open_source(base).layout.widths)
-    if known.widths != DEMO:
-        raise UsageError(f"{base.name}: there is no judge yet for other than the demo model")
+    sight = _sight(loaded, base, clip)
     settings = Settings(
         known.steps if steps is None else steps,
         known.guidance if guidance is None else guidance,
@@ -110,9 +119,9 @@ def stress_command(
             loaded,
             base,
             checkpoint,
-            plan(loaded, (), is_demo=True),
+            plan(loaded, (), is_demo=is_demo(base)),
             attacks or ATTACKS,
-            DemoJudge(),
+            sight,
             Album(images or Path(folder)),
             settings,
             seeds,
@@ -123,6 +132,23 @@ def stress_command(
     for line in found.warnings:
         terminal.say(line)
     _write(found, json_file, csv_file)
+
+
+def _sight(recipe: "Recipe", base: Path, clip: Path | None) -> "Sight":
+    """The judge that was given, or the demo model's own."""
+    from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
+    from erasepro_convert.evaluate.judges.demo import DemoJudge
+    from erasepro_convert.evaluate.session import is_demo
+    from erasepro_convert.stress.zero_shot import ZeroShot
+
+    if clip:
+        return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})
+    if not is_demo(base):
+        raise UsageError(
+            f"{base.name}: nobody can see what it draws; give --clip FOLDER, "
+            "a local copy of openai/clip-vit-base-patch32"
+        )
+    return DemoJudge()
 
 
 def _write(found: "Stress", json_file: Path | None, csv_file: Path | None) -> None:
