@@ -11,12 +11,14 @@ from scipy import stats
 from erasepro_convert.evaluate import bootstrap
 from erasepro_convert.evaluate.interval import LEVEL, Interval, student, wilson
 from erasepro_convert.evaluate.statistics import (
+    few_for_fid,
+    few_for_kid,
+    few_prompts,
     holm,
     mcnemar,
     mean_score,
     paired_difference,
     rate,
-    small_sample_warnings,
 )
 
 counted = st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -234,14 +236,8 @@ def test_what_holds_of_any_adjustment(p_values: list[float]) -> None:
 
 
 def test_warnings_of_small_samples() -> None:
-    assert small_sample_warnings(10, 4000) == []
-    one, few = small_sample_warnings(1, 100), small_sample_warnings(4, 2048)
-    assert [text.split(":")[0] for text in one] == [
-        "One prompt",
-        "100 images are fewer than Inception's 2048 features",
-    ]
-    assert few[0].startswith("4 prompts:")
-    assert [text.split()[0] for text in small_sample_warnings(3, 30)] == ["3", "30", "30"]
-    for wrong in ((0, 0), (5, 4)):
-        with pytest.raises(ValueError, match="images of"):
-            small_sample_warnings(*wrong)
+    assert few_prompts(10) == few_for_kid(50) == few_for_fid(2048) == []
+    assert few_prompts(1)[0].startswith("One prompt:")
+    assert few_prompts(4)[0].startswith("4 prompts:")
+    assert few_for_kid(49)[0].startswith("49 images: KID is mostly noise")
+    assert few_for_fid(2047)[0].startswith("2047 images are fewer than Inception's 2048 features")

@@ -10,7 +10,7 @@ from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.pictures import MODELS, Model, Pictures, Settings
 from erasepro_convert.evaluate.plan import Asked, Role
 from erasepro_convert.evaluate.session import Progress, Session
-from erasepro_convert.evaluate.statistics import small_sample_warnings
+from erasepro_convert.evaluate.statistics import few_for_fid, few_for_kid, few_prompts
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,8 @@ def _warnings(figures: Sequence[Figure]) -> tuple[str, ...]:
     """What is wrong with the smallest samples; of KID and FID with those that they are of."""
     if not figures:
         return ("no judge has anything to say of these concepts",)
-    lines: dict[str, None] = {}
-    for about in ("KID", "FID", ""):
-        of = [figure for figure in figures if about in figure.column]
-        if of:
-            least = min(of, key=lambda figure: (figure.prompts, figure.images))
-            found = small_sample_warnings(least.prompts, least.images)
-            others = {"KID", "FID"} - {about}
-            lines |= {line: None for line in found if not any(n in line for n in others)}
+    lines = few_prompts(min(figure.prompts for figure in figures))
+    for name, warn in (("KID", few_for_kid), ("FID", few_for_fid)):
+        if of := [figure.images for figure in figures if name in figure.column]:
+            lines += warn(min(of))
     return tuple(lines)

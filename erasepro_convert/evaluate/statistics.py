@@ -2,7 +2,7 @@
 
 Images of one prompt are alike, so n images say less than n independent ones, and intervals here
 treat prompts, not images, as what is drawn.  All are at 95 % and deterministic.  Where prompts are
-few they are rough, however many images there are: see ``small_sample_warnings``.
+few they are rough, however many images there are: see ``few_prompts``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -188,32 +188,36 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def small_sample_warnings(n_prompts: int, n_images: int) -> list[str]:
-    """What is wrong with so few prompts and images (of all prompts), in sentences.
+def few_prompts(n: int) -> list[str]:
+    """What is wrong with figures of so few prompts, in sentences."""
+    if n == 1:
+        return ["One prompt: intervals are about its other seeds, not about other prompts."]
+    if n < FEW_PROMPTS:
+        return [
+            f"{n} prompts: intervals of means are too narrow (at 3 prompts that differ much they "
+            f"hold 7 times in 10, not 95 in 100).  Use {FEW_PROMPTS} or more, better 10."
+        ]
+    return []
 
-    Raises ValueError for no prompts, and fewer images than prompts.
-    """
-    if not 1 <= n_prompts <= n_images:
-        raise ValueError(f"{n_images} images of {n_prompts} prompts")
-    found = []
-    if n_prompts == 1:
-        found.append("One prompt: intervals are about its other seeds, not about other prompts.")
-    elif n_prompts < FEW_PROMPTS:
-        found.append(
-            f"{n_prompts} prompts: intervals of means are too narrow (at 3 prompts that differ "
-            f"much they hold 7 times in 10, not 95 in 100).  Use {FEW_PROMPTS} or more, better 10."
-        )
-    if n_images < FEW_IMAGES:
-        found.append(
-            f"{n_images} images: KID is mostly noise, whose standard deviation is about 0.03 at 20 "
-            f"images and 0.003 at 200.  Use {FEW_IMAGES} or more."
-        )
-    if n_images < INCEPTION_FEATURES:
-        found.append(
-            f"{n_images} images are fewer than Inception's {INCEPTION_FEATURES} features: FID is "
-            "too high, the more the fewer they are.  Compare it only between as many images."
-        )
-    return found
+
+def few_for_kid(images: int) -> list[str]:
+    """What is wrong with KID between sets of so few images."""
+    if images >= FEW_IMAGES:
+        return []
+    return [
+        f"{images} images: KID is mostly noise, whose standard deviation is about 0.03 at 20 "
+        f"images and 0.003 at 200.  Use {FEW_IMAGES} or more."
+    ]
+
+
+def few_for_fid(images: int) -> list[str]:
+    """What is wrong with FID between sets of so few images."""
+    if images >= INCEPTION_FEATURES:
+        return []
+    return [
+        f"{images} images are fewer than Inception's {INCEPTION_FEATURES} features: FID is too "
+        "high, the more the fewer they are.  Compare it only between as many images."
+    ]
 
 
 def _icc(hits: Array, counts: Array) -> float | None:

@@ -9,7 +9,7 @@ from erasepro_convert import __version__
 from erasepro_convert.evaluate.figures import Value
 from erasepro_convert.evaluate.pictures import Album, Pixels, Settings, pixels_of
 from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.evaluate.statistics import rate, small_sample_warnings
+from erasepro_convert.evaluate.statistics import few_prompts, rate
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.stress import inversion, prefix, sign, swap, tricks
 from erasepro_convert.stress.model import Model, Sitting
@@ -123,11 +123,7 @@ def stress(
             effort.candidates, lambda done, all_: progress("searching words", done, all_),
         )  # fmt: skip
         rows += _Bench(case, studio, sight).rows(attacks)
-        warnings += [
-            line
-            for line in small_sample_warnings(len(prompts), len(pictures))
-            if "KID" not in line and "FID" not in line
-        ]
+        warnings += few_prompts(len(prompts))
     return Stress(
         tool=__version__,
         recipe_sha256=recipe.digest,
