@@ -1,21 +1,22 @@
 """One erasure in memory, measured: what conversion writes, and what tuning chooses among."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
-from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align
-from erasepro_convert.layout import edited_names
+from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
-from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probe import probe
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
 from erasepro_convert.threads import one_thread
+from erasepro_convert.touched import touched
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,20 @@ class Attempt:
     aligned: Aligned
     edits: dict[str, Edit]
     probe: ProbeRecord
+    trained: Trained | None = None
+    others: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Trained tensors that are no matrices of the text side, by name; they have no residual."""
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Everything that was edited, by tensor name."""
+        return {name: edit.weight for name, edit in self.edits.items()} | self.others
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """A record of each of them."""
+        records = (edit.record for edit in self.edits.values())
+        return (*records, *(self.trained.changes if self.trained else ()))
 
     def of_copy(self) -> "Attempt":
         """An attempt on an EMA copy, its edits under the names of the copy's tensors."""
@@ -43,31 +58,52 @@ def attempt(
     dtype: torch.dtype | None,
     progress: Progress,
     given: Read | None = None,
+    state: Path | None = None,
 ) -> Attempt:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
 
     ``given`` reads weights that were edited before: then they are measured in place of solving.
+    So are those of a gradient method, once they are trained; ``state`` is where training keeps
+    what it needs to go on.
 
-    What is computed does not depend on the number of threads.
+    What is solved does not depend on the number of threads.
 
     Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
-    finite, LimitError for an edited weight that is not.
+    finite, LimitError for an edited weight that is not, UsageError for a state that is none.
     """
     aligned = align(recipe)
+    names = touched(recipe, source.layout.widths)
+    fitted = None
+    if recipe.training:
+        from erasepro_convert.train.loop import Fitted, train
+
+        fitted = (
+            Fitted({name: given(name) for name in names}, (), "")
+            if given
+            else train(source, recipe, dtype, progress, state)
+        )
     read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # what is wanted twice in a row
     model = Model(read=read, dtype=dtype, edited=given, rows=source.rows)
-    total = len(edited_names(recipe.layers.text_encoder, recipe.layers.unet))
+    if fitted:
+        model = replace(model, edited=lambda name: fitted.weights.get(name, model.stored(name)))
     edits: dict[str, Edit] = {}
 
     def edited(name: str) -> torch.Tensor:
         return edits[name].weight if name in edits else model.stored(name)
 
     with one_thread(), torch.inference_mode():
-        progress("erase", 0, total)
+        progress("erase", 0, len(names))
         for edit in METHODS[recipe.method](model, aligned, recipe):
-            edits[edit.name] = edit
-            progress("erase", len(edits), total)
+            if edit.name in names:
+                edits[edit.name] = edit
+                progress("erase", len(edits), len(names))
         progress("probe", 0, 1)
         measured = probe(recipe, read, edited, (source.rows, model.stored_rows))
         progress("probe", 1, 1)
-    return Attempt(recipe, aligned, edits, measured)
+    if not fitted:
+        return Attempt(recipe, aligned, edits, measured)
+    others = {name: weight for name, weight in fitted.weights.items() if name not in edits}
+    with torch.inference_mode():
+        changes = tuple(change(name, read(name), weight) for name, weight in others.items())
+    trained = Trained(device=fitted.device, losses=fitted.losses, changes=changes)
+    return Attempt(recipe, aligned, edits, measured, trained, others)

@@ -15,7 +15,6 @@ from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
 from erasepro_convert.examination import Examination
-from erasepro_convert.layout import edited_names
 from erasepro_convert.layout.keys import POSITION_IDS, UNET
 from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.limits import exceeded
@@ -40,13 +39,13 @@ from erasepro_convert.release import Plan, rehearse, write_file, write_folder, w
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
 from erasepro_convert.storage import Location, is_folder, name_of
+from erasepro_convert.touched import touched
 from erasepro_convert.writer import OutputTensor, in_order
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from erasepro_convert.attempt import Attempt
-    from erasepro_convert.erase import Edit
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Erased:
     tuning: Tuning | None
 
     @property
-    def edits(self) -> dict[str, "Edit"]:
-        """All edits by tensor name."""
-        return self.result.edits | (self.copy.edits if self.copy else {})
+    def weights(self) -> dict[str, "Tensor"]:
+        """All edited weights by tensor name."""
+        return self.result.weights | (self.copy.weights if self.copy else {})
 
     @property
     def beyond(self) -> tuple[str, ...]:
@@ -85,7 +84,8 @@ def convert(
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
-    erase = partial(_erase, opened, recipe, options)
+    state = _training_state(recipe, target, options)
+    erase = partial(_erase, opened, recipe, options, state)
     with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
         examination = Examination(opened.checkpoint, partial(progress, "hash"))
         if options.embed_manifest:
@@ -143,13 +143,18 @@ def convert(
             if not isinstance(target, Path):
                 return write_object(plan, target, finish, report)
             write = write_folder if options.folder else write_file
-            return write(plan, target, finish, sign, report)
+            manifest = write(plan, target, finish, sign, report)
+            if state:
+                state.unlink(missing_ok=True)
+            return manifest
         except CheckpointError:
             opened.require_finite(partial(progress, "check"))  # names every damaged tensor
             raise
 
 
-def _erase(source: Source, recipe: Recipe, options: Options, progress: Progress) -> Erased:
+def _erase(
+    source: Source, recipe: Recipe, options: Options, state: Path | None, progress: Progress
+) -> Erased:
     """Run the recipe.  Raises LimitError for what is beyond its limits, except in a dry run."""
     # Here, so that the writing does not wait for torch.
     from erasepro_convert.attempt import attempt
@@ -159,7 +164,7 @@ def _erase(source: Source, recipe: Recipe, options: Options, progress: Progress)
     if options.tune or recipe.settings == "auto":
         result, tuning = tune(source, recipe, dtype, progress)
     else:
-        result, tuning = attempt(source, recipe, dtype, progress), None
+        result, tuning = attempt(source, recipe, dtype, progress, state=state), None
     copy = None
     if source.layout.ema == "convert":
         copy = attempt(source.of_ema(), result.recipe, dtype, progress).of_copy()
@@ -169,16 +174,34 @@ def _erase(source: Source, recipe: Recipe, options: Options, progress: Progress)
     return erased
 
 
+def _training_state(recipe: Recipe, target: Location, options: Options) -> Path | None:
+    """Where a training keeps what it needs to go on; None where nothing is trained or written.
+
+    Raises UsageError for options that training has no answer to.
+    """
+    if not recipe.training:
+        return None
+    if options.tune:
+        raise UsageError(f"{recipe.method} is trained: --tune is for the closed forms")
+    if options.ema == "convert":
+        raise UsageError(f"{recipe.method} is trained: it edits no EMA copy; --ema drop or use")
+    if options.dry_run or not isinstance(target, Path):
+        return None
+    from erasepro_convert.train.state import state_path
+
+    return state_path(target)
+
+
 def _edited(source: Source, recipe: Recipe) -> Iterator[str]:
     """The tensors that the recipe edits."""
-    for name in edited_names(recipe.layers.text_encoder, recipe.layers.unet):
+    for name in touched(recipe, source.layout.widths):
         yield name
         if source.layout.ema == "convert" and name.startswith(UNET):
             yield ema_name(name)
 
 
 def _weight(erasing: "Future[Erased]", name: str) -> "Tensor":
-    return erasing.result().edits[name].weight
+    return erasing.result().weights[name]
 
 
 def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:
@@ -195,8 +218,8 @@ def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, 
 
 
 def _beyond(result: "Attempt", label: str = "") -> tuple[str, ...]:
-    records = [edit.record for edit in result.edits.values()]
-    return tuple(label + line for line in exceeded(result.recipe, result.probe, records))
+    found = exceeded(result.recipe, result.probe, result.changes)
+    return tuple(label + line for line in found)
 
 
 def _files(

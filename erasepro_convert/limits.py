@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from erasepro_convert.manifest import EditRecord, ProbeRecord
+from erasepro_convert.manifest import Change, ProbeRecord
 from erasepro_convert.recipe import Recipe
 
 ADVICE = {
@@ -13,7 +13,7 @@ ADVICE = {
 }
 
 
-def exceeded(recipe: Recipe, measured: ProbeRecord, edits: Iterable[EditRecord]) -> tuple[str, ...]:
+def exceeded(recipe: Recipe, measured: ProbeRecord, edits: Iterable[Change]) -> tuple[str, ...]:
     """A sentence for each limit that is exceeded: which, by how much, where, and what to try."""
     return (*of_probe(recipe, measured), *_of_updates(recipe, edits))
 
@@ -32,7 +32,7 @@ def of_probe(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
             )
 
 
-def _of_updates(recipe: Recipe, edits: Iterable[EditRecord]) -> Iterator[str]:
+def _of_updates(recipe: Recipe, edits: Iterable[Change]) -> Iterator[str]:
     limit = recipe.limits.relative_update
     worst = max(edits, key=lambda edit: edit.relative_update)
     if limit is not None and worst.relative_update > limit:

@@ -69,6 +69,7 @@ def build_manifest(
         tensors=_tensors(run),
         alignment=result.aligned.record,
         edits=tuple(edit.record for edit in result.edits.values()),
+        trained=result.trained,
         probe=result.probe,
         ema=EmaRecord(edits=tuple(edit.record for edit in copy.edits.values()), probe=copy.probe)
         if copy
@@ -144,7 +145,7 @@ def _tensors(run: Run) -> Tensors:
         if new not in run.left_out
     ]
     defect = run.source.position_ids_defect() if POSITION_IDS not in run.left_out else None
-    edited = len(run.result.edits) + (len(run.copy.edits) if run.copy else 0)
+    edited = len(run.result.weights) + (len(run.copy.weights) if run.copy else 0)
     return Tensors(
         written=len(layout.source) - len(run.left_out),
         edited=edited,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from erasepro_convert.batch.work import Result, Task
 from erasepro_convert.memory import give_back_memory
 
-STAGES = ("erase", "probe", "tune")
+STAGES = ("erase", "probe", "tune", "train")
 """What the erasure can be at, by its number on the board."""
 FIELDS = 5
 """Numbers on the board for each job at work: those of ``Progress``."""
@@ -120,6 +120,7 @@ def _noting(work: Work, task: Task, start: int) -> Result:
         if _board[0] or _orphaned.is_set():
             raise KeyboardInterrupt
         now = monotonic()
+        stage = stage.partition(":")[0]
         if now - last < EVERY and done < total:
             return
         last = now

@@ -28,7 +28,7 @@ LONGEST = 2000
 """Characters of a reason."""
 ROWS = 16
 """Files at work that are shown: a cluster may have hundreds."""
-WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying"}
+WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying", "train": "training"}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
 LOOKS = 8
 """Inputs whose sizes are asked for at once."""

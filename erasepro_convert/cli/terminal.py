@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Tuning
+from erasepro_convert.manifest import EditRecord, Manifest, ProbeRecord, Trained, Tuning
 from erasepro_convert.storage import Location, shown
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
@@ -26,17 +26,22 @@ if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
 STAGES = {
     "check": "checking tensors",
     "tune": "trying settings",
+    "train": "training",
     "erase": "erasing matrices",
     "probe": "probing",
     "hash": "hashing the input",
     "write": "writing",
     "verify": "comparing tensors",
 }
+COUNTED = ("check", "tune", "train", "erase", "probe", "verify")
+"""Stages whose amounts are no bytes."""
 BAR_WIDTH = 24
 SHOWN = 120
 """Characters of a metadata entry."""
 LINE = 2000
 """Characters of any text from a stranger's file."""
+EXACT = ("erasepro", "erasepro-modified")
+"""Methods that a tolerance of 0 makes exact."""
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
@@ -72,13 +77,15 @@ class Terminal:
             }
 
             def update(stage: str, done: int, total: int) -> None:
+                stage, _, note = stage.partition(": ")
                 task = tasks[stage]
                 bars.start_task(task)
                 amount = (
                     f"{done}/{total}"
-                    if stage in ("check", "tune", "erase", "probe", "verify")
+                    if stage in COUNTED
                     else f"{decimal(done)} of {decimal(total)}"
                 )
+                amount += f", {note}" if note else ""
                 bars.update(task, completed=done, total=total, visible=True, amount=amount)
 
             yield update
@@ -123,7 +130,10 @@ class Terminal:
         )
         for evidence in manifest.variant.evidence:
             console.print(f"  {escape(evidence)}", style="dim", soft_wrap=True)
-        console.print(self._table(manifest.edits))
+        if manifest.edits:
+            console.print(self._table(manifest.edits))
+        if manifest.trained and manifest.trained.changes:
+            console.print(trained_table(manifest.trained))
         if manifest.tuning:
             console.print(tuning_table(manifest.tuning))
         console.print(probe_table(manifest.probe))
@@ -159,6 +169,19 @@ class Terminal:
             cells = [layer, f"{norm:#.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
             table.add_row(*cells, *([f"[cyan]{bar}[/]"] if self._console.is_terminal else []))
         return table
+
+
+def trained_table(trained: Trained) -> Table:
+    """Trained tensors that have no residual, a row a part of the U-Net."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trained", no_wrap=True)
+    for heading in ("tensors", "update", "relative"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for part in trained.parts():
+        table.add_row(
+            part.name, str(part.tensors), f"{part.update_norm:#.4g}", f"{part.relative_update:.2%}"
+        )
+    return table
 
 
 def probe_table(record: ProbeRecord) -> Table:
@@ -283,19 +306,29 @@ def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float,
 def _remarks(manifest: Manifest) -> Iterator[str]:
     alignment = manifest.alignment
     edits = manifest.edits
-    condition = max(edit.condition for edit in edits)
     columns, pairs = alignment.deeper_layers, len(alignment.prompts)
-    yield (
-        f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
-        f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
-        f"condition number up to {condition:.1e}"
-    )
+    condition = max((edit.condition for edit in edits), default=0.0)
+    if manifest.trained:
+        losses = manifest.trained.losses
+        tenth = max(1, len(losses) // 10)
+        first, last = (sum(some) / tenth for some in (losses[:tenth], losses[-tenth:]))
+        yield (
+            f"{len(manifest.all_edits)} tensors trained in {len(losses)} steps on "
+            f"{manifest.trained.device}; loss {first:.4f} in the first tenth, "
+            f"{last:.4f} in the last"
+        )
+    else:
+        yield (
+            f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
+            f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
+            f"condition number up to {condition:.1e}"
+        )
     if alignment.left_out:
         yield (
             f"{len(alignment.left_out)} retained prompts contain a target's words and were left "
             f"out: {', '.join(map(repr, alignment.left_out))}"
         )
-    if manifest.recipe.tolerance == 0 and condition > HARMFUL and manifest.recipe.method != "uce":
+    if manifest.recipe.method in EXACT and manifest.recipe.tolerance == 0 and condition > HARMFUL:
         yield (
             "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
             "leave tolerance and retain.weight at their defaults to avoid that"

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 from erasepro_convert.erase.features import Aligned, align
 from erasepro_convert.erase.progressive import progressive
-from erasepro_convert.erase.solve import Edit, Model
+from erasepro_convert.erase.solve import Edit, Model, change
 from erasepro_convert.erase.solver import Spectrum, pseudo_inverse, ridge, within
 from erasepro_convert.recipe import Recipe
 
-__all__ = ["METHODS", "Aligned", "Edit", "Model", "align"]
+__all__ = ["METHODS", "Aligned", "Edit", "Model", "align", "change"]
 
 Method = Callable[[Model, Aligned, Recipe], Iterator[Edit]]
 
@@ -29,8 +29,16 @@ def _uce(model: Model, aligned: Aligned, recipe: Recipe) -> Iterator[Edit]:
     return progressive(model, aligned, recipe, spectrum=ridge, through_updated=False)
 
 
+def _measured(model: Model, aligned: Aligned, recipe: Recipe) -> Iterator[Edit]:
+    """What training made of keys and values, as the closed forms' are measured."""
+    return progressive(model, aligned, recipe, spectrum=pseudo_inverse, through_updated=False)
+
+
 METHODS: dict[str, Method] = {
     "erasepro": _erasepro,
     "erasepro-modified": _erasepro_modified,
     "uce": _uce,
+    "esd-x": _measured,
+    "esd-u": _measured,
+    "ac": _measured,
 }

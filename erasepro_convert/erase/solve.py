@@ -19,7 +19,7 @@ from erasepro_convert.erase.solver import (
     update_norm,
 )
 from erasepro_convert.errors import CheckpointError, LimitError
-from erasepro_convert.manifest import Apart, EditRecord, Encoder, Residual
+from erasepro_convert.manifest import Apart, Change, EditRecord, Encoder, Residual
 from erasepro_convert.recipe import Recipe
 
 
@@ -170,15 +170,9 @@ class Solve:
                 f"{self._factor.condition:.1e}; use fewer prompts, or --dtype fp32"
             )
         w = weight.double()
-        norm, changed = _norm(w_o), _norm(w - w_o)
         record = EditRecord(
+            **dict(change(name, original, weight)),
             layer=label,
-            name=name,
-            shape=(w.shape[0], w.shape[1]),
-            dtype=dtype_code(weight.dtype),
-            norm=norm,
-            update_norm=changed,
-            relative_update=_ratio(changed, norm),
             residual_before=_residual(_norm(goal - w_o @ x, rest), size),
             residual_after=_residual(_norm(goal - w @ x, rest), size),
             columns=self._count,
@@ -191,6 +185,20 @@ class Solve:
             alone={e: solve.update_norm(w_o) for e, solve in alone.items()} if alone else None,
         )
         return Edit(name, weight, record)
+
+
+def change(name: str, original: Tensor, weight: Tensor) -> Change:
+    """The size of an edit."""
+    w_o = original.double()
+    norm, changed = (float(torch.linalg.vector_norm(w)) for w in (w_o, weight.double() - w_o))
+    return Change(
+        name=name,
+        shape=tuple(weight.shape),
+        dtype=dtype_code(weight.dtype),
+        norm=norm,
+        update_norm=changed,
+        relative_update=_ratio(changed, norm),
+    )
 
 
 def _residual(absolute: float, goal: float) -> Residual:

@@ -25,28 +25,36 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.keys import POSITIONS, Key, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
-from erasepro_convert.source import open_source
+from erasepro_convert.source import Source, open_source
 
 
 def device() -> torch.device:
-    """CUDA when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA or Apple's MPS when there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
-    """The checkpoint as a pipeline, in float32 on a CPU and float16 on CUDA.
+    """The checkpoint as a pipeline: see ``pipeline_of``.
 
-    Raises CheckpointError for a file that is not SD1.x, has no VAE, or has widths for which we
-    know no configuration.
+    Raises CheckpointError for a file that is not SD1.x, too.
     """
-    source = open_source(path)
-    widths = source.layout.widths
+    return pipeline_of(open_source(path))
+
+
+def pipeline_of(source: Source) -> tuple[StableDiffusionPipeline, Architecture]:
+    """An open checkpoint as a pipeline, in float16 on CUDA and float32 elsewhere.
+
+    Raises CheckpointError for one that has no VAE, or widths for which we know no configuration.
+    """
+    name, widths = source.checkpoint.name, source.layout.widths
     architecture = architecture_of(widths)
     if not any(widths.vae):
-        raise CheckpointError(f"{path.name} has no VAE, so it makes no pictures")
+        raise CheckpointError(f"{name} has no VAE, so it makes no pictures")
     if widths.in_channels != 4:
         raise CheckpointError(
-            f"{path.name} is {source.layout.variant}: it makes pictures of pictures, not of prompts"
+            f"{name} is {source.layout.variant}: it makes pictures of pictures, not of prompts"
         )
     dtype = torch.float16 if device().type == "cuda" else torch.float32
 

@@ -2,7 +2,12 @@
 
 from erasepro_convert.layout.identify import Ema, Layout, identify
 from erasepro_convert.layout.keys import text_attention
-from erasepro_convert.layout.unet import cross_attentions, edited_names, key_value_matrices
+from erasepro_convert.layout.unet import (
+    cross_attentions,
+    edited_names,
+    key_value_matrices,
+    trained_names,
+)
 
 __all__ = [
     "Ema",
@@ -12,4 +17,5 @@ __all__ = [
     "identify",
     "key_value_matrices",
     "text_attention",
+    "trained_names",
 ]

@@ -41,6 +41,31 @@ def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[s
     return (*text, *(name for a in chosen for name in (a.to_k, a.to_v)))
 
 
+def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[str, ...]:
+    """The tensors of the U-Net that a gradient method trains, by a recipe's ``parameters``.
+
+    Those of attention are in blocks; what is not attention is in none.
+    """
+    block_of = {a.to_k.partition(".transformer_blocks")[0]: a.block for a in cross_attentions()}
+
+    def is_trained(name: str) -> bool:
+        place, _, part = name.partition(".transformer_blocks.0.")
+        cross = part.startswith("attn2.")
+        if parameters == "not-cross-attention":
+            return not cross
+        if block_of.get(place) not in blocks:
+            return False
+        match parameters:
+            case "cross-attention-kv":
+                return part in ("attn2.to_k.weight", "attn2.to_v.weight")
+            case "cross-attention":
+                return cross
+            case _:
+                return cross or part.startswith("attn1.")
+
+    return tuple(key.original for key in unet_keys(w) if is_trained(key.original))
+
+
 def _attention_places() -> Iterator[tuple[str, int, str, str]]:
     """Block, index within it, original and diffusers prefix of each transformer of the U-Net."""
     for level in range(3):

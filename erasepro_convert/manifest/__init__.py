@@ -17,11 +17,13 @@ from erasepro_convert.manifest.erasure import (
     Alignment,
     AnchorPlace,
     Apart,
+    Change,
     ColumnSet,
     Conflict,
     EditRecord,
     PromptPair,
     Residual,
+    Trained,
 )
 from erasepro_convert.manifest.files import (
     ClipSkipFrom,
@@ -57,6 +59,7 @@ __all__ = [
     "Alignment",
     "AnchorPlace",
     "Apart",
+    "Change",
     "ClipSkipFrom",
     "ColumnSet",
     "Conflict",
@@ -80,6 +83,7 @@ __all__ = [
     "Stored",
     "Tensors",
     "Tool",
+    "Trained",
     "Try",
     "Tuning",
     "Variant",
@@ -124,6 +128,8 @@ class Manifest(Record):
     tensors: Tensors
     alignment: Alignment
     edits: tuple[EditRecord, ...]
+    trained: Trained | None
+    """Null for the closed forms."""
     probe: ProbeRecord
     ema: EmaRecord | None
     """Only where the EMA copy is kept."""
@@ -137,9 +143,10 @@ class Manifest(Record):
     """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
 
     @property
-    def all_edits(self) -> tuple[EditRecord, ...]:
+    def all_edits(self) -> tuple[Change, ...]:
         """Of the model and of a kept EMA copy."""
-        return (*self.edits, *(self.ema.edits if self.ema else ()))
+        trained = self.trained.changes if self.trained else ()
+        return (*self.edits, *trained, *(self.ema.edits if self.ema else ()))
 
     def to_json(self) -> str:
         """Sorted, indented JSON text with a final newline."""

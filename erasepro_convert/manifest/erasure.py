@@ -1,7 +1,11 @@
 """What was done: which features were sent where, and each edited matrix."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import hypot
 from typing import Literal
 
+from erasepro_convert.layout.keys import UNET
 from erasepro_convert.manifest.record import Count, Encoder, Norm, Record
 
 
@@ -77,13 +81,11 @@ class Apart(Record):
     """Mean over columns, in degrees."""
 
 
-class EditRecord(Record):
-    """One edited matrix."""
+class Change(Record):
+    """One edited tensor."""
 
-    layer: str
     name: str
-    """Of the tensor."""
-    shape: tuple[Count, Count]
+    shape: tuple[Count, ...]
     dtype: str
     """As stored, in safetensors' code."""
     norm: Norm
@@ -92,6 +94,50 @@ class EditRecord(Record):
     """‖W* − W_o‖."""
     relative_update: Norm
     """‖W* − W_o‖ / ‖W_o‖."""
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """What training did to a numbered block of the U-Net, or to what is in none."""
+
+    name: str
+    tensors: int
+    update_norm: float
+    relative_update: float
+
+    @classmethod
+    def of(cls, name: str, changes: Sequence[Change]) -> "TrainedPart":
+        """The norms of all of its tensors together."""
+        update = hypot(*(change.update_norm for change in changes))
+        norm = hypot(*(change.norm for change in changes))
+        return cls(name, len(changes), update, update / (norm or 1.0))
+
+
+def _part_of(name: str) -> str:
+    first, second = name.removeprefix(UNET).split(".")[:2]
+    return f"{first}.{second}" if first.endswith("_blocks") else first
+
+
+class Trained(Record):
+    """What training did, beyond the matrices that stand in ``edits``."""
+
+    device: str
+    losses: tuple[Norm, ...]
+    """Of each step."""
+    changes: tuple[Change, ...]
+
+    def parts(self) -> tuple[TrainedPart, ...]:
+        """The changes by part of the U-Net, in the order of the forward pass."""
+        groups: dict[str, list[Change]] = {}
+        for change in self.changes:
+            groups.setdefault(_part_of(change.name), []).append(change)
+        return tuple(TrainedPart.of(name, changes) for name, changes in groups.items())
+
+
+class EditRecord(Change):
+    """One edited matrix that reads text features, and what it does to the recipe's columns."""
+
+    layer: str
     residual_before: Residual
     residual_after: Residual
     """Of the stored weight."""

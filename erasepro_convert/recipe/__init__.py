@@ -10,6 +10,7 @@ from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.document import Document, YamlPath, read_document
 from erasepro_convert.recipe.evaluation import Evaluate, Other
 from erasepro_convert.recipe.model import Concept, First, Layers, Limits, Probe, Recipe, Retain
+from erasepro_convert.recipe.training import Training
 
 __all__ = ["Concept", "Evaluate", "Recipe", "load_recipe"]
 
@@ -21,6 +22,7 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("retain",): Retain,
     ("probe",): Probe,
     ("limits",): Limits,
+    ("training",): Training,
     ("evaluate",): Evaluate,
     ("evaluate", "others"): Other,
 }

@@ -34,6 +34,8 @@ from erasepro_convert.recipe.part import (
 )
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
 from erasepro_convert.recipe.ranges import block_names, layer_numbers
+from erasepro_convert.recipe.training import DEFAULTS as TRAINED
+from erasepro_convert.recipe.training import Training, filled
 
 
 class Concept(Part):
@@ -174,7 +176,7 @@ class Recipe(Part):
 
     version: Literal[1]
     name: Name
-    method: Literal["erasepro", "erasepro-modified", "uce"] = "erasepro"
+    method: Literal["erasepro", "erasepro-modified", "uce", "esd-x", "esd-u", "ac"] = "erasepro"
     concepts: Annotated[
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
@@ -188,6 +190,8 @@ class Recipe(Part):
     ]
     """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
     retain: Retain = Retain()
+    training: Annotated[Training | None, Field(exclude_if=lambda value: value is None)] = None
+    """Of the gradient methods, which have it always."""
     text_encoders: Annotated[
         tuple[Literal["edited", "stock"], ...],
         AfterValidator(not_empty),
@@ -203,8 +207,10 @@ class Recipe(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _uce_has_its_own_defaults(cls, data: Any) -> Any:
+    def _methods_have_their_own_defaults(cls, data: Any) -> Any:
         """UCE is defined on the cross-attention alone, by a trade-off of its own (Eq. 2)."""
+        if isinstance(data, dict) and data.get("method") in TRAINED:
+            return filled(data["method"], data)
         if not isinstance(data, dict) or data.get("method") != "uce":
             return data
         data = {"tolerance": 0, "text_encoders": ["edited"], "retain": {"weight": 0}, **data}
@@ -214,13 +220,43 @@ class Recipe(Part):
 
     @field_validator("layers", "tolerance", "retain")
     @classmethod
-    def _uce_has_no_such_part(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("method") != "uce":
+    def _only_erasepro_has_such_a_part(cls, value: Any, info: ValidationInfo) -> Any:
+        method = info.data.get("method")
+        if method != "uce" and method not in TRAINED:
             return value
         if isinstance(value, Layers) and value.text_encoder:
-            raise ValueError("uce edits the cross-attention only: set text_encoder to none")
+            raise ValueError(f"{method} edits the U-Net only: set text_encoder to none")
         if not isinstance(value, Layers) and (value.weight if isinstance(value, Retain) else value):
-            raise ValueError("uce has a trade-off of its own (Eq. 2): leave this out")
+            why = "is trained" if method in TRAINED else "has a trade-off of its own (Eq. 2)"
+            raise ValueError(f"{method} {why}: leave this out")
+        return value
+
+    @field_validator("settings")
+    @classmethod
+    def _training_has_no_search(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("method") in TRAINED:
+            raise ValueError("auto searches for a closed form's settings: leave this out")
+        return value
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _closed_forms_have_no_training(cls, value: Any, info: ValidationInfo) -> Any:
+        method = info.data.get("method")
+        if value is not None and method not in TRAINED:
+            raise ValueError(f"{method} is a closed form: only {', '.join(TRAINED)} are trained")
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _training_goes_with_its_method(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return value
+        layers = info.data.get("layers")
+        if info.data.get("method") == "ac" and value.guidance is not None:
+            raise ValueError("guidance is ESD's: ac has none")
+        whole = isinstance(layers, Layers) and layers.unet == UNET_BLOCKS
+        if value.parameters == "not-cross-attention" and not whole:
+            raise ValueError("what is not attention is in no block: set layers.unet to all")
         return value
 
     @field_validator("evaluate")

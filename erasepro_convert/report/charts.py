@@ -1,13 +1,14 @@
 """The course of an erasure, drawn from its manifest alone (the paper's Fig. 2 and 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO, StringIO
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from erasepro_convert.manifest import EditRecord, Encoder, Manifest
+from erasepro_convert.manifest import EditRecord, Encoder, Manifest, Trained
 
 COLOURS = {"q": "#8172b3", "k": "#4c72b0", "v": "#dd8452", "edited": "#4c72b0", "stock": "#c44e52"}
 
@@ -29,12 +30,36 @@ def svg(manifest: Manifest) -> str:
 
 
 def _figure(manifest: Manifest) -> Figure:
-    figure = Figure(figsize=(7, 11), layout="constrained")
-    updates, apart, burden = figure.subplots(3, 1)
-    _updates(updates, manifest.edits)
-    _apart(apart, manifest.edits)
-    _burden(burden, [edit for edit in manifest.edits if edit.alone])
+    panels: list[Callable[[Axes], None]] = []
+    edits, trained = manifest.edits, manifest.trained
+    if trained:
+        panels.append(partial(_losses, trained=trained))
+        panels += [partial(_parts, trained=trained)] if trained.changes else []
+    if edits:
+        panels += [partial(_updates, edits=edits), partial(_apart, edits=edits)]
+        panels.append(partial(_burden, edits=[edit for edit in edits if edit.alone]))
+    figure = Figure(figsize=(7, 11 / 3 * len(panels)), layout="constrained")
+    for axes, panel in zip(
+        figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True
+    ):
+        panel(axes)
     return figure
+
+
+def _losses(axes: Axes, trained: Trained) -> None:
+    axes.plot(range(1, len(trained.losses) + 1), trained.losses, c=COLOURS["k"], lw=1)
+    axes.set_title("loss of each training step")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _parts(axes: Axes, trained: Trained) -> None:
+    """Updates of trained tensors that have no residual, by part of the U-Net."""
+    parts = trained.parts()
+    axes.bar([part.name for part in parts], [p.relative_update for p in parts], color=COLOURS["v"])
+    axes.set_title("update of other trained tensors, ‖ΔW‖ / ‖W‖")
+    axes.tick_params(axis="x", rotation=90)
+    axes.grid(axis="y", alpha=0.3)
 
 
 def _updates(axes: Axes, edits: Sequence[EditRecord]) -> None:

@@ -14,7 +14,7 @@ from erasepro_convert.dtypes import OPTIONS, torch_dtype
 from erasepro_convert.finding import Finding, differs
 from erasepro_convert.layout.keys import UNET
 from erasepro_convert.layout.unet import ema_name
-from erasepro_convert.manifest import EditRecord, Manifest
+from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.metadata import EMBEDDED
 from erasepro_convert.options import Options
 from erasepro_convert.outputs import output_tensors
@@ -67,6 +67,8 @@ def of_figures(
     measured = attempt(base, recipe, dtype, progress, output.read)
     records = [edit.record for edit in measured.edits.values()]
     yield from _of_records(manifest.edits, records)
+    trained = (side.changes if side else () for side in (manifest.trained, measured.trained))
+    yield from _of_records(*trained)
     yield from _of_parts("probe", manifest.probe, measured.probe)
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema:
@@ -80,7 +82,7 @@ def _of_copy(read: Read) -> Read:
     return lambda name: read(ema_name(name) if name.startswith(UNET) else name)
 
 
-def _of_records(expected: Sequence[EditRecord], found: Sequence[EditRecord]) -> Iterator[Finding]:
+def _of_records(expected: Sequence[Change], found: Sequence[Change]) -> Iterator[Finding]:
     ours = {edit.name: edit for edit in found}
     theirs = {edit.name: edit for edit in expected}
     for name in sorted(theirs.keys() - ours.keys()):

@@ -1,0 +1,123 @@
+"""Training from a checkpoint to the tensors that it changed."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from erasepro_convert.digest import of_json
+from erasepro_convert.dtypes import packed
+from erasepro_convert.errors import LimitError
+from erasepro_convert.images.pipeline import pipeline_of
+from erasepro_convert.layout.unet import unet_keys
+from erasepro_convert.progress import Progress
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.source import Source
+from erasepro_convert.threads import one_thread
+from erasepro_convert.touched import touched
+from erasepro_convert.train.methods import METHODS, Lesson
+from erasepro_convert.train.network import Network
+from erasepro_convert.train.state import State
+
+SCALE = 1024.0
+"""Of the loss where types are mixed: gradients of half precision would vanish."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Trained tensors by original name, as they will be stored; the loss of each step."""
+
+    weights: dict[str, Tensor]
+    losses: tuple[float, ...]
+    device: str
+
+
+def train(
+    source: Source,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    state: Path | None = None,
+) -> Fitted:
+    """Run a recipe's gradient method; ``dtype`` is the output's (None: each its own).
+
+    With ``state`` it goes on where a training of the same began, and leaves there what it got to.
+    A small model is trained in one thread, so that the result does not depend on how many there
+    are; a full-size one takes all, and is the same where there are as many.
+
+    Raises CheckpointError for a checkpoint that makes no pictures, LimitError for training that
+    diverges, UsageError for a state that is none.
+    """
+    training = recipe.training
+    assert training
+    pipeline, architecture = pipeline_of(source)
+    keys = {key.original: key for key in unet_keys(source.layout.widths)}
+    names = touched(recipe, source.layout.widths)
+    network = Network(pipeline, architecture, [keys[name].diffusers for name in names])
+    rate = float(training.learning_rate)
+    parameters = list(network.trained.values())
+    optimiser: torch.optim.Optimizer = (
+        torch.optim.AdamW(parameters, rate)
+        if recipe.method == "ac"
+        else torch.optim.Adam(parameters, rate)
+    )
+    kept = State(state, _identity(recipe, source, network)) if state else None
+    with one_thread() if architecture.batch > 1 else nullcontext():
+        losses = kept.load(network.trained, optimiser) if kept else []
+        if len(losses) < training.steps:
+
+            def drawing(done: int, total: int) -> None:
+                progress("train: drawing anchors", done, total)
+
+            teach = METHODS[recipe.method](network, recipe, training, drawing)
+            try:
+                for step in range(len(losses), training.steps):
+                    note = f"train: loss {losses[-1]:.4f}" if losses else "train"
+                    progress(note, step, training.steps)
+                    losses.append(_learn(network, teach(step), optimiser))
+                    if kept and kept.is_due():
+                        kept.save(network.trained, optimiser, losses)
+            finally:  # an interrupt, too, comes through progress
+                if kept:
+                    kept.save(network.trained, optimiser, losses)
+        progress("train", training.steps, training.steps)
+    weights = {}
+    for name, parameter in zip(names, parameters, strict=True):
+        stored = source.read(name)
+        weight = parameter.detach().cpu().view(stored.shape).to(dtype or stored.dtype)
+        if not torch.isfinite(weight).all():
+            raise LimitError(f"training diverged at {name}: lower training.learning_rate")
+        weights[name] = weight
+    return Fitted(weights, tuple(losses), network.device.type)
+
+
+def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -> float:
+    """One step of the optimiser; gives the loss, a mean over the lesson's numbers."""
+    scale = SCALE if network.device.type == "cuda" else 1.0
+    total = 0.0
+    optimiser.zero_grad()
+    with torch.enable_grad():
+        for part in lesson.split(network.together):
+            found = network.predict(part.latents, part.times, part.prompts)
+            loss = mse_loss(found, part.goal, reduction="sum") / lesson.goal.numel()
+            (loss * scale).backward()
+            total += float(loss)
+    if scale != 1.0:
+        for parameter in network.trained.values():
+            assert parameter.grad is not None
+            parameter.grad /= scale
+    optimiser.step()
+    return total
+
+
+def _identity(recipe: Recipe, source: Source, network: Network) -> str:
+    """A digest of what a training depends on; the frozen tensors are known by their file."""
+    digest = sha256()
+    for parameter in network.trained.values():
+        digest.update(packed(parameter.detach().cpu()))
+    files = [[file.name, file.file.size] for file in source.checkpoint.files]
+    return of_json([recipe.digest, files, digest.hexdigest()])

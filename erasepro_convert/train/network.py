@@ -1,0 +1,116 @@
+"""The network that is trained: one U-Net, of which the trained part exists twice."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from erasepro_convert.architecture import Architecture
+from erasepro_convert.clip.tokenizer import tokenize
+
+SAMPLING_STEPS = 50
+"""Of the deterministic sampler that makes latents to train on."""
+
+SAMPLING_GUIDANCE = 3.0
+"""As in ESD's published code."""
+
+
+class Network:
+    """Noise predictions of a U-Net as it is now, and of the original.
+
+    ``together`` is how many latents fit into memory at once, in training.
+
+    The original's come from the same module with the original tensors put in for a while.  Frozen
+    tensors keep the pipeline's type; trained ones are float32.
+    """
+
+    def __init__(
+        self, pipeline: StableDiffusionPipeline, architecture: Architecture, names: Sequence[str]
+    ) -> None:
+        """``names`` are diffusers' of the tensors to train."""
+        self._pipeline, self._side = pipeline, architecture.size // 8
+        self.together = architecture.batch
+        self.device = pipeline.unet.device
+        unet = pipeline.unet
+        unet.requires_grad_(False)
+        if architecture.batch == 1:  # a full-size model's activations fill the memory
+            unet.enable_gradient_checkpointing()
+        known = dict(unet.named_parameters())
+        self.trained = {name: known[name] for name in names}
+        for parameter in self.trained.values():
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+        self._original = [p.detach().clone() for p in self.trained.values()]
+        self._states: dict[str, Tensor] = {}
+
+    @contextmanager
+    def original(self) -> Iterator[None]:
+        """Let the U-Net be the original one; nothing is recorded for gradients."""
+        now = [parameter.data for parameter in self.trained.values()]
+        self._put(self._original)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._put(now)
+
+    def predict(self, latents: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
+        """What the U-Net makes of latents (n × 4 × s × s) at times (n): float32, of that shape."""
+        states = torch.cat([self._read(prompt) for prompt in prompts])
+        with self._mixed():
+            found: Tensor = self._pipeline.unet(
+                latents.to(self.device, states.dtype), times.to(self.device), states
+            ).sample
+        return found.float()
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count × 4 × s × s), drawn on the CPU."""
+        return torch.randn(count, 4, self._side, self._side, generator=generator)
+
+    def sampled(self, prompts: Sequence[str], noise: Tensor, last: int) -> tuple[Tensor, int]:
+        """Latents that are denoised up to the ``last``-th of 50 steps, and the time there.
+
+        By DDIM with guidance 3; the last step, 50, is behind the end.
+        """
+        scheduler = DDIMScheduler.from_config(self._pipeline.scheduler.config)
+        scheduler.set_timesteps(SAMPLING_STEPS)
+        latents = noise * scheduler.init_noise_sigma
+        empty = [""] * len(prompts)
+        with torch.no_grad():
+            for time in scheduler.timesteps[:last]:
+                both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
+                found = self.predict(both, time.expand(len(both)), [*empty, *prompts]).cpu()
+                plain, named = found.chunk(2)
+                guided = plain + SAMPLING_GUIDANCE * (named - plain)
+                latents = scheduler.step(guided, time, latents).prev_sample
+        return latents, int(scheduler.timesteps[last]) if last < SAMPLING_STEPS else 0
+
+    def noised(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Latents with noise of their time added, as in training."""
+        scheduler = DDPMScheduler.from_config(self._pipeline.scheduler.config)
+        noisy: Tensor = scheduler.add_noise(latents, noise, times)
+        return noisy
+
+    @property
+    def times(self) -> int:
+        """How many there are."""
+        return int(self._pipeline.scheduler.config.num_train_timesteps)
+
+    def _read(self, prompt: str) -> Tensor:
+        if prompt not in self._states:
+            ids = torch.tensor([tokenize(prompt).ids], device=self.device)
+            with torch.no_grad():
+                self._states[prompt] = self._pipeline.text_encoder(ids)[0]
+        return self._states[prompt]
+
+    def _put(self, tensors: Sequence[Tensor]) -> None:
+        for parameter, tensor in zip(self.trained.values(), tensors, strict=True):
+            parameter.data = tensor
+
+    def _mixed(self) -> AbstractContextManager[object]:
+        """Frozen parts are float16 on CUDA; there and only there types are mixed."""
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.float16)
+        return nullcontext()
