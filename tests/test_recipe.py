@@ -169,6 +169,33 @@ BAD = {
         4,
         "84 tokens",
     ),
+    "training of a closed form": (
+        SHORT + "training: {steps: 3}",
+        4,
+        "training: erasepro is a closed form: only esd-x, esd-u, ac are trained",
+    ),
+    "a search for training": (SHORT + "method: ac\nsettings: auto", 5, "a closed form's settings"),
+    "training with a tolerance": (SHORT + "method: ac\ntolerance: 0.1", 5, "ac is trained"),
+    "training of the text encoder": (
+        SHORT + "method: esd-x\nlayers: {text_encoder: 1-12}",
+        5,
+        "esd-x edits the U-Net only",
+    ),
+    "guidance of ac": (
+        SHORT + "method: ac\ntraining: {guidance: 1.0}",
+        5,
+        "guidance is ESD's: ac has none",
+    ),
+    "blocks of what is in none": (
+        SHORT + "method: esd-u\nlayers: {unet: mid}",
+        1,
+        "set layers.unet to all",
+    ),
+    "unknown key of training": (
+        SHORT + "method: ac\ntraining: {stops: 3}",
+        5,
+        "training.stops: unknown key; did you mean steps?",
+    ),
     "uce with a tolerance": (SHORT + "method: uce\ntolerance: 0.1", 5, "a trade-off of its own"),
     "uce with a retain weight": (SHORT + "method: uce\nretain: {weight: 1}", 5, "a trade-off"),
     "unknown key of a concept": (
@@ -238,7 +265,7 @@ BAD = {
     "uce on the text encoder": (
         SHORT + "method: uce\nlayers: {text_encoder: 1-12}",
         5,
-        "uce edits the cross-attention only",
+        "uce edits the U-Net only",
     ),
     "unknown tokens": (SHORT + "tokens: some", 4, "tokens: "),
     "tokens out of range": (SHORT + "tokens: {first: 78}", 4, "tokens.first: "),

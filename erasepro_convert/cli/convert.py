@@ -35,7 +35,7 @@ def convert_command(
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
     """
-    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.cli.terminal import Terminal, hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
@@ -45,6 +45,8 @@ def convert_command(
     from erasepro_convert.storage import locate
     from erasepro_convert.writer import uninterrupted
 
+    if loaded.training:
+        hush_libraries()
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path, asked = locate(target), Options(folder=target.endswith("/"), **options)
     with terminal.progress() as progress:

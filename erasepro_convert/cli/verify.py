@@ -77,7 +77,7 @@ def verify_command(
     from dataclasses import asdict
 
     from erasepro_convert.checkpoint.names import printable
-    from erasepro_convert.cli.terminal import LINE, Terminal
+    from erasepro_convert.cli.terminal import LINE, Terminal, hush_libraries
     from erasepro_convert.manifest import manifest_path, read_manifest
     from erasepro_convert.ranges import exists
     from erasepro_convert.storage import is_folder, shown
@@ -95,6 +95,8 @@ def verify_command(
         manifest = read_manifest(path)
     except UsageError as error:  # what is no manifest vouches for nothing
         raise VerificationError(str(error)) from error
+    if manifest.trained:
+        hush_libraries()
     terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
@@ -113,3 +115,11 @@ def verify_command(
             terminal.say(printable(f"  found    {finding.found}", LINE))
         raise VerificationError(f"{shown(target)}: {len(findings)} deviations")
     terminal.say(f"{shown(target)}: {len(manifest.output.tensors)} tensors as the manifest says")
+    if replay and manifest.trained:
+        from erasepro_convert.verify.base import TRAINED
+
+        terminal.say(
+            "trained again: all figures are computed from the two files, exactly; the same bytes "
+            "come on the same processor with the same libraries, elsewhere the norms of updates "
+            f"within {TRAINED:.0%}"
+        )
