@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.architecture import Architecture
+from erasepro_convert.architecture import Architecture, Sampler
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.pictures import Album, Settings
 from erasepro_convert.evaluate.plan import Shot
@@ -67,7 +67,7 @@ def draw(
     def make(part: list[Shot]) -> None:
         jobs = [Job(shot.prompt, shot.seed) for shot in part]
         sampling = Sampling(settings.steps, part[0].guidance)
-        own = _with_scheduler(pipeline, settings)
+        own = with_sampler(pipeline, settings.sampler)
         made = generate(own, architecture, jobs, sampling, advance, embed)
         for shot, picture in zip(part, made, strict=True):
             if not wanted[shot].exists():
@@ -97,11 +97,9 @@ def _is_small(architecture: Architecture) -> bool:
     return architecture.batch >= APART
 
 
-def _with_scheduler(
-    pipeline: StableDiffusionPipeline, settings: Settings
-) -> StableDiffusionPipeline:
+def with_sampler(pipeline: StableDiffusionPipeline, sampler: Sampler) -> StableDiffusionPipeline:
     """The same models with a sampler of their own, which counts its steps."""
-    if settings.sampler == "ddpm":
+    if sampler == "ddpm":
         scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     else:
         scheduler = deepcopy(pipeline.scheduler)
