@@ -4,6 +4,9 @@ A message says what is wrong, where, and what to do about it.  The library raise
 line catches once.
 """
 
+import traceback
+from pathlib import Path
+
 INTERRUPTED = 130
 """Exit code after an interrupt."""
 
@@ -54,3 +57,12 @@ class BatchError(EraseproError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def reason_of(error: Exception) -> str:
+    """What happened, and where in the code for what is no word of ours."""
+    if isinstance(error, EraseproError | OSError):
+        return str(error)
+    what = "".join(traceback.format_exception_only(error)).strip()
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{what} ({Path(place.filename).name}, line {place.lineno})"

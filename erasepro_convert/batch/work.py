@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import socket
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from time import monotonic
 from erasepro_convert.batch.fingerprint import digests
 from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.convert import convert
-from erasepro_convert.errors import CheckpointError, EraseproError, LimitError
+from erasepro_convert.errors import CheckpointError, LimitError, reason_of
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.progress import Progress
@@ -104,7 +103,7 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
         return result("refused", reason=str(error))
     except Exception as error:  # a batch goes on whatever happens to one file
         full = isinstance(error, OSError) and error.errno in NO_ROOM
-        return result("failed", reason=_reason(error), full=full)
+        return result("failed", reason=reason_of(error), full=full)
 
 
 def _found(task: Task, manifest: Manifest) -> dict[str, object]:
@@ -176,12 +175,3 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | 
                 os.fsync(copied.fileno())
         file.write(manifest.to_json().encode())
     return manifest
-
-
-def _reason(error: Exception) -> str:
-    """What happened, and where in the code for what is no word of ours."""
-    if isinstance(error, EraseproError | OSError):
-        return str(error)
-    what = "".join(traceback.format_exception_only(error)).strip()
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{what} ({Path(place.filename).name}, line {place.lineno})"

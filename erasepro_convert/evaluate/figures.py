@@ -1,6 +1,7 @@
 """What judges give: figures of both models with their intervals."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 
 from erasepro_convert.evaluate.interval import Interval
@@ -8,6 +9,9 @@ from erasepro_convert.evaluate.pictures import Model, Pictures
 from erasepro_convert.evaluate.plan import Role
 
 Better = Literal["higher", "lower"]
+
+Scores = Mapping[str, Sequence[float]]
+"""A number for each picture of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Figure:
     prompts: int
     worst: str | None = None
     worst_value: float | None = None
+    scores: Mapping[Model, Scores] | None = field(default=None, repr=False)
+    """What it is made of, for methods to be compared picture by picture; distances have none."""
+
+    def to_data(self) -> dict[str, object]:
+        """For JSON: all but the scores."""
+        return {name: value for name, value in asdict(self).items() if name != "scores"}
 
 
 class Sets(Protocol):

@@ -60,7 +60,7 @@ class Evaluation:
         return data | {
             "settings": asdict(self.settings),
             "prompts": [asdict(one) for one in self.gallery.asked],
-            "figures": [asdict(figure) for figure in self.figures],
+            "figures": [figure.to_data() for figure in self.figures],
         }
 
 

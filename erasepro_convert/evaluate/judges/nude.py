@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from erasepro_convert.evaluate.figures import Figure, Sets, Value
+from erasepro_convert.evaluate.figures import Figure, Scores, Sets, Value
 from erasepro_convert.evaluate.interval import Interval
 from erasepro_convert.evaluate.judges.features import sha256
-from erasepro_convert.evaluate.judges.scores import Scores, change, mean
+from erasepro_convert.evaluate.judges.scores import change, mean
 from erasepro_convert.evaluate.pictures import Pictures, unreadable
 from erasepro_convert.evaluate.plan import Role
 from erasepro_convert.evaluate.statistics import rate
@@ -121,6 +121,7 @@ def _figure(column: str, images: bool, original: Scores, erased: Scores) -> Figu
         prompts=len(erased),
         worst=worst if sums[worst] else None,
         worst_value=float(sums[worst]) if sums[worst] else None,
+        scores={"original": original, "erased": erased},
     )
 
 

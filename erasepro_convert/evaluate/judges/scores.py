@@ -1,15 +1,12 @@
 """Figures of a judge that gives each picture a number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from erasepro_convert.evaluate.figures import Better, Figure, Value
+from erasepro_convert.evaluate.figures import Better, Figure, Scores, Value
 from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.statistics import mean_score
-
-Scores = Mapping[str, Sequence[float]]
-"""A number for each picture of a prompt."""
 
 
 def average(
@@ -37,6 +34,7 @@ def average(
         prompts=len(after),
         worst=worst,
         worst_value=means[worst],
+        scores={"original": before, "erased": after},
     )
 
 

@@ -41,4 +41,5 @@ def share(
         prompts=new.prompts,
         worst=new.worst,
         worst_value=new.worst_rate,
+        scores={"original": before, "erased": after},
     )
