@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint fuzz demo demo-model schema
+.PHONY: test lint fuzz demo demo-model comparison schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -28,6 +28,10 @@ demo: .venv/installed
 # Train the embedded model anew (tools/demo_model/README.md): hours.
 demo-model: .venv/installed
 	$(BIN)/python -m tools.demo_model build/demo_model erasepro_convert/demo
+
+# Every method on every task of the embedded model, into docs/comparison.md: an hour and a half.
+comparison: .venv/installed
+	$(BIN)/python -m benchmarks.comparison
 
 # After a change of the manifest's models.
 schema: .venv/installed

@@ -160,7 +160,7 @@ def test_csv_and_picture(evaluation: Evaluation) -> None:
     for row, figure in zip(rows, evaluation.figures, strict=True):
         assert (row["judge"], row["column"]) == (figure.judge, figure.column)
         assert float(row["erased"]) == figure.erased.value
-    assert picture(evaluation).width > 2 * 96
+    assert picture({"erased": evaluation}).width > 2 * 96
 
 
 def test_the_command_and_the_report(folder: Path, evaluation: Evaluation, cli: Cli) -> None:

@@ -8,6 +8,7 @@ from click_default_group import DefaultGroup
 
 from erasepro_convert import __version__
 from erasepro_convert.cli.batch import batch_command
+from erasepro_convert.cli.compare import compare_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.evaluate import evaluate_command
@@ -49,6 +50,7 @@ for command in (
     batch_command,
     convert_command,
     demo_command,
+    compare_command,
     evaluate_command,
     inspect_command,
     preview_command,

@@ -35,7 +35,8 @@ def convert_command(
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
     """
-    from erasepro_convert.cli.terminal import Terminal, hush_libraries
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.judged import judging_options
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,35 +39,12 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     type=click.Path(path_type=Path),
     help="The original checkpoint.",
 )
-@click.option(
-    "--prompts",
-    metavar="FILE",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Prompts as CSV: concept, anchor, role (target, implied, anchor, other), prompt, "
-    "prompt_id.  [default: the recipe's, else shipped ones]",
-)
+@judging_options
 @click.option(
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where pictures are kept; what is there is not drawn again.  [default: OUT.pictures]",
-)
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    help="Pictures of each prompt.  [default: the recipe's evaluate.seeds]",
-)
-@click.option(
-    "--clip",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="A local copy of openai/clip-vit-base-patch32, for CLIP scores and distances.",
-)
-@click.option(
-    "--inception",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A local copy of inception-2015-12-05.pt, for KID and FID as papers have them.",
 )
 @click.option(
     "--dataset",
@@ -104,7 +82,8 @@ def evaluate_command(
     the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
     it; report shows it.
     """
-    from erasepro_convert.cli.terminal import Terminal, hush_libraries
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -149,7 +128,7 @@ def evaluate_command(
     places = {kind: target.with_suffix(f".evaluation.{kind}") for kind in ("json", "csv", "png")}
     places["json"].write_text(to_json(evaluation), encoding="utf-8")
     places["csv"].write_text(to_csv(evaluation), encoding="utf-8")
-    picture(evaluation).save(places["png"])
+    picture({"erased": evaluation}).save(places["png"])
     terminal.say(f"wrote {', '.join(map(str, places.values()))}")
 
 

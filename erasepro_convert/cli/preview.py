@@ -44,7 +44,8 @@ def preview_command(
     and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
     minutes, and the time left is shown from the first step on.
     """
-    from erasepro_convert.cli.terminal import Terminal, hush_libraries
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)

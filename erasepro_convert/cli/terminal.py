@@ -1,6 +1,5 @@
 """What a person sees: progress by stage, and the table of updates by layer at the end."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -44,14 +43,6 @@ EXACT = ("erasepro", "erasepro-modified")
 """Methods that a tolerance of 0 makes exact."""
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
-
-
-def hush_libraries() -> None:
-    """Keep diffusers and transformers from talking about themselves; call before importing them."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
 
 
 class Terminal:

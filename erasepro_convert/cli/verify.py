@@ -77,8 +77,9 @@ def verify_command(
     from dataclasses import asdict
 
     from erasepro_convert.checkpoint.names import printable
-    from erasepro_convert.cli.terminal import LINE, Terminal, hush_libraries
+    from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
+    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.ranges import exists
     from erasepro_convert.storage import is_folder, shown
     from erasepro_convert.verify import Request, verify

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 
 import torch
@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from erasepro_convert.evaluate.figures import Value
-from erasepro_convert.evaluate.pictures import MODELS, Pictures
+from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Role
-from erasepro_convert.evaluate.run import Evaluation
+from erasepro_convert.evaluate.run import Evaluation, Gallery
 from erasepro_convert.images.grid import Row, grid
 
 SHOWN = 4
@@ -49,18 +49,18 @@ def _cells(value: Value | None) -> list[float | str]:
     return [value.value, inside.low if inside else "", inside.high if inside else ""]
 
 
-def picture(evaluation: Evaluation) -> Image.Image:
-    """Some prompts of each kind, the original's pictures beside the erased model's."""
+def picture(evaluations: Mapping[str, Evaluation]) -> Image.Image:
+    """Some prompts of each kind: the original's pictures beside those of erased models, by name."""
     rows = []
-    for heading, original, erased in _groups(evaluation):
-        for prompt in list(dict.fromkeys(original.owners))[:ROWS]:
-            sides = [_tensor(side.of_prompt(prompt, SHOWN)) for side in (original, erased)]
-            rows.append(Row(prompt, heading, sides))
-    return grid(("original", "erased"), rows)
+    for heading, sides in _groups([one.gallery for one in evaluations.values()]):
+        for prompt in list(dict.fromkeys(sides[0].owners))[:ROWS]:
+            made = [_tensor(side.of_prompt(prompt, SHOWN)) for side in sides]
+            rows.append(Row(prompt, heading, made))
+    return grid(("original", *evaluations), rows)
 
 
-def _groups(evaluation: Evaluation) -> Iterator[tuple[str, Pictures, Pictures]]:
-    gallery = evaluation.gallery
+def _groups(galleries: Sequence[Gallery]) -> Iterator[tuple[str, list[Pictures]]]:
+    gallery = galleries[0]
     wanted: list[tuple[str, str | None, Role]] = []
     for target, _ in gallery.pairs:
         wanted += [
@@ -68,9 +68,11 @@ def _groups(evaluation: Evaluation) -> Iterator[tuple[str, Pictures, Pictures]]:
             (f"{target}, implied", target, "implied"),
         ]
     for heading, concept, role in [*wanted, ("others", None, "other")]:
-        original, erased = (gallery(model, concept, role) for model in MODELS)
-        if original and erased:
-            yield heading, original, erased
+        original = gallery("original", concept, role)
+        erased = [one("erased", concept, role) for one in galleries]
+        sides = [side for side in (original, *erased) if side]
+        if len(sides) > len(galleries):
+            yield heading, sides
 
 
 def _tensor(pictures: Pictures) -> Tensor:

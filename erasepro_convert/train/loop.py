@@ -105,7 +105,7 @@ def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -
             found = network.predict(part.latents, part.times, part.prompts)
             loss = mse_loss(found, part.goal, reduction="sum") / lesson.goal.numel()
             (loss * scale).backward()
-            total += float(loss)
+            total += float(loss.detach())
     if scale != 1.0:
         for parameter in network.trained.values():
             assert parameter.grad is not None

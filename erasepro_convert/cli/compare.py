@@ -1,0 +1,146 @@
+"""``erasepro-convert compare RECIPE IN``: the same recipe by several methods."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from erasepro_convert.cli.judged import judging_options
+from erasepro_convert.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from erasepro_convert.compare.columns import Cell
+    from erasepro_convert.compare.run import Comparison
+
+
+@click.command("compare")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("base", metavar="IN", type=click.Path(path_type=Path))
+@click.option(
+    "--methods",
+    metavar="LIST",
+    help="Methods with commas between them, the one that others are compared with first.  "
+    "[default: all that are solved]",
+)
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where checkpoints and tables go; what is there is not made again.  "
+    "[default: IN.comparison]",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where pictures are kept; what is there is not drawn again.  [default: DIR/pictures]",
+)
+@judging_options
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def compare_command(
+    recipe: Path,
+    base: Path,
+    methods: str | None,
+    out: Path | None,
+    images: Path | None,
+    prompts: Path | None,
+    seeds: int | None,
+    clip: Path | None,
+    inception: Path | None,
+    quiet: bool,
+) -> None:
+    """Erase RECIPE's concepts from IN by several methods, and have all judged on the same seeds.
+
+    Every figure comes with its 95% interval; what is in bold beats every other method beyond
+    chance.  Costs are of conversions in processes of their own.  DIR has each method's checkpoint
+    and manifest, and comparison.json, .csv, .md and .png.
+
+    Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce; trained on a
+    GPU or with patience: esd-x, esd-u, ac.
+    """
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.compare.variants import METHODS, SOLVED
+    from erasepro_convert.quiet import hush_libraries
+    from erasepro_convert.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    if not base.exists():
+        raise UsageError(f"{base}: there is no such file")
+    wanted = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
+    for method in wanted:
+        if method not in METHODS:
+            raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+    hush_libraries()
+    from erasepro_convert.compare.output import to_csv, to_json, to_markdown
+    from erasepro_convert.compare.run import compare
+    from erasepro_convert.evaluate.judges import find_judges
+    from erasepro_convert.evaluate.output import picture
+    from erasepro_convert.evaluate.pictures import Album
+    from erasepro_convert.evaluate.plan import read_prompts
+    from erasepro_convert.evaluate.session import is_demo
+
+    terminal = Terminal(quiet=quiet, to_stderr=False)
+    folder = out or base.with_suffix(".comparison")
+    found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
+    with terminal.steps() as progress:
+        comparison = compare(
+            loaded, base, wanted, folder, found, Album(images or folder / "pictures"), progress,
+            given=read_prompts(prompts) if prompts else (), seeds=seeds,
+        )  # fmt: skip
+    for table in comparison_tables(comparison):
+        terminal.show(table)
+    for method, lines in comparison.exceeded.items():
+        for line in lines:
+            terminal.say(f"{method}: beyond the recipe's limits: {line}")
+    for method, reason in comparison.failed.items():
+        terminal.say(f"{method} gave nothing: {reason}")
+    for line in comparison.missing:
+        terminal.say(line)
+    for line in comparison.warnings:
+        terminal.say(f"warning: {line}")
+    texts = {"json": to_json(comparison), "csv": to_csv(comparison), "md": to_markdown(comparison)}
+    for kind, text in texts.items():
+        (folder / f"comparison.{kind}").write_text(text, encoding="utf-8")
+    picture(comparison.evaluations).save(folder / "comparison.png")
+    terminal.say(
+        f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
+    )
+
+
+def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
+    """A table a judge, a row a method, the original first; then what each took."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from erasepro_convert.compare.output import ARROWS, COSTS, number, of_cost, tables
+
+    def shown(cell: "Cell | None") -> str:
+        if cell is None:
+            return "–"
+        inside = cell.value.interval
+        below = f"\n[dim]{number(inside.low)}–{number(inside.high)}[/]" if inside else ""
+        value = number(cell.value.value)
+        return (f"[bold green]{value}[/]" if cell.best else value) + below
+
+    for judge, columns in tables(comparison):
+        table = Table(
+            box=None, pad_edge=False, header_style="bold", title=escape(judge), title_justify="left"
+        )
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
+        values = [number(c.original.value) if c.original else "–" for c in columns]
+        table.add_row("original", *values, style="dim")
+        for method in comparison.evaluations:
+            table.add_row(method, *(shown(column.cells.get(method)) for column in columns))
+        yield table
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("cost", no_wrap=True)
+    for heading in COSTS:
+        table.add_column(heading, justify="right")
+    for method, cost in comparison.costs.items():
+        table.add_row(method, *of_cost(cost))
+    yield table

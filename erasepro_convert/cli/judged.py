@@ -1,0 +1,43 @@
+"""The options of an evaluation, for every command that has pictures judged."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+_OPTIONS = (
+    click.option(
+        "--prompts",
+        metavar="FILE",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Prompts as CSV: concept, anchor, role (target, implied, anchor, other), prompt, "
+        "prompt_id.  [default: the recipe's, else shipped ones]",
+    ),
+    click.option(
+        "--seeds",
+        type=click.IntRange(1),
+        help="Pictures of each prompt.  [default: the recipe's evaluate.seeds]",
+    ),
+    click.option(
+        "--clip",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A local copy of openai/clip-vit-base-patch32, for CLIP scores and distances.",
+    ),
+    click.option(
+        "--inception",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A local copy of inception-2015-12-05.pt, for KID and FID as papers have them.",
+    ),
+)
+
+
+def judging_options(command: Command) -> Command:
+    """Give a command what an evaluation can be asked for."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

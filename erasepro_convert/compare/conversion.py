@@ -1,0 +1,139 @@
+"""A conversion in a process of its own, so that its time and memory are its own."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from math import hypot, prod
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+
+from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.convert import convert
+from erasepro_convert.errors import UsageError, reason_of
+from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.options import Options
+from erasepro_convert.progress import Progress
+from erasepro_convert.recipe import Recipe
+
+EVERY = 0.2
+"""Seconds between reports of progress."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method took and changed.
+
+    ``peak`` is the most memory of its process, in bytes; ``parameters`` is how many numbers it was
+    free to change; ``relative_update`` is ‖ΔW‖ / ‖W‖ over all of these.
+    """
+
+    seconds: float
+    peak: int
+    parameters: int
+    relative_update: float
+
+
+def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) -> Cost:
+    """Convert, or take what an earlier run left there.
+
+    Raises UsageError with the reason where the conversion failed.
+    """
+    record = target.with_suffix(".cost.json")
+    found = _earlier(recipe, source, target)
+    if found and record.exists():
+        return Cost(**json.loads(record.read_text("utf-8")))
+    ours, theirs = get_context("spawn").Pipe()
+    child = get_context("spawn").Process(target=_work, args=(theirs, recipe, source, target))
+    child.start()
+    theirs.close()
+    try:
+        seconds, peak = _followed(ours, progress)
+    finally:
+        child.join(1)
+        child.kill()  # where it is not over: somebody interrupted
+        child.join()
+    manifest = read_manifest(manifest_path(target))
+    norm = hypot(*(edit.norm for edit in manifest.all_edits))
+    cost = Cost(
+        seconds=round(seconds, 2),
+        peak=peak,
+        parameters=sum(prod(edit.shape) for edit in manifest.all_edits),
+        relative_update=hypot(*(edit.update_norm for edit in manifest.all_edits)) / (norm or 1.0),
+    )
+    record.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
+    return cost
+
+
+def _earlier(recipe: Recipe, source: Path, target: Path) -> Manifest | None:
+    """The manifest of the very same conversion, where its file lies there unchanged."""
+    path = manifest_path(target)
+    if not (target.exists() and path.exists()):
+        return None
+    try:
+        manifest = read_manifest(path)
+    except UsageError:
+        return None  # it is made anew
+    read = [file.sha256 for file in manifest.input.files]
+    written = [file.sha256 for file in manifest.output.files]
+    same = (
+        manifest.recipe_sha256 == recipe.digest
+        and read == [file.hashes().sha256 for file in open_checkpoint(source).files]
+        and written == [file.hashes().sha256 for file in open_checkpoint(target).files]
+    )
+    return manifest if same else None
+
+
+def _followed(connection: Connection, progress: Progress) -> tuple[float, int]:
+    """Pass on what the child reports, until it is done."""
+    while True:
+        try:
+            kind, *values = connection.recv()
+        except EOFError as error:
+            raise UsageError("its process died") from error
+        if kind == "failed":
+            raise UsageError(values[0])
+        if kind == "done":
+            return values[0], values[1]
+        progress(*values)
+
+
+def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) -> None:
+    """In the child."""
+    lock, last, started = Lock(), 0.0, monotonic()
+
+    def report(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        with lock:
+            if monotonic() - last >= EVERY:
+                last = monotonic()
+                connection.send(("progress", stage, done, total))
+
+    try:
+        if recipe.training:
+            from erasepro_convert.quiet import hush_libraries
+
+            hush_libraries()
+        convert(recipe, source, target, Options(force=True), report)
+    except Exception as error:  # the comparison goes on without this method
+        connection.send(("failed", reason_of(error)))
+        return
+    connection.send(("done", monotonic() - started, _peak()))
+
+
+def _peak() -> int:
+    """The most memory that this process held, in bytes.
+
+    Not by getrusage, where there is another way: on Linux its figure outlives exec, so that it
+    may be the parent's.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text("ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,116 @@
+"""A comparison as JSON, CSV and Markdown."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import groupby
+
+from erasepro_convert.compare.columns import Cell, Column
+from erasepro_convert.compare.conversion import Cost
+from erasepro_convert.compare.run import Comparison
+from erasepro_convert.evaluate.figures import Value
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+MEGABYTE = 10**6
+SHOWN_PARTS = ("total:",)
+"""Of a judge that counts parts of bodies at two thresholds, the columns that a table shows."""
+
+
+def to_json(comparison: Comparison) -> str:
+    """Everything but the pictures: sorted, with a final newline."""
+    data = comparison.to_data()
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(comparison: Comparison) -> str:
+    """A line for each column and method, the original first."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["judge", "column", "better", "method", "value", "low", "high", "best", "difference",
+         "difference_low", "difference_high", "p_holm", "images", "prompts"]
+    )  # fmt: skip
+    for column in comparison.columns:
+        about = [column.judge, column.name, column.better]
+        counts = [column.images, column.prompts]
+        if column.original:
+            rest = ["", "", "", "", "", *counts]
+            writer.writerow([*about, "original", *_numbers(column.original), *rest])
+        for method, cell in column.cells.items():
+            against = cell.against
+            difference = _numbers(against.difference) if against else ["", "", ""]
+            p = against.p if against and against.p is not None else ""
+            numbers = [*_numbers(cell.value), int(cell.best), *difference, p]
+            writer.writerow([*about, method, *numbers, *counts])
+    for method, cost in comparison.costs.items():
+        for name, value in vars(cost).items():
+            writer.writerow(["cost", name, "lower", method, value, *[""] * 9])
+    return text.getvalue()
+
+
+def tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
+    """The columns of each judge that a table shows."""
+    for judge, of in groupby(comparison.columns, lambda column: column.judge):
+        shown = list(of)
+        if parts := [c for c in shown if c.name.startswith(SHOWN_PARTS)]:
+            shown = parts
+        yield judge, shown
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """A table a judge, then one of costs; what is best beyond chance is bold."""
+    methods = list(comparison.evaluations)
+    parts = []
+    for judge, shown in tables(comparison):
+        headings = [judge, *(f"{column.name} {ARROWS[column.better]}" for column in shown)]
+        rows = [["*original*", *(plain(column.original) for column in shown)]]
+        rows += [[m, *(_cell(column.cells.get(m)) for column in shown)] for m in methods]
+        parts.append(_table(headings, rows))
+    costs = [[method, *of_cost(cost)] for method, cost in comparison.costs.items()]
+    parts.append(_table(["cost", *COSTS], costs))
+    return "\n".join(parts)
+
+
+COSTS = ("seconds", "peak MB", "parameters", "‖ΔW‖/‖W‖")
+
+
+def of_cost(cost: Cost) -> list[str]:
+    """The cells of a method's costs."""
+    return [
+        f"{cost.seconds:.1f}",
+        f"{cost.peak / MEGABYTE:.0f}",
+        f"{cost.parameters:,}",
+        f"{cost.relative_update:.2%}",
+    ]
+
+
+def plain(value: Value | None) -> str:
+    """A figure with its interval."""
+    if value is None:
+        return "–"
+    shown = number(value.value)
+    if value.interval is None:
+        return shown
+    return f"{shown} ({number(value.interval.low)}–{number(value.interval.high)})"
+
+
+def number(value: float) -> str:
+    """To two places, or to four where these would be 0."""
+    return f"{value:.2f}" if abs(value) >= 0.05 or value == 0 else f"{value:.4f}"
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return f"**{plain(cell.value)}**" if cell.best else plain(cell.value)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _numbers(value: Value) -> list[float | str]:
+    inside = value.interval
+    return [value.value, inside.low if inside else "", inside.high if inside else ""]

@@ -1,0 +1,213 @@
+"""A comparison of methods: what each gets of a recipe, what is marked, and the command."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from erasepro_convert import demo
+from erasepro_convert.compare import conversion
+from erasepro_convert.compare.columns import Column, columns
+from erasepro_convert.compare.conversion import converted
+from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, variant
+from erasepro_convert.errors import UsageError
+from erasepro_convert.evaluate.figures import Better, Figure, Value
+from erasepro_convert.evaluate.interval import Interval
+from erasepro_convert.evaluate.judges.scores import average
+from erasepro_convert.evaluate.judges.seen import share
+from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.statistics import holm, mcnemar
+from erasepro_convert.recipe import Recipe
+from tests.conftest import SHORT, Cli
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
+
+MakeRecipe = Callable[[str], Recipe]
+
+PROMPTS, SEEDS = 10, 5
+
+
+def pictures(concept: str = "cat") -> Pictures:
+    asked = [Asked(concept, "dog", "target", f"{concept} {i}", str(i)) for i in range(PROMPTS)]
+    owners = tuple(one for one in asked for _ in range(SEEDS))
+    return Pictures(owners, tuple(Path(f"{i}.png") for i in range(len(owners))))
+
+
+def seen(hits: Sequence[bool], better: Better = "lower", concept: str = "cat") -> Figure:
+    return share("judge", concept, "T", better, pictures(concept), [True] * 50, hits)
+
+
+def scored(scores: Sequence[float], better: Better = "higher") -> Figure:
+    return average("judge", "cat", "A", better, pictures(), [0.0] * 50, scores)
+
+
+def only(figures: Mapping[str, Sequence[Figure]]) -> Column:
+    (column,) = columns(figures, next(iter(figures)))
+    return column
+
+
+def test_a_clear_win_is_marked_and_a_tie_is_not() -> None:
+    some = [i % 5 == 0 for i in range(50)]  # one seed of each prompt
+    column = only({"a": [seen([False] * 50)], "b": [seen(some)], "c": [seen([True] * 50)]})
+    assert {method for method, cell in column.cells.items() if cell.best} == {"a"}
+    column = only({"a": [seen(some)], "b": [seen(some)], "c": [seen([True] * 50)]})
+    assert not any(cell.best for cell in column.cells.values())
+    better = only({"a": [seen(some, "higher")], "c": [seen([True] * 50, "higher")]})
+    assert [m for m, cell in better.cells.items() if cell.best] == ["c"]
+
+
+def test_flips_are_tested_against_the_reference_and_adjusted_for_all() -> None:
+    few, many = [i < 3 for i in range(50)], [i < 30 for i in range(50)]
+    column = only({"a": [seen([False] * 50)], "b": [seen(few)], "c": [seen(many)]})
+    assert column.cells["a"].against is None
+    plain = [mcnemar([False] * 50, hits).p for hits in (few, many)]
+    found = [column.cells[m].against for m in ("b", "c")]
+    assert [against.p for against in found if against] == list(holm(plain))
+    assert [against.difference.value for against in found if against] == [0.06, 0.6]
+
+
+def test_scores_are_compared_picture_by_picture() -> None:
+    """Prompts differ much more than methods do, and one is better in each of them."""
+    base = [i // 5 * 1.0 for i in range(50)]
+    above = [score + 0.1 for score in base]
+    column = only({"a": [scored(base)], "b": [scored(above)]})
+    assert column.cells["b"].best
+    assert not column.cells["a"].best
+    against = column.cells["b"].against
+    assert against
+    assert against.p is None
+    assert against.difference.value == pytest.approx(0.1)
+
+
+def test_concepts_are_averaged() -> None:
+    own = [seen([True] * 50), seen([i < 25 for i in range(50)], concept="hat")]
+    column = only({"a": own})
+    assert column.cells["a"].value.value == 0.75
+    assert column.cells["a"].value.interval
+    assert (column.images, column.prompts) == (100, 20)
+    assert column.original == Value(1.0, column.original.interval if column.original else None)
+
+
+def test_distances_are_best_where_intervals_do_not_meet() -> None:
+    def distance(value: float, reach: float) -> Figure:
+        inside = Value(value, Interval(value - reach, value + reach))
+        return Figure("judge", None, "KID", "lower", None, inside, None, 50, 10)
+
+    apart = only({"a": [distance(0.1, 0.05)], "b": [distance(0.3, 0.05)]})
+    assert apart.cells["a"].best
+    close = only({"a": [distance(0.1, 0.15)], "b": [distance(0.3, 0.15)]})
+    assert not close.cells["a"].best
+    assert close.cells["b"].against is None
+
+
+def test_a_method_without_a_figure_is_not_in_its_column() -> None:
+    (first, second) = columns({"a": [seen([True] * 50)], "b": [scored([1.0] * 50)]}, "a")
+    assert [list(column.cells) for column in (first, second)] == [["a"], ["b"]]
+
+
+def test_each_method_gets_what_it_has(make_recipe: MakeRecipe) -> None:
+    said = make_recipe(SHORT + "tolerance: 0.2\nretain: {weight: 3}\nlayers: {unet: mid}\n")
+    for method in METHODS:
+        mine = variant(said, method)
+        assert [c.target for c in mine.concepts] == ["Van Gogh"]
+        assert mine.limits.drift is None
+        assert mine.evaluate == said.evaluate
+        assert mine.method == ("erasepro" if method == PAPER else method)
+        assert (mine.training is None) == (method in SOLVED)
+    for method in ("erasepro", "erasepro-modified"):
+        mine = variant(said, method)
+        assert (mine.tolerance, mine.retain.weight) == (0.2, 3)
+        assert mine.layers.unet == ("mid",)
+    assert variant(said, "uce").layers.unet == Recipe.model_fields["layers"].default.unet
+    paper = variant(said, PAPER)
+    assert (paper.tolerance, paper.retain.weight, paper.pairing) == (0, 0, "position")
+    assert paper.concepts[0].prompts == ("{}",)
+    trained = variant(said, "ac", {"ac": {"steps": 3}}).training
+    assert trained
+    assert (trained.steps, trained.batch) == (3, 4)
+
+
+def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecipe) -> None:
+    uce = make_recipe(SHORT + "method: uce\n")
+    assert variant(uce, "erasepro").tolerance == make_recipe(SHORT).tolerance
+    esd = make_recipe(SHORT + "method: esd-x\ntraining: {steps: 7}\n")
+    same = variant(esd, "esd-x").training
+    assert same
+    assert same.steps == 7
+    assert variant(esd, "erasepro").retain == make_recipe(SHORT).retain
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare") / "in.safetensors"
+    with demo.checkpoint() as shipped:
+        shutil.copyfile(shipped, path)
+    return path
+
+
+def silent(*_: object) -> None:
+    """Report nothing."""
+
+
+def test_costs_are_measured_once(
+    base: Path, tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, target = variant(make_recipe(SHORT), "uce"), tmp_path / "uce.safetensors"
+    cost = converted(recipe, base, target, silent)
+    assert cost.seconds > 0
+    assert cost.peak > 10**8, "torch alone takes more"
+    assert cost.parameters == 2 * 96 * (
+        48 + 48 + 96 * 2 + 128 * 2 + 128 + 128 * 3 + 96 * 3 + 48 * 3
+    )
+    assert 0 < cost.relative_update < 1
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "get_context", None)  # there would be no process
+        assert converted(recipe, base, target, silent) == cost
+    other = recipe.changed(name="other")
+    written = target.stat().st_mtime_ns
+    converted(other, base, target, silent)
+    assert target.stat().st_mtime_ns != written
+
+
+def test_why_a_conversion_failed(base: Path, tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    target = tmp_path / "no" / "uce.safetensors"
+    with pytest.raises(UsageError, match="no"):
+        converted(variant(make_recipe(SHORT), "uce"), base, target, silent)
+
+
+def test_the_command(base: Path, tmp_path: Path, cli: Cli) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    text = "version: 1\nconcepts: [{target: snoopy, anchor: dog}]\nevaluate: {steps: 2, seeds: 1}\n"
+    recipe.write_text(text, encoding="utf-8")
+    words: list[Any] = ["compare", recipe, base, "--methods", "erasepro,uce", "--out", tmp_path]
+    ran = cli(*words)
+    assert ran.code == 0, ran.err
+    for said in ("original", "uce", "peak MB", "KIDp O"):
+        assert said in ran.out
+    data = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    assert (data["reference"], list(data["costs"])) == ("erasepro", ["erasepro", "uce"])
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").read_text("utf-8").splitlines()))
+    assert {row["method"] for row in rows} == {"original", "erasepro", "uce"}
+    assert "| uce |" in (tmp_path / "comparison.md").read_text("utf-8")
+    with Image.open(tmp_path / "comparison.png") as grid:
+        assert grid.width > 3 * 96
+    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    again = cli(*words, "--quiet")
+    assert (again.code, again.out) == (0, "")
+    pictures = [path for path in drawn if path.parent.name == "pictures"]
+    assert all(path.stat().st_mtime_ns == drawn[path] for path in pictures)
+    assert json.loads((tmp_path / "comparison.json").read_text("utf-8")) == data
+
+
+def test_methods_that_there_are_not(base: Path, cli: Cli, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(SHORT, encoding="utf-8")
+    ran = cli("compare", recipe, base, "--methods", "uce,mace")
+    assert ran.code == 2
+    assert "'mace' is none of erasepro, erasepro-paper" in ran.err
