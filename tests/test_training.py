@@ -241,6 +241,19 @@ def test_the_state_of_another_training_is_not_gone_on_with(base: Path, tmp_path:
     assert steps[0] == 0
 
 
+def test_a_refused_result_is_not_trained_again(base: Path, tmp_path: Path) -> None:
+    target, steps = tmp_path / "out.safetensors", []
+    strict = recipe_of("esd-x").changed(limits={"relative_update": 1e-9})
+    with pytest.raises(LimitError, match="relative update"):
+        convert(strict, base, target, Options(), silent)
+    assert not target.exists()
+    convert(
+        recipe_of("esd-x"), base, target, Options(),
+        lambda stage, done, total: steps.append(done) if stage.startswith("train") else None,
+    )  # fmt: skip
+    assert steps == [2], "all is done"
+
+
 def test_a_state_that_is_none_is_named(base: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
     state_path(target).write_bytes(b"x" * 99)

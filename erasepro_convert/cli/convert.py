@@ -33,7 +33,8 @@ def convert_command(
     https:// for IN alone, …); of IN only what is needed travels.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
-    4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written.
+    4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, but for what a
+    method that is trained (esd-x, esd-u, ac) needs to go on: OUT.training.safetensors.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.quiet import hush_libraries

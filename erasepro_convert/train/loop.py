@@ -115,9 +115,13 @@ def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -
 
 
 def _identity(recipe: Recipe, source: Source, network: Network) -> str:
-    """A digest of what a training depends on; the frozen tensors are known by their file."""
+    """A digest of what a training depends on; the frozen tensors are known by their file.
+
+    Limits are no part of it: who loosens them after a refusal need not train again.
+    """
     digest = sha256()
     for parameter in network.trained.values():
         digest.update(packed(parameter.detach().cpu()))
     files = [[file.name, file.file.size] for file in source.checkpoint.files]
-    return of_json([recipe.digest, files, digest.hexdigest()])
+    said = recipe.model_dump(mode="json", include={"method", "concepts", "layers", "training"})
+    return of_json([said, files, digest.hexdigest()])

@@ -38,7 +38,7 @@ Report = Callable[[int, int], None]
 
 
 def esd(network: Network, recipe: Recipe, training: Training, report: Report) -> Teach:
-    """Away from the target: Gandikota et al. (2023), Eq. 7.
+    """Away from the target: Gandikota et al. (2023).
 
     Goal is ε_o(z, t, "") − η·(ε_o(z, t, c) − ε_o(z, t, "")), with z denoised by the network as
     trained so far, from noise to a step drawn at random.  Anchors play no part.
@@ -63,7 +63,7 @@ def esd(network: Network, recipe: Recipe, training: Training, report: Report) ->
 
 
 def ac(network: Network, recipe: Recipe, training: Training, report: Report) -> Teach:
-    """From the target to its anchor: Kumari et al. (2023), Eq. 6, model-based.
+    """From the target to its anchor: Kumari et al. (2023), the model-based variant.
 
     Goal is ε(z, t, anchor), of the network as it is and without gradients, as in their code; z are
     the original's latents of anchor prompts, half of them mirrored, with noise added.
