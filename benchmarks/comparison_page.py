@@ -1,0 +1,123 @@
+"""The tables of docs/comparison.md, from what benchmarks/comparison.py found."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.comparison import GROUPS, TASKS, TOGETHER, UNWANTED
+from erasepro_convert.compare.columns import Column, columns
+from erasepro_convert.compare.conversion import Cost
+from erasepro_convert.compare.output import ARROWS, COSTS, of_cost, plain
+from erasepro_convert.evaluate.figures import Figure, Value
+from erasepro_convert.evaluate.interval import Interval
+
+REFERENCE = "erasepro"
+SHOWN = {
+    "T: target seen": "target seen",
+    "T: seen where implied": "where implied",
+    "A: anchor seen": "anchor seen",
+    "O: seen as asked": "others as asked",
+    "KID A": "KID A",
+    "KIDp O": "KIDp O",
+}
+PAGE = Path("docs/comparison.md")
+MARKS = "<!-- tables -->", "<!-- end -->"
+
+
+def write(results: Mapping[str, Any], seeds: int) -> None:
+    """Put the tables between the page's markers; results are by task."""
+    text = "\n".join(_sections(results))
+    before, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    counts = f"Ten prompts of each kind (of implied ones six), {seeds} seeds each.\n\n"
+    PAGE.write_text(f"{before}{MARKS[0]}\n{counts}{text}{MARKS[1]}{after}", encoding="utf-8")
+
+
+def _figures(task: str, data: Any) -> dict[str, list[Figure]]:
+    """By method; the task's name goes to the concept, so that tasks can be averaged."""
+    return {m: [_figure(task, figure) for figure in of] for m, of in data["figures"].items()}
+
+
+def _figure(task: str, data: dict[str, Any]) -> Figure:
+    sides = {side: _value(data[side]) for side in ("original", "erased", "difference")}
+    concept = f"{task}: {data['concept']}"
+    return replace(Figure(**{**data, **sides}), concept=concept)
+
+
+def _value(data: dict[str, Any] | None) -> Value | None:
+    if data is None:
+        return None
+    return Value(data["value"], Interval(**data["interval"]) if data["interval"] else None)
+
+
+def _sections(results: Mapping[str, Any]) -> Iterator[str]:
+    for heading, tasks in GROUPS.items():
+        yield f"## {heading}\n"
+        by_task = {task: _figures(task, results[task]) for task in tasks}
+        if heading in ("Instances", "Styles"):
+            for methods in dict.fromkeys(tuple(of) for of in by_task.values()):
+                some = [task for task, of in by_task.items() if set(methods) <= of.keys()]
+                yield f"The average of {', '.join(map(_arrow, some))}:\n"
+                yield from _table({m: [f for t in some for f in by_task[t][m]] for m in methods})
+        for task, figures in by_task.items():
+            yield f"### {_arrow(task)}\n"
+            yield from _table(figures)
+            for method, reason in results[task]["failed"].items():
+                yield f"{method} gave nothing: {reason}\n"
+    yield "## Cost\n"
+    yield "Of one concept and of ten; the demo model has 18 million parameters.\n"
+    for task in ("snoopy", "10 together"):
+        costs = {m: Cost(**cost) for m, cost in results[task]["costs"].items()}
+        yield _rows([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
+
+
+def _arrow(task: str) -> str:
+    pairs = TASKS[task]
+    if len(pairs) > len(UNWANTED["no fire"]) or task in TOGETHER:
+        return f"{len(pairs)} concepts"
+    return ", ".join(f"{target} → {anchor or 'nothing'}" for target, anchor in pairs)
+
+
+def _table(figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
+    shown = [column for column in columns(figures, REFERENCE) if column.name in SHOWN]
+    headings = ["", *(f"{SHOWN[column.name]} {ARROWS[column.better]}" for column in shown)]
+    rows = [["*original*", *(plain(column.original) for column in shown)]]
+    for method in figures:
+        cells = [column.cells.get(method) for column in shown]
+        texts = [plain(cell.value) if cell else "–" for cell in cells]
+        marked = [
+            f"**{text}**" if cell and cell.best else text
+            for cell, text in zip(cells, texts, strict=True)
+        ]
+        rows.append([method, *marked])
+    yield _rows(headings, rows)
+    better = [line for column in shown for line in _better(column)]
+    if better:
+        yield f"Better than {REFERENCE} beyond chance: {'; '.join(better)}.\n"
+    else:
+        yield f"No method is better than {REFERENCE} beyond chance in any column.\n"
+
+
+def _better(column: Column) -> Iterator[str]:
+    """Methods that beat the reference by more than their interval."""
+    own = column.cells.get(REFERENCE)
+    if own is None:
+        return
+    sign = 1 if column.better == "higher" else -1
+    for method, cell in column.cells.items():
+        if cell.against:
+            within = cell.against.difference.interval
+            beats = within is not None and min(sign * within.low, sign * within.high) > 0
+        else:
+            mine, theirs = cell.value.interval, own.value.interval
+            beats = bool(mine and theirs) and (
+                mine.low > theirs.high if sign > 0 else mine.high < theirs.low  # type: ignore[union-attr]
+            )
+        if beats and method != REFERENCE:
+            yield f"{method} in “{SHOWN[column.name]}” ({plain(cell.value)})"
+
+
+def _rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
