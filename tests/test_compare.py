@@ -4,16 +4,20 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from erasepro_convert import demo
+from erasepro_convert.cli.compare import comparison_tables
 from erasepro_convert.compare import conversion
 from erasepro_convert.compare.columns import Column, columns
-from erasepro_convert.compare.conversion import converted
+from erasepro_convert.compare.conversion import Cost, converted
+from erasepro_convert.compare.run import Comparison
 from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, variant
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.figures import Better, Figure, Value
@@ -22,7 +26,7 @@ from erasepro_convert.evaluate.judges.scores import average
 from erasepro_convert.evaluate.judges.seen import share
 from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.evaluate.statistics import holm, mcnemar
+from erasepro_convert.evaluate.statistics import holm, mcnemar, mean_score
 from erasepro_convert.recipe import Recipe
 from tests.conftest import SHORT, Cli
 
@@ -41,6 +45,14 @@ def pictures(concept: str = "cat") -> Pictures:
 
 def seen(hits: Sequence[bool], better: Better = "lower", concept: str = "cat") -> Figure:
     return share("judge", concept, "T", better, pictures(concept), [True] * 50, hits)
+
+
+def seen_in_few(hits: Sequence[bool], concept: str = "cat") -> Figure:
+    """One seed of each of a few prompts."""
+    n = range(len(hits))
+    asked = tuple(Asked(concept, "dog", "target", f"{concept} {i}", str(i)) for i in n)
+    few = Pictures(asked, tuple(Path(f"{i}.png") for i in n))
+    return share("judge", concept, "T", "lower", few, [True] * len(hits), hits)
 
 
 def scored(scores: Sequence[float], better: Better = "higher") -> Figure:
@@ -83,6 +95,54 @@ def test_scores_are_compared_picture_by_picture() -> None:
     assert against
     assert against.p is None
     assert against.difference.value == pytest.approx(0.1)
+
+
+def test_few_pictures_that_all_flip_are_chance() -> None:
+    """A bootstrap of differences that are all alike has an interval of no width."""
+    column = only({"a": [seen_in_few([True] * 4)], "b": [seen_in_few([False] * 4)]})
+    against = column.cells["b"].against
+    assert against
+    assert against.difference == Value(-1.0, Interval(-1.0, -1.0))
+    assert not column.cells["b"].best
+
+
+def test_a_single_picture_has_no_interval() -> None:
+    column = only({"a": [seen_in_few([True])], "b": [seen_in_few([False])]})
+    assert column.cells["b"].against
+    assert column.cells["b"].against.difference == Value(-1.0)
+    assert not column.cells["b"].best
+
+
+def test_a_figure_of_concepts_with_unlike_numbers_of_prompts_lies_in_its_interval() -> None:
+    own = [seen([True] * 50), seen_in_few([False], "hat")]
+    value = only({"a": own}).cells["a"].value
+    assert value.value == 50 / 51
+    assert value.interval
+    assert value.value in value.interval
+
+
+def test_the_same_prompts_of_several_tasks_are_no_more_prompts() -> None:
+    """Six erasures that are asked for the same ten others tell of ten prompts."""
+    base = [i // 5 * 1.0 for i in range(50)]
+    pooled = only({"a": [scored(base)] * 6}).cells["a"].value
+    together = {f"cat {i}": [float(i)] * 30 for i in range(PROMPTS)}
+    assert pooled.interval == mean_score(together).interval
+
+
+def test_distances_are_averaged_with_their_ends() -> None:
+    own = [
+        Figure("judge", concept, "KID", "lower", None, Value(value, interval), None, 50, 10)
+        for concept, value, interval in (
+            ("cat", 0.25, Interval(0.0, 0.5)),
+            ("hat", 0.75, Interval(0.5, 1.5)),
+        )
+    ]
+    assert only({"a": own}).cells["a"].value == Value(0.5, Interval(0.25, 1.0))
+
+
+def test_a_method_that_lacks_a_concept_is_in_no_average() -> None:
+    one, two = seen([True] * 50), seen([True] * 50, concept="hat")
+    assert list(only({"a": [one, two], "b": [one]}).cells) == ["a"]
 
 
 def test_concepts_are_averaged() -> None:
@@ -211,3 +271,20 @@ def test_methods_that_there_are_not(base: Path, cli: Cli, tmp_path: Path) -> Non
     ran = cli("compare", recipe, base, "--methods", "uce,mace")
     assert ran.code == 2
     assert "'mace' is none of erasepro, erasepro-paper" in ran.err
+
+
+def test_tables_fit_into_a_hundred_characters() -> None:
+    names = ("KID A", "KID T", "KIDp T", "KID O", "KIDp O", "FID O")
+    value = Value(-0.0123, Interval(-0.0104, 0.0184))
+    figures = [Figure("judge", None, name, "lower", value, value, None, 50, 10) for name in names]
+    shown = Comparison(
+        tool="0", recipe_sha256="0", original_sha256="0", reference="erasepro",
+        columns=tuple(columns(dict.fromkeys(METHODS, figures), "erasepro")),
+        costs=dict.fromkeys(METHODS, Cost(1234.5, 12_345_678_901, 123_456_789, 12.3456)),
+        exceeded={}, failed={}, warnings=(), missing=(),
+        evaluations=dict.fromkeys(METHODS),  # type: ignore[arg-type]  # only names are looked at
+    )  # fmt: skip
+    console = Console(width=100, record=True, file=StringIO())
+    for table in comparison_tables(shown):
+        console.print(table)
+    assert console.export_text().count("-0.0104–0.0184") == len(names) * len(METHODS)

@@ -1,6 +1,7 @@
 """``erasepro-convert compare RECIPE IN``: the same recipe by several methods."""
 
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ from erasepro_convert.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from erasepro_convert.compare.columns import Cell
+    from erasepro_convert.compare.columns import Cell, Column
     from erasepro_convert.compare.run import Comparison
+
+AT_ONCE = 5
+"""Columns with intervals that fit into 100 characters."""
 
 
 @click.command("compare")
@@ -125,7 +129,8 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         value = number(cell.value.value)
         return (f"[bold green]{value}[/]" if cell.best else value) + below
 
-    for judge, columns in tables(comparison):
+    parts = ((judge, part) for judge, of in tables(comparison) for part in _parts(of))
+    for judge, columns in parts:
         table = Table(
             box=None, pad_edge=False, header_style="bold", title=escape(judge), title_justify="left"
         )
@@ -144,3 +149,11 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     for method, cost in comparison.costs.items():
         table.add_row(method, *of_cost(cost))
     yield table
+
+
+def _parts(columns: "list[Column]") -> Iterator["list[Column]"]:
+    """As many columns as a terminal has room for, about as many in each table."""
+    tables = ceil(len(columns) / AT_ONCE)
+    size = ceil(len(columns) / tables)
+    for start in range(0, len(columns), size):
+        yield columns[start : start + size]

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from erasepro_convert.evaluate.figures import Better, Figure, Scores, Value
+from erasepro_convert.evaluate.interval import Interval
+from erasepro_convert.evaluate.judges.scores import change, mean
 from erasepro_convert.evaluate.pictures import Model
-from erasepro_convert.evaluate.statistics import (
-    holm,
-    mcnemar,
-    mean_score,
-    paired_difference,
-    rate,
-)
+from erasepro_convert.evaluate.statistics import holm, mcnemar, rate
+
+CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of all methods, averaged over concepts; ``cells`` by method.
+    """One figure of all methods, over the pictures of all concepts; ``cells`` by method.
 
-    A method for which a judge has no such figure is not there.
+    A distance is the average over concepts.  A method for which a judge has no such figure, or not
+    for every concept, is not there.
     """
 
     judge: str
@@ -61,7 +60,8 @@ def _column(
     key: tuple[str, str], figures: Mapping[str, Sequence[Figure]], reference: str
 ) -> Column:
     mine = {method: [f for f in of if (f.judge, f.column) == key] for method, of in figures.items()}
-    mine = {method: of for method, of in mine.items() if of}
+    concepts = max(map(len, mine.values()))
+    mine = {method: of for method, of in mine.items() if len(of) == concepts}
     first = next(iter(mine.values()))
     scores = {method: _together(of, "erased") for method, of in mine.items()}
     found = {method: _value(of, scores[method], "erased") for method, of in mine.items()}
@@ -83,31 +83,47 @@ def _column(
 
 
 def _together(figures: Sequence[Figure], model: Model) -> Scores | None:
-    """What figures of several concepts are made of."""
-    found: dict[str, Sequence[float]] = {}
+    """What figures of several concepts are made of.
+
+    A prompt that several of them have is one prompt with more pictures, or intervals would take it
+    for several.
+    """
+    found: dict[str, list[float]] = {}
     for figure in figures:
         if figure.scores is None:
             return None
         for prompt, scores in figure.scores[model].items():
-            found[f"{figure.concept}\n{prompt}"] = scores
+            found.setdefault(prompt, []).extend(scores)
     return found
 
 
 def _value(figures: Sequence[Figure], scores: Scores | None, model: Model) -> Value | None:
-    """The figure of one concept, or the average over all."""
+    """The figure of one concept, or that of all their pictures."""
     own = [figure.original if model == "original" else figure.erased for figure in figures]
     if len(own) == 1:
         return own[0]
-    given = [value.value for value in own if value]
+    given = [value for value in own if value]
     if len(given) < len(own):
         return None
-    mean = sum(given) / len(given)
     if scores is None:
-        return Value(mean)
+        return _average(given)
     if _are_shares(scores):
         found = rate({p: (int(sum(hits)), len(hits)) for p, hits in scores.items()})
-        return Value(mean, found.interval)
-    return Value(mean, mean_score(scores).interval)
+        return Value(found.rate, found.interval)
+    return mean(scores)
+
+
+def _average(values: Sequence[Value]) -> Value:
+    """Of distances.
+
+    The ends are averaged too: right where all move together, too wide where they do not.
+    """
+    n, inside = len(values), [value.interval for value in values if value.interval]
+    average = sum(value.value for value in values) / n
+    if len(inside) < n:
+        return Value(average)
+    low, high = (sum(getattr(one, end) for one in inside) / n for end in ("low", "high"))
+    return Value(average, Interval(low, high))
 
 
 def _are_shares(scores: Scores) -> bool:
@@ -120,26 +136,17 @@ def _against(scores: Mapping[str, Scores | None], reference: str) -> dict[str, A
     others = {m: after for m, after in scores.items() if after is not None and m != reference}
     if before is None:
         return {}
-    differences = {
-        method: Value(found.mean, found.interval)
-        for method, after in others.items()
-        for found in [paired_difference(before, after)]
-    }
     p_values: dict[str, float] = {}
     if all(_are_shares(some) for some in (before, *others.values())):
-        flips = [
-            mcnemar(_flat(before), _flat(_in_order(after, before))) for after in others.values()
-        ]
-        p_values = dict(zip(others, holm([flip.p for flip in flips]), strict=True))
-    return {m: Against(value, p_values.get(m)) for m, value in differences.items()}
+        flips = [_flips(before, after) for after in others.values()]
+        p_values = dict(zip(others, holm(flips), strict=True))
+    return {m: Against(change(before, after), p_values.get(m)) for m, after in others.items()}
 
 
-def _in_order(scores: Scores, like: Scores) -> Scores:
-    return {prompt: scores[prompt] for prompt in like}
-
-
-def _flat(scores: Scores) -> list[bool]:
-    return [bool(score) for score in chain(*scores.values())]
+def _flips(before: Scores, after: Scores) -> float:
+    """McNemar's p of two methods' hits in the same pictures."""
+    ordered = chain.from_iterable(after[prompt] for prompt in before)
+    return mcnemar([bool(hit) for hit in chain(*before.values())], [*map(bool, ordered)]).p
 
 
 def _is_best(
@@ -148,7 +155,11 @@ def _is_best(
     scores: Mapping[str, Scores | None],
     better: Better,
 ) -> bool:
-    """Whether every other method is worse beyond its interval."""
+    """Whether every other method is worse beyond chance.
+
+    The best against the next best needs no adjustment for there being several: Hung and Fithian,
+    *Rank Verification for Exponential Families*, Annals of Statistics 47 (2019).
+    """
     others = [other for other in values if other != method]
     return bool(others) and all(
         _beats(values[method], values[other], scores[method], scores[other], better)
@@ -160,9 +171,17 @@ def _beats(
     one: Value, other: Value, mine: Scores | None, theirs: Scores | None,
     better: Better,
 ) -> bool:  # fmt: skip
-    """By the difference over the same pictures; of distances, by intervals that do not meet."""
+    """By the difference over the same pictures; of distances, by intervals that do not meet.
+
+    Shares have to pass McNemar's test too: where few pictures all flip, nothing is left for a
+    bootstrap to vary.
+    """
     if mine is not None and theirs is not None:
-        within = paired_difference(theirs, mine).interval
+        within = change(theirs, mine).interval
+        if within is None:
+            return False
+        if _are_shares(mine) and _are_shares(theirs) and _flips(theirs, mine) >= CHANCE:
+            return False
         return within.low > 0 if better == "higher" else within.high < 0
     if not (one.interval and other.interval):
         return False
