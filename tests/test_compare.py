@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from rich.console import Console
+from safetensors.torch import save_file
 
 from erasepro_convert import demo
 from erasepro_convert.cli.compare import comparison_tables
@@ -27,8 +28,11 @@ from erasepro_convert.evaluate.judges.seen import share
 from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.statistics import holm, mcnemar, mean_score
+from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe
-from tests.conftest import SHORT, Cli
+from erasepro_convert.source import CLIP_SKIP_METADATA
+from tests.conftest import PLAIN, SHORT, Cli
+from tests.miniature import State
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 
@@ -229,10 +233,38 @@ def test_costs_are_measured_once(
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "get_context", None)  # there would be no process
         assert converted(recipe, base, target, silent) == cost
+    whole = target.read_bytes()
+    target.write_bytes(whole[:1000])
+    converted(recipe, base, target, silent)
+    assert target.read_bytes() == whole, "what is damaged is made anew"
     other = recipe.changed(name="other")
     written = target.stat().st_mtime_ns
     converted(other, base, target, silent)
     assert target.stat().st_mtime_ns != written
+
+
+def test_what_the_input_decides_is_no_other_recipe(
+    tmp_path: Path, state: State, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that were searched for, and clip skip that its metadata asks for."""
+    source, target = tmp_path / "in.safetensors", tmp_path / "erasepro.safetensors"
+    save_file(state, source, metadata={CLIP_SKIP_METADATA: "2"})
+    recipe = make_recipe(SHORT + PLAIN + "settings: auto\n")
+    cost = converted(recipe, source, target, silent)
+    manifest = read_manifest(manifest_path(target))
+    assert (manifest.recipe.clip_skip, manifest.tuning is None) == ((1, 2), False)
+    monkeypatch.setattr(conversion, "get_context", None)
+    assert converted(recipe, source, target, silent) == cost
+
+
+def test_a_file_that_no_comparison_made_is_left_alone(
+    base: Path, tmp_path: Path, make_recipe: MakeRecipe
+) -> None:
+    target = tmp_path / "uce.safetensors"
+    target.write_bytes(b"somebody's")
+    with pytest.raises(UsageError, match="no comparison made it"):
+        converted(variant(make_recipe(SHORT), "uce"), base, target, silent)
+    assert target.read_bytes() == b"somebody's"
 
 
 def test_why_a_conversion_failed(base: Path, tmp_path: Path, make_recipe: MakeRecipe) -> None:

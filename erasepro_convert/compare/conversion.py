@@ -1,6 +1,7 @@
 """A conversion in a process of its own, so that its time and memory are its own."""
 
 import json
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from math import hypot, prod
@@ -14,12 +15,15 @@ from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import UsageError, reason_of
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.memory import give_back_memory
 from erasepro_convert.options import Options
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.verify.alone import of_files
 
 EVERY = 0.2
 """Seconds between reports of progress."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,30 @@ class Cost:
 def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) -> Cost:
     """Convert, or take what an earlier run left there.
 
-    Raises UsageError with the reason where the conversion failed.
+    Raises UsageError with the reason where the conversion failed, and for a file of somebody's that
+    is in the way.
     """
     record = target.with_suffix(".cost.json")
     found = _earlier(recipe, source, target)
     if found and record.exists():
         return Cost(**json.loads(record.read_text("utf-8")))
+    if target.exists() and not found and not record.exists():
+        raise UsageError(
+            f"{target}: exists, and no comparison made it; remove it, or name another --out"
+        )
     ours, theirs = get_context("spawn").Pipe()
     child = get_context("spawn").Process(target=_work, args=(theirs, recipe, source, target))
-    child.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child can mind them
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     try:
         seconds, peak = _followed(ours, progress)
     finally:
         child.join(1)
-        child.kill()  # where it is not over: somebody interrupted
+        child.terminate()  # where it is not over: somebody interrupted
         child.join()
     manifest = read_manifest(manifest_path(target))
     norm = hypot(*(edit.norm for edit in manifest.all_edits))
@@ -77,13 +90,20 @@ def _earlier(recipe: Recipe, source: Path, target: Path) -> Manifest | None:
     except UsageError:
         return None  # it is made anew
     read = [file.sha256 for file in manifest.input.files]
-    written = [file.sha256 for file in manifest.output.files]
     same = (
-        manifest.recipe_sha256 == recipe.digest
+        _was_asked(manifest, recipe)
         and read == [file.hashes().sha256 for file in open_checkpoint(source).files]
-        and written == [file.hashes().sha256 for file in open_checkpoint(target).files]
+        and not any(of_files(manifest, target))
     )
     return manifest if same else None
+
+
+def _was_asked(manifest: Manifest, recipe: Recipe) -> bool:
+    """Whether this recipe led there: what ran may have settings or clip skip of the input."""
+    if manifest.variant.clip_skip_from == "metadata":
+        recipe = recipe.changed(clip_skip=manifest.recipe.clip_skip)
+    ran = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
+    return ran == recipe.digest
 
 
 def _followed(connection: Connection, progress: Progress) -> tuple[float, int]:
@@ -101,7 +121,10 @@ def _followed(connection: Connection, progress: Progress) -> tuple[float, int]:
 
 
 def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) -> None:
-    """In the child."""
+    """In the child, whose parent says when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    give_back_memory()
     lock, last, started = Lock(), 0.0, monotonic()
 
     def report(stage: str, done: int, total: int) -> None:
@@ -112,11 +135,14 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
                 connection.send(("progress", stage, done, total))
 
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if recipe.training:
             from erasepro_convert.quiet import hush_libraries
 
             hush_libraries()
         convert(recipe, source, target, Options(force=True), report)
+    except KeyboardInterrupt:
+        return  # it has cleaned up
     except Exception as error:  # the comparison goes on without this method
         connection.send(("failed", reason_of(error)))
         return
