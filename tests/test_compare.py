@@ -29,7 +29,7 @@ from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.statistics import holm, mcnemar, mean_score
 from erasepro_convert.manifest import manifest_path, read_manifest
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.source import CLIP_SKIP_METADATA
 from tests.conftest import PLAIN, SHORT, Cli
 from tests.miniature import State
@@ -195,6 +195,18 @@ def test_each_method_gets_what_it_has(make_recipe: MakeRecipe) -> None:
     trained = variant(said, "ac", {"ac": {"steps": 3}}).training
     assert trained
     assert (trained.steps, trained.batch) == (3, 4)
+
+
+def test_the_papers_settings_are_those_of_its_recipe(make_recipe: MakeRecipe) -> None:
+    said = make_recipe(SHORT + "tokens: all\nlayers: {unet: mid}\n")
+    theirs = load_recipe(Path("recipes/paper/van-gogh.yaml"))
+    assert variant(said, PAPER) == theirs.changed(name=said.name)
+
+
+def test_a_search_keeps_the_limits_that_it_goes_by(make_recipe: MakeRecipe) -> None:
+    said = make_recipe(SHORT + "settings: auto\n")
+    assert variant(said, "erasepro").limits == said.limits
+    assert variant(said, "uce").settings is None
 
 
 def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecipe) -> None:

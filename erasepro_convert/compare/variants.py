@@ -31,13 +31,16 @@ def variant(
     """What a recipe says of concepts and prompts, by another method, without limits.
 
     ``training`` has settings of gradient methods.  What the recipe itself says of one method's
-    settings goes to that method; other methods have their own defaults.
+    settings goes to that method; other methods have their own defaults.  A search for settings
+    keeps the limits, which it goes by.
     """
     said = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
     data = {key: value for key, value in said.items() if key not in _OF_A_METHOD}
     data |= {"limits": NO_LIMITS, "evaluate": recipe.evaluate}
     if method == recipe.method or (recipe.method in ERASEPRO and method in ERASEPRO):
         data |= {key: said[key] for key in (*_OF_ERASEPRO, "training") if key in said}
+        if recipe.settings:
+            data["limits"] = recipe.limits
     if method in TRAINED and training and method in training:
         data["training"] = training[method]
     if method == PAPER:
@@ -46,6 +49,7 @@ def variant(
             "concepts": [
                 {"target": c.target, "anchor": c.anchor, "prompts": ["{}"]} for c in recipe.concepts
             ],
+            "tokens": "prompt",
             "pairing": "position",
             "tolerance": 0,
             "retain": {"weight": 0},
