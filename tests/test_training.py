@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
 from erasepro_convert import demo
+from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import LimitError, UsageError
 from erasepro_convert.images.pipeline import load_pipeline
@@ -78,13 +79,13 @@ def outputs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
     return output
 
 
-def network_of(base: Path, recipe: Recipe) -> Network:
+def network_of(base: Path, recipe: Recipe, clip_skip: int = 1) -> Network:
     from erasepro_convert.layout.unet import unet_keys
 
     source = open_source(base)
     keys = {key.original: key.diffusers for key in unet_keys(source.layout.widths)}
     names = touched(recipe, source.layout.widths)
-    return Network(*load_pipeline(base), [keys[name] for name in names])
+    return Network(*load_pipeline(base), [keys[name] for name in names], clip_skip)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -261,6 +262,41 @@ def test_a_state_that_is_none_is_named(base: Path, tmp_path: Path) -> None:
         UsageError, match=r"out\.training\.safetensors: not the state of a training"
     ):
         convert(recipe_of("esd-x"), base, target, Options(), silent)
+
+
+def test_a_file_that_no_training_wrote_is_left_alone(base: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    shutil.copyfile(base, state_path(target))
+    with pytest.raises(UsageError, match="not the state of a training"):
+        convert(recipe_of("esd-x"), base, target, Options(), silent)
+    assert state_path(target).read_bytes() == base.read_bytes()
+
+
+def test_clip_skip_2_trains_for_the_layer_before_the_last(base: Path) -> None:
+    recipe = recipe_of("esd-x")
+    last, before = (network_of(base, recipe, skip) for skip in (1, 2))
+    encoder = load_pipeline(base)[0].text_encoder
+    ids = torch.tensor([tokenize("a dog").ids])
+    with torch.no_grad():
+        out = encoder(ids, output_hidden_states=True)
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        assert torch.allclose(last._read("a dog"), out.last_hidden_state, atol=1e-6)
+        assert torch.allclose(before._read("a dog"), norm(out.hidden_states[-2]), atol=1e-6)
+        assert not torch.allclose(before._read("a dog"), last._read("a dog"), atol=1e-2)
+
+
+def test_an_interrupt_does_not_wait_for_a_step(base: Path, tmp_path: Path) -> None:
+    calls = 0
+
+    def interrupted(stage: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += stage.startswith("train")
+        if calls == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(recipe_of("esd-x"), base, tmp_path / "out.safetensors", Options(), interrupted)
+    assert not list(tmp_path.iterdir()), "no step was done"
 
 
 def test_training_that_diverges_is_refused(base: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from erasepro_convert.digest import of_json
-from erasepro_convert.dtypes import packed
 from erasepro_convert.errors import LimitError
 from erasepro_convert.images.pipeline import pipeline_of
 from erasepro_convert.layout.unet import unet_keys
@@ -57,7 +57,9 @@ def train(
     pipeline, architecture = pipeline_of(source)
     keys = {key.original: key for key in unet_keys(source.layout.widths)}
     names = touched(recipe, source.layout.widths)
-    network = Network(pipeline, architecture, [keys[name].diffusers for name in names])
+    # Where it is fed in both ways, one of them is what its metadata asks for: see ``convert``.
+    skip = max(recipe.clip_skip)
+    network = Network(pipeline, architecture, [keys[name].diffusers for name in names], skip)
     rate = float(training.learning_rate)
     parameters = list(network.trained.values())
     optimiser: torch.optim.Optimizer = (
@@ -65,7 +67,7 @@ def train(
         if recipe.method == "ac"
         else torch.optim.Adam(parameters, rate)
     )
-    kept = State(state, _identity(recipe, source, network)) if state else None
+    kept = State(state, _identity(recipe, network)) if state else None
     with one_thread() if architecture.batch > 1 else nullcontext():
         losses = kept.load(network.trained, optimiser) if kept else []
         if len(losses) < training.steps:
@@ -77,7 +79,8 @@ def train(
             try:
                 for step in range(len(losses), training.steps):
                     note = f"train: loss {losses[-1]:.4f}" if losses else "train"
-                    progress(note, step, training.steps)
+                    # at each prediction, for a step of a full-size model takes many of them
+                    network.watch = partial(progress, note, step, training.steps)
                     losses.append(_learn(network, teach(step), optimiser))
                     if kept and kept.is_due():
                         kept.save(network.trained, optimiser, losses)
@@ -106,6 +109,8 @@ def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -
             loss = mse_loss(found, part.goal, reduction="sum") / lesson.goal.numel()
             (loss * scale).backward()
             total += float(loss.detach())
+    if not isfinite(total):
+        raise LimitError(f"training diverged: the loss is {total}; lower training.learning_rate")
     if scale != 1.0:
         for parameter in network.trained.values():
             assert parameter.grad is not None
@@ -114,14 +119,11 @@ def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -
     return total
 
 
-def _identity(recipe: Recipe, source: Source, network: Network) -> str:
-    """A digest of what a training depends on; the frozen tensors are known by their file.
+def _identity(recipe: Recipe, network: Network) -> str:
+    """A digest of what a training depends on.
 
     Limits are no part of it: who loosens them after a refusal need not train again.
     """
-    digest = sha256()
-    for parameter in network.trained.values():
-        digest.update(packed(parameter.detach().cpu()))
-    files = [[file.name, file.file.size] for file in source.checkpoint.files]
-    said = recipe.model_dump(mode="json", include={"method", "concepts", "layers", "training"})
-    return of_json([said, files, digest.hexdigest()])
+    parts = {"method", "concepts", "layers", "training", "clip_skip"}
+    said = recipe.model_dump(mode="json", include=parts)
+    return of_json([said, network.digest(), network.device.type, torch.__version__])

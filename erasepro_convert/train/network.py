@@ -1,7 +1,8 @@
 """The network that is trained: one U-Net, of which the trained part exists twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import sha256
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from erasepro_convert.architecture import Architecture
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.dtypes import packed
 
 SAMPLING_STEPS = 50
 """Of the deterministic sampler that makes latents to train on."""
@@ -20,17 +22,27 @@ SAMPLING_GUIDANCE = 3.0
 class Network:
     """Noise predictions of a U-Net as it is now, and of the original.
 
-    ``together`` is how many latents fit into memory at once, in training.
+    ``together`` is how many latents fit into memory at once, in training; ``watch`` is called
+    before each prediction, and may end it all.
 
     The original's come from the same module with the original tensors put in for a while.  Frozen
     tensors keep the pipeline's type; trained ones are float32.
     """
 
     def __init__(
-        self, pipeline: StableDiffusionPipeline, architecture: Architecture, names: Sequence[str]
+        self,
+        pipeline: StableDiffusionPipeline,
+        architecture: Architecture,
+        names: Sequence[str],
+        clip_skip: int = 1,
     ) -> None:
-        """``names`` are diffusers' of the tensors to train."""
+        """``names`` are diffusers' of the tensors to train.
+
+        ``clip_skip`` says which text layer feeds the U-Net: 1 the last, 2 the one before.
+        """
         self._pipeline, self._side = pipeline, architecture.size // 8
+        self._clip_skip = clip_skip
+        self.watch: Callable[[], None] = lambda: None
         self.together = architecture.batch
         self.device = pipeline.unet.device
         unet = pipeline.unet
@@ -45,6 +57,14 @@ class Network:
         self._original = [p.detach().clone() for p in self.trained.values()]
         self._states: dict[str, Tensor] = {}
 
+    def digest(self) -> str:
+        """SHA-256 of all that predictions depend on."""
+        found = sha256()
+        for model in (self._pipeline.text_encoder, self._pipeline.unet):
+            for parameter in model.parameters():
+                found.update(packed(parameter.detach().cpu()))
+        return found.hexdigest()
+
     @contextmanager
     def original(self) -> Iterator[None]:
         """Let the U-Net be the original one; nothing is recorded for gradients."""
@@ -58,6 +78,7 @@ class Network:
 
     def predict(self, latents: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
         """What the U-Net makes of latents (n × 4 × s × s) at times (n): float32, of that shape."""
+        self.watch()
         states = torch.cat([self._read(prompt) for prompt in prompts])
         with self._mixed():
             found: Tensor = self._pipeline.unet(
@@ -101,8 +122,11 @@ class Network:
     def _read(self, prompt: str) -> Tensor:
         if prompt not in self._states:
             ids = torch.tensor([tokenize(prompt).ids], device=self.device)
+            encoder = self._pipeline.text_encoder
             with torch.no_grad():
-                self._states[prompt] = self._pipeline.text_encoder(ids)[0]
+                layers = encoder(ids, output_hidden_states=True).hidden_states
+                norm = getattr(encoder, "text_model", encoder).final_layer_norm
+                self._states[prompt] = norm(layers[-self._clip_skip])
         return self._states[prompt]
 
     def _put(self, tensors: Sequence[Tensor]) -> None:

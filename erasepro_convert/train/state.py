@@ -13,7 +13,10 @@ from torch import Tensor
 from erasepro_convert.errors import UsageError
 
 EVERY = 60.0
-"""Seconds between two times that it is written."""
+"""Seconds between two times that it is written, at least."""
+
+SHARE = 20
+"""As many times longer than the writing itself takes, at least: a large model's takes long."""
 
 BELONGS, LOSSES = "belongs_to", "losses"
 PARTS = ("value", "exp_avg", "exp_avg_sq")
@@ -31,7 +34,7 @@ class State:
 
     path: Path
     belongs: str
-    written: float = 0.0
+    due: float = 0.0
 
     def load(
         self, trained: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
@@ -39,15 +42,15 @@ class State:
         """Put a state in; gives the losses of the steps that were done, none where there is none.
 
         A state of another training is left alone until it is replaced.  Raises UsageError for a
-        file that is none.
+        file that is no state.
         """
-        self.written = monotonic()
+        self.due = monotonic() + EVERY
         if not self.path.exists():
             return []
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get(BELONGS) != self.belongs:
+                if metadata[BELONGS] != self.belongs:
                     return []
                 losses = [float(loss) for loss in metadata[LOSSES].split()]
                 for name, parameter in trained.items():
@@ -64,7 +67,7 @@ class State:
 
     def is_due(self) -> bool:
         """Whether it is time to write."""
-        return monotonic() - self.written >= EVERY
+        return monotonic() >= self.due
 
     def save(
         self,
@@ -75,6 +78,7 @@ class State:
         """Write it, whole or not at all."""
         if not losses:
             return  # nothing is known yet that a new training would not find
+        started = monotonic()
         tensors: dict[str, Tensor] = {}
         for name, parameter in trained.items():
             moments = optimiser.state[parameter]
@@ -85,4 +89,5 @@ class State:
         metadata = {BELONGS: self.belongs, LOSSES: " ".join(map(repr, losses))}
         save_file(tensors, part_file, metadata)
         os.replace(part_file, self.path)
-        self.written = monotonic()
+        took = monotonic() - started
+        self.due = monotonic() + max(EVERY, SHARE * took)
