@@ -66,8 +66,8 @@ def _sections(results: Mapping[str, Any]) -> Iterator[str]:
             for method, reason in results[task]["failed"].items():
                 yield f"{method} gave nothing: {reason}\n"
     yield "## Cost\n"
-    yield "Of one concept and of ten; the demo model has 18 million parameters.\n"
-    for task in ("snoopy", "10 together"):
+    yield "Of one concept and of five; the demo model has 18 million parameters.\n"
+    for task in ("snoopy", "5 together"):
         costs = {m: Cost(**cost) for m, cost in results[task]["costs"].items()}
         yield _rows([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
 

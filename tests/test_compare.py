@@ -188,7 +188,10 @@ def test_each_method_gets_what_it_has(make_recipe: MakeRecipe) -> None:
         mine = variant(said, method)
         assert (mine.tolerance, mine.retain.weight) == (0.2, 3)
         assert mine.layers.unet == ("mid",)
-    assert variant(said, "uce").layers.unet == Recipe.model_fields["layers"].default.unet
+    assert variant(said, "uce").layers.unet == variant(said, "ac").layers.unet == ("mid",)
+    assert len(variant(said, "esd-u").layers.unet) == 7, "what it trains is in no block"
+    own = make_recipe(SHORT + "retain: {prompts: [a lamp]}\n")
+    assert {variant(own, m).retain.prompts for m in METHODS if m != PAPER} == {("a lamp",)}
     paper = variant(said, PAPER)
     assert (paper.tolerance, paper.retain.weight, paper.pairing) == (0, 0, "position")
     assert paper.concepts[0].prompts == ("{}",)

@@ -31,8 +31,8 @@ def variant(
     """What a recipe says of concepts and prompts, by another method, without limits.
 
     ``training`` has settings of gradient methods.  What the recipe itself says of one method's
-    settings goes to that method; other methods have their own defaults.  A search for settings
-    keeps the limits, which it goes by.
+    settings goes to that method; other methods have their own defaults, beside the blocks of the
+    U-Net and the retained prompts.  A search for settings keeps the limits, which it goes by.
     """
     said = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
     data = {key: value for key, value in said.items() if key not in _OF_A_METHOD}
@@ -41,6 +41,12 @@ def variant(
         data |= {key: said[key] for key in (*_OF_ERASEPRO, "training") if key in said}
         if recipe.settings:
             data["limits"] = recipe.limits
+    elif method != PAPER:
+        if "unet" in said.get("layers", {}) and method != "esd-u":  # which edits what is in none
+            data["layers"] = {"unet": said["layers"]["unet"]}
+        if "prompts" in said.get("retain", {}):
+            weight = {} if method in ERASEPRO else {"weight": 0}
+            data["retain"] = {"prompts": said["retain"]["prompts"], **weight}
     if method in TRAINED and training and method in training:
         data["training"] = training[method]
     if method == PAPER:
