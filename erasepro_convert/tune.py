@@ -13,6 +13,7 @@ from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Try, Tuning
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.source import Source
 
 START = 0.15
@@ -61,7 +62,7 @@ def tune(
 
     Raises LimitError when no setting gives weights that can be stored.
     """
-    stages = EVERY_METHOD if recipe.method == "uce" else SEARCH
+    stages = EVERY_METHOD if recipe.method in TRADE_OFFS else SEARCH
     total = 1 + sum(map(len, stages))
     given = recipe.changed(settings=None)
     best: tuple[Attempt, Try] | None = None

@@ -89,6 +89,15 @@ def eq2(w: Matrix, x: Matrix, y: Matrix) -> Matrix:
     return (w @ y @ x.T + w) @ np.linalg.inv(x @ x.T + np.eye(len(x)))
 
 
+def null_space(w: Matrix, x: Matrix, y: Matrix, retained: Matrix, weight: float) -> Matrix:
+    """SPEED's formula without its equality constraint, in its own order of factors."""
+    eye, moment = np.eye(len(x)), retained @ retained.T
+    u, s, _ = np.linalg.svd(moment / moment.diagonal().mean())
+    p: Matrix = u[:, s < 1 / weight] @ u[:, s < 1 / weight].T
+    delta: Matrix = w @ (y @ x.T - x @ x.T) @ p @ np.linalg.inv(x @ x.T @ p + eye)
+    return w + delta
+
+
 def kv_names() -> list[str]:
     inputs, outputs = UNET_BLOCKS
     places = [f"input_blocks.{i}.1" for i in inputs] + ["middle_block.1"]

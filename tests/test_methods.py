@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import convert
 from erasepro_convert.dtypes import Option
+from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Manifest, manifest_path
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests import oracle
-from tests.conftest import PLAIN, VAN_GOGH
+from tests.conftest import PLAIN, SHORT, VAN_GOGH
 from tests.miniature import State, state_dict
 
 MakeRecipe = Callable[[str], Recipe]
@@ -123,6 +124,43 @@ def test_uce_leaves_a_residual(
     assert len(manifest.edits) == 32
     for edit in manifest.edits:
         assert 1e-3 < edit.residual_after.relative < edit.residual_before.relative
+
+
+NULL_SPACE = (
+    SHORT
+    + """
+method: null-space
+retain: {prompts: [a dog, a red car], weight: 100}
+limits: {leak: null, drift: null, relative_update: null}
+"""
+)
+RETAINED = [("a dog", 0), ("a dog", 1), ("a dog", 2), ("a dog", 3)]
+RETAINED += [("a red car", 2), ("a red car", 3), ("a red car", 4)]  # the rest is there already
+
+
+def test_the_null_space_solve_equals_the_oracle(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    _, output = run(make_recipe(NULL_SPACE), checkpoint_file, tmp_path / "out.safetensors")
+    target, anchor = ids_of(ONE_PAIR)
+    model = oracle.text_model(state)
+    kept = [(list(tokenize(prompt).ids), position) for prompt, position in RETAINED]
+    x, y, retained = (oracle.stack(model, places, None) for places in (target, anchor, kept))
+    expected = {
+        name: torch.from_numpy(
+            oracle.null_space(state[name].double().numpy(), x, y, retained, 100)
+        ).to(state[name].dtype)
+        for name in oracle.kv_names()
+    }
+    assert_close(output, expected, state)
+
+
+def test_retained_prompts_that_use_everything_leave_nothing_to_do(
+    make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(SHORT + "method: null-space\nretain: {weight: 1.0e+30}\n")
+    with pytest.raises(LimitError, match="leaves nothing to change"):
+        run(recipe, checkpoint_file, tmp_path / "out.safetensors")
 
 
 def test_records_are_those_of_the_stored_weights(

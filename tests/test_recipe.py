@@ -12,6 +12,7 @@ from erasepro_convert.evaluate.pictures import Settings
 from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.layout.keys import UNET_BLOCKS
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.recipe.model import TRADE_OFFS, Retain
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
 from tests.conftest import SHORT, Cli, WriteRecipe
 
@@ -31,9 +32,18 @@ def test_defaults_are_filled_in(make_recipe: MakeRecipe) -> None:
     assert (recipe.tokens, recipe.pairing, recipe.clip_skip) == ("prompt", "word", (1,))
 
 
-def test_uce_edits_the_cross_attention_only(make_recipe: MakeRecipe) -> None:
-    assert make_recipe(SHORT + "method: uce").layers.text_encoder == ()
-    assert make_recipe(SHORT + "method: uce\nlayers: {unet: mid}").layers.unet == ("mid",)
+@pytest.mark.parametrize("method", TRADE_OFFS)
+def test_uce_and_its_kin_edit_the_cross_attention_only(
+    make_recipe: MakeRecipe, method: str
+) -> None:
+    assert make_recipe(SHORT + f"method: {method}").layers.text_encoder == ()
+    assert make_recipe(SHORT + f"method: {method}\nlayers: {{unet: mid}}").layers.unet == ("mid",)
+
+
+def test_the_null_space_is_that_of_the_retained_prompts(make_recipe: MakeRecipe) -> None:
+    assert make_recipe(SHORT + "method: null-space").retain == Retain()
+    assert make_recipe(SHORT + "method: null-space\nretain: {weight: 3}").retain.weight == 3
+    assert make_recipe(SHORT + "method: uce").retain.weight == 0
 
 
 @pytest.mark.parametrize(
@@ -197,6 +207,11 @@ BAD = {
         "training.stops: unknown key; did you mean steps?",
     ),
     "uce with a tolerance": (SHORT + "method: uce\ntolerance: 0.1", 5, "a trade-off of its own"),
+    "a null space with a tolerance": (
+        SHORT + "method: null-space\ntolerance: 0.1",
+        5,
+        "null-space has a trade-off of its own",
+    ),
     "uce with a retain weight": (SHORT + "method: uce\nretain: {weight: 1}", 5, "a trade-off"),
     "unknown key of a concept": (
         "version: 1\nconcepts:\n  - target: a\n    achor: b",

@@ -14,11 +14,12 @@ from erasepro_convert.erase.solver import (
     pseudo_inverse,
     retain_norm,
     ridge,
+    unused,
     update,
     update_norm,
     within,
 )
-from tests.oracle import eq2, eq5
+from tests.oracle import eq2, eq5, null_space
 
 Problem = tuple[Tensor, Tensor, Tensor]
 
@@ -100,6 +101,38 @@ def retained(d: int, seed: int, weight: float) -> tuple[Tensor, Tensor]:
     moment = features @ features.T
     c = torch.eye(d, dtype=torch.float64) + weight * moment / moment.diagonal().mean()
     return c, retain_norm(features.split(3, dim=1), weight)
+
+
+def in_null_space(w: Tensor, x: Tensor, y: Tensor, kept: Tensor, weight: float) -> Tensor:
+    """The update of w."""
+    factor = unused(x, kept.split(3, dim=1), weight)
+    return update(w @ (y - x) @ factor.v, 0.0, factor, ridge)
+
+
+@settings(deadline=None)
+@given(problems, st.integers(1, 20), st.sampled_from([0.5, 1.0, 10.0]))
+def test_the_null_space_solve_is_the_published_formula(
+    given_problem: Problem, n: int, weight: float
+) -> None:
+    w, x, y = given_problem
+    kept = problem(1, len(x), n, 7)[1]
+    ours = w + in_null_space(w, x, y, kept, weight)
+    expected = null_space(w.numpy(), x.numpy(), y.numpy(), kept.numpy(), weight)
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_the_null_space_solve_leaves_what_is_retained() -> None:
+    """Two directions of nine are used: there nothing changes, elsewhere it is UCE's solve."""
+    w, x, y = problem(5, 9, 4, 0)
+    kept = torch.zeros(9, 6, dtype=torch.float64)
+    kept[:2] = problem(1, 2, 6, 1)[1]
+    delta = in_null_space(w, x, y, kept, 1e6)
+    assert float((delta @ kept).abs().max()) < 1e-12
+    assert float(delta.norm()) > 0.1
+    free = x.clone()
+    free[:2] = 0
+    expected = w @ (y - x) @ free.T @ torch.linalg.inv(free @ free.T + torch.eye(9))
+    torch.testing.assert_close(delta, expected)
 
 
 @settings(deadline=None)

@@ -81,6 +81,17 @@ def test_a_release_is_what_its_manifest_says(
     assert made.verified(base=base, replay=True) == []
 
 
+def test_a_null_space_release_is_what_its_manifest_says(
+    checkpoint_file: Path, tmp_path: Path
+) -> None:
+    text = SHORT + "method: null-space\nlimits: {leak: null, drift: null, relative_update: null}\n"
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    output = tmp_path / "out.safetensors"
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    made = convert(recipe, checkpoint_file, output, Options(), lambda *_: None)
+    assert Release(checkpoint_file, output, made).verified(base=checkpoint_file, replay=True) == []
+
+
 def test_a_folder_is_what_its_manifest_says(tmp_path: Path) -> None:
     with checkpoint() as base:
         made = release(base, tmp_path, folder=True)

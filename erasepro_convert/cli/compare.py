@@ -62,8 +62,8 @@ def compare_command(
     chance.  Costs are of conversions in processes of their own.  DIR has each method's checkpoint
     and manifest, and comparison.json, .csv, .md and .png.
 
-    Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce; trained on a
-    GPU or with patience: esd-x, esd-u, ac.
+    Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
+    null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED

@@ -45,7 +45,7 @@ def variant(
         if "unet" in said.get("layers", {}) and method != "esd-u":  # which edits what is in none
             data["layers"] = {"unet": said["layers"]["unet"]}
         if "prompts" in said.get("retain", {}):
-            weight = {} if method in ERASEPRO else {"weight": 0}
+            weight = {"weight": 0} if method == "uce" or method in TRAINED else {}
             data["retain"] = {"prompts": said["retain"]["prompts"], **weight}
     if method in TRAINED and training and method in training:
         data["training"] = training[method]

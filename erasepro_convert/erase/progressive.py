@@ -1,7 +1,8 @@
 """The closed-form methods: one pass from the first text-encoder layer to the cross-attention.
 
-ErasePro (Algorithm 1), ErasePro-modified (Algorithm 2) and UCE (Eq. 2) share it.  They differ in
-the spectrum of the solve, and in whether the target's features pass through updated layers.
+ErasePro (Algorithm 1), ErasePro-modified (Algorithm 2), UCE (Eq. 2) and the null-space solve share
+it.  They differ in the form of the solve, and in whether the target's features pass through updated
+layers.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import Features, Prefixes
 from erasepro_convert.erase.features import Aligned
 from erasepro_convert.erase.solve import Edit, Feeds, Inputs, Model, Solve, both_apart
-from erasepro_convert.erase.solver import Spectrum
+from erasepro_convert.erase.solver import Form
 from erasepro_convert.layout import cross_attentions, edited_names, text_attention
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Encoder
@@ -25,7 +26,7 @@ Norm = Callable[[Tensor], Tensor]
 
 
 def progressive(
-    model: Model, aligned: Aligned, recipe: Recipe, *, spectrum: Spectrum, through_updated: bool
+    model: Model, aligned: Aligned, recipe: Recipe, *, form: Form, through_updated: bool
 ) -> Iterator[Edit]:
     """Edit layer after layer, shallow to deep (Fig. 3c).
 
@@ -77,7 +78,7 @@ def progressive(
                 sources = inputs(layer.attention_input, updated.attention_input)
                 label = f"text_encoder.{number}"
                 feeds = {encoder: [source] for encoder, source in sources.items()}
-                solve = Solve(label, columns, feeds["edited"], aligned, recipe, spectrum)
+                solve = Solve(label, columns, feeds["edited"], aligned, recipe, form)
                 edit = partial(solve.edit, model, label=label, apart=both_apart(columns, feeds))
                 edits = side_by_side(edit, list(text_attention(number).values()))
                 yield from edits
@@ -91,7 +92,7 @@ def progressive(
             for encoder, source in sources.items():
                 states[encoder].append(source)
     if recipe.layers.unet:
-        yield from _cross_attention(model, states, aligned, recipe, spectrum)
+        yield from _cross_attention(model, states, aligned, recipe, form)
 
 
 def _cross_attention(
@@ -99,13 +100,13 @@ def _cross_attention(
     feeds: Feeds,
     aligned: Aligned,
     recipe: Recipe,
-    spectrum: Spectrum,
+    form: Form,
 ) -> Iterator[Edit]:
     """Edit the keys and values for the text encoders that the recipe holds."""
     columns = aligned.deeper_layers
-    alone = {e: Solve("unet", columns, feeds[e], aligned, recipe, spectrum) for e in feeds}
+    alone = {e: Solve("unet", columns, feeds[e], aligned, recipe, form) for e in feeds}
     both = [inputs for encoder in held(recipe) for inputs in feeds[encoder]]
-    shared = Solve("unet", columns, both, aligned, recipe, spectrum)
+    shared = Solve("unet", columns, both, aligned, recipe, form)
     apart = both_apart(columns, feeds)
     labels = {name: a.label for a in cross_attentions() for name in (a.to_k, a.to_v)}
 

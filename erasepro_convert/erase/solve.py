@@ -10,14 +10,7 @@ from torch import Tensor
 from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
 from erasepro_convert.dtypes import dtype_code
 from erasepro_convert.erase.features import Aligned, ColumnPlaces
-from erasepro_convert.erase.solver import (
-    Columns,
-    Spectrum,
-    factorise,
-    retain_norm,
-    update,
-    update_norm,
-)
+from erasepro_convert.erase.solver import Columns, Form, update, update_norm
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.manifest import Apart, Change, EditRecord, Encoder, Residual
 from erasepro_convert.recipe import Recipe
@@ -109,7 +102,7 @@ def _apart(columns: ColumnPlaces, inputs: list[Inputs]) -> Apart:
 class Solve:
     """The features that some matrices share, factored once; edits any of these matrices.
 
-    Raises CheckpointError when features are not finite.
+    Raises CheckpointError when features are not finite, LimitError when no change is allowed.
     """
 
     def __init__(
@@ -119,19 +112,22 @@ class Solve:
         inputs: list[Inputs],
         aligned: Aligned,
         recipe: Recipe,
-        spectrum: Spectrum,
+        form: Form,
     ) -> None:
         self._count = len(inputs) * len(columns.target)
         self._columns = Columns.of(_parts(columns, inputs), self._count)
-        norm = None
-        if recipe.retain.weight and len(aligned.retained_ids):
-            retained = [aligned.retained.columns(part.retained) for part in inputs]
-            _require_finite(label, *retained)
-            norm = retain_norm(retained, recipe.retain.weight)
-        _require_finite(label, self._columns.x, self._columns.y, self._columns.rest)
-        self._factor = factorise(self._columns.x, norm)
+        weight = recipe.retain.weight
+        kept = inputs if weight and len(aligned.retained_ids) else []
+        retained = [aligned.retained.columns(part.retained) for part in kept]
+        _require_finite(label, *retained, self._columns.x, self._columns.y, self._columns.rest)
+        self._factor = form.factor(self._columns.x, retained, weight)
+        if not self._factor.rank:
+            raise LimitError(
+                f"{label}: the retained prompts use all that the targets do, which leaves nothing "
+                "to change; retain fewer of them, or with less weight"
+            )
         self._against = (self._columns.y - self._columns.x) @ self._factor.v
-        self._spectrum = spectrum
+        self._spectrum = form.spectrum
         self._merged = len(inputs) * columns.record.merged
         self._conflicts = len(inputs) * len(columns.record.conflicts)
 

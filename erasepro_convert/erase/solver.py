@@ -13,10 +13,13 @@ and the methods differ in the spectrum f alone.  No inverse is formed.
 - f = s/(s² + ε): the least change whose relative residual is at most a tolerance; ε is a matter of
   the matrix.  ε → 0 is Eq. 5.
 - f = s/(s² + 1): UCE (Eq. 2, rewritten as an update in Eq. 6).
+
+The null-space solve is UCE's with Bᵀ in L⁻¹'s place, B (d × k) an orthonormal basis of what
+retained prompts hardly use.  Δ then reads nothing else.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -103,13 +106,18 @@ class Columns:
         return upper.T
 
 
+def _moment(features: Iterable[Tensor]) -> Tensor:
+    """M (d × d), the second moment of ``features`` (d × k, in parts) scaled to mean diagonal 1."""
+    moment = sum((part @ part.T for part in features), torch.zeros(()))
+    return moment / moment.diagonal().mean()
+
+
 def retain_norm(features: Iterable[Tensor], weight: float) -> Tensor:
     """L of C = I + weight · M, M the second moment of ``features`` scaled to mean diagonal 1.
 
     ``features`` (d × k, in parts) are what must stay.  Lower triangular, d × d.
     """
-    moment = sum((part @ part.T for part in features), torch.zeros(()))
-    moment /= moment.diagonal().mean()
+    moment = _moment(features)
     eye = torch.eye(len(moment), dtype=moment.dtype)
     lower: Tensor = torch.linalg.cholesky(eye + weight * moment)
     return lower
@@ -119,11 +127,34 @@ def factorise(x: Tensor, norm: Tensor | None = None) -> Factor:
     """Factor X (d × n, float64, finite, not zero) in the norm of L (None: the identity)."""
     whitened = x if norm is None else torch.linalg.solve_triangular(norm, x, upper=False)
     u, s, vt = torch.linalg.svd(whitened, full_matrices=False)
-    keep = s > RANK_CUTOFF * s[0]
+    keep = s > RANK_CUTOFF * s[:1]
     reader = u[:, keep].T
     if norm is not None:
         reader = torch.linalg.solve_triangular(norm, reader, upper=False, left=False)
     return Factor(s[keep], vt[keep].T, reader)
+
+
+Factoring = Callable[[Tensor, Sequence[Tensor], float], Factor]
+"""From X, retained features (d × k, in parts, or none) and their weight to the factors of X."""
+
+
+def weighed(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
+    """In the norm that counts what retained prompts use; the plain one where there are none."""
+    return factorise(x, retain_norm(retained, weight) if retained else None)
+
+
+def unused(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
+    """Of what X has in the directions that retained prompts hardly use; of X where there are none.
+
+    These are the eigenvectors of M with eigenvalues below 1 / ``weight``, as in SPEED (Li et al.,
+    ICLR 2026), whose threshold is 0.1 on the moment unscaled.
+    """
+    if not retained:
+        return factorise(x)
+    values, vectors = torch.linalg.eigh(_moment(retained))
+    basis = vectors[:, weight * values < 1]
+    factor = factorise(basis.T @ x)
+    return Factor(factor.s, factor.v, factor.reader @ basis.T)
 
 
 def pseudo_inverse(s: Tensor, against: Tensor, goal: float) -> Tensor:
@@ -160,6 +191,14 @@ def within(tolerance: float) -> Spectrum:
         return s / (squares + low)
 
     return spectrum
+
+
+@dataclass(frozen=True)
+class Form:
+    """A closed form: how X is factored, and what is made of its singular values."""
+
+    spectrum: Spectrum
+    factor: Factoring = weighed
 
 
 def update(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:

@@ -161,6 +161,10 @@ def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
     return next(found, None)
 
 
+TRADE_OFFS = ("uce", "null-space")
+"""Methods that weigh erasing against keeping by themselves; they edit the cross-attention only."""
+
+
 def _default_tolerance(recipe: dict[str, Any]) -> float:
     """0.12·√n for targets of n tokens together, at most 0.3.
 
@@ -176,7 +180,9 @@ class Recipe(Part):
 
     version: Literal[1]
     name: Name
-    method: Literal["erasepro", "erasepro-modified", "uce", "esd-x", "esd-u", "ac"] = "erasepro"
+    method: Literal[
+        "erasepro", "erasepro-modified", "uce", "null-space", "esd-x", "esd-u", "ac"
+    ] = "erasepro"
     concepts: Annotated[
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
@@ -211,9 +217,10 @@ class Recipe(Part):
         """UCE is defined on the cross-attention alone, by a trade-off of its own (Eq. 2)."""
         if isinstance(data, dict) and data.get("method") in TRAINED:
             return filled(data["method"], data)
-        if not isinstance(data, dict) or data.get("method") != "uce":
+        if not isinstance(data, dict) or data.get("method") not in TRADE_OFFS:
             return data
-        data = {"tolerance": 0, "text_encoders": ["edited"], "retain": {"weight": 0}, **data}
+        retain = {} if data["method"] == "null-space" else {"retain": {"weight": 0}}
+        data = {"tolerance": 0, "text_encoders": ["edited"], **retain, **data}
         if isinstance(layers := data.get("layers", {}), dict):
             data["layers"] = {"text_encoder": "none", **layers}
         return data
@@ -222,12 +229,14 @@ class Recipe(Part):
     @classmethod
     def _only_erasepro_has_such_a_part(cls, value: Any, info: ValidationInfo) -> Any:
         method = info.data.get("method")
-        if method != "uce" and method not in TRAINED:
+        if method not in (*TRADE_OFFS, *TRAINED):
+            return value
+        if method == "null-space" and isinstance(value, Retain):
             return value
         if isinstance(value, Layers) and value.text_encoder:
             raise ValueError(f"{method} edits the U-Net only: set text_encoder to none")
         if not isinstance(value, Layers) and (value.weight if isinstance(value, Retain) else value):
-            why = "is trained" if method in TRAINED else "has a trade-off of its own (Eq. 2)"
+            why = "is trained" if method in TRAINED else "has a trade-off of its own"
             raise ValueError(f"{method} {why}: leave this out")
         return value
 
