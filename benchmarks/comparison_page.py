@@ -58,6 +58,8 @@ def _sections(results: Mapping[str, Any]) -> Iterator[str]:
         if heading in ("Instances", "Styles"):
             for methods in dict.fromkeys(tuple(of) for of in by_task.values()):
                 some = [task for task, of in by_task.items() if set(methods) <= of.keys()]
+                if len(some) == 1:
+                    continue
                 yield f"The average of {', '.join(map(_arrow, some))}:\n"
                 yield from _table({m: [f for t in some for f in by_task[t][m]] for m in methods})
         for task, figures in by_task.items():
@@ -66,8 +68,8 @@ def _sections(results: Mapping[str, Any]) -> Iterator[str]:
             for method, reason in results[task]["failed"].items():
                 yield f"{method} gave nothing: {reason}\n"
     yield "## Cost\n"
-    yield "Of one concept and of five; the demo model has 18 million parameters.\n"
-    for task in ("snoopy", "5 together"):
+    yield "Of five concepts and of ten; the demo model has 18 million parameters.\n"
+    for task in ("5 together", "10 together"):
         costs = {m: Cost(**cost) for m, cost in results[task]["costs"].items()}
         yield _rows([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
 
