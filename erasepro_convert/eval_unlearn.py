@@ -29,6 +29,7 @@ class ErasePro:
     def __init__(
         self,
         checkpoint: str,
+        erase_concept: str | None = None,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
@@ -36,6 +37,9 @@ class ErasePro:
         size: int | None = None,
     ) -> None:
         """The parameters are ``technique.config`` of a benchmark; all but the first have defaults.
+
+        ``erase_concept`` is not for us: the package reads it there, for the names of reports and
+        for metrics that are made for one concept.
 
         Raises CheckpointError for a file that makes no pictures, pydantic's ValidationError for a
         setting that is none; OSError passes through.

@@ -39,7 +39,7 @@ def test_batches_are_numbered_through() -> None:
 
 
 def test_seeds_count() -> None:
-    (first,) = technique().generate(prompts=PROMPTS[:1])
+    (first,) = technique(erase_concept="snoopy").generate(prompts=PROMPTS[:1])
     (other,) = technique(seed=5).generate(prompts=PROMPTS[:1])
     (given,) = technique().generate(prompts=PROMPTS[:1], seed=5)
     assert np.abs(np.asarray(first, int) - np.asarray(other, int)).max() > 20
@@ -80,8 +80,13 @@ def test_in_a_runner_of_the_package(tmp_path: Path) -> None:
         report = SingleBenchmarkRunner(
             technique_name="erasepro",
             metric_name="count",
-            technique_config={"checkpoint": str(checkpoint), "steps": 3},
+            technique_config={
+                "checkpoint": str(checkpoint),
+                "erase_concept": "Snoopy",
+                "steps": 3,
+            },
             output_dir=str(tmp_path),
         ).run()
-    assert "3" in str(report)
+    assert report["metric_result"]["value"] == 3
+    assert report["erase_concept"] == "snoopy"
     assert len(list(tmp_path.rglob("*.png"))) == 3
