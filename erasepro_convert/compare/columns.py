@@ -157,8 +157,7 @@ def _is_best(
 ) -> bool:
     """Whether every other method is worse beyond chance.
 
-    The best against the next best needs no adjustment for there being several: Hung and Fithian,
-    *Rank Verification for Exponential Families*, Annals of Statistics 47 (2019).
+    That there are several needs no adjustment: it must beat each, an intersection-union test.
     """
     others = [other for other in values if other != method]
     return bool(others) and all(
