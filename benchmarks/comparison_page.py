@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.comparison import GROUPS, TASKS, TOGETHER, UNWANTED
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost
-from erasepro_convert.compare.output import ARROWS, COSTS, of_cost, plain
-from erasepro_convert.evaluate.figures import Figure, Value
+from erasepro_convert.compare.output import COSTS, of_cost, plain
+from erasepro_convert.evaluate.figures import ARROWS, Figure, Value
 from erasepro_convert.evaluate.interval import Interval
 
 REFERENCE = "erasepro"

@@ -119,7 +119,8 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.compare.output import ARROWS, COSTS, number, of_cost, tables
+    from erasepro_convert.compare.output import COSTS, number, of_cost, tables
+    from erasepro_convert.evaluate.figures import ARROWS
 
     def shown(cell: "Cell | None") -> str:
         if cell is None:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from erasepro_convert.evaluate.figures import Value
     from erasepro_convert.evaluate.run import Evaluation
 
-ARROWS = {"higher": "↑", "lower": "↓"}
-
 
 def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
     """I/N as numbers; whether there is such a shard is said elsewhere."""
@@ -136,6 +134,8 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     """A table a judge: the original first, then the erased model, then what changed."""
     from rich.markup import escape
     from rich.table import Table
+
+    from erasepro_convert.evaluate.figures import ARROWS
 
     for judge, figures in groupby(evaluation.figures, lambda figure: figure.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")

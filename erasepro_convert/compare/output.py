@@ -9,9 +9,8 @@ from itertools import groupby
 from erasepro_convert.compare.columns import Cell, Column
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
-from erasepro_convert.evaluate.figures import Value
+from erasepro_convert.evaluate.figures import ARROWS, Value
 
-ARROWS = {"higher": "↑", "lower": "↓"}
 MEGABYTE = 10**6
 SHOWN_PARTS = ("total:",)
 """Of a judge that counts parts of bodies at two thresholds, the columns that a table shows."""

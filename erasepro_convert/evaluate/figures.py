@@ -9,6 +9,7 @@ from erasepro_convert.evaluate.pictures import Model, Pictures
 from erasepro_convert.evaluate.plan import Role
 
 Better = Literal["higher", "lower"]
+ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓"}
 
 Scores = Mapping[str, Sequence[float]]
 """A number for each picture of a prompt."""
