@@ -41,6 +41,7 @@ def convert_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    from erasepro_convert.cli.summary import summary
     from erasepro_convert.convert import convert
     from erasepro_convert.manifest import manifest_path
     from erasepro_convert.options import Options
@@ -54,7 +55,7 @@ def convert_command(
     with terminal.progress() as progress:
         manifest = convert(loaded, source, path, asked, progress)
     with uninterrupted():  # an interrupt from here on would claim that nothing was written
-        terminal.summary(manifest, path, manifest_path(path, folder=asked.folder))
+        summary(terminal, manifest, path, manifest_path(path, folder=asked.folder))
         if as_json:
             click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:

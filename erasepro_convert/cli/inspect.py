@@ -27,7 +27,8 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
     """
     from dataclasses import asdict
 
-    from erasepro_convert.cli.terminal import Terminal, inspection_table
+    from erasepro_convert.cli.tables import inspection_table
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.inspection import inspect
     from erasepro_convert.ranges import exists
     from erasepro_convert.storage import shown

@@ -36,7 +36,8 @@ def probe_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    from erasepro_convert.cli.terminal import Terminal, distance_table, probe_table
+    from erasepro_convert.cli.tables import distance_table, probe_table
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.limits import of_probe
     from erasepro_convert.probe import probe
     from erasepro_convert.source import open_source

@@ -90,7 +90,8 @@ def stress_command(
     the prompt.  tricks: other spellings, letters, languages, weights.  ti: a new word trained on
     the original's pictures of the target.
     """
-    from erasepro_convert.cli.terminal import Terminal, stress_table
+    from erasepro_convert.cli.tables import stress_table
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 

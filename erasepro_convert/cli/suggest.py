@@ -29,7 +29,8 @@ def suggest_command(
     is kept in the user's cache folder, so that the next word takes seconds.  Judge the list
     yourself: words that merely go with WORD are in it, too.
     """
-    from erasepro_convert.cli.terminal import Terminal, neighbour_table
+    from erasepro_convert.cli.tables import neighbour_table
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.source import open_source
     from erasepro_convert.suggest import suggest
 

@@ -1,0 +1,158 @@
+"""What a conversion did, for a person to read."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from math import hypot
+
+from rich.filesize import decimal
+from rich.table import Table
+
+from erasepro_convert.cli.tables import probe_table
+from erasepro_convert.cli.terminal import Terminal
+from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
+from erasepro_convert.storage import Location, shown
+
+BAR_WIDTH = 24
+EXACT = ("erasepro", "erasepro-modified")
+"""Methods that a tolerance of 0 makes exact."""
+HARMFUL = 1000
+"""Condition number of X from which an exact solve visibly harms: see docs/method.md."""
+
+
+def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Location) -> None:
+    """The table of updates, what is worth knowing beside it, and where the files lie."""
+    source, output = manifest.input, manifest.output
+    containers = ", ".join(dict.fromkeys(file.container for file in source.files))
+    size = decimal(sum(file.size for file in source.files))
+    terminal.say(f"{source.name}: {manifest.variant.name}, {containers}, {size}")
+    for evidence in manifest.variant.evidence:
+        terminal.say(f"  {evidence}", "dim")
+    if manifest.edits:
+        terminal.show(_edit_table(manifest.edits, drawn=terminal.is_interactive))
+    if manifest.trained and manifest.trained.changes:
+        terminal.show(_trained_table(manifest.trained))
+    if manifest.tuning:
+        terminal.show(_tuning_table(manifest.tuning))
+    terminal.show(probe_table(manifest.probe))
+    if manifest.ema:
+        terminal.say("the EMA copy of the U-Net, edited too:")
+        terminal.show(probe_table(manifest.ema.probe))
+    for line in _remarks(manifest):
+        terminal.say(line)
+    for line in manifest.exceeded:
+        terminal.say(f"exceeded: {line}", "red")
+    if not output.written:
+        terminal.say("dry run: nothing was written")
+        return
+    for file in output.files:
+        path = target if len(output.files) == 1 else target / file.name
+        terminal.say(f"wrote {shown(path)} ({decimal(file.size)}, sha256 {file.sha256})")
+    terminal.say(f"wrote {shown(record)}")
+
+
+def _edit_table(edits: Sequence[EditRecord], *, drawn: bool) -> Table:
+    """A row a layer; ``drawn`` adds a bar as long as its relative update."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", no_wrap=True)
+    for heading in ("update", "relative", "residual before", "after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if drawn:
+        table.add_column("", no_wrap=True)
+    rows = [_row(layer, list(group)) for layer, group in groupby(edits, lambda e: e.layer)]
+    largest = max(relative for _, _, relative, _, _ in rows) or 1.0
+    for layer, norm, relative, before, after in rows:
+        bar = "█" * round(BAR_WIDTH * relative / largest) or "▏"
+        cells = [layer, f"{norm:#.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
+        table.add_row(*cells, *([f"[cyan]{bar}[/]"] if drawn else []))
+    return table
+
+
+def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float, float]:
+    """A layer's matrices taken together: norms of the stacked weights, the worst residual."""
+    update = hypot(*(edit.update_norm for edit in edits))
+    relative = update / (hypot(*(edit.norm for edit in edits)) or 1.0)
+    before = max(edit.residual_before.relative for edit in edits)
+    return layer, update, relative, before, max(edit.residual_after.relative for edit in edits)
+
+
+def _trained_table(trained: Trained) -> Table:
+    """Trained tensors that have no residual, a row a part of the U-Net."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trained", no_wrap=True)
+    for heading in ("tensors", "update", "relative"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for part in trained.parts():
+        table.add_row(
+            part.name, str(part.tensors), f"{part.update_norm:#.4g}", f"{part.relative_update:.2%}"
+        )
+    return table
+
+
+def _tuning_table(tuning: Tuning) -> Table:
+    """A row a try."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for number, tried in enumerate(tuning.tries):
+        tokens = tried.tokens if isinstance(tried.tokens, str) else f"first {tried.tokens.first}"
+        cells = [f"{tried.tolerance:g}", f"{tried.retain_weight:g}", str(tried.templates), tokens]
+        values = (tried.leak, tried.drift, tried.relative_update)
+        cells += ["–" if value is None else f"{value:.2f}" for value in values]
+        remark = "taken" if number == tuning.chosen else ""
+        remark += "" if tried.within or tried.refused else " exceeds"
+        table.add_row(*cells, tried.refused or remark.strip())
+    return table
+
+
+def _remarks(manifest: Manifest) -> Iterator[str]:
+    alignment = manifest.alignment
+    edits = manifest.edits
+    columns, pairs = alignment.deeper_layers, len(alignment.prompts)
+    condition = max((edit.condition for edit in edits), default=0.0)
+    if manifest.trained:
+        losses = manifest.trained.losses
+        tenth = max(1, len(losses) // 10)
+        first, last = (sum(some) / tenth for some in (losses[:tenth], losses[-tenth:]))
+        yield (
+            f"{len(manifest.all_edits)} tensors trained in {len(losses)} steps on "
+            f"{manifest.trained.device}; loss {first:.4f} in the first tenth, "
+            f"{last:.4f} in the last"
+        )
+    else:
+        yield (
+            f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
+            f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
+            f"condition number up to {condition:.1e}"
+        )
+    if alignment.left_out:
+        yield (
+            f"{len(alignment.left_out)} retained prompts contain a target's words and were left "
+            f"out: {', '.join(map(repr, alignment.left_out))}"
+        )
+    if manifest.recipe.method in EXACT and manifest.recipe.tolerance == 0 and condition > HARMFUL:
+        yield (
+            "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
+            "leave tolerance and retain.weight at their defaults to avoid that"
+        )
+    for conflict in columns.conflicts:
+        anchors = ", ".join(f"{place.token!r} in {place.prompt!r}" for place in conflict.anchors)
+        yield (
+            f"conflict: {conflict.token!r} in {conflict.target_prompt!r} is sent to {anchors} "
+            "at once, which leaves a residual"
+        )
+    if first := len(alignment.first_layer.conflicts) - len(columns.conflicts):
+        yield (
+            f"text_encoder.1 reads tokens before any attention: {first} more of its columns "
+            "conflict (listed in the manifest)"
+        )
+    reasons = [entry.reason for entry in manifest.tensors.dropped]
+    for reason in dict.fromkeys(reasons):
+        yield f"dropped {reasons.count(reason)}: {reason}"
+    for repaired in manifest.tensors.repaired:
+        yield f"repaired {repaired.name}: {repaired.defect}"
+    if manifest.variant.clip_skip_from == "metadata":
+        yield "its metadata asks for clip skip 2: the result holds for 1 and 2"
+    if manifest.tensors.renamed:
+        count = len(manifest.tensors.renamed)
+        yield f"renamed {count} tensors to the current spelling"

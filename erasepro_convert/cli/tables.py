@@ -1,0 +1,115 @@
+"""What commands found, as tables for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.cli.terminal import LINE
+from erasepro_convert.manifest import ProbeRecord
+
+if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
+    from erasepro_convert.evaluate.figures import Value
+    from erasepro_convert.inspection import Inspection
+    from erasepro_convert.stress.run import Row
+    from erasepro_convert.suggest import Neighbour
+
+SHOWN = 120
+"""Characters of a metadata entry."""
+
+
+def probe_table(record: ProbeRecord) -> Table:
+    """Leak by concept and drift, for each way of feeding the U-Net."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("held-out prompts", "text encoder"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("before", "mean", "worst"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("at")
+    skips = {measure.feed.clip_skip for measure in record.drift}
+    for measure in (*record.leak, *record.drift):
+        what = f"leak of {measure.concept}" if measure.concept else "drift of others"
+        feed: str = measure.feed.text_encoder
+        feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
+        before = "1.00" if measure.concept else "0.00"  # by definition
+        values = before, f"{measure.mean:.2f}", f"{measure.worst:.2f}"
+        table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
+    return table
+
+
+def inspection_table(found: "Inspection") -> Table:
+    """A row a property."""
+    table = Table(box=None, pad_edge=True, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(name: str, lines: Iterable[str]) -> None:
+        for number, line in enumerate(lines):
+            table.add_row("" if number else name, escape(printable(line, LINE)))
+
+    for file in found.files:
+        row("file", [f"{file.name}: {file.container}, {decimal(file.size)}"])
+        hashes = {"AutoV1": file.autov1, "AutoV2": file.autov2, "AutoV3": file.autov3}
+        row("hashes", [", ".join(f"{name} {value}" for name, value in hashes.items() if value)])
+        row("SHA-256", [file.sha256] if file.sha256 else [])
+    row("variant", [found.variant] if found.variant else [])
+    row("evidence", found.evidence)
+    row(
+        "tensors",
+        [
+            f"{part}: " + ", ".join(f"{count} {dtype}" for dtype, count in counts.items())
+            for part, counts in found.tensors.items()
+        ],
+    )
+    row("notable", found.facts)
+    row("left out", [f"{count}: {reason}" for reason, count in found.left_out.items()])
+    row("metadata", [printable(f"{k}: {v}", SHOWN) for k, v in sorted(found.metadata.items())])
+    row("pickle asks for", [", ".join(found.asks_for)] if found.asks_for else [])
+    verdict = "[red]would be refused[/]" if found.refused else "[green]would be converted[/]"
+    table.add_row("", verdict)
+    row("because", [found.refused] if found.refused else [])
+    return table
+
+
+def distance_table(record: ProbeRecord) -> Table:
+    """How far targets are from anchors in one checkpoint alone."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("held-out prompts", no_wrap=True)
+    table.add_column("distance to the anchor", justify="right")
+    for measure in record.leak:
+        if measure.feed.text_encoder == "stock":
+            continue  # there is no other text encoder
+        table.add_row(escape(f"{measure.concept}"), f"{measure.distance_before:.2f}")
+    return table
+
+
+def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
+    """Words with their cosines, nearest first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("word", no_wrap=True)
+    table.add_column("cosine", justify="right")
+    for neighbour in neighbours:
+        table.add_row(escape(neighbour.word), f"{neighbour.cosine:.2f}")
+    return table
+
+
+def stress_table(rows: Sequence["Row"]) -> Table:
+    """A row an attack: how often its target is seen, and what that is worth where it matters."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("attack")
+    for heading in ("original", "erased", "recovered", "control"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        name = f"{row.concept}, no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
+        within = row.recovered.interval if row.recovered else None
+        interval = f" [dim]{within.low:.2f}…{within.high:.2f}[/]" if within else ""
+        cells = (_plain(row.original), _plain(row.erased), _plain(row.recovered) + interval)
+        table.add_row(escape(name), *cells, _plain(row.control))
+    return table
+
+
+def _plain(value: "Value | None") -> str:
+    return f"{value.value:.2f}" if value else "–"
