@@ -334,4 +334,4 @@ def test_tables_fit_into_a_hundred_characters() -> None:
     console = Console(width=100, record=True, file=StringIO())
     for table in comparison_tables(shown):
         console.print(table)
-    assert console.export_text().count("-0.0104–0.0184") == len(names) * len(METHODS)
+    assert console.export_text().count("-0.010…0.018") == len(names) * len(METHODS)

@@ -119,16 +119,15 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.compare.output import COSTS, number, of_cost, tables
+    from erasepro_convert.compare.output import COSTS, of_cost, tables, texts
     from erasepro_convert.evaluate.figures import ARROWS
 
     def shown(cell: "Cell | None") -> str:
         if cell is None:
             return "–"
-        inside = cell.value.interval
-        below = f"\n[dim]{number(inside.low)}–{number(inside.high)}[/]" if inside else ""
-        value = number(cell.value.value)
-        return (f"[bold green]{value}[/]" if cell.best else value) + below
+        figure, interval = texts(cell.value)
+        below = f"\n[dim]{interval}[/]" if interval else ""
+        return (f"[bold green]{figure}[/]" if cell.best else figure) + below
 
     parts = ((judge, part) for judge, of in tables(comparison) for part in _parts(of))
     for judge, columns in parts:
@@ -138,7 +137,7 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         table.add_column("", no_wrap=True)
         for column in columns:
             table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
-        values = [number(c.original.value) if c.original else "–" for c in columns]
+        values = [texts(c.original)[0] if c.original else "–" for c in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:
             table.add_row(method, *(shown(column.cells.get(method)) for column in columns))

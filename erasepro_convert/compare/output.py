@@ -88,15 +88,23 @@ def plain(value: Value | None) -> str:
     """A figure with its interval."""
     if value is None:
         return "–"
-    shown = number(value.value)
-    if value.interval is None:
-        return shown
-    return f"{shown} ({number(value.interval.low)}–{number(value.interval.high)})"
+    figure, interval = texts(value)
+    return f"{figure} ({interval})" if interval else figure
 
 
-def number(value: float) -> str:
-    """To two places, or to four where these would be 0."""
-    return f"{value:.2f}" if abs(value) >= 0.05 or value == 0 else f"{value:.4f}"
+def texts(value: Value) -> tuple[str, str]:
+    """A figure and its interval, empty where there is none.
+
+    With as many decimals as the interval leaves a meaning, or as the figure itself needs.
+    """
+    inside = value.interval
+    size = inside.high - inside.low if inside else abs(value.value)
+    decimals = 2 if size >= 0.05 or size == 0 else 3 if size >= 0.01 else 4
+    figure, *ends = (
+        f"{number:.{decimals}f}"
+        for number in (value.value, *((inside.low, inside.high) if inside else ()))
+    )
+    return figure, "…".join(ends)
 
 
 def _cell(cell: Cell | None) -> str:
