@@ -10,7 +10,8 @@ from benchmarks import method_tables
 from benchmarks.method_study import RESULTS, read
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.model import Concept, Layers, Limits, Probe, Recipe, Retain
+from erasepro_convert.recipe.model import Recipe
+from erasepro_convert.recipe.sections import Concept, Layers, Limits, Probe, Retain
 from tests.conftest import WriteRecipe
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]

@@ -12,8 +12,9 @@ from erasepro_convert.evaluate.pictures import Settings
 from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.layout.keys import UNET_BLOCKS
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.model import TRADE_OFFS, Retain
+from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.sections import Retain
 from tests.conftest import SHORT, Cli, WriteRecipe
 
 MakeRecipe = Callable[[str], Recipe]

@@ -20,8 +20,8 @@ from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
 from erasepro_convert.layout.keys import POSITIONS
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.recipe.model import Concept, First
 from erasepro_convert.recipe.part import PLACEHOLDER
+from erasepro_convert.recipe.sections import Concept, First
 
 Ids = tuple[int, ...]
 Key = Callable[[Ids, int], Hashable]

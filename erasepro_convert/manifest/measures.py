@@ -2,7 +2,7 @@
 
 from erasepro_convert.manifest.erasure import EditRecord
 from erasepro_convert.manifest.record import Count, Encoder, Norm, Record, Sha256
-from erasepro_convert.recipe.model import Tokens
+from erasepro_convert.recipe.sections import Tokens
 
 
 class Feed(Record):

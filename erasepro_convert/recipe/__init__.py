@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.document import Document, YamlPath, read_document
 from erasepro_convert.recipe.evaluation import Evaluate, Other
-from erasepro_convert.recipe.model import Concept, First, Layers, Limits, Probe, Recipe, Retain
+from erasepro_convert.recipe.model import Recipe
+from erasepro_convert.recipe.sections import Concept, First, Layers, Limits, Probe, Retain
 from erasepro_convert.recipe.training import Training
 
 __all__ = ["Concept", "Evaluate", "Recipe", "load_recipe"]

@@ -1,0 +1,125 @@
+"""The parts of a recipe that every method has."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictFloat,
+    StrictInt,
+    Tag,
+    model_validator,
+)
+
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.errors import RecipeError
+from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
+from erasepro_convert.recipe.part import (
+    PLACEHOLDER,
+    Name,
+    Part,
+    Positive,
+    Prompt,
+    Template,
+    Words,
+    distinct,
+    not_empty,
+)
+from erasepro_convert.recipe.prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.ranges import block_names, layer_numbers
+
+
+class Concept(Part):
+    """One concept pair: ``target`` is erased and becomes ``anchor``."""
+
+    target: Name
+    anchor: Words
+    """The empty string stands for no words in the target's place."""
+    prompts: Annotated[
+        tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
+    ] = TEMPLATES
+
+    @model_validator(mode="after")
+    def _model_can_read_it(self) -> Self:
+        """Checked here, where the line in the recipe is known."""
+        try:
+            for target, anchor in self.filled():
+                if tokenize(target).ids == tokenize(anchor).ids:
+                    raise ValueError(f"target and anchor are the same to the model: {target!r}")
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def filled(self, templates: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+        """Target prompt and anchor prompt for each template (None: the concept's own).
+
+        An empty anchor leaves the template without the concept's words; "{}" becomes the empty
+        prompt (the paper's App. A.2).
+        """
+        return tuple(
+            (
+                template.replace(PLACEHOLDER, self.target),
+                " ".join(template.replace(PLACEHOLDER, self.anchor).split()),
+            )
+            for template in (self.prompts if templates is None else templates)
+        )
+
+
+class Layers(Part):
+    """Which layers are edited: text-encoder layers by number, U-Net blocks by name."""
+
+    text_encoder: Annotated[tuple[int, ...], BeforeValidator(layer_numbers)] = tuple(
+        range(1, TEXT_LAYERS + 1)
+    )
+    unet: Annotated[tuple[str, ...], BeforeValidator(block_names)] = UNET_BLOCKS
+
+    @model_validator(mode="after")
+    def _something_is_edited(self) -> Self:
+        if not self.text_encoder and not self.unet:
+            raise ValueError("text_encoder and unet are both none: nothing would be edited")
+        return self
+
+
+class Retain(Part):
+    """What must stay: the norm of an update weighs what these prompts use."""
+
+    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAINED
+    weight: Annotated[StrictFloat | StrictInt, Field(ge=0)] = 10
+    """λ; 0 is the paper's plain Frobenius norm."""
+
+
+class Probe(Part):
+    """What the outcome is measured on; no part of the solve."""
+
+    prompts: Annotated[
+        tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
+    ] = PROBES
+    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = OTHERS
+
+
+class Limits(Part):
+    """What the outcome must keep to; null is no limit."""
+
+    leak: Positive | None = 0.5
+    drift: Positive | None = 0.2
+    relative_update: Positive | None = 1.0
+
+
+class First(Part):
+    """The first ``first`` positions of every prompt, BOS included."""
+
+    first: Annotated[StrictInt, Field(ge=1, le=POSITIONS)]
+
+
+def _tokens_kind(value: object) -> str:
+    return "first" if isinstance(value, dict | First) else "name"
+
+
+Tokens = Annotated[
+    Annotated[Literal["prompt", "all"], Tag("name")] | Annotated[First, Tag("first")],
+    Discriminator(_tokens_kind),
+]
+
+ClipSkip = Annotated[StrictInt, Field(ge=1, le=TEXT_LAYERS)]
