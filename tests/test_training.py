@@ -121,7 +121,7 @@ def test_esds_goal_and_step_by_hand(base: Path) -> None:
     recipe = recipe_of("esd-x", guidance=2.0, batch=2)
     assert recipe.training
     net = network_of(base, recipe)
-    lesson = methods.esd(net, recipe, recipe.training, silent)(0)
+    lesson = methods.esd(net, recipe, recipe.training, [], silent)(0)
     pipeline, _ = load_pipeline(base)
     states = pipeline.text_encoder(
         pipeline.tokenizer(
@@ -155,7 +155,7 @@ def test_the_originals_predictions_do_not_move_with_training(base: Path) -> None
     latents, times = net.noise(1, torch.Generator().manual_seed(0)), torch.tensor([500])
     with net.original():
         before = net.predict(latents, times, ["a dog"])
-    lesson = methods.esd(net, recipe, recipe.training, silent)(0)
+    lesson = methods.esd(net, recipe, recipe.training, [], silent)(0)
     loop._learn(net, lesson, torch.optim.Adam(net.trained.values(), 1e-3))
     with net.original():
         assert torch.equal(net.predict(latents, times, ["a dog"]), before)
@@ -167,7 +167,7 @@ def test_acs_goal_is_the_anchors_prediction_of_the_network_as_it_is(base: Path) 
     recipe = recipe_of("ac", batch=3)
     assert recipe.training
     net = network_of(base, recipe)
-    teach = methods.ac(net, recipe, recipe.training, silent)
+    teach = methods.ac(net, recipe, recipe.training, [], silent)
     loop._learn(net, teach(0), torch.optim.AdamW(net.trained.values(), 1e-2))
     lesson = teach(1)
     anchors = [prompt.replace("snoopy", "dog") for prompt in lesson.prompts]
@@ -185,7 +185,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(base: Path) -> None:
     assert recipe.training
     for together in (64, 1):
         net = network_of(base, recipe)
-        lesson = methods.ac(net, recipe, recipe.training, silent)(0)
+        lesson = methods.ac(net, recipe, recipe.training, [], silent)(0)
         net.together = together
         loop._learn(net, lesson, torch.optim.SGD(net.trained.values(), 1.0))
         found.append(torch.cat([p.detach().flatten() for p in net.trained.values()]))
@@ -217,6 +217,30 @@ def test_the_same_recipe_gives_the_same_bytes_and_going_on_gives_them_too(
     assert load_of(target) == load_of(outputs(method)[0])
     assert manifest.trained == outputs(method)[1].trained
     assert not state_path(target).exists()
+
+
+def test_anchors_that_are_drawn_are_not_drawn_again(base: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("ac", steps=1, batch=20)
+    whole, target = tmp_path / "whole.safetensors", tmp_path / "again.safetensors"
+
+    def anchors_of(target: Path, until: int) -> list[int]:
+        found = []
+
+        def note(stage: str, done: int, total: int) -> None:
+            if "anchors" in stage:
+                found.append(done)
+                if done == until:
+                    raise KeyboardInterrupt
+
+        convert(recipe, base, target, Options(), note)
+        return list(dict.fromkeys(found))
+
+    first, second, *rest = anchors_of(whole, -1)
+    assert first == 0
+    with pytest.raises(KeyboardInterrupt):
+        anchors_of(target, second)
+    assert anchors_of(target, -1) == [second, *rest]
+    assert load_of(target) == load_of(whole)
 
 
 def load_of(path: Path) -> dict[str, bytes]:

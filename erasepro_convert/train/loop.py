@@ -69,24 +69,27 @@ def train(
     )
     kept = State(state, _identity(recipe, network)) if state else None
     with one_thread() if architecture.batch > 1 else nullcontext():
-        losses = kept.load(network.trained, optimiser) if kept else []
+        losses, pictures = kept.load(network.trained, optimiser) if kept else ([], [])
+
+        def keep(*, now: bool) -> None:
+            if kept and (now or kept.is_due()):
+                kept.save(network.trained, optimiser, losses, pictures)
+
+        def drawing(done: int, total: int) -> None:
+            progress("train: drawing anchors", done, total)
+            keep(now=False)
+
         if len(losses) < training.steps:
-
-            def drawing(done: int, total: int) -> None:
-                progress("train: drawing anchors", done, total)
-
-            teach = METHODS[recipe.method](network, recipe, training, drawing)
             try:
+                teach = METHODS[recipe.method](network, recipe, training, pictures, drawing)
                 for step in range(len(losses), training.steps):
                     note = f"train: loss {losses[-1]:.4f}" if losses else "train"
                     # at each prediction, for a step of a full-size model takes many of them
                     network.watch = partial(progress, note, step, training.steps)
                     losses.append(_learn(network, teach(step), optimiser))
-                    if kept and kept.is_due():
-                        kept.save(network.trained, optimiser, losses)
+                    keep(now=False)
             finally:  # an interrupt, too, comes through progress
-                if kept:
-                    kept.save(network.trained, optimiser, losses)
+                keep(now=True)
         progress("train", training.steps, training.steps)
     weights = {}
     for name, parameter in zip(names, parameters, strict=True):

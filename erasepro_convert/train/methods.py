@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import torch
@@ -37,13 +38,15 @@ Teach = Callable[[int], Lesson]
 Report = Callable[[int, int], None]
 
 
-def esd(network: Network, recipe: Recipe, training: Training, report: Report) -> Teach:
+def esd(
+    network: Network, recipe: Recipe, training: Training, pictures: list[Tensor], report: Report
+) -> Teach:
     """Away from the target: Gandikota et al. (2023).
 
     Goal is ε_o(z, t, "") − η·(ε_o(z, t, c) − ε_o(z, t, "")), with z denoised by the network as
     trained so far, from noise to a step drawn at random.  Anchors play no part.
     """
-    del report
+    del pictures, report
     targets = [target for concept in recipe.concepts for target, _ in concept.filled()]
 
     def teach(step: int) -> Lesson:
@@ -62,25 +65,27 @@ def esd(network: Network, recipe: Recipe, training: Training, report: Report) ->
     return teach
 
 
-def ac(network: Network, recipe: Recipe, training: Training, report: Report) -> Teach:
+def ac(
+    network: Network, recipe: Recipe, training: Training, pictures: list[Tensor], report: Report
+) -> Teach:
     """From the target to its anchor: Kumari et al. (2023), the model-based variant.
 
     Goal is ε(z, t, anchor), of the network as it is and without gradients, as in their code; z are
-    the original's latents of anchor prompts, half of them mirrored, with noise added.
+    the original's latents of anchor prompts, half of them mirrored, with noise added.  ``pictures``
+    has those that an earlier run made, and is filled with the others.
     """
     pairs = [pair for concept in recipe.concepts for pair in concept.filled()]
     count = min(PICTURES, training.steps * training.batch)
     owners = [pairs[i % len(pairs)] for i in range(count)]
-    made = []
-    for start in range(0, count, network.together):
-        report(start, count)
+    for start in range(sum(map(len, pictures)), count, network.together):
+        network.watch = partial(report, start, count)
         prompts = [anchor for _, anchor in owners[start : start + network.together]]
         # numbers below 0 are no steps
         noise = network.noise(len(prompts), generator_of(training.seed, -1 - start))
         with network.original():
-            made.append(network.sampled(prompts, noise, SAMPLING_STEPS)[0])
+            pictures.append(network.sampled(prompts, noise, SAMPLING_STEPS)[0])
     report(count, count)
-    anchors = torch.cat(made)
+    anchors = torch.cat(pictures)
 
     def teach(step: int) -> Lesson:
         generator = generator_of(training.seed, step)

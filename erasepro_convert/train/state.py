@@ -22,6 +22,8 @@ BELONGS, LOSSES = "belongs_to", "losses"
 PARTS = ("value", "exp_avg", "exp_avg_sq")
 """Of each trained tensor: itself, and Adam's moments of its gradient."""
 
+PICTURES = "pictures"
+
 
 def state_path(output: Path) -> Path:
     """Where the state of an output's training lies."""
@@ -38,22 +40,24 @@ class State:
 
     def load(
         self, trained: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
-    ) -> list[float]:
-        """Put a state in; gives the losses of the steps that were done, none where there is none.
+    ) -> tuple[list[float], list[Tensor]]:
+        """Put a state in; gives the losses of the steps that were done, and the pictures.
 
-        A state of another training is left alone until it is replaced.  Raises UsageError for a
-        file that is no state.
+        Both are empty where there is none.  A state of another training is left alone until it is
+        replaced.  Raises UsageError for a file that is no state.
         """
         self.due = monotonic() + EVERY
         if not self.path.exists():
-            return []
+            return [], []
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
                 if metadata[BELONGS] != self.belongs:
-                    return []
+                    return [], []
                 losses = [float(loss) for loss in metadata[LOSSES].split()]
-                for name, parameter in trained.items():
+                has_pictures = PICTURES in file.keys()  # noqa: SIM118  # it is no mapping
+                pictures = [file.get_tensor(PICTURES)] if has_pictures else []
+                for name, parameter in trained.items() if losses else ():
                     value, *moments = (file.get_tensor(f"{name}|{part}") for part in PARTS)
                     parameter.data.copy_(value)
                     on_device = (moment.to(parameter.device) for moment in moments)
@@ -63,7 +67,7 @@ class State:
                     )
         except (SafetensorError, KeyError, ValueError) as error:
             raise UsageError(f"{self.path}: not the state of a training; delete it") from error
-        return losses
+        return losses, pictures
 
     def is_due(self) -> bool:
         """Whether it is time to write."""
@@ -74,13 +78,14 @@ class State:
         trained: dict[str, torch.nn.Parameter],
         optimiser: torch.optim.Optimizer,
         losses: list[float],
+        pictures: list[Tensor],
     ) -> None:
         """Write it, whole or not at all."""
-        if not losses:
+        if not losses and not pictures:
             return  # nothing is known yet that a new training would not find
         started = monotonic()
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in trained.items():
+        tensors = {PICTURES: torch.cat(pictures)} if pictures else {}
+        for name, parameter in trained.items() if losses else ():
             moments = optimiser.state[parameter]
             values = (parameter.detach(), *(moments[part] for part in PARTS[1:]))
             for part, value in zip(PARTS, values, strict=True):
