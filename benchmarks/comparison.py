@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copyfile
 
 import click
 
@@ -49,6 +50,10 @@ STEPS = 40
 RATES = {"esd-x": 1e-3, "esd-u": 3e-4, "ac": 1e-3}
 """Found on snoopy → dog; the papers' own are made for SD1.x."""
 
+GRID = "pictures.png"
+PICTURED = "5 together"
+"""The task whose pictures the document shows."""
+
 
 @click.command()
 @click.option("--tasks", help="Names with commas between them.  [default: all]")
@@ -70,6 +75,7 @@ def main(tasks: str | None, seeds: int, solved: bool, out: Path) -> None:
 
         texts = {task: (_folder(out, task) / "figures.json").read_text("utf-8") for task in TASKS}
         write({task: json.loads(text) for task, text in texts.items()}, seeds)
+        copyfile(_folder(out, PICTURED) / GRID, "docs/comparison.png")
 
 
 def _folder(out: Path, task: str) -> Path:
@@ -89,6 +95,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     from erasepro_convert import demo
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.judges import find_judges
+    from erasepro_convert.evaluate.output import picture
     from erasepro_convert.evaluate.pictures import Album
     from erasepro_convert.recipe import Recipe
 
@@ -119,6 +126,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
         "failed": made.failed,
         "exceeded": made.exceeded,
     }
+    picture(made.evaluations).save(folder / GRID)
     (folder / "figures.json").write_text(json.dumps(data), encoding="utf-8")
 
 

@@ -102,21 +102,8 @@ def _table(figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
 
 
 def _better(column: Column) -> Iterator[str]:
-    """Methods that beat the reference by more than their interval."""
-    own = column.cells.get(REFERENCE)
-    if own is None:
-        return
-    sign = 1 if column.better == "higher" else -1
     for method, cell in column.cells.items():
-        if cell.against:
-            within = cell.against.difference.interval
-            beats = within is not None and min(sign * within.low, sign * within.high) > 0
-        else:
-            mine, theirs = cell.value.interval, own.value.interval
-            beats = bool(mine and theirs) and (
-                mine.low > theirs.high if sign > 0 else mine.high < theirs.low  # type: ignore[union-attr]
-            )
-        if beats and method != REFERENCE:
+        if REFERENCE in cell.beats:
             yield f"{method} in “{SHOWN[column.name]}” ({plain(cell.value)})"
 
 

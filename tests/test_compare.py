@@ -74,6 +74,11 @@ def test_a_clear_win_is_marked_and_a_tie_is_not() -> None:
     assert {method for method, cell in column.cells.items() if cell.best} == {"a"}
     column = only({"a": [seen(some)], "b": [seen(some)], "c": [seen([True] * 50)]})
     assert not any(cell.best for cell in column.cells.values())
+    assert {m: cell.beats for m, cell in column.cells.items()} == {
+        "a": ("c",),
+        "b": ("c",),
+        "c": (),
+    }
     better = only({"a": [seen(some, "higher")], "c": [seen([True] * 50, "higher")]})
     assert [m for m, cell in better.cells.items() if cell.best] == ["c"]
 

@@ -26,10 +26,15 @@ class Against:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of a method; ``best`` where it beats every other method by more than chance."""
+    """A figure of a method; ``beats`` are methods that are worse by more than chance.
+
+    ``best`` is for one that beats every other.  That these are several needs no adjustment then: it
+    must beat each, an intersection-union test.
+    """
 
     value: Value
     against: Against | None
+    beats: tuple[str, ...]
     best: bool
 
 
@@ -68,15 +73,22 @@ def _column(
     values = {method: value for method, value in found.items() if value}
     against = _against(scores, reference)
     better = first[0].better
+
+    def cell(method: str) -> Cell:
+        others = [other for other in values if other != method]
+        beats = tuple(
+            other
+            for other in others
+            if _beats(values[method], values[other], scores[method], scores[other], better)
+        )
+        return Cell(values[method], against.get(method), beats, 0 < len(others) == len(beats))
+
     return Column(
         judge=key[0],
         name=key[1],
         better=better,
         original=_value(first, _together(first, "original"), "original"),
-        cells={
-            method: Cell(value, against.get(method), _is_best(method, values, scores, better))
-            for method, value in values.items()
-        },
+        cells={method: cell(method) for method in values},
         images=sum(f.images for f in first),
         prompts=sum(f.prompts for f in first),
     )
@@ -147,23 +159,6 @@ def _flips(before: Scores, after: Scores) -> float:
     """McNemar's p of two methods' hits in the same pictures."""
     ordered = chain.from_iterable(after[prompt] for prompt in before)
     return mcnemar([bool(hit) for hit in chain(*before.values())], [*map(bool, ordered)]).p
-
-
-def _is_best(
-    method: str,
-    values: Mapping[str, Value],
-    scores: Mapping[str, Scores | None],
-    better: Better,
-) -> bool:
-    """Whether every other method is worse beyond chance.
-
-    That there are several needs no adjustment: it must beat each, an intersection-union test.
-    """
-    others = [other for other in values if other != method]
-    return bool(others) and all(
-        _beats(values[method], values[other], scores[method], scores[other], better)
-        for other in others
-    )
 
 
 def _beats(
