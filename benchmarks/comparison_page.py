@@ -1,5 +1,6 @@
 """The tables of docs/comparison.md, from what benchmarks/comparison.py found."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 from benchmarks.comparison import GROUPS, TASKS, TOGETHER, UNWANTED
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost
-from erasepro_convert.compare.output import COSTS, of_cost, plain
+from erasepro_convert.compare.output import (
+    COSTS,
+    HEADINGS,
+    csv_lines,
+    markdown,
+    of_cell,
+    of_cost,
+    plain,
+)
 from erasepro_convert.evaluate.figures import ARROWS, Figure, Value
 from erasepro_convert.evaluate.interval import Interval
 
@@ -22,16 +31,23 @@ SHOWN = {
     "KIDp O": "KIDp O",
 }
 PAGE = Path("docs/comparison.md")
+FIGURES = Path("benchmarks/results/comparison.csv")
 MARKS = "<!-- tables -->", "<!-- end -->"
 
 
 def write(results: Mapping[str, Any], seeds: int) -> None:
-    """Put the tables between the page's markers; results are by task."""
+    """Put tables between the page's markers, and figures into a file; results are by task."""
     text = "\n".join(_sections(results))
     before, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     counts = f"Ten prompts of each kind (of implied ones six), {seeds} seeds each.\n\n"
     PAGE.write_text(f"{before}{MARKS[0]}\n{counts}{text}{MARKS[1]}{after}", encoding="utf-8")
+    with FIGURES.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["task", *HEADINGS])
+        for task, data in results.items():
+            for column in _shown(_figures(task, data)):
+                writer.writerows([task, *cells] for cells in csv_lines(column))
 
 
 def _figures(task: str, data: Any) -> dict[str, list[Figure]]:
@@ -71,7 +87,7 @@ def _sections(results: Mapping[str, Any]) -> Iterator[str]:
     yield "Of five concepts and of ten; the demo model has 18 million parameters.\n"
     for task in ("5 together", "10 together"):
         costs = {m: Cost(**cost) for m, cost in results[task]["costs"].items()}
-        yield _rows([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
+        yield markdown([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
 
 
 def _arrow(task: str) -> str:
@@ -82,18 +98,11 @@ def _arrow(task: str) -> str:
 
 
 def _table(figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
-    shown = [column for column in columns(figures, REFERENCE) if column.name in SHOWN]
+    shown = _shown(figures)
     headings = ["", *(f"{SHOWN[column.name]} {ARROWS[column.better]}" for column in shown)]
     rows = [["*original*", *(plain(column.original) for column in shown)]]
-    for method in figures:
-        cells = [column.cells.get(method) for column in shown]
-        texts = [plain(cell.value) if cell else "–" for cell in cells]
-        marked = [
-            f"**{text}**" if cell and cell.best else text
-            for cell, text in zip(cells, texts, strict=True)
-        ]
-        rows.append([method, *marked])
-    yield _rows(headings, rows)
+    rows += [[m, *(of_cell(column.cells.get(m)) for column in shown)] for m in figures]
+    yield markdown(headings, rows)
     better = [line for column in shown for line in _better(column)]
     if better:
         yield f"Better than {REFERENCE} beyond chance: {'; '.join(better)}.\n"
@@ -101,12 +110,11 @@ def _table(figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
         yield f"No method is better than {REFERENCE} beyond chance in any column.\n"
 
 
+def _shown(figures: Mapping[str, Sequence[Figure]]) -> list[Column]:
+    return [column for column in columns(figures, REFERENCE) if column.name in SHOWN]
+
+
 def _better(column: Column) -> Iterator[str]:
     for method, cell in column.cells.items():
         if REFERENCE in cell.beats:
             yield f"{method} in “{SHOWN[column.name]}” ({plain(cell.value)})"
-
-
-def _rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -18,6 +18,7 @@ from erasepro_convert.cli.compare import comparison_tables
 from erasepro_convert.compare import conversion
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, converted
+from erasepro_convert.compare.output import plain
 from erasepro_convert.compare.run import Comparison
 from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, variant
 from erasepro_convert.errors import UsageError
@@ -104,6 +105,23 @@ def test_scores_are_compared_picture_by_picture() -> None:
     assert against
     assert against.p is None
     assert against.difference.value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.5, 0.2, 0.8, "0.50 (0.20…0.80)"),
+        (0.0167, 0.0028, 0.09, "0.02 (0.00…0.09)"),
+        (-0.0003, -0.0018, 0.0013, "-0.0003 (-0.0018…0.0013)"),
+        (-0.001, -0.12, 0.01, "0.00 (-0.12…0.01)"),
+    ],
+)
+def test_a_figure_has_as_many_decimals_as_its_interval_allows(
+    value: float, low: float, high: float, shown: str
+) -> None:
+    assert plain(Value(value, Interval(low, high))) == shown
+    assert plain(Value(0.0)) == "0.00"
+    assert plain(None) == "–"
 
 
 def test_few_pictures_that_all_flip_are_chance() -> None:

@@ -15,6 +15,11 @@ MEGABYTE = 10**6
 SHOWN_PARTS = ("total:",)
 """Of a judge that counts parts of bodies at two thresholds, the columns that a table shows."""
 
+HEADINGS = (
+    "judge", "column", "better", "method", "value", "low", "high", "best", "difference",
+    "difference_low", "difference_high", "p_holm", "images", "prompts",
+)  # fmt: skip
+
 
 def to_json(comparison: Comparison) -> str:
     """Everything but the pictures: sorted, with a final newline."""
@@ -26,26 +31,26 @@ def to_csv(comparison: Comparison) -> str:
     """A line for each column and method, the original first."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["judge", "column", "better", "method", "value", "low", "high", "best", "difference",
-         "difference_low", "difference_high", "p_holm", "images", "prompts"]
-    )  # fmt: skip
+    writer.writerow(HEADINGS)
     for column in comparison.columns:
-        about = [column.judge, column.name, column.better]
-        counts = [column.images, column.prompts]
-        if column.original:
-            rest = ["", "", "", "", "", *counts]
-            writer.writerow([*about, "original", *_numbers(column.original), *rest])
-        for method, cell in column.cells.items():
-            against = cell.against
-            difference = _numbers(against.difference) if against else ["", "", ""]
-            p = against.p if against and against.p is not None else ""
-            numbers = [*_numbers(cell.value), int(cell.best), *difference, p]
-            writer.writerow([*about, method, *numbers, *counts])
+        writer.writerows(csv_lines(column))
     for method, cost in comparison.costs.items():
         for name, value in vars(cost).items():
             writer.writerow(["cost", name, "lower", method, value, *[""] * 9])
     return text.getvalue()
+
+
+def csv_lines(column: Column) -> Iterator[list[object]]:
+    """Of a column, the cells under ``HEADINGS``: the original, then each method."""
+    about = [column.judge, column.name, column.better]
+    counts = [column.images, column.prompts]
+    if column.original:
+        yield [*about, "original", *_numbers(column.original), "", "", "", "", "", *counts]
+    for method, cell in column.cells.items():
+        against = cell.against
+        difference = _numbers(against.difference) if against else ["", "", ""]
+        p = against.p if against and against.p is not None else ""
+        yield [*about, method, *_numbers(cell.value), int(cell.best), *difference, p, *counts]
 
 
 def tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
@@ -64,10 +69,10 @@ def to_markdown(comparison: Comparison) -> str:
     for judge, shown in tables(comparison):
         headings = [judge, *(f"{column.name} {ARROWS[column.better]}" for column in shown)]
         rows = [["*original*", *(plain(column.original) for column in shown)]]
-        rows += [[m, *(_cell(column.cells.get(m)) for column in shown)] for m in methods]
-        parts.append(_table(headings, rows))
+        rows += [[m, *(of_cell(column.cells.get(m)) for column in shown)] for m in methods]
+        parts.append(markdown(headings, rows))
     costs = [[method, *of_cost(cost)] for method, cost in comparison.costs.items()]
-    parts.append(_table(["cost", *COSTS], costs))
+    parts.append(markdown(["cost", *COSTS], costs))
     return "\n".join(parts)
 
 
@@ -101,19 +106,21 @@ def texts(value: Value) -> tuple[str, str]:
     size = inside.high - inside.low if inside else abs(value.value)
     decimals = 2 if size >= 0.05 or size == 0 else 3 if size >= 0.01 else 4
     figure, *ends = (
-        f"{number:.{decimals}f}"
+        f"{number:z.{decimals}f}"
         for number in (value.value, *((inside.low, inside.high) if inside else ()))
     )
     return figure, "…".join(ends)
 
 
-def _cell(cell: Cell | None) -> str:
+def of_cell(cell: Cell | None) -> str:
+    """A method's figure with its interval; bold where it is best beyond chance."""
     if cell is None:
         return "–"
     return f"**{plain(cell.value)}**" if cell.best else plain(cell.value)
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
