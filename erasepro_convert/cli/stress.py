@@ -100,15 +100,15 @@ def stress_command(
         if file and not file.resolve().parent.is_dir():
             raise UsageError(f"{file}: its folder does not exist")
     hush_libraries()
-    from erasepro_convert.architecture import architecture_of
+    from erasepro_convert.architecture import DEMO, architecture_of
     from erasepro_convert.evaluate.pictures import Album, Settings
     from erasepro_convert.evaluate.plan import plan
-    from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.source import open_source
     from erasepro_convert.stress.run import Effort, stress
 
     known = architecture_of(open_source(base).layout.widths)
-    sight = _sight(loaded, base, clip)
+    is_demo = known.widths == DEMO
+    sight = _sight(loaded, base, clip, is_demo=is_demo)
     settings = Settings(
         known.steps if steps is None else steps,
         known.guidance if guidance is None else guidance,
@@ -121,7 +121,7 @@ def stress_command(
             loaded,
             base,
             checkpoint,
-            plan(loaded, (), is_demo=is_demo(base)),
+            plan(loaded, (), is_demo=is_demo),
             attacks or ATTACKS,
             sight,
             Album(images or Path(folder)),
@@ -136,16 +136,15 @@ def stress_command(
     _write(found, json_file, csv_file)
 
 
-def _sight(recipe: "Recipe", base: Path, clip: Path | None) -> "Sight":
+def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) -> "Sight":
     """The judge that was given, or the demo model's own."""
     from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
     from erasepro_convert.evaluate.judges.demo import DemoJudge
-    from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.stress.zero_shot import ZeroShot
 
     if clip:
         return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})
-    if not is_demo(base):
+    if not is_demo:
         raise UsageError(
             f"{base.name}: nobody can see what it draws; give --clip FOLDER, "
             "a local copy of openai/clip-vit-base-patch32"
