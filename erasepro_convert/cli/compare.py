@@ -89,6 +89,8 @@ def compare_command(
     terminal = Terminal(quiet=quiet, to_stderr=False)
     folder = out or base.with_suffix(".comparison")
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
+    for line in found.missing:  # before hours of drawing
+        terminal.say(line)
     with terminal.steps() as progress:
         comparison = compare(
             loaded, base, wanted, folder, found, Album(images or folder / "pictures"), progress,
@@ -101,8 +103,6 @@ def compare_command(
             terminal.say(f"{method}: beyond the recipe's limits: {line}")
     for method, reason in comparison.failed.items():
         terminal.say(f"{method} gave nothing: {reason}")
-    for line in comparison.missing:
-        terminal.say(line)
     for line in comparison.warnings:
         terminal.say(f"warning: {line}")
     texts = {"json": to_json(comparison), "csv": to_csv(comparison), "md": to_markdown(comparison)}

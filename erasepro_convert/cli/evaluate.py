@@ -113,13 +113,13 @@ def evaluate_command(
             count = draw_shard(session, *shard, progress)
         terminal.say(f"shard {shard[0]}/{shard[1]}: its {count} pictures are there")
         return
+    for line in found.missing:  # before hours of drawing
+        terminal.say(line)
     with terminal.steps() as progress:
         evaluation = evaluate(session, found, progress)
     for table in evaluation_tables(evaluation):
         terminal.show(table)
     for line in worst_prompts(evaluation):
-        terminal.say(line)
-    for line in evaluation.missing:
         terminal.say(line)
     for line in evaluation.warnings:
         terminal.say(f"warning: {line}")
