@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shutil import copyfile
 
 import click
+from PIL import Image
 
 Pair = tuple[str, str]
 
@@ -51,8 +51,9 @@ RATES = {"esd-x": 1e-3, "esd-u": 3e-4, "ac": 1e-3}
 """Found on snoopy → dog; the papers' own are made for SD1.x."""
 
 GRID = "pictures.png"
-PICTURED = "5 together"
+PICTURED = "2 together"
 """The task whose pictures the document shows."""
+WIDTH = 1800
 
 
 @click.command()
@@ -75,11 +76,19 @@ def main(tasks: str | None, seeds: int, solved: bool, out: Path) -> None:
 
         texts = {task: (_folder(out, task) / "figures.json").read_text("utf-8") for task in TASKS}
         write({task: json.loads(text) for task, text in texts.items()}, seeds)
-        copyfile(_folder(out, PICTURED) / GRID, "docs/comparison.png")
+        _picture(_folder(out, PICTURED) / GRID)
 
 
 def _folder(out: Path, task: str) -> Path:
     return out / task.replace(" ", "-")
+
+
+def _picture(grid: Path) -> None:
+    """Small enough for a page."""
+    with Image.open(grid) as whole:
+        size = (WIDTH, round(whole.height * WIDTH / whole.width))
+        small = whole.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    small.quantize(256).save("docs/comparison.png", optimize=True)
 
 
 def _is_done(folder: Path, methods: Sequence[str]) -> bool:

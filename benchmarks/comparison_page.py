@@ -30,6 +30,7 @@ SHOWN = {
     "KID A": "KID A",
     "KIDp O": "KIDp O",
 }
+AVERAGED = ("Instances", "Styles")
 PAGE = Path("docs/comparison.md")
 FIGURES = Path("benchmarks/results/comparison.csv")
 MARKS = "<!-- tables -->", "<!-- end -->"
@@ -37,16 +38,19 @@ MARKS = "<!-- tables -->", "<!-- end -->"
 
 def write(results: Mapping[str, Any], seeds: int) -> None:
     """Put tables between the page's markers, and figures into a file; results are by task."""
-    text = "\n".join(_sections(results))
+    figures = {task: _figures(task, data) for task, data in results.items()}
+    found = {task: _shown(of) for task, of in figures.items()}
+    counts = f"Ten prompts of each kind (of implied ones six), {seeds} seeds each.\n"
+    parts = [counts, f"{_verdict(found)}\n", *_sections(figures, found, results), *_costs(results)]
     before, _, rest = PAGE.read_text("utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
-    counts = f"Ten prompts of each kind (of implied ones six), {seeds} seeds each.\n\n"
-    PAGE.write_text(f"{before}{MARKS[0]}\n{counts}{text}{MARKS[1]}{after}", encoding="utf-8")
+    text = "\n".join(parts)
+    PAGE.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}", encoding="utf-8")
     with FIGURES.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["task", *HEADINGS])
-        for task, data in results.items():
-            for column in _shown(_figures(task, data)):
+        for task, shown in found.items():
+            for column in shown:
                 writer.writerows([task, *cells] for cells in csv_lines(column))
 
 
@@ -67,22 +71,38 @@ def _value(data: dict[str, Any] | None) -> Value | None:
     return Value(data["value"], Interval(**data["interval"]) if data["interval"] else None)
 
 
-def _sections(results: Mapping[str, Any]) -> Iterator[str]:
+def _verdict(found: Mapping[str, Sequence[Column]]) -> str:
+    better = [
+        f"{method} in “{SHOWN[column.name]}” of {_arrow(task)}"
+        for task, shown in found.items()
+        for column in shown
+        for method, cell in column.cells.items()
+        if REFERENCE in cell.beats
+    ]
+    if better:
+        return f"Better than {REFERENCE} beyond chance: {'; '.join(better)}."
+    return f"No method is better than {REFERENCE} beyond chance in any column of any task."
+
+
+def _sections(
+    figures: Mapping[str, Mapping[str, Sequence[Figure]]],
+    found: Mapping[str, Sequence[Column]],
+    results: Mapping[str, Any],
+) -> Iterator[str]:
     for heading, tasks in GROUPS.items():
         yield f"## {heading}\n"
-        by_task = {task: _figures(task, results[task]) for task in tasks}
-        if heading in ("Instances", "Styles"):
-            for methods in dict.fromkeys(tuple(of) for of in by_task.values()):
-                some = [task for task, of in by_task.items() if set(methods) <= of.keys()]
-                if len(some) == 1:
-                    continue
-                yield f"The average of {', '.join(map(_arrow, some))}:\n"
-                yield from _table({m: [f for t in some for f in by_task[t][m]] for m in methods})
-        for task, figures in by_task.items():
+        if heading in AVERAGED:
+            yield f"The average of {', '.join(map(_arrow, tasks))}:\n"
+            methods = list(figures[next(iter(tasks))])
+            yield _table(_shown({m: [f for t in tasks for f in figures[t][m]] for m in methods}))
+        for task in tasks:
             yield f"### {_arrow(task)}\n"
-            yield from _table(figures)
+            yield _table(found[task])
             for method, reason in results[task]["failed"].items():
                 yield f"{method} gave nothing: {reason}\n"
+
+
+def _costs(results: Mapping[str, Any]) -> Iterator[str]:
     yield "## Cost\n"
     yield "Of five concepts and of ten; the demo model has 18 million parameters.\n"
     for task in ("5 together", "10 together"):
@@ -97,24 +117,13 @@ def _arrow(task: str) -> str:
     return ", ".join(f"{target} → {anchor or 'nothing'}" for target, anchor in pairs)
 
 
-def _table(figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
-    shown = _shown(figures)
+def _table(shown: Sequence[Column]) -> str:
     headings = ["", *(f"{SHOWN[column.name]} {ARROWS[column.better]}" for column in shown)]
     rows = [["*original*", *(plain(column.original) for column in shown)]]
-    rows += [[m, *(of_cell(column.cells.get(m)) for column in shown)] for m in figures]
-    yield markdown(headings, rows)
-    better = [line for column in shown for line in _better(column)]
-    if better:
-        yield f"Better than {REFERENCE} beyond chance: {'; '.join(better)}.\n"
-    else:
-        yield f"No method is better than {REFERENCE} beyond chance in any column.\n"
+    for method in dict.fromkeys(method for column in shown for method in column.cells):
+        rows.append([method, *(of_cell(column.cells.get(method)) for column in shown)])
+    return markdown(headings, rows)
 
 
 def _shown(figures: Mapping[str, Sequence[Figure]]) -> list[Column]:
     return [column for column in columns(figures, REFERENCE) if column.name in SHOWN]
-
-
-def _better(column: Column) -> Iterator[str]:
-    for method, cell in column.cells.items():
-        if REFERENCE in cell.beats:
-            yield f"{method} in “{SHOWN[column.name]}” ({plain(cell.value)})"
