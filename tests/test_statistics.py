@@ -240,4 +240,4 @@ def test_warnings_of_small_samples() -> None:
     assert few_prompts(1)[0].startswith("One prompt:")
     assert few_prompts(4)[0].startswith("4 prompts:")
     assert few_for_kid(49)[0].startswith("49 images: KID is mostly noise")
-    assert few_for_fid(2047)[0].startswith("2047 images are fewer than Inception's 2048 features")
+    assert few_for_fid(2047)[0].startswith("2047 images: FID is too high")

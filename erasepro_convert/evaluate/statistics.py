@@ -215,8 +215,8 @@ def few_for_fid(images: int) -> list[str]:
     if images >= INCEPTION_FEATURES:
         return []
     return [
-        f"{images} images are fewer than Inception's {INCEPTION_FEATURES} features: FID is too "
-        "high, the more the fewer they are.  Compare it only between as many images."
+        f"{images} images: FID is too high, the more the fewer they are and the more features (of "
+        f"Inception {INCEPTION_FEATURES}).  Compare it only between as many images."
     ]
 
 
