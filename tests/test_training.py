@@ -26,6 +26,7 @@ from erasepro_convert.train import loop, methods, network
 from erasepro_convert.train.methods import Lesson
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.state import state_path
+from erasepro_convert.verify.base import of_replay
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -349,6 +350,29 @@ def test_verification_and_report(
     ran = cli("verify", path, "--base", base)
     assert ran.code == 5
     assert "update_norm" in ran.out
+
+
+def test_a_replay_bears_rounding_and_no_other_training(
+    base: Path, outputs: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, manifest = outputs("esd-x")
+    noise = Network.noise
+
+    def deviations(**changed: Any) -> list[str]:
+        recorded = manifest.model_copy(update=changed)
+        return [finding.name for finding in of_replay(recorded, base, None, silent)]
+
+    def rounded(self: Network, count: int, generator: torch.Generator) -> torch.Tensor:
+        return noise(self, count, generator) * (1 + 1e-5)
+
+    with monkeypatch.context() as other_processor:
+        other_processor.setattr(Network, "noise", rounded)
+        assert deviations() == []
+    assert manifest.trained
+    losses = (manifest.trained.losses[0] * 1.4, manifest.trained.losses[1])
+    other = manifest.trained.model_copy(update={"losses": losses})
+    assert deviations(trained=other) == ["loss of the first step"]
+    assert deviations(recipe=recipe_of("esd-x", steps=4)) == ["update_norm of all that is trained"]
 
 
 def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:

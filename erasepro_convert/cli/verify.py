@@ -117,10 +117,10 @@ def verify_command(
         raise VerificationError(f"{shown(target)}: {len(findings)} deviations")
     terminal.say(f"{shown(target)}: {len(manifest.output.tensors)} tensors as the manifest says")
     if replay and manifest.trained:
-        from erasepro_convert.verify.base import TRAINED
+        from erasepro_convert.verify.base import FIRST_LOSS, TRAINED
 
         terminal.say(
             "trained again: all figures are computed from the two files, exactly; the same bytes "
-            "come on the same processor with the same libraries, elsewhere the norms of updates "
-            f"within {TRAINED:.0%}"
+            "come on the same processor with the same libraries, elsewhere the norm of the whole "
+            f"update within {TRAINED:.0%} and the loss of the first step within {FIRST_LOSS:.0%}"
         )
