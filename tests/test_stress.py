@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from erasepro_convert import demo
+from erasepro_convert import architecture, demo
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.evaluate import session
 from erasepro_convert.evaluate.figures import Value
 from erasepro_convert.evaluate.interval import Interval, wilson
 from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.layout.keys import SD1
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.stress import inversion, prefix, sign
@@ -259,7 +259,7 @@ def test_mistakes_are_named_before_anything_is_drawn(
 def test_a_model_that_nobody_can_judge_is_refused(
     cli: Cli, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "is_demo", lambda path: False)
+    monkeypatch.setattr(architecture, "DEMO", SD1)
     ran = cli("stress", "recipes/paper/snoopy.yaml", base, "--base", base)
     assert ran.code == 2
     assert "give --clip FOLDER" in ran.err
