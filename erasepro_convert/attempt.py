@@ -13,10 +13,12 @@ from erasepro_convert.layout.unet import ema_name
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probe import probe
 from erasepro_convert.progress import Progress
+from erasepro_convert.quiet import hush_libraries
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
 from erasepro_convert.threads import one_thread
 from erasepro_convert.touched import touched
+from erasepro_convert.train.fitted import Fitted
 
 
 @dataclass(frozen=True)
@@ -74,14 +76,13 @@ def attempt(
     aligned = align(recipe)
     names = touched(recipe, source.layout.widths)
     fitted = None
-    if recipe.training:
-        from erasepro_convert.train.loop import Fitted, train
+    if recipe.training and given:
+        fitted = Fitted({name: given(name) for name in names}, (), "")
+    elif recipe.training:
+        hush_libraries()  # that only a training imports
+        from erasepro_convert.train.loop import train
 
-        fitted = (
-            Fitted({name: given(name) for name in names}, (), "")
-            if given
-            else train(source, recipe, dtype, progress, state)
-        )
+        fitted = train(source, recipe, dtype, progress, state)
     read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # what is wanted twice in a row
     model = Model(read=read, dtype=dtype, edited=given, rows=source.rows)
     if fitted:

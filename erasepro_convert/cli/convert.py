@@ -37,7 +37,6 @@ def convert_command(
     method that is trained (esd-x, esd-u, ac) needs to go on: OUT.training.safetensors.
     """
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
@@ -48,8 +47,6 @@ def convert_command(
     from erasepro_convert.storage import locate
     from erasepro_convert.writer import uninterrupted
 
-    if loaded.training:
-        hush_libraries()
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path, asked = locate(target), Options(folder=target.endswith("/"), **options)
     with terminal.progress() as progress:

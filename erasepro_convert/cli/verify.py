@@ -79,7 +79,6 @@ def verify_command(
     from erasepro_convert.checkpoint.names import printable
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
-    from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.ranges import exists
     from erasepro_convert.storage import is_folder, shown
     from erasepro_convert.verify import Request, verify
@@ -96,8 +95,6 @@ def verify_command(
         manifest = read_manifest(path)
     except UsageError as error:  # what is no manifest vouches for nothing
         raise VerificationError(str(error)) from error
-    if manifest.trained:
-        hush_libraries()
     terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:

@@ -136,10 +136,6 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
 
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        if recipe.training:
-            from erasepro_convert.quiet import hush_libraries
-
-            hush_libraries()
         convert(recipe, source, target, Options(force=True), report)
     except KeyboardInterrupt:
         return  # it has cleaned up

@@ -1,13 +1,11 @@
 """Training from a checkpoint to the tensors that it changed."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from erasepro_convert.digest import of_json
@@ -19,21 +17,13 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import Source
 from erasepro_convert.threads import one_thread
 from erasepro_convert.touched import touched
+from erasepro_convert.train.fitted import Fitted
 from erasepro_convert.train.methods import METHODS, Lesson
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.state import State
 
 SCALE = 1024.0
 """Of the loss where types are mixed: gradients of half precision would vanish."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Trained tensors by original name, as they will be stored; the loss of each step."""
-
-    weights: dict[str, Tensor]
-    losses: tuple[float, ...]
-    device: str
 
 
 def train(

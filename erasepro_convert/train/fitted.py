@@ -1,0 +1,14 @@
+"""What a training gave, apart from what it takes to train."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Trained tensors by original name, as they will be stored; the loss of each step."""
+
+    weights: dict[str, Tensor]
+    losses: tuple[float, ...]
+    device: str
