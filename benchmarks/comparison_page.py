@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import GROUPS, TASKS, TOGETHER, UNWANTED
+from benchmarks.comparison_tasks import GROUPS, TASKS, TOGETHER, UNWANTED
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.output import (

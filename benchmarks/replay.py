@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from benchmarks.comparison import RATES, STEPS
+from benchmarks.comparison_tasks import RATES, STEPS
 from erasepro_convert import demo
 from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.recipe.training import DEFAULTS
