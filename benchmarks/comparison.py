@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,7 +33,7 @@ def main(tasks: str | None, seeds: int, solved: bool, out: Path) -> None:
     hush_libraries()
     methods = SOLVED if solved else METHODS
     for task in tasks.split(",") if tasks else TASKS:
-        if not _is_done(_folder(out, task), methods):
+        if not _is_done(_folder(out, task), methods, _settings(task, seeds)):
             _run(task, methods, seeds, out)
     if all((_folder(out, task) / "figures.json").exists() for task in TASKS):
         from benchmarks.comparison_page import write
@@ -56,12 +57,19 @@ def _picture(grid: Path) -> None:
     small.quantize(256).save("docs/comparison.png", optimize=True)
 
 
-def _is_done(folder: Path, methods: Sequence[str]) -> bool:
+def _settings(task: str, seeds: int) -> dict[str, Any]:
+    steps = STEPS * len(TASKS[task])
+    training = {m: {"learning_rate": rate, "steps": steps} for m, rate in RATES.items()}
+    return {"seeds": seeds, "training": training}
+
+
+def _is_done(folder: Path, methods: Sequence[str], settings: dict[str, Any]) -> bool:
     path = folder / "figures.json"
     if not path.exists():
         return False
     found = json.loads(path.read_text("utf-8"))
-    return set(methods) <= {*found["figures"], *found["failed"]}
+    made = {*found["figures"], *found["failed"]}
+    return found["settings"] == settings and set(methods) <= made
 
 
 def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
@@ -76,10 +84,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     pairs, folder = TASKS[task], _folder(out, task)
     concepts = [{"target": target, "anchor": anchor} for target, anchor in pairs]
     recipe = Recipe.model_validate({"version": 1, "name": task, "concepts": concepts})
-    training = {
-        method: {"learning_rate": rate, "steps": STEPS * len(pairs)}
-        for method, rate in RATES.items()
-    }
+    settings = _settings(task, seeds)
     last = ""
 
     def report(what: str, done: int, total: int) -> None:
@@ -91,10 +96,10 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     with demo.checkpoint() as base:
         found = find_judges(is_demo=True)
         made = compare(
-            recipe, base, methods, folder, found, Album(out / "pictures"), report,
-            seeds=seeds, training=training,
-        )  # fmt: skip
+            recipe, base, methods, folder, found, Album(out / "pictures"), report, **settings
+        )
     data = {
+        "settings": settings,
         "figures": {m: [asdict(f) for f in e.figures] for m, e in made.evaluations.items()},
         "costs": {method: asdict(cost) for method, cost in made.costs.items()},
         "failed": made.failed,
