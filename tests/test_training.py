@@ -375,6 +375,21 @@ def test_a_replay_bears_rounding_and_no_other_training(
     assert deviations(recipe=recipe_of("esd-x", steps=4)) == ["update_norm of all that is trained"]
 
 
+def test_the_summary_has_losses_and_leaves_the_verdict_to_pictures(
+    base: Path, cli: Cli, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "version: 1\nname: trained\nmethod: esd-u\nconcepts: [{target: snoopy, anchor: dog}]\n"
+        "training: {steps: 1, learning_rate: 1.0e-3}\n",
+        encoding="utf-8",
+    )
+    ran = cli(recipe, base, tmp_path / "out.safetensors")
+    assert ran.code == 0, ran.err
+    assert "tensors trained in 1 step on cpu; loss " in ran.out
+    assert "only pictures tell: erasepro-convert evaluate" in ran.out
+
+
 def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
     with pytest.raises(UsageError, match="--tune is for the closed forms"):

@@ -113,12 +113,14 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     if manifest.trained:
         losses = manifest.trained.losses
         tenth = max(1, len(losses) // 10)
+        steps = "step" if len(losses) == 1 else "steps"
         first, last = (sum(some) / tenth for some in (losses[:tenth], losses[-tenth:]))
         yield (
-            f"{len(manifest.all_edits)} tensors trained in {len(losses)} steps on "
+            f"{len(manifest.all_edits)} tensors trained in {len(losses)} {steps} on "
             f"{manifest.trained.device}; loss {first:.4f} in the first tenth, "
             f"{last:.4f} in the last"
         )
+        yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
     else:
         yield (
             f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
