@@ -1,5 +1,6 @@
 """README and docs say what is true: links lead somewhere, examples are what the files hold."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from benchmarks import method_tables
+from benchmarks.comparison_tasks import TASKS
 from benchmarks.method_study import RESULTS, read
+from erasepro_convert.compare.output import plain
+from erasepro_convert.evaluate.figures import Value
+from erasepro_convert.evaluate.interval import Interval
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.model import Recipe
@@ -76,3 +81,15 @@ def test_the_studys_tables_are_those_of_its_counts() -> None:
 )
 def test_rank_correlation(x: list[float], y: list[float], rho: float) -> None:
     assert method_tables.spearman(x, y) == pytest.approx(rho)
+
+
+def test_the_comparisons_page_has_the_figures_of_its_table() -> None:
+    lines = Path("docs/comparison.md").read_text("utf-8").splitlines()
+    with Path("benchmarks/results/comparison.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["task"] for row in rows} == TASKS.keys()
+    for row in rows:
+        within = Interval(float(row["low"]), float(row["high"])) if row["low"] else None
+        cell = plain(Value(float(row["value"]), within))
+        name = "*original*" if row["method"] == "original" else row["method"]
+        assert any(line.startswith(f"| {name} |") and cell in line for line in lines), row
