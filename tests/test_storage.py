@@ -557,8 +557,11 @@ def test_cut_lines_to_a_store_are_survived(
         run(models, IN, OUT)
     assert line.cuts > 0
     assert hashlib.sha256(get(bucket, "out/new.safetensors")).hexdigest() == models.output
-    # An upload that was begun while the answer was lost cannot be known; it holds nothing.
-    assert [parts(bucket, entry) for entry in unfinished(bucket)] in ([], [[]], [[], []])
+    # An upload that was begun while the answer was lost cannot be known; it holds nothing.  Each
+    # try to begin it can leave one, but the last, which was answered.
+    left = [parts(bucket, entry) for entry in unfinished(bucket)]
+    assert not any(left)
+    assert len(left) < storage.TRIES
 
 
 def test_a_store_that_goes_away(
