@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from erasepro_convert import demo
 from erasepro_convert.cli import main
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.miniature import State, state_dict
@@ -51,6 +53,14 @@ def checkpoint_file(state: State, tmp_path_factory: pytest.TempPathFactory) -> P
     """The miniature as a safetensors file with some metadata."""
     path = tmp_path_factory.mktemp("miniature") / "mini.safetensors"
     save_file(state, path, metadata={"format": "pt", "author": "somebody"})
+    return path
+
+
+def copy_of_demo(folder: Path) -> Path:
+    """The demo model as ``in.safetensors``, in a folder that a test may write to."""
+    path = folder / "in.safetensors"
+    with demo.checkpoint() as shipped:
+        shutil.copyfile(shipped, path)
     return path
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,7 +12,6 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import save_file
 
-from erasepro_convert import demo
 from erasepro_convert.cli.compare import comparison_tables
 from erasepro_convert.compare import conversion
 from erasepro_convert.compare.columns import Column, columns
@@ -32,7 +30,7 @@ from erasepro_convert.evaluate.statistics import holm, mcnemar, mean_score
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.source import CLIP_SKIP_METADATA
-from tests.conftest import PLAIN, SHORT, Cli
+from tests.conftest import PLAIN, SHORT, Cli, copy_of_demo
 from tests.miniature import State
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -247,10 +245,7 @@ def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecip
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compare") / "in.safetensors"
-    with demo.checkpoint() as shipped:
-        shutil.copyfile(shipped, path)
-    return path
+    return copy_of_demo(tmp_path_factory.mktemp("compare"))
 
 
 def silent(*_: object) -> None:

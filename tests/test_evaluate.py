@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from erasepro_convert import demo
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate import drawing
@@ -27,7 +25,7 @@ from erasepro_convert.images.generate import generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
-from tests.conftest import Cli
+from tests.conftest import Cli, copy_of_demo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 
@@ -56,8 +54,7 @@ def silent(*_: object) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo model, a recipe, and what it makes of it."""
     folder = tmp_path_factory.mktemp("evaluate")
-    with demo.checkpoint() as shipped:
-        shutil.copyfile(shipped, folder / "in.safetensors")
+    copy_of_demo(folder)
     (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     recipe = load_recipe(folder / "recipe.yaml")
     convert(recipe, folder / "in.safetensors", folder / "out.safetensors", Options(), silent)

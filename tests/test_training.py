@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
-from erasepro_convert import demo
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import LimitError, UsageError
@@ -27,7 +26,7 @@ from erasepro_convert.train.methods import Lesson
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.state import state_path
 from erasepro_convert.verify.base import of_replay
-from tests.conftest import Cli
+from tests.conftest import Cli, copy_of_demo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 
@@ -53,10 +52,7 @@ def recipe_of(method: str, **training: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("train") / "in.safetensors"
-    with demo.checkpoint() as shipped:
-        shutil.copyfile(shipped, path)
-    return path
+    return copy_of_demo(tmp_path_factory.mktemp("train"))
 
 
 @pytest.fixture(autouse=True)
