@@ -78,6 +78,11 @@ def canonical(data: object) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def pretty(data: object) -> str:
+    """JSON for people too: sorted keys, indented, a final newline."""
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def of_json(data: object) -> str:
     """The digest of canonical JSON."""
     return hashlib.sha256(canonical(data).encode()).hexdigest()

@@ -1,7 +1,6 @@
 """``erasepro-convert stress RECIPE OUT --base IN``: what brings erased concepts back."""
 
 import csv
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -154,8 +153,9 @@ def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) ->
 
 def _write(found: "Stress", json_file: Path | None, csv_file: Path | None) -> None:
     if json_file:
-        text = json.dumps(found.to_data(), indent=2, sort_keys=True, ensure_ascii=False)
-        json_file.write_text(text + "\n", encoding="utf-8")
+        from erasepro_convert.digest import pretty
+
+        json_file.write_text(pretty(found.to_data()), encoding="utf-8")
     if csv_file:
         with csv_file.open("w", encoding="utf-8", newline="") as file:
             lines = [_flat(row) for row in found.rows]
@@ -166,14 +166,12 @@ def _write(found: "Stress", json_file: Path | None, csv_file: Path | None) -> No
 
 def _flat(row: "Row") -> dict[str, object]:
     """A row without parts: each rate is followed by the ends of its interval."""
+    from erasepro_convert.evaluate.output import cells
+
     flat: dict[str, object] = {}
     for name, value in vars(row).items():
         if name not in ("original", "erased", "recovered", "control"):
             flat[name] = value
             continue
-        within = value.interval if value else None
-        flat[name] = value.value if value else None
-        flat[f"{name}_low"], flat[f"{name}_high"] = (
-            (within.low, within.high) if within else (None, None)
-        )
+        flat[name], flat[f"{name}_low"], flat[f"{name}_high"] = cells(value)
     return flat

@@ -1,7 +1,6 @@
 """A comparison as JSON, CSV and Markdown."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import groupby
@@ -9,7 +8,9 @@ from itertools import groupby
 from erasepro_convert.compare.columns import Cell, Column
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
+from erasepro_convert.digest import pretty
 from erasepro_convert.evaluate.figures import ARROWS, Value
+from erasepro_convert.evaluate.output import cells
 
 MEGABYTE = 10**6
 SHOWN_PARTS = ("total:",)
@@ -23,8 +24,7 @@ HEADINGS = (
 
 def to_json(comparison: Comparison) -> str:
     """Everything but the pictures: sorted, with a final newline."""
-    data = comparison.to_data()
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return pretty(comparison.to_data())
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -45,12 +45,12 @@ def csv_lines(column: Column) -> Iterator[list[object]]:
     about = [column.judge, column.name, column.better]
     counts = [column.images, column.prompts]
     if column.original:
-        yield [*about, "original", *_numbers(column.original), "", "", "", "", "", *counts]
+        yield [*about, "original", *cells(column.original), "", "", "", "", "", *counts]
     for method, cell in column.cells.items():
         against = cell.against
-        difference = _numbers(against.difference) if against else ["", "", ""]
+        difference = cells(against.difference if against else None)
         p = against.p if against and against.p is not None else ""
-        yield [*about, method, *_numbers(cell.value), int(cell.best), *difference, p, *counts]
+        yield [*about, method, *cells(cell.value), int(cell.best), *difference, p, *counts]
 
 
 def tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
@@ -123,8 +123,3 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _numbers(value: Value) -> list[float | str]:
-    inside = value.interval
-    return [value.value, inside.low if inside else "", inside.high if inside else ""]

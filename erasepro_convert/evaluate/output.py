@@ -1,7 +1,6 @@
 """An evaluation as JSON, CSV and a picture."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from erasepro_convert.digest import pretty
 from erasepro_convert.evaluate.figures import Value
 from erasepro_convert.evaluate.pictures import Pictures
 from erasepro_convert.evaluate.plan import Role
@@ -24,8 +24,7 @@ SIDES = ("original", "erased", "difference")
 
 def to_json(evaluation: Evaluation) -> str:
     """Everything but the pictures: sorted, with a final newline."""
-    data = evaluation.to_data()
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return pretty(evaluation.to_data())
 
 
 def to_csv(evaluation: Evaluation) -> str:
@@ -35,14 +34,15 @@ def to_csv(evaluation: Evaluation) -> str:
     columns = [f"{side}{part}" for side in SIDES for part in ("", "_low", "_high")]
     writer.writerow(["judge", "concept", "column", "better", *columns, "images", "prompts"])
     for f in evaluation.figures:
-        values = [cell for side in SIDES for cell in _cells(getattr(f, side))]
+        values = [cell for side in SIDES for cell in cells(getattr(f, side))]
         writer.writerow(
             [f.judge, f.concept or "", f.column, f.better, *values, f.images, f.prompts]
         )
     return text.getvalue()
 
 
-def _cells(value: Value | None) -> list[float | str]:
+def cells(value: Value | None) -> list[float | str]:
+    """Of a figure in a CSV: itself and the ends of its interval; empty where there are none."""
     if value is None:
         return ["", "", ""]
     inside = value.interval

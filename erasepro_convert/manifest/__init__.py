@@ -4,14 +4,13 @@ Two identical runs give the same manifest but for ``varies_between_runs``.  Norm
 norms, computed in float64 from the weights as stored in the output.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from pydantic import ValidationError
 
 from erasepro_convert.checkpoint.remote import read_bytes
-from erasepro_convert.digest import of_json
+from erasepro_convert.digest import of_json, pretty
 from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest.erasure import (
     Alignment,
@@ -150,7 +149,7 @@ class Manifest(Record):
 
     def to_json(self) -> str:
         """Sorted, indented JSON text with a final newline."""
-        return _pretty(self.model_dump(mode="json"))
+        return pretty(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """What ``manifest_sha256`` has to be."""
@@ -190,8 +189,4 @@ def read_manifest(path: Location) -> Manifest:
 def schema_json() -> str:
     """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
     schema = Manifest.model_json_schema(mode="serialization")
-    return _pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
-
-
-def _pretty(data: object) -> str:
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
