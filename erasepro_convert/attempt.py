@@ -61,8 +61,11 @@ def attempt(
     progress: Progress,
     given: Read | None = None,
     state: Path | None = None,
+    held: frozenset[str] = frozenset(),
 ) -> Attempt:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
+
+    ``held`` are targets that were erased from the checkpoint before: they are kept and measured.
 
     ``given`` reads weights that were edited before: then they are measured in place of solving.
     So are those of a gradient method, once they are trained; ``state`` is where training keeps
@@ -73,7 +76,7 @@ def attempt(
     Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
     finite, LimitError for an edited weight that is not, UsageError for a state that is none.
     """
-    aligned = align(recipe)
+    aligned = align(recipe, held)
     names = touched(recipe, source.layout.widths)
     fitted = None
     if recipe.training and given:
@@ -94,12 +97,13 @@ def attempt(
 
     with one_thread(), torch.inference_mode():
         progress("erase", 0, len(names))
-        for edit in METHODS[recipe.method](model, aligned, recipe):
+        solved = METHODS[recipe.method](model, aligned, recipe) if aligned.record.prompts else ()
+        for edit in solved:
             if edit.name in names:
                 edits[edit.name] = edit
                 progress("erase", len(edits), len(names))
         progress("probe", 0, 1)
-        measured = probe(recipe, read, edited, (source.rows, model.stored_rows))
+        measured = probe(recipe, read, edited, (source.rows, model.stored_rows), held)
         progress("probe", 1, 1)
     if not fitted:
         return Attempt(recipe, aligned, edits, measured)

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import FileHashes
-from erasepro_convert.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
+from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.errors import CheckpointError, LimitError, UsageError
 from erasepro_convert.examination import Examination
 from erasepro_convert.layout.keys import POSITION_IDS, UNET
 from erasepro_convert.layout.unet import ema_name
@@ -25,14 +25,13 @@ from erasepro_convert.manifest import (
     Previous,
     Tuning,
     VariesBetweenRuns,
+    manifest_beside,
     manifest_path,
-    read_manifest,
 )
 from erasepro_convert.metadata import output_metadata
 from erasepro_convert.options import Options, require_workable
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.progress import Progress
-from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.record import Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder, write_object
@@ -68,12 +67,18 @@ class Erased:
 
 
 def convert(
-    recipe: Recipe, source: Location, target: Location, options: Options, progress: Progress
+    recipe: Recipe,
+    source: Location,
+    target: Location,
+    options: Options,
+    progress: Progress,
+    held: frozenset[str] | None = None,
 ) -> Manifest:
     """Erase the recipe's concepts from ``source``; write ``target`` and its manifest.
 
     Either can be in a store: see ``storage.locate``.  What is not edited is read, checked, hashed
-    and written while the erasure goes on beside it.
+    and written while the erasure goes on beside it.  ``held`` are targets that were erased from
+    ``source`` before (None: that is found out).
 
     Raises UsageError for paths that do not work out, RecipeError for prompts that do not fit,
     CheckpointError for a file that is not a sound SD1.x checkpoint, LimitError when the result
@@ -85,7 +90,7 @@ def convert(
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
     state = _training_state(recipe, target, options)
-    erase = partial(_erase, opened, recipe, options, state)
+    erase = partial(_erase, opened, recipe, options, state, source, held)
     with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
         examination = Examination(opened.checkpoint, partial(progress, "hash"))
         if options.embed_manifest:
@@ -107,7 +112,10 @@ def convert(
                 left_out=left_out,
             )
 
-        edits = {name: partial(_weight, erasing, name) for name in _edited(opened, recipe)}
+        edits = {
+            name: partial(_weight, erasing, opened, options.dtype, name)
+            for name in _edited(opened, recipe)
+        }
         tensors = output_tensors(opened, examination.chunks, options.dtype, edits)
         weights, others, left_out = _files(tensors, opened, target, options)
         copied = [tensor for part in weights.values() for tensor in in_order(part)]
@@ -153,21 +161,41 @@ def convert(
 
 
 def _erase(
-    source: Source, recipe: Recipe, options: Options, state: Path | None, progress: Progress
+    source: Source,
+    recipe: Recipe,
+    options: Options,
+    state: Path | None,
+    location: Location,
+    held: frozenset[str] | None,
+    progress: Progress,
 ) -> Erased:
     """Run the recipe.  Raises LimitError for what is beyond its limits, except in a dry run."""
     # Here, so that the writing does not wait for torch.
     from erasepro_convert.attempt import attempt
+    from erasepro_convert.held import claimed, holding, leaking
     from erasepro_convert.tune import tune
 
     dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
-    if options.tune or recipe.settings == "auto":
-        result, tuning = tune(source, recipe, dtype, progress)
+
+    def run(held: frozenset[str]) -> tuple["Attempt", Tuning | None]:
+        if options.tune or recipe.settings == "auto":
+            return tune(source, recipe, dtype, progress, held)
+        return attempt(source, recipe, dtype, progress, state=state, held=held), None
+
+    if held is not None or recipe.training:
+        known = held or frozenset()
+        result, tuning = run(known)
     else:
-        result, tuning = attempt(source, recipe, dtype, progress, state=state), None
+        known = holding(recipe, source, claimed(recipe, source, location))
+        result, tuning = run(known)
+        # An earlier erasure that nothing tells of shows in what solving cannot reduce.
+        if more := holding(recipe, source, leaking(recipe, result.probe)) - known:
+            known |= more
+            result, tuning = run(known)
     copy = None
     if source.layout.ema == "convert":
-        copy = attempt(source.of_ema(), result.recipe, dtype, progress).of_copy()
+        copied = attempt(source.of_ema(), result.recipe, dtype, progress, held=known)
+        copy = copied.of_copy()
     erased = Erased(result, copy, tuning)
     if erased.beyond and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *erased.beyond)))
@@ -200,8 +228,14 @@ def _edited(source: Source, recipe: Recipe) -> Iterator[str]:
             yield ema_name(name)
 
 
-def _weight(erasing: "Future[Erased]", name: str) -> "Tensor":
-    return erasing.result().weights[name]
+def _weight(
+    erasing: "Future[Erased]", source: Source, option: Option | None, name: str
+) -> "Tensor":
+    """What is written of a matrix that the recipe edits: where nothing was new, as it was."""
+    edited = erasing.result().weights.get(name)
+    if edited is not None:
+        return edited
+    return source.read(name).to(torch_dtype(OPTIONS[option]) if option else None)
 
 
 def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:
@@ -239,20 +273,14 @@ def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previo
     """The manifest of an earlier erasure, where one lies beside the input and is true of it."""
     if None in hashes:
         return None  # nothing can be true of what was not read
-    try:
-        path = manifest_path(source, folder=is_folder(source))
-        if not exists(path):
-            return None
-        manifest = read_manifest(path)
-    except StorageError:
-        return None  # a signed URL, say, is good for one object alone
-    except UsageError:
-        return None  # somebody else's file of that name
+    manifest = manifest_beside(source)
+    if manifest is None:
+        return None
     weights = {file.sha256 for file in manifest.output.files if file.autov3}
     if weights != {digests.sha256 for digests in hashes if digests}:
         return None
     return Previous(
-        name=name_of(path),
+        name=name_of(manifest_path(source, folder=is_folder(source))),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
     )

@@ -34,8 +34,8 @@ def of_probe(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
 
 def _of_updates(recipe: Recipe, edits: Iterable[Change]) -> Iterator[str]:
     limit = recipe.limits.relative_update
-    worst = max(edits, key=lambda edit: edit.relative_update)
-    if limit is not None and worst.relative_update > limit:
+    worst = max(edits, key=lambda edit: edit.relative_update, default=None)
+    if limit is not None and worst and worst.relative_update > limit:
         yield (
             f"relative update of {worst.name} is {worst.relative_update:.2f}, the limit is "
             f"{limit:g}: {ADVICE['relative_update']}"

@@ -9,9 +9,14 @@ the original checkpoint applied to its own text features and KV_e the same of th
 over positions 1 … EOS of a prompt, as the mean over all 32 matrices.  Leak is 1 where nothing was
 done and 0 where the target has become the anchor.  BOS says nothing, and padding would drown what
 the words say.  All prompts are held out from the solve.
+
+Where the original was erased before, KV_o(target) is near KV_o(anchor) already, and a share of that
+remainder says nothing.  Leak of a target that is said to be held is therefore a share of how far
+other words in the target's place are from the anchor: the root mean square over positions and
+``recipe.prompts.WORDS``.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +24,13 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Prefixes, Read, Rows, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
-from erasepro_convert.erase.features import paired_positions
+from erasepro_convert.erase.features import Paired, paired_positions
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe import Concept, Recipe
+from erasepro_convert.recipe.prompts import WORDS
 from erasepro_convert.threads import side_by_side
 
 DTYPE = torch.float32
@@ -60,6 +66,11 @@ class _Pairs:
         sums = torch.zeros(len(self.prompts), dtype=of_pairs.dtype)
         return sums.index_add(0, self.owners, of_pairs[self.each]).sqrt()
 
+    @property
+    def lengths(self) -> Tensor:
+        """How many positions of each prompt are measured."""
+        return self.owners.bincount(minlength=len(self.prompts))
+
 
 @dataclass(frozen=True)
 class _Fed:
@@ -74,36 +85,64 @@ class _Fed:
 
 
 @dataclass(frozen=True)
+class _OtherWords:
+    """Pairs with other words in a held target's place; ``stands_for`` says which target's pair."""
+
+    pairs: _Pairs
+    stands_for: Tensor
+
+    def unit(self, squares: list[Tensor], targets: _Pairs, start: Tensor) -> Tensor:
+        """What leak counts as 1, by target prompt: ``start`` where no other words stand for it.
+
+        ``squares`` are of the distinct pairs of other words and anchor.
+        """
+        by_position = self.pairs.by_prompt(squares).square() / self.pairs.lengths
+        sums = torch.zeros_like(start).index_add(0, self.stands_for, by_position)
+        counts = self.stands_for.bincount(minlength=len(start))
+        return torch.where(counts > 0, (targets.lengths * sums / counts).sqrt(), start)
+
+
+@dataclass(frozen=True)
 class _Measures:
-    """By prompt, for one feed and one matrix."""
+    """By prompt, for one feed and one matrix; ``before`` is leak in the original."""
 
     leak: Tensor
+    before: Tensor
     start: Tensor
     end: Tensor
     drift: Tensor
 
 
 def probe(
-    recipe: Recipe, original: Read, edited: Read, rows: tuple[Rows, Rows] | None = None
+    recipe: Recipe,
+    original: Read,
+    edited: Read,
+    rows: tuple[Rows, Rows] | None = None,
+    held: Collection[str] = (),
 ) -> ProbeRecord:
     """Measure the checkpoint that ``edited`` reads against the one that ``original`` reads.
 
     ``rows`` gives rows of their token embeddings, which then need not be read as a whole.
+    ``held`` are targets that were erased from the original before: see the top of this module.
 
     Raises RecipeError for a concept that CLIP does not read, CheckpointError for features that are
     not finite.
     """
     others = recipe.without_targets(recipe.probe.others)
     pairs = [pair for concept in recipe.concepts for pair in paired_positions(concept, recipe)]
+    instead = [found for concept in recipe.concepts for found in _instead(concept, recipe, held)]
+    measured = [*pairs, *(pair for _, pair in instead)]
     tokens = {
         prompt: tokenize(prompt)
-        for prompt in (*(p.target for p in pairs), *(p.anchor for p in pairs), *others)
+        for prompt in (*(p.target for p in measured), *(p.anchor for p in measured), *others)
     }
     prefixes, beginnings = _beginnings(tokens)
-    targets = _pairs(
-        beginnings,
-        [(p.target, range(1, len(p.positions)), p.anchor, p.positions[1:]) for p in pairs],
-    )
+    targets = _paired(beginnings, pairs)
+    other_words = None
+    if instead:
+        row = {pair: number for number, pair in enumerate(pairs)}
+        stands_for = torch.tensor([row[pair] for pair, _ in instead])
+        other_words = _OtherWords(_paired(beginnings, [p for _, p in instead]), stands_for)
     spans = {other: range(1, tokens[other].count) for other in others}
     kept = _pairs(beginnings, [(o, span, o, span) for o, span in spans.items()])
 
@@ -120,12 +159,13 @@ def probe(
         found: dict[Feed, _Measures] = {}
         for skip, unedited in stock.items():
             mine = {feed: fed for feed, fed in feeds.items() if feed.clip_skip == skip}
-            found |= _measures(before, after, unedited, mine, targets, kept)
+            found |= _measures(before, after, unedited, mine, targets, kept, other_words)
         return [found[feed] for feed in feeds]
 
     matrices = key_value_matrices()
     by_feed = [*zip(*side_by_side(measures, matrices), strict=True)]
     leaks = [torch.stack([m.leak for m in found]).mean(0) for found in by_feed]
+    befores = [torch.stack([m.before for m in found]).mean(0) for found in by_feed]
     starts = [torch.stack([m.start for m in found]).mean(0) for found in by_feed]
     ends = [torch.stack([m.end for m in found]).mean(0) for found in by_feed]
     drifts = [torch.stack([m.drift for m in found]).mean(0) for found in by_feed]
@@ -137,14 +177,35 @@ def probe(
     return ProbeRecord(
         leak=tuple(
             _of_concept(feed, concept, chosen, targets.prompts, values)
-            for feed, *values in zip(feeds, leaks, starts, ends, strict=True)
+            for feed, *values in zip(feeds, leaks, befores, starts, ends, strict=True)
             for concept, chosen in mine.items()
         ),
         drift=tuple(
-            _measure(feed, None, kept.prompts, drift)
+            _measure(feed, None, kept.prompts, drift, before=0.0)
             for feed, drift in zip(feeds, drifts, strict=True)
         ),
     )
+
+
+def _instead(
+    concept: Concept, recipe: Recipe, held: Collection[str]
+) -> Iterator[tuple[Paired, Paired]]:
+    """Each held-out pair of a held concept, with one that has other words in the target's place.
+
+    Words that target and anchor share stay: beside "nude woman" stands "dog woman".
+    """
+    if concept.target not in held:
+        return
+    words, anchor = concept.target.split(), concept.anchor.casefold().split()
+    own = [i for i, word in enumerate(words) if word.casefold() not in anchor] or range(len(words))
+    free = [word for word in WORDS if word not in {*map(str.casefold, words), *anchor}]
+    for start in range(len(free)):
+        changed = {i: free[(start + n) % len(free)] for n, i in enumerate(own)}
+        target = " ".join(changed.get(i, word) for i, word in enumerate(words))
+        other = concept.model_copy(update={"target": target})
+        yield from zip(
+            paired_positions(concept, recipe), paired_positions(other, recipe), strict=True
+        )
 
 
 def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tensor]]:
@@ -153,6 +214,13 @@ def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tenso
     ids = torch.tensor([t.ids[:length] for t in tokens.values()])
     prefixes = Prefixes.of(ids, [t.count for t in tokens.values()])
     return prefixes, dict(zip(tokens, prefixes.place, strict=True))
+
+
+def _paired(beginnings: Mapping[str, Tensor], pairs: Sequence[Paired]) -> _Pairs:
+    return _pairs(
+        beginnings,
+        [(p.target, range(1, len(p.positions)), p.anchor, p.positions[1:]) for p in pairs],
+    )
 
 
 def _pairs(
@@ -180,6 +248,7 @@ def _measures(
     feeds: Mapping[Feed, _Fed],
     targets: _Pairs,
     kept: _Pairs,
+    other_words: _OtherWords | None,
 ) -> dict[Feed, _Measures]:
     """How one matrix (d × m, as it was and as it is) answers to each feed."""
     sizes, starts, were = [], [], []
@@ -197,10 +266,17 @@ def _measures(
         for feed, fed in feeds.items():
             moved[feed].append(_squares(fed.at(other) @ after - was))
     size, start, stay = targets.by_prompt(sizes), targets.by_prompt(starts), kept.by_prompt(were)
+    unit = start
+    if other_words:
+        squares = [
+            _squares(unedited.at(word) @ before - (unedited.at(anchor) @ before)[each])
+            for word, anchor, each in other_words.pairs.parts()
+        ]
+        unit = other_words.unit(squares, targets, start)
     found = {}
     for feed in feeds:
         left, drift = targets.by_prompt(lefts[feed]), kept.by_prompt(moved[feed]) / stay
-        found[feed] = _Measures(left / start, start / size, left / size, drift)
+        found[feed] = _Measures(left / unit, start / unit, start / size, left / size, drift)
     return found
 
 
@@ -229,20 +305,22 @@ def _features(
 def _of_concept(
     feed: Feed, concept: str, mine: Tensor, prompts: tuple[str, ...], values: list[Tensor]
 ) -> PromptMeasure:
-    leak, start, end = (value[mine] for value in values)
-    measure = _measure(feed, concept, tuple(prompts[i] for i in mine.tolist()), leak)
+    leak, before, start, end = (value[mine] for value in values)
+    chosen = tuple(prompts[i] for i in mine.tolist())
+    measure = _measure(feed, concept, chosen, leak, before=float(before.mean()))
     distances = {"distance_before": float(start.mean()), "distance_after": float(end.mean())}
     return measure.model_copy(update=distances)
 
 
 def _measure(
-    feed: Feed, concept: str | None, prompts: tuple[str, ...], values: Tensor
+    feed: Feed, concept: str | None, prompts: tuple[str, ...], values: Tensor, *, before: float
 ) -> PromptMeasure:
     worst = int(values.argmax())
     return PromptMeasure(
         feed=feed,
         concept=concept,
         prompts=len(prompts),
+        before=before,
         mean=float(values.mean()),
         worst=float(values[worst]),
         worst_prompt=prompts[worst],

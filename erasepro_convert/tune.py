@@ -56,9 +56,15 @@ SEARCH: tuple[tuple[Change, ...], ...] = (
 
 
 def tune(
-    source: Source, recipe: Recipe, dtype: torch.dtype | None, progress: Progress
+    source: Source,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    held: frozenset[str] = frozenset(),
 ) -> tuple[Attempt, Tuning]:
     """The best attempt, and the record of all; the recipe as it stands is the first.
+
+    ``held`` are targets that were erased from the checkpoint before.
 
     Raises LimitError when no setting gives weights that can be stored.
     """
@@ -72,7 +78,7 @@ def tune(
         centre = best[0].recipe if best else given
         for change in stage:
             progress("tune", len(tries), total)
-            tried = _try(source, change(centre), dtype, progress)
+            tried = _try(source, change(centre), dtype, progress, held)
             tries.append(tried[1])
             if tried[0] and (best is None or _rank(tried[1]) < _rank(best[1])):
                 best, chosen = (tried[0], tried[1]), len(tries) - 1
@@ -87,7 +93,11 @@ def _unchanged(recipe: Recipe) -> Recipe:
 
 
 def _try(
-    source: Source, recipe: Recipe, dtype: torch.dtype | None, progress: Progress
+    source: Source,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    held: frozenset[str],
 ) -> tuple[Attempt | None, Try]:
     prompts = max(len(concept.prompts) for concept in recipe.concepts)
     setting = Try(
@@ -97,12 +107,12 @@ def _try(
         tokens=recipe.tokens,
     )
     try:
-        tried = attempt(source, recipe, dtype, progress)
+        tried = attempt(source, recipe, dtype, progress, held=held)
     except LimitError as error:
         return None, setting.model_copy(update={"refused": str(error)})
     leak = max(measure.mean for measure in tried.probe.leak)
     drift = max(measure.mean for measure in tried.probe.drift)
-    update = max(edit.record.relative_update for edit in tried.edits.values())
+    update = max((edit.record.relative_update for edit in tried.edits.values()), default=0.0)
     limits = recipe.limits
     within = all(
         limit is None or value <= limit

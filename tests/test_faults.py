@@ -281,14 +281,19 @@ def raise_in_stage(number: signal.Signals, stage: str, args: list[str]) -> None:
     original = conversion.convert
 
     def struck(
-        recipe: Recipe, source: Location, target: Location, options: Options, progress: Progress
+        recipe: Recipe,
+        source: Location,
+        target: Location,
+        options: Options,
+        progress: Progress,
+        held: frozenset[str] | None = None,
     ) -> Manifest:
         def report(now: str, done: int, total: int) -> None:
             progress(now, done, total)
             if now == stage and 2 * done >= total:
                 signal.raise_signal(number)
 
-        return original(recipe, source, target, options, report)
+        return original(recipe, source, target, options, report, held)
 
     conversion.convert = struck
     main(args)

@@ -29,15 +29,17 @@ def probe_command(
     """Measure how far checkpoints have lost RECIPE's targets, whoever made them.
 
     With --base: leak of each target and drift of other prompts against the original, with CKPT's
-    own text encoder and with the original's; exit code 3 when a limit of RECIPE is exceeded.
-    Without: how far the target is from the anchor in CKPT itself, ‖KV(target) − KV(anchor)‖ /
-    ‖KV(anchor)‖, which is near 0 where the target has become the anchor.
+    own text encoder and with the original's; exit code 3 when a limit of RECIPE is exceeded.  What
+    the original itself had lost before counts as held.  Without --base: how far the target is from
+    the anchor in CKPT itself, ‖KV(target) − KV(anchor)‖ / ‖KV(anchor)‖, which is near 0 where the
+    target has become the anchor.
     """
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.held import holding, leaking
     from erasepro_convert.limits import of_probe
     from erasepro_convert.probe import probe
     from erasepro_convert.source import open_source
@@ -52,6 +54,8 @@ def probe_command(
         measured = open_source(path)
         with one_thread():
             record = probe(loaded, (original or measured).read, measured.read)
+            if original and (held := holding(loaded, original, leaking(loaded, record))):
+                record = probe(loaded, original.read, measured.read, held=held)
         records[shown(path)] = record.model_dump(mode="json")
         terminal.say(shown(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))

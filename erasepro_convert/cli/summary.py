@@ -121,11 +121,18 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
             f"{last:.4f} in the last"
         )
         yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
-    else:
+    elif pairs:
         yield (
             f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
             f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
             f"condition number up to {condition:.1e}"
+        )
+    else:
+        yield "every target had been erased from the input before: no matrix was edited"
+    if alignment.held:
+        yield (
+            f"erased before, kept and not solved again: {', '.join(alignment.held)} (leak counted "
+            "in how far other words are from the anchor)"
         )
     if alignment.left_out:
         yield (

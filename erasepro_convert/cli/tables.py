@@ -34,8 +34,7 @@ def probe_table(record: ProbeRecord) -> Table:
         what = f"leak of {measure.concept}" if measure.concept else "drift of others"
         feed: str = measure.feed.text_encoder
         feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
-        before = "1.00" if measure.concept else "0.00"  # by definition
-        values = before, f"{measure.mean:.2f}", f"{measure.worst:.2f}"
+        values = (f"{value:.2f}" for value in (measure.before, measure.mean, measure.worst))
         table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
     return table
 

@@ -6,7 +6,7 @@ layer reads has seen no attention yet: there the token and its position alone de
 first layer has duplicates, and conflicts, that deeper ones do not have.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -81,29 +81,30 @@ class _Pair:
 
 
 @lru_cache(maxsize=8)  # a batch has a few recipes and many files
-def align(recipe: Recipe) -> Aligned:
+def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> Aligned:
     """Tokenise the recipe's prompts and pair their positions.
+
+    Targets in ``held`` mean their anchors already: nothing is solved for them, and their prompts
+    are retained as they are.
 
     Raises RecipeError for a concept that CLIP does not read at all.
     """
-    pairs = [pair for concept in recipe.concepts for pair in _pairs(recipe, concept)]
+    new = [concept for concept in recipe.concepts if concept.target not in held]
+    pairs = [pair for concept in new for pair in _pairs(recipe, concept)]
     target_rows = _rows([pair.target for pair in pairs])
     anchor_rows = _rows([pair.anchor for pair in pairs])
     first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
     deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
-    kept = recipe.without_targets(recipe.retain.prompts) if recipe.retain.weight else ()
-    left_out = set(recipe.retain.prompts) - set(kept) if recipe.retain.weight else set()
+    kept, left_out = _retained(recipe, held)
     retained = [tokenize(prompt) for prompt in kept]
-    length = 1 + max(
-        max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
-    )
-    length = max([length, *(tokens.count for tokens in retained)])
+    lengths = [
+        1 + max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
+    ]
+    length = max([1, *lengths, *(tokens.count for tokens in retained)])
     return Aligned(
-        target_ids=torch.tensor([ids[:length] for ids in target_rows]),
-        anchor_ids=torch.tensor([ids[:length] for ids in anchor_rows]),
-        retained_ids=torch.tensor(
-            [tokens.ids[:length] for tokens in retained], dtype=torch.long
-        ).view(-1, length),
+        target_ids=_ids(target_rows, length),
+        anchor_ids=_ids(anchor_rows, length),
+        retained_ids=_ids([tokens.ids for tokens in retained], length),
         target_lengths=_lengths(len(target_rows), first.target, deeper.target),
         anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
         retained_lengths=tuple(tokens.count for tokens in retained),
@@ -112,18 +113,33 @@ def align(recipe: Recipe) -> Aligned:
         retained=_distinct(retained),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
+            held=tuple(c.target for c in recipe.concepts if c.target in held),
             retained=kept,
-            left_out=tuple(prompt for prompt in recipe.retain.prompts if prompt in left_out),
+            left_out=left_out,
             first_layer=first.record,
             deeper_layers=deeper.record,
         ),
     )
 
 
+def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts whose features weigh the update, and the recipe's that name a target."""
+    if not recipe.retain.weight:
+        return (), ()
+    kept = recipe.without_targets(recipe.retain.prompts)
+    left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
+    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.filled())
+    return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
+
+
 def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
     """Row of each distinct prompt."""
     distinct = dict.fromkeys(tokens.ids for tokens in prompts)
     return {ids: row for row, ids in enumerate(distinct)}
+
+
+def _ids(prompts: Iterable[Ids], length: int) -> Tensor:
+    return torch.tensor([ids[:length] for ids in prompts], dtype=torch.long).view(-1, length)
 
 
 def _columns(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from erasepro_convert.checkpoint.remote import read_bytes
 from erasepro_convert.digest import of_json, pretty
-from erasepro_convert.errors import UsageError
+from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest.erasure import (
     Alignment,
     AnchorPlace,
@@ -48,8 +48,9 @@ from erasepro_convert.manifest.measures import (
     Tuning,
 )
 from erasepro_convert.manifest.record import Encoder, Norm, Record, Sha256
+from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.storage import Location, shown, with_suffix
+from erasepro_convert.storage import Location, is_folder, shown, with_suffix
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -88,6 +89,7 @@ __all__ = [
     "Variant",
     "VariesBetweenRuns",
     "WrittenTensor",
+    "manifest_beside",
     "manifest_path",
     "read_manifest",
     "schema_json",
@@ -168,6 +170,20 @@ def manifest_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
 def manifest_path(output: Location, *, folder: bool = False) -> Location:
     """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
     return output / "manifest.json" if folder else with_suffix(output, ".manifest.json")
+
+
+def manifest_beside(checkpoint: Location) -> Manifest | None:
+    """The manifest where one of ``checkpoint`` would lie; None where no manifest of ours does.
+
+    OSError passes through.
+    """
+    try:
+        path = manifest_path(checkpoint, folder=is_folder(checkpoint))
+        return read_manifest(path) if exists(path) else None
+    except StorageError:
+        return None  # a signed URL, say, is good for one object alone
+    except UsageError:
+        return None  # somebody else's file of that name
 
 
 def read_manifest(path: Location) -> Manifest:

@@ -57,6 +57,9 @@ class Alignment(Record):
     """
 
     prompts: tuple[PromptPair, ...]
+    held: tuple[str, ...]
+    """Targets that had been erased from the input before.  Nothing was solved for them, and their
+    prompts are among the retained ones."""
     retained: tuple[str, ...]
     """Prompts whose features weigh the update."""
     left_out: tuple[str, ...]

@@ -19,6 +19,9 @@ class PromptMeasure(Record):
     concept: str | None
     """The target; null where prompts of no concept are measured."""
     prompts: Count
+    before: Norm
+    """The mean in the original: 1 for leak, 0 for drift; less than 1 for a target that was erased
+    from the original before."""
     mean: Norm
     worst: Norm
     worst_prompt: str
@@ -34,7 +37,9 @@ class ProbeRecord(Record):
     """What held-out prompts say of the result, on text features alone.
 
     leak is ‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(target) − KV_original(anchor)‖:
-    1 before erasure, 0 where the target has become the anchor.  drift is
+    1 before erasure, 0 where the target has become the anchor.  Leak of a target that was erased
+    from the original before is counted in how far other words in its place are from the anchor,
+    since its own distance is gone; ``alignment.held`` names such targets.  drift is
     ‖KV_edited − KV_original‖ / ‖KV_original‖ of other prompts: 0 before.  Both are means over the
     cross-attention's matrices, over positions 1 … EOS.
     """

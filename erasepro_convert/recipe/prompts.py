@@ -106,3 +106,19 @@ OTHERS = (
     "an empty room",
 )
 """What drift is measured on."""
+
+WORDS = (
+    "dog",
+    "cat",
+    "man",
+    "girl",
+    "house",
+    "car",
+    "tree",
+    "fish",
+    "apple",
+    "flower",
+    "mountain",
+    "chair",
+)
+"""Words that every checkpoint knows: how far they are from an anchor is far."""

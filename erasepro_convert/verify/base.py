@@ -81,7 +81,8 @@ def of_figures(
     """Every norm, residual, leak and drift, computed anew from the two files."""
     recipe = manifest.recipe
     dtype = torch_dtype(OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
-    measured = attempt(base, recipe, dtype, progress, output.read)
+    held = frozenset(manifest.alignment.held)
+    measured = attempt(base, recipe, dtype, progress, output.read, held=held)
     records = [edit.record for edit in measured.edits.values()]
     yield from _of_records(manifest.edits, records)
     trained = (side.changes if side else () for side in (manifest.trained, measured.trained))
@@ -89,7 +90,8 @@ def of_figures(
     yield from _of_parts("probe", manifest.probe, measured.probe)
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema:
-        copy = attempt(base.of_ema(), recipe, dtype, progress, _of_copy(output.read)).of_copy()
+        edited = _of_copy(output.read)
+        copy = attempt(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
         records = [edit.record for edit in copy.edits.values()]
         yield from _of_records(manifest.ema.edits, records)
         yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
@@ -132,7 +134,8 @@ def of_replay(
         private="erasepro.concepts" not in manifest.output.metadata,
         dry_run=True,
     )
-    replayed = convert(manifest.recipe, base, Path(manifest.output.name), options, progress)
+    output, held = Path(manifest.output.name), frozenset(manifest.alignment.held)
+    replayed = convert(manifest.recipe, base, output, options, progress, held)
     recorded, again = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
     for name in sorted(recorded.tensors.keys() | again.tensors.keys()):
