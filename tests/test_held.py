@@ -118,10 +118,9 @@ def test_a_claim_that_is_not_true_changes_nothing(claim: str, cli: Cli, tmp_path
     assert not honest.alignment.held
 
 
-def test_what_drifts_out_of_its_limit_is_refused_as_before(
+def test_an_earlier_erasure_that_left_more_than_the_limit_is_refused(
     cli: Cli, erased: Path, tmp_path: Path
 ) -> None:
-    """A held target must go on holding."""
     (tmp_path / "strict.yaml").write_text(ONE + "limits: {leak: 0.1}\n")
     ran = cli(tmp_path / "strict.yaml", erased, tmp_path / "out.safetensors")
     assert ran.code == 3
