@@ -4,6 +4,8 @@ A message says what is wrong, where, and what to do about it.  The library raise
 line catches once.
 """
 
+import errno
+import os
 import traceback
 from pathlib import Path
 
@@ -59,8 +61,38 @@ class BatchError(EraseproError):
         self.exit_code = exit_code
 
 
+_USERS = {
+    errno.ENOENT: "there is no such file",
+    errno.EACCES: "this user may not read or write it",
+    errno.EPERM: "this user may not read or write it",
+    errno.EISDIR: "is a folder, not a file",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EROFS: "lies where nothing can be written",
+}
+"""What is wrong with a path that a user gave, by the system's number for it."""
+
+_MACHINES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "this user's share of the disk is full",
+    errno.EFBIG: "is larger than a file may be here",
+    errno.EIO: "the disk cannot read or write it",
+    errno.EMFILE: "too many files are open",
+}
+"""What broke."""
+
+
+def exit_code_of(error: OSError) -> int:
+    """2 for a path that does not work out, 1 for what broke."""
+    return UsageError.exit_code if error.filename and error.errno in _USERS else 1
+
+
 def reason_of(error: Exception) -> str:
     """What happened, and where in the code for what is no word of ours."""
+    if isinstance(error, OSError) and error.errno is not None:
+        words = (_USERS | _MACHINES).get(error.errno) or error.strerror
+        return f"{os.fsdecode(error.filename)}: {words}" if error.filename else str(words)
     if isinstance(error, EraseproError | OSError):
         return str(error)
     what = "".join(traceback.format_exception_only(error)).strip()

@@ -87,7 +87,10 @@ def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview
         values = torch.frombuffer(chunk, dtype=torch_dtype(stored)).to(torch_dtype(asked))
         cast = packed(values)
         if not is_finite(asked, cast):
-            raise LimitError(f"{name} has values too large for {asked}; use --dtype bf16 or fp32")
+            raise LimitError(
+                f"{name} has values too large for {asked}: leave --dtype out to store it as it is "
+                f"({stored})"
+            )
         yield cast
 
 

@@ -1,5 +1,6 @@
 """Recipes: what they mean, and one clear message with file and line for each mistake."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +131,7 @@ BAD = {
     # what is wrong: (the recipe, the line, what the message must say)
     "unknown key": (SHORT + "metod: uce", 4, "metod: unknown key; did you mean method?"),
     "key of a later version": (SHORT + "stress: {}", 4, "stress: unknown key"),
-    "tolerance of one": (SHORT + "tolerance: 1", 4, "tolerance: input should be less than 1"),
+    "tolerance of one": (SHORT + "tolerance: 1", 4, "tolerance: should be less than 1, not 1"),
     "tolerance as text": (SHORT + "tolerance: exact", 4, "tolerance: "),
     "negative weight": (SHORT + "retain: {weight: -1}", 4, "retain.weight: "),
     "unknown key of retain": (SHORT + "retain: {wieght: 1}", 4, "did you mean weight?"),
@@ -265,7 +266,7 @@ BAD = {
         2,
         "not be empty",
     ),
-    "unknown method": (SHORT + "method: esd", 4, "method: input should be 'erasepro'"),
+    "unknown method": (SHORT + "method: esd", 4, "method: should be erasepro, "),
     "layers out of range": (SHORT + "layers: {text_encoder: 1-13}", 4, "out of range"),
     "layer zero": (SHORT + "layers: {text_encoder: 0}", 4, "out of range"),
     "layers reversed": (SHORT + "layers: {text_encoder: 9-3}", 4, "write 3-9"),
@@ -343,8 +344,10 @@ def test_files_that_are_no_recipes(cli: Cli, tmp_path: Path, content: bytes, mes
 
 
 def test_a_directory_and_a_missing_file_are_no_recipes(cli: Cli, tmp_path: Path) -> None:
-    assert "must be a regular file" in refused(cli, tmp_path)
-    assert "No such file" in refused(cli, tmp_path / "none.yaml")
+    assert f"{tmp_path}: is a folder, not a recipe" in refused(cli, tmp_path)
+    assert f"{tmp_path}/none.yaml: there is no such file" in refused(cli, tmp_path / "none.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "must be a regular file" in refused(cli, tmp_path / "pipe.yaml")
 
 
 def test_all_mistakes_are_reported_at_once_in_order(make_recipe: MakeRecipe) -> None:

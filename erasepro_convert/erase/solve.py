@@ -161,9 +161,10 @@ class Solve:
             delta = update(w_o @ self._against, size, self._factor, self._spectrum)
             weight = (w_o + delta).to(model.dtype or original.dtype)
         if not torch.isfinite(weight).all():
+            wider = ", or --dtype fp32" if weight.dtype.itemsize < torch.float32.itemsize else ""
             raise LimitError(
-                f"the edited {name} does not fit into {weight.dtype}: condition number "
-                f"{self._factor.condition:.1e}; use fewer prompts, or --dtype fp32"
+                f"the edited {name} does not fit into {dtype_code(weight.dtype)}: condition number "
+                f"{self._factor.condition:.1e}; use fewer prompts{wider}"
             )
         w = weight.double()
         record = EditRecord(

@@ -1,25 +1,46 @@
 """YAML text to plain data, with the line of everything in it, refusing what a recipe never needs.
 
+Words without quotes mean what YAML 1.2 says: 5e-5 is a number; no, 12:30 and 2024-01-01 are text.
 Aliases (the billion-laughs bomb), tags, repeated keys, deep nesting and huge files are refused
 before anything is built from them.
 """
 
+import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
-from erasepro_convert.errors import RecipeError
+from erasepro_convert.errors import RecipeError, reason_of
+from erasepro_convert.recipe.slips import hint, invisible, quoted
 
 SIZE_LIMIT = 1 << 20
 """Bytes; a recipe of a thousand concepts with eight prompts each has about a third of it."""
 DEPTH_LIMIT = 8
 
-Loader = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # the C parser, where PyYAML was built with it
+CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft")
+"""Suffixes of what is given in a recipe's place when two arguments are swapped."""
+
+# The C parser, where PyYAML was built with it; base loaders take every scalar for text.
+Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+_SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], object]], ...] = (
+    (re.compile(r"~|null|Null|NULL|"), lambda _: None),
+    (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text.lower() == "true"),
+    (re.compile(r"[-+]?[0-9]{1,18}"), int),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (
+        re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        lambda text: float(text.replace(".", "")),
+    ),
+)
+"""What a word without quotes is; any other is text.  This is YAML 1.2's core schema but for octal
+and hexadecimal numbers, and a whole number that does not fit into 64 bits is a float."""
+
+ADVICE = "; quote text that has : or # in it, or begins with one of { [ & * ! | > % @ `"
 
 YamlPath = tuple[str | int, ...]
 
@@ -40,10 +61,13 @@ def read_document(path: Path) -> Document:
         loader = Loader(text)
         root = loader.get_single_node()
         lines: dict[YamlPath, int] = {}
-        return Document(_build(loader, root, (), lines, path), lines)
+        return Document(_build(root, (), lines, path), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        _fail(path, mark.line + 1 if mark else None, f"not valid YAML: {error.problem}")
+        line = mark.line + 1 if mark else 1
+        near = (hint(part) for part in reversed(text.split("\n")[max(line - 2, 0) : line]))
+        advice = next(filter(None, near), ADVICE)
+        _fail(path, line, f"not valid YAML: {error.problem}{advice}")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         _fail(path, line, f"not valid YAML: {error.reason}")
@@ -53,6 +77,9 @@ def read_document(path: Path) -> Document:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.suffix.lower() in CHECKPOINTS or path.is_dir():
+            kind = "folder" if path.is_dir() else "checkpoint by its name"
+            _fail(path, None, f"is a {kind}, not a recipe; are recipe and checkpoint swapped?")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             _fail(path, None, "a recipe must be a regular file")
@@ -60,10 +87,10 @@ def _read_text(path: Path) -> str:
             _fail(path, None, f"has {status.st_size} bytes; a recipe may have {SIZE_LIMIT}")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        _fail(path, None, f"cannot be read: {error.strerror}")
+        raise RecipeError(reason_of(error)) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        _fail(path, line, "is not UTF-8 text")
+        _fail(path, line, "is not UTF-8 text; save it as UTF-8")
 
 
 def _require_plain(text: str, path: Path) -> None:
@@ -74,9 +101,13 @@ def _require_plain(text: str, path: Path) -> None:
         line = event.start_mark.line + 1
         tag = getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            _fail(path, line, "anchors and aliases (& and *) are not allowed in a recipe")
+            _fail(
+                path,
+                line,
+                "anchors and aliases are not allowed in a recipe; quote text with & or *",
+            )
         if tag:
-            _fail(path, line, f"tags such as {tag} are not allowed in a recipe")
+            _fail(path, line, f"tags such as {tag} are not allowed in a recipe; quote text with !")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH_LIMIT:
@@ -84,17 +115,13 @@ def _require_plain(text: str, path: Path) -> None:
 
 
 def _build(
-    loader: yaml.SafeLoader,
-    node: yaml.Node | None,
-    path: YamlPath,
-    lines: dict[YamlPath, int],
-    file: Path,
+    node: yaml.Node | None, path: YamlPath, lines: dict[YamlPath, int], file: Path
 ) -> object:
     if node is None:
         _fail(file, None, "is empty")
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, part, (*path, i), lines, file) for i, part in enumerate(node.value)]
+        return [_build(part, (*path, i), lines, file) for i, part in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         result: dict[str, object] = {}
         for key_node, value_node in node.value:
@@ -104,13 +131,29 @@ def _build(
                 _fail(file, line, "a key must be a word")
             if key in result:
                 _fail(file, line, f"{key} stands here twice")
-            result[key] = _build(loader, value_node, (*path, key), lines, file)
+            result[key] = _build(value_node, (*path, key), lines, file)
             lines[(*path, key)] = line
         return result
-    try:
-        return loader.construct_object(node)
-    except ValueError as error:
-        _fail(file, lines[path], f"not a value: {error}")
+    assert isinstance(node, yaml.ScalarNode)
+    return _scalar(node.value, file, lines[path], plain=not node.style)
+
+
+def _scalar(text: str, file: Path, line: int, *, plain: bool) -> object:
+    if found := invisible(text):
+        _fail(file, line, f"{text!r} has an invisible {found}; remove it")
+    if not plain:
+        return text
+    if (without := quoted(text)) is not None:
+        _fail(
+            file,
+            line,
+            f"{text} has quotation marks that YAML takes for a part of it; write "
+            f'"{without}", or "{text}" if they belong to it',
+        )
+    for pattern, value_of in _SCALARS:
+        if pattern.fullmatch(text):
+            return value_of(text)
+    return text
 
 
 def _fail(path: Path, line: int | None, problem: str) -> NoReturn:

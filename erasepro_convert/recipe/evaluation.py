@@ -7,14 +7,21 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    StrictFloat,
     StrictInt,
     ValidationInfo,
     model_validator,
 )
 
 from erasepro_convert.architecture import Sampler
-from erasepro_convert.recipe.part import Part, Prompt, Template, Words, distinct, not_empty
+from erasepro_convert.recipe.part import (
+    NotNegative,
+    Part,
+    Prompt,
+    Template,
+    Words,
+    distinct,
+    not_empty,
+)
 
 
 def _beside_the_recipe(path: Path, info: ValidationInfo) -> Path:
@@ -38,7 +45,7 @@ class Evaluate(Part):
     """The evaluation; null is what suits the model."""
 
     steps: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
-    guidance: Annotated[StrictFloat | StrictInt, Field(ge=0, allow_inf_nan=False)] | None = None
+    guidance: NotNegative | None = None
     sampler: Sampler | None = None
     size: Annotated[StrictInt, Field(ge=64, multiple_of=8)] | None = None
     """The side of a picture in pixels."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     StrictFloat,
     StrictInt,
@@ -60,6 +61,11 @@ def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
     return next(found, None)
 
 
+def _a_number(version: Any) -> Any:
+    """Python takes true for 1."""
+    return str(version).lower() if isinstance(version, bool) else version
+
+
 TRADE_OFFS = ("uce", "null-space")
 """Methods that weigh erasing against keeping by themselves; they edit the cross-attention only."""
 
@@ -77,7 +83,7 @@ def _default_tolerance(recipe: dict[str, Any]) -> float:
 class Recipe(Part):
     """Everything that determines an erasure, given a checkpoint."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(_a_number)]
     name: Name
     method: Literal[
         "erasepro", "erasepro-modified", "uce", "null-space", "esd-x", "esd-u", "ac"
@@ -114,11 +120,12 @@ class Recipe(Part):
     @classmethod
     def _methods_have_their_own_defaults(cls, data: Any) -> Any:
         """UCE is defined on the cross-attention alone, by a trade-off of its own (Eq. 2)."""
-        if isinstance(data, dict) and data.get("method") in TRAINED:
-            return filled(data["method"], data)
-        if not isinstance(data, dict) or data.get("method") not in TRADE_OFFS:
+        method = data.get("method") if isinstance(data, dict) else None
+        if not isinstance(method, str) or method not in (*TRAINED, *TRADE_OFFS):
             return data
-        retain = {} if data["method"] == "null-space" else {"retain": {"weight": 0}}
+        if method in TRAINED:
+            return filled(method, data)
+        retain = {} if method == "null-space" else {"retain": {"weight": 0}}
         data = {"tolerance": 0, "text_encoders": ["edited"], **retain, **data}
         if isinstance(layers := data.get("layers", {}), dict):
             data["layers"] = {"text_encoder": "none", **layers}
@@ -149,7 +156,9 @@ class Recipe(Part):
     @field_validator("training", mode="before")
     @classmethod
     def _closed_forms_have_no_training(cls, value: Any, info: ValidationInfo) -> Any:
-        method = info.data.get("method")
+        if "method" not in info.data:
+            return None  # it is a mistake; which defaults training has, nobody knows
+        method = info.data["method"]
         if value is not None and method not in TRAINED:
             raise ValueError(f"{method} is a closed form: only {', '.join(TRAINED)} are trained")
         return value

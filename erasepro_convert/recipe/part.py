@@ -18,12 +18,29 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 
 PLACEHOLDER = "{}"
+SHOWN = 60
+"""Characters of a value in a message."""
 
 
 class Part(BaseModel):
     """A frozen piece of a recipe that knows all its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def shown(value: object) -> str:
+    """A value as a recipe has it, cut short, for messages."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+    text = repr(value)
+    return text[: SHOWN - 1] + "…" if len(text) > SHOWN else text
 
 
 def not_empty(value: Any) -> Any:
@@ -59,4 +76,5 @@ Words = Annotated[StrictStr, StringConstraints(strip_whitespace=True)]
 Name = Annotated[Words, AfterValidator(not_empty)]
 Template = Annotated[StrictStr, AfterValidator(_one_placeholder)]
 Prompt = Annotated[StrictStr, AfterValidator(_readable)]
-Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
+Positive = Annotated[StrictFloat | StrictInt, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[StrictFloat | StrictInt, Field(ge=0, allow_inf_nan=False)]

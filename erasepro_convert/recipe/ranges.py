@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from erasepro_convert.layout.keys import TEXT_LAYERS, UNET_BLOCKS
+from erasepro_convert.recipe.part import shown
 
 
 def layer_numbers(value: object) -> tuple[int, ...]:
@@ -30,10 +31,17 @@ def _parts(value: object) -> Sequence[object]:
     return (value,)
 
 
+def _hyphen(part: object) -> str:
+    dash = re.search("[\u2010-\u2015\u2212\uff0d]", str(part))
+    return f"; write - for {dash[0]}" if dash else ""
+
+
 def _layer_range(part: object) -> range:
     match = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", str(part))
     if not match or isinstance(part, bool) or not isinstance(part, int | str):
-        raise ValueError(f"{part!r} is not a layer; write 5, 1-12, [1, 3-5], all or none")
+        raise ValueError(
+            f"{shown(part)} is not a layer; write 5, 1-12, [1, 3-5], all or none{_hyphen(part)}"
+        )
     first, last = int(match[1]), int(match[2] or match[1])
     if not (1 <= first <= TEXT_LAYERS and 1 <= last <= TEXT_LAYERS):
         raise ValueError(f"{part} is out of range: the text encoder has layers 1-{TEXT_LAYERS}")
@@ -54,7 +62,7 @@ def _block_range(part: object) -> tuple[str, ...]:
     for name in names:
         if name not in UNET_BLOCKS:
             raise ValueError(
-                f"{name!r} is no U-Net block with cross-attention; there are "
-                f"{', '.join(UNET_BLOCKS)}, ranges such as up.1-3, all and none"
+                f"{shown(name)} is no U-Net block with cross-attention; there are "
+                f"{', '.join(UNET_BLOCKS)}, ranges such as up.1-3, all and none{_hyphen(name)}"
             )
     return tuple(str(name) for name in names)

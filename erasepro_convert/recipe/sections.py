@@ -1,15 +1,15 @@
 """The parts of a recipe that every method has."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
-    StrictFloat,
     StrictInt,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -19,6 +19,7 @@ from erasepro_convert.layout.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 from erasepro_convert.recipe.part import (
     PLACEHOLDER,
     Name,
+    NotNegative,
     Part,
     Positive,
     Prompt,
@@ -40,6 +41,13 @@ class Concept(Part):
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = TEMPLATES
+
+    @field_validator("anchor", mode="before")
+    @classmethod
+    def _no_words_are_written(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError('should be text, not nothing; write "" if you mean no words')
+        return value
 
     @model_validator(mode="after")
     def _model_can_read_it(self) -> Self:
@@ -86,7 +94,7 @@ class Retain(Part):
     """What must stay: the norm of an update weighs what these prompts use."""
 
     prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAINED
-    weight: Annotated[StrictFloat | StrictInt, Field(ge=0)] = 10
+    weight: NotNegative = 10
     """λ; 0 is the paper's plain Frobenius norm."""
 
 
@@ -113,13 +121,20 @@ class First(Part):
     first: Annotated[StrictInt, Field(ge=1, le=POSITIONS)]
 
 
-def _tokens_kind(value: object) -> str:
-    return "first" if isinstance(value, dict | First) else "name"
+def _tokens_kind(value: object) -> str | None:
+    if isinstance(value, dict | First):
+        return "first"
+    return "name" if isinstance(value, str) and value in get_args(Named) else None
 
 
+Named = Literal["prompt", "all"]
 Tokens = Annotated[
-    Annotated[Literal["prompt", "all"], Tag("name")] | Annotated[First, Tag("first")],
-    Discriminator(_tokens_kind),
+    Annotated[Named, Tag("name")] | Annotated[First, Tag("first")],
+    Discriminator(
+        _tokens_kind,
+        custom_error_type="tokens",
+        custom_error_message="prompt, all or {first: 8}",
+    ),
 ]
 
 ClipSkip = Annotated[StrictInt, Field(ge=1, le=TEXT_LAYERS)]

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import Field, StrictInt
 
-from erasepro_convert.recipe.part import Part, Positive
+from erasepro_convert.recipe.part import NotNegative, Part, Positive
 
 Parameters = Literal["cross-attention-kv", "cross-attention", "not-cross-attention", "attention"]
 """Which of the U-Net's tensors are trained; attention is self-attention and cross-attention."""
@@ -30,7 +30,7 @@ class Training(Part):
     batch: Annotated[StrictInt, Field(ge=1)]
     """Latents that a step looks at."""
     parameters: Parameters
-    guidance: Annotated[StrictFloat | StrictInt, Field(ge=0, allow_inf_nan=False)] | None = None
+    guidance: NotNegative | None = None
     """ESD's η: how far away from the target's noise prediction the goal lies.  AC has none."""
     seed: Annotated[StrictInt, Field(ge=0)] = 0
 
@@ -41,7 +41,9 @@ def filled(method: str, data: dict[str, Any]) -> dict[str, Any]:
     They have no use for what the closed forms trade off, and the text side alone, which leak
     measures, does not say what becomes of a target.
     """
-    training = data.get("training", {})
+    training = data.get("training")
+    if training is None:
+        training = {}
     if isinstance(training, dict):
         own = {"guidance": GUIDANCE} if method != "ac" else {}
         training = DEFAULTS[method] | own | training
