@@ -141,6 +141,91 @@ def training_state(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     }
 
 
+def pickled_as(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> object:
+    """An object of a class that pickles name so, whether or not it is installed."""
+    for count in range(1, module.count(".") + 2):
+        parent = ".".join(module.split(".")[:count])
+        if parent not in sys.modules:
+            monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    kind = type(name, (), {"__module__": module, "__qualname__": name})
+    monkeypatch.setattr(sys.modules[module], name, kind, raising=False)
+    return kind()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("pathlib", "PosixPath"),
+        ("pathlib._local", "PosixPath"),  # Python 3.13
+        ("pathlib._local", "WindowsPath"),
+        ("lightning_lite.utilities.data", "AttributeDict"),
+        ("lightning_fabric.utilities.data", "AttributeDict"),
+        ("lightning.fabric.utilities.data", "AttributeDict"),
+        ("lightning.pytorch.utilities.parsing", "AttributeDict"),
+        ("lightning.pytorch.callbacks.model_checkpoint", "ModelCheckpoint"),
+        ("lightning.pytorch.callbacks.early_stopping", "EarlyStopping"),
+        ("omegaconf.nodes", "EnumNode"),
+        ("datetime", "timedelta"),
+        ("uuid", "UUID"),
+        ("torch.torch_version", "TorchVersion"),
+        ("numpy.dtypes", "Float32DType"),
+    ],
+)
+def test_names_of_training_state_under_every_address(
+    module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = pickled_as(monkeypatch, module, name)
+    torch.save({"state_dict": {"w": torch.ones(1)}, "settings": {"x": extra}}, tmp_path / "x")
+    monkeypatch.undo()
+    found = open_checkpoint(tmp_path / "x")
+    assert list(found.tensors) == ["w"]
+    assert f"{module}.{name}" in found.asks_for
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("lightning.pytorch.callbacks.lambda_function", "LambdaCallback"),
+        ("pathlib._local", "Path"),
+        ("uuid", "uuid_generate"),
+        ("numpy.core.multiarray", "fromfile"),
+    ],
+)
+def test_other_names_of_the_same_modules_are_refused(
+    module: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = pickled_as(monkeypatch, module, name)
+    torch.save({"state_dict": {"w": torch.ones(1)}, "settings": {"x": extra}}, tmp_path / "x")
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=rf"asks for {module}\.{name}"):
+        open_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize("save", TORCH_CONTAINERS)
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda weights: {"model": weights},
+        lambda weights: {"module": weights, "step": 5, "optimizer": {"state": {0: torch.ones(1)}}},
+        lambda weights: {"model": {"state_dict": weights}, "epoch": 1},
+        lambda weights: {"state_dict": {"model": weights}},
+        lambda weights: {"state_dict": weights, "model": {"w": torch.zeros(3)}},
+    ],
+)
+def test_a_state_dict_is_found_under_any_one_key(
+    save: Save, wrapped: Callable[[dict[str, torch.Tensor]], object], tmp_path: Path
+) -> None:
+    save(wrapped({"w": torch.ones(2)}), tmp_path / "x")
+    found = open_checkpoint(tmp_path / "x")
+    assert {name: info.shape for name, info in found.tensors.items()} == {"w": (2,)}
+
+
+def test_of_two_state_dicts_none_is_guessed(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, tmp_path / "x")
+    with pytest.raises(CheckpointError, match=r"under several keys \(model, ema\)"):
+        open_checkpoint(tmp_path / "x")
+
+
 class Evil:
     """Pickles as a call of ``function`` with ``args``, and then setting ``state`` on the result."""
 

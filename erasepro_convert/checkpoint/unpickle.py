@@ -14,6 +14,7 @@ from erasepro_convert.checkpoint.tensors import (
     TensorRecord,
     is_count,
 )
+from erasepro_convert.checkpoint.training_state import HARMLESS
 from erasepro_convert.errors import CheckpointError
 
 STORAGES = {
@@ -42,37 +43,6 @@ REBUILD = {Named("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild
 REBUILD_V3 = Named("torch._utils", "_rebuild_tensor_v3")
 PARAMETER = Named("torch._utils", "_rebuild_parameter")
 PAIRS_LIMIT = 1_000_000
-
-HARMLESS = {
-    Named(module, name)
-    for module, names in {
-        "__builtin__": "bool bytearray complex dict float frozenset int list long object set str "
-        "tuple unicode",
-        "_codecs": "encode",
-        "argparse": "Namespace",
-        "builtins": "bool bytearray bytes complex dict float frozenset int list object set str "
-        "tuple",
-        "collections": "Counter defaultdict",
-        "copy_reg": "_reconstructor",
-        "copyreg": "_reconstructor",
-        "lightning_fabric.utilities.data": "AttributeDict",
-        "numpy": "dtype ndarray",
-        "numpy._core.multiarray": "_reconstruct scalar",
-        "numpy.core.multiarray": "_reconstruct scalar",
-        "omegaconf.base": "ContainerMetadata Metadata",
-        "omegaconf.dictconfig": "DictConfig",
-        "omegaconf.listconfig": "ListConfig",
-        "omegaconf.nodes": "AnyNode BooleanNode FloatNode IntegerNode StringNode",
-        "pathlib": "PosixPath PurePosixPath PureWindowsPath WindowsPath",
-        "pytorch_lightning.callbacks.early_stopping": "EarlyStopping",
-        "pytorch_lightning.callbacks.model_checkpoint": "ModelCheckpoint",
-        "pytorch_lightning.utilities.parsing": "AttributeDict",
-        "torch": "Size device bfloat16 float16 float32 float64 int64",
-        "typing": "Any",
-    }.items()
-    for name in names.split()
-}
-"""Names found in training state of real checkpoints; what they would build is not looked at."""
 
 KNOWN = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
 
