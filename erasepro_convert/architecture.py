@@ -55,6 +55,7 @@ class Architecture:
             "cross_attention_dim": self.widths.text,
             "attention_head_dim": 8,
             "norm_num_groups": self.unet_groups,
+            "time_cond_proj_dim": self.widths.guidance or None,
         }
 
     def vae(self) -> dict[str, Any]:
@@ -110,13 +111,16 @@ KNOWN = (
 
 
 def architecture_of(widths: Widths) -> Architecture:
-    """The configuration that goes with a checkpoint's widths; input channels and VAE may differ.
+    """The configuration that goes with a checkpoint's widths.
+
+    Input channels, the VAE and a guidance embedding may differ.
 
     Raises CheckpointError for widths that are neither SD1.x's nor the demo model's.
     """
     for known in KNOWN:
         vae = known.widths.vae if any(widths.vae) else widths.vae
-        if replace(known.widths, in_channels=widths.in_channels, vae=vae) == widths:
+        base = replace(known.widths, in_channels=widths.in_channels, vae=vae)
+        if replace(base, guidance=widths.guidance) == widths:
             return replace(known, widths=widths)
     raise CheckpointError(
         f"diffusers' configuration is known for SD1.x's own widths and the demo model's, not for "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Read = Callable[[int, int], Iterator[memoryview]]
 """Gives bytes of a file in pieces: from where on, and how many."""
 
+GGUF_MAGIC = b"GGUF"
 AUTOV1_START, AUTOV1_SIZE = 0x100000, 0x10000
 
 
@@ -163,7 +164,7 @@ def _container(file: File) -> tuple[Container, Callable[[File], Contents]]:
         return "torch zip", read_torch_zip
     if head.startswith(LEGACY_MAGIC):
         return "torch legacy", read_torch_legacy
-    if head[8:9] == b"{":
+    if head[8:9] == b"{" and not head.startswith(GGUF_MAGIC):
         return "safetensors", read_safetensors
     raise CheckpointError(_unknown(head))
 
@@ -172,6 +173,8 @@ def _unknown(head: bytes) -> str:
     """What a file that is no checkpoint container looks like."""
     if head.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer: fetch the file that it stands for"
+    if head.startswith(GGUF_MAGIC):
+        return "it is a GGUF file, whose weights are quantised: give the safetensors original"
     if head[257:262] == b"ustar":
         return "it is a tar archive (torch before 0.4 wrote such files); save it anew with torch"
     if head.startswith(b"\x80"):

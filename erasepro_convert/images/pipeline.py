@@ -46,7 +46,8 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
 def pipeline_of(source: Source) -> tuple[StableDiffusionPipeline, Architecture]:
     """An open checkpoint as a pipeline, in float16 on CUDA and float32 elsewhere.
 
-    Raises CheckpointError for one that has no VAE, or widths for which we know no configuration.
+    Raises CheckpointError for one that has no VAE, is a latent consistency model, or has widths for
+    which we know no configuration.
     """
     name, widths = source.checkpoint.name, source.layout.widths
     architecture = architecture_of(widths)
@@ -55,6 +56,11 @@ def pipeline_of(source: Source) -> tuple[StableDiffusionPipeline, Architecture]:
     if widths.in_channels != 4:
         raise CheckpointError(
             f"{name} is {source.layout.variant}: it makes pictures of pictures, not of prompts"
+        )
+    if widths.guidance:
+        raise CheckpointError(
+            f"{name} is a latent consistency model (LCM): its pictures take a sampler of its own, "
+            "which there is none of here; its erasure is measured on text features alone"
         )
     dtype = torch.float16 if device().type == "cuda" else torch.float32
 

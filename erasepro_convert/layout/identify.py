@@ -1,16 +1,19 @@
 """Decide once which SD1.x variant a checkpoint is, and what becomes of each of its tensors."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Literal
 
 from erasepro_convert.checkpoint.tensors import Shape, TensorInfo
 from erasepro_convert.dtypes import FLOATING
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.layout.foreign import name_other_model, name_part
+from erasepro_convert.layout.foreign import name_addition, name_other_model, name_part
 from erasepro_convert.layout.keys import (
     EMA,
     EMA_COUNTERS,
+    EMBEDDED_POSITIONS,
+    GUIDANCE,
     POSITION_IDS,
     POSITIONS,
     PREDICTION_MARKERS,
@@ -18,13 +21,17 @@ from erasepro_convert.layout.keys import (
     SCHEDULE_STEPS,
     TEXT,
     TEXT_HEADS,
+    TEXT_LAYERS,
+    TOKENS,
     UNET,
     VAE,
+    VOCABULARY,
     Key,
     Widths,
     text_keys,
 )
-from erasepro_convert.layout.spelling import Spelling, spelling_of
+from erasepro_convert.layout.left_out import REPLACED, reasons
+from erasepro_convert.layout.spelling import Spelling, originals, spelling_of
 from erasepro_convert.layout.unet import cross_attentions, ema_name, unet_keys
 from erasepro_convert.layout.vae import is_kept_as_matrix, vae_keys
 
@@ -41,15 +48,9 @@ Ema = Literal["drop", "convert", "use"]
 OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
 """Widths of the text features that other U-Nets take."""
 
-RIDERS = (
-    # (a prefix, what it is): what could bring a concept back if it rode along
-    (EMA, "EMA copy of the U-Net: unedited, it would bring the concept back"),
-    ("control_model.", "a ControlNet inside the file"),
-    ("lora_", "a LoRA inside the file"),
-    ("embedding_manager.", "textual-inversion embeddings inside the file"),
-)
+PACKED = {"U32": ", as MLX packs weights", "U8": ", as bitsandbytes packs weights"}
+FIRST = UNET + "input_blocks.0.0.weight"
 NO_WEIGHTS = {POSITION_IDS, *EMA_COUNTERS, *PREDICTION_MARKERS}
-UNREAD = "no SD1.x loader reads it"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,12 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     """
     spelling = spelling_of(tensors)
     known = {name: tensors[old] for name, old in spelling.source.items()}
-    if (
-        UNET + "input_blocks.0.0.weight" not in known
-        or TEXT + "final_layer_norm.weight" not in known
-    ):
+    if FIRST not in known or TEXT + "final_layer_norm.weight" not in known:
         raise CheckpointError(_not_sd1(known))
+    _require_editable({name: known[name] for name in originals() if name in known})
     _require_cross_attention(known)
     widths = _read_widths(known)
+    _require_plain_text_encoder(known)
     has_vae = any(widths.vae)
     table = [*unet_keys(widths), *text_keys(widths)] + (list(vae_keys(widths)) if has_vae else [])
     _require_complete(table, known)
@@ -113,33 +113,49 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
             source |= {name: spelling.source[name] for name in shapes if name.startswith(EMA)}
     _check({name: (tensors[old], shapes[name]) for name, old in source.items()})
     taken = set(source.values())
-    dropped = {old: _drop_reason(name) for name, old in spelling.source.items() if old not in taken}
+    replaced = {spelling.source[name] for name in shapes} - taken
+    dropped = reasons(spelling, taken | replaced, copies) | dict.fromkeys(replaced, REPLACED)
     return Layout(
         variant=VARIANTS[widths.in_channels],
         evidence=tuple(_evidence(widths, spelling, has_vae, has_ema)),
         widths=widths,
         source=source,
         shapes=shapes,
-        dropped=dropped | spelling.copies,
+        dropped=dropped,
         ema=ema if has_ema else None,
     )
 
 
-def _not_sd1(names: Collection[str]) -> str:
-    other = name_other_model(names)
-    has_unet = any(name.startswith(UNET) for name in names)
+def _not_sd1(known: Mapping[str, TensorInfo]) -> str:
+    """What a file is that lacks the U-Net's first layer or the text encoder's last one."""
+    other = name_other_model(known)
+    if other is None and FIRST not in known:
+        other = name_addition(known)
+    has_unet = any(name.startswith(UNET) for name in known)
     if other is None and not has_unet:
-        other = name_part(names)
+        other = name_part(known)
     if other is not None:
         return f"not a Stable Diffusion 1.x checkpoint: {other}"
-    if has_unet:
+    if has_unet and TEXT + "final_layer_norm.weight" not in known:
         return (
             "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
             "starts there; --text-encoder FILE takes it from the checkpoint that this U-Net was "
             "trained with, or from CLIP ViT-L/14"
         )
-    examples = ", ".join(sorted(names)[:3]) or "no tensors at all"
+    if has_unet:
+        return f"not a complete Stable Diffusion 1.x checkpoint: its U-Net has no {FIRST}"
+    examples = ", ".join(sorted(known)[:3]) or "no tensors at all"
     return f"not a Stable Diffusion 1.x checkpoint: no U-Net ({UNET}*) in it; it holds {examples}"
+
+
+def _require_editable(tensors: Mapping[str, TensorInfo]) -> None:
+    """Before any shape is looked at: what is quantised is packed, and has other ones."""
+    for name, info in tensors.items():
+        if name not in NO_WEIGHTS and info.dtype not in FLOATING:
+            raise CheckpointError(
+                f"{name} is stored as {info.dtype}{PACKED.get(info.dtype, '')}: quantised "
+                "checkpoints can't be edited; give the fp16, bf16 or fp32 original"
+            )
 
 
 def _require_cross_attention(known: Mapping[str, TensorInfo]) -> None:
@@ -179,10 +195,11 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
     widths = Widths(
         unet=levels(UNET + "input_blocks.{1}.0.out_layers.3.bias"),
         time=size(UNET + "time_embed.0.bias"),
-        in_channels=size(UNET + "input_blocks.0.0.weight", 1),
+        in_channels=size(FIRST, 1),
         vae=levels(VAE + "encoder.down.{0}.block.0.conv1.bias") if has_vae else (0, 0, 0, 0),
         text=text,
         mlp=size(TEXT + "encoder.layers.0.mlp.fc1.bias"),
+        guidance=size(GUIDANCE, 1) if GUIDANCE in known else 0,
     )
     if widths.in_channels not in VARIANTS:
         known_counts = ", ".join(f"{n} ({name})" for n, name in VARIANTS.items())
@@ -192,6 +209,33 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
     if not all((*widths.unet, widths.time, widths.mlp, *(widths.vae if has_vae else ()))):
         raise CheckpointError("not a Stable Diffusion 1.x checkpoint: its layers have no width")
     return widths
+
+
+def _require_plain_text_encoder(known: Mapping[str, TensorInfo]) -> None:
+    """Name the text encoders that look like SD1.x's but hold more or less."""
+    layers = next(n for n in count() if f"{TEXT}encoder.layers.{n}.layer_norm1.weight" not in known)
+    if layers < TEXT_LAYERS and not any(
+        name.startswith(f"{TEXT}encoder.layers.{layers}.") for name in known
+    ):
+        raise CheckpointError(
+            f"its text encoder was saved with its first {layers} of {TEXT_LAYERS} layers, as tools "
+            "do that take clip skip into the file; other UIs need all of them, so take it from the "
+            "model's original (a diffusers folder says clip skip 2 by num_hidden_layers 11 in "
+            "text_encoder/config.json, with all layers stored)"
+        )
+    tokens, positions = known.get(TOKENS), known.get(EMBEDDED_POSITIONS)
+    if tokens and len(tokens.shape) == 2 and tokens.shape[0] > VOCABULARY:
+        raise CheckpointError(
+            f"its text encoder has {tokens.shape[0]} tokens, {tokens.shape[0] - VOCABULARY} more "
+            f"than CLIP's {VOCABULARY}, as training of new words (textual inversion) adds them: no "
+            f"UI loads such a checkpoint; cut {TOKENS} to its first {VOCABULARY} rows, and keep "
+            "the others as an embedding"
+        )
+    if positions and len(positions.shape) == 2 and positions.shape[0] > POSITIONS:
+        raise CheckpointError(
+            f"its text encoder reads prompts of {positions.shape[0]} tokens (Long-CLIP), SD1.x's "
+            f"reads {POSITIONS}; give the checkpoint with the text encoder that it came with"
+        )
 
 
 def _require_complete(table: list[Key], known: Mapping[str, TensorInfo]) -> None:
@@ -229,12 +273,7 @@ def _check(planned: Mapping[str, tuple[TensorInfo, Shape]]) -> None:
             raise CheckpointError(
                 f"{name} has shape {found}; the rest of this checkpoint asks for {expected}"
             )
-    for name, (info, _) in planned.items():
-        if name not in NO_WEIGHTS and info.dtype not in FLOATING:
-            raise CheckpointError(
-                f"{name} is stored as {info.dtype}: quantised checkpoints can't be edited; "
-                "give the fp16, bf16 or fp32 original"
-            )
+    _require_editable({name: info for name, (info, _) in planned.items()})
 
 
 def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> Iterator[str]:
@@ -248,15 +287,7 @@ def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> It
     yield f"cross-attention: 16 blocks, text width {w.text}"
     yield f"text encoder: all {text} tensors {under('text encoder')}, 12 layers"
     yield f"VAE: all {vae} tensors {under('VAE')}" if has_vae else "VAE: none"
+    if w.guidance:
+        yield f"U-Net guidance embedding: width {w.guidance} (a latent consistency model, LCM)"
     if has_ema:
         yield f"EMA: a copy of the U-Net under {EMA}"
-
-
-def _drop_reason(name: str) -> str:
-    """Why a tensor is left out."""
-    for prefix, reason in RIDERS:
-        if name.startswith(prefix):
-            return reason
-    if name.startswith(UNET):
-        return "the U-Net that the EMA copy takes the place of"
-    return UNREAD

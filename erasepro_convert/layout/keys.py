@@ -20,7 +20,10 @@ TEXT_LAYERS = 12
 TEXT_HEADS = 12
 POSITIONS = 77  # tokens in a prompt, padding included
 VOCABULARY = 49408
+GUIDANCE = UNET + "time_embed.cond_proj.weight"
+"""What tells a latent consistency model (LCM) the guidance scale; other U-Nets have none."""
 TOKENS = TEXT + "embeddings.token_embedding.weight"
+EMBEDDED_POSITIONS = TEXT + "embeddings.position_embedding.weight"
 POSITION_IDS = TEXT + "embeddings.position_ids"
 
 UNET_BLOCKS = ("down.0", "down.1", "down.2", "mid", "up.1", "up.2", "up.3")
@@ -52,7 +55,9 @@ class Widths:
 
     ``unet`` and ``vae`` hold the width of each of the four levels, shallow to deep; ``time`` is
     the width of the timestep embedding; ``in_channels`` is 4, or 9 (inpainting), or 8
-    (instruct-pix2pix); ``text`` and ``mlp`` are the text encoder's hidden and MLP widths.
+    (instruct-pix2pix); ``text`` and ``mlp`` are the text encoder's hidden and MLP widths;
+    ``guidance`` is the width in which a latent consistency model gets its guidance scale, 0 for
+    every other U-Net.
     """
 
     unet: tuple[int, int, int, int]
@@ -61,6 +66,7 @@ class Widths:
     vae: tuple[int, int, int, int]
     text: int
     mlp: int
+    guidance: int = 0
 
 
 SD1 = Widths((320, 640, 1280, 1280), 1280, 4, (128, 256, 512, 512), 768, 3072)

@@ -6,11 +6,20 @@ of them at once; what is not taken is a second copy that could bring a concept b
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.layout.keys import POSITION_IDS, SD1, TEXT, UNET, VAE, Key, text_keys
+from erasepro_convert.layout.keys import (
+    GUIDANCE,
+    POSITION_IDS,
+    SD1,
+    TEXT,
+    UNET,
+    VAE,
+    Key,
+    text_keys,
+)
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
 
@@ -19,7 +28,22 @@ OLD_TEXT_PARTS = tuple(OLD_TEXT + part for part in ("embeddings.", "encoder.", "
 OLD_VAE_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 """How diffusers called the autoencoder's attention until 2023."""
 
+OTHER_GUIDANCE = UNET + "time_embedding.cond_proj.weight"
+"""How diffusers' script for single files leaves the guidance embedding, which it does not know."""
+
 COMPONENTS = {UNET: "U-Net", VAE: "VAE", TEXT: "text encoder"}
+ENCLOSING = {
+    UNET: "U-Net",
+    "unet.": "U-Net",
+    VAE: "VAE",
+    "vae.": "VAE",
+    "cond_stage_model.": "text encoder",
+    "text_encoder.": "text encoder",
+}
+"""What the names of everything inside a component begin with, known or not."""
+
+NAMES = replace(SD1, guidance=256)
+"""Widths that give every name there is."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +91,22 @@ def component_of(name: str) -> str | None:
     return next((c for prefix, c in COMPONENTS.items() if current.startswith(prefix)), None)
 
 
+def enclosing(name: str, spelling: Spelling) -> str | None:
+    """The component that a tensor of any name stands inside; None for one that stands beside them.
+
+    What has the prefix of a spelling that is not taken stands beside the component that is.
+    """
+    for prefix, component in ENCLOSING.items():
+        taken = spelling.prefixes[component]
+        if name.startswith(prefix) and (not taken or taken.startswith(prefix)):
+            return component
+    return None
+
+
 def is_text_encoder(name: str) -> bool:
     """Whether a name in a file, in any spelling, is one of the text encoder's tensors."""
-    return _current(name)[2] in _originals()
+    current = _current(name)[2]
+    return current.startswith(TEXT) and current in originals()
 
 
 def _current(name: str) -> tuple[int, str, str]:
@@ -80,13 +117,15 @@ def _current(name: str) -> tuple[int, str, str]:
         return 1, OLD_TEXT, TEXT + name.removeprefix(OLD_TEXT)
     for prefix in COMPONENTS:
         if name.startswith(prefix):
-            return 0, prefix, name
+            return 0, prefix, GUIDANCE if name == OTHER_GUIDANCE else name
     return 0, "", name
 
 
 @cache
-def _originals() -> frozenset[str]:
-    return frozenset({POSITION_IDS, *(key.original for key in text_keys(SD1))})
+def originals() -> frozenset[str]:
+    """The current name of every tensor that a component of SD1.x can have."""
+    keys = (*unet_keys(NAMES), *vae_keys(NAMES), *text_keys(NAMES))
+    return frozenset({POSITION_IDS, *(key.original for key in keys)})
 
 
 @cache
@@ -95,9 +134,9 @@ def diffusers_names() -> dict[str, str]:
     return {
         f"{component}.{name}": key.original
         for component, keys in (
-            ("unet", unet_keys(SD1)),
-            ("vae", vae_keys(SD1)),
-            ("text_encoder", [*text_keys(SD1), Key(POSITION_IDS, _POSITION_IDS, ())]),
+            ("unet", unet_keys(NAMES)),
+            ("vae", vae_keys(NAMES)),
+            ("text_encoder", [*text_keys(NAMES), Key(POSITION_IDS, _POSITION_IDS, ())]),
         )
         for key in keys
         for name in _variants(component, key)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.layout.keys import EMA, UNET, Key, Widths, affine, text_attention
+from erasepro_convert.layout.keys import EMA, GUIDANCE, UNET, Key, Widths, affine, text_attention
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _attention_places() -> Iterator[tuple[str, int, str, str]]:
 
 
 def unet_keys(w: Widths) -> Iterator[Key]:
-    """The 686 parameters of the U-Net."""
+    """The 686 parameters of the U-Net, and the guidance embedding where it has one."""
     for key in _unet_keys(w):
         yield Key(UNET + key.original, key.diffusers, key.shape)
 
@@ -87,6 +87,9 @@ def unet_keys(w: Widths) -> Iterator[Key]:
 def _unet_keys(w: Widths) -> Iterator[Key]:
     yield from affine("time_embed.0", "time_embedding.linear_1", (w.time, w.unet[0]))
     yield from affine("time_embed.2", "time_embedding.linear_2", (w.time, w.time))
+    if w.guidance:
+        shape = (w.unet[0], w.guidance)
+        yield Key(GUIDANCE.removeprefix(UNET), "time_embedding.cond_proj.weight", shape)
     yield from affine("input_blocks.0.0", "conv_in", (w.unet[0], w.in_channels, 3, 3))
     channels = w.unet[0]
     skips = [channels]
