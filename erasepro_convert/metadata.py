@@ -48,12 +48,12 @@ def output_metadata(
     if past := erasures(inherited):
         kept[HISTORY] = json.dumps(past, ensure_ascii=False)
     defaults = {
-        "format": "pt",
         "modelspec.implementation": "sgm",
         "modelspec.resolution": "512x512",
         "modelspec.title": f"{base}, erased" if private else f"{base}, erased: {recipe.name}",
     }
     ours = {
+        "format": "pt",  # whose tensors these are: transformers refuses any other word
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": variant,
         "erasepro.version": __version__,

@@ -127,6 +127,16 @@ def test_values_too_large_for_the_asked_dtype_are_refused(
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.parametrize("stated", ["pt", "np", "flax", ""])
+def test_the_format_is_always_torchs(
+    stated: str, van_gogh: Path, state: State, tmp_path: Path
+) -> None:
+    """Transformers before 5 refuses other words, and takes some for another library's weights."""
+    save_file(state, tmp_path / "in.safetensors", metadata={"format": stated})
+    run(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors")
+    assert read_metadata(tmp_path / "out.safetensors")["format"] == "pt"
+
+
 def test_an_edit_that_overflows_is_refused(van_gogh: Path, state: State, tmp_path: Path) -> None:
     name = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     huge = {**state, name: state[name] * 1e38}

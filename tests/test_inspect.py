@@ -114,3 +114,13 @@ assert not {{"torch", "transformers", "diffusers"}} & set(sys.modules)
 """
     ran = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_gguf_file_is_named(cli: Cli, tmp_path: Path) -> None:
+    """Also where its count of tensors looks like the brace that safetensors begins with."""
+    for count in (686, ord("{")):
+        (tmp_path / "in.gguf").write_bytes(
+            b"GGUF" + (3).to_bytes(4, "little") + count.to_bytes(16, "little")
+        )
+        (found,) = inspected(cli, tmp_path / "in.gguf", code=4)
+        assert "it is a GGUF file" in found["refused"]
