@@ -125,7 +125,7 @@ def convert(
             [opened.layout.source[name] for name in edits],
         )
         metadata = output_metadata(
-            opened.checkpoint.metadata,
+            opened.metadata,
             recipe,
             opened.layout.variant,
             base=PurePath(name_of(source)).stem,
@@ -245,7 +245,7 @@ def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, 
     """
     if asked is not None:
         return recipe.changed(clip_skip=[asked]), "command line"
-    stated = source.clip_skip
+    stated = source.states.clip_skip
     if stated is None or stated in recipe.clip_skip:
         return recipe, "recipe"
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
@@ -266,7 +266,9 @@ def _files(
 
     layout = opened.layout
     weights, left_out = by_file(tensors, layout.widths)
-    return weights, configurations(layout.widths, layout.variant, opened.scheduler), left_out
+    clip_skip = opened.states.clip_skip or 1
+    others = configurations(layout.widths, layout.variant, opened.scheduler, clip_skip)
+    return weights, others, left_out
 
 
 def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previous | None:

@@ -10,7 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    LCMScheduler,
+    UNet2DConditionModel,
+)
 from diffusers import __version__ as diffusers_version
 from transformers import CLIPTextConfig, CLIPTokenizer
 
@@ -64,15 +69,17 @@ def by_file(
 
 
 def configurations(
-    widths: Widths, variant: str, scheduler: Mapping[str, object]
+    widths: Widths, variant: str, scheduler: Mapping[str, object], clip_skip: int = 1
 ) -> dict[str, bytes]:
     """Every file of the folder that holds no weights, by its path in it.
+
+    ``clip_skip`` is how the U-Net is fed: diffusers has the text encoder leave out its last layers.
 
     Raises CheckpointError for widths for which we know no configuration.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_configurations(architecture_of(widths), folder, variant, scheduler)
+        write_configurations(architecture_of(widths), folder, variant, scheduler, clip_skip)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -82,26 +89,32 @@ def write_configurations(
     folder: Path,
     variant: str = VARIANTS[4],
     scheduler: Mapping[str, object] | None = None,
+    clip_skip: int = 1,
 ) -> None:
     """Write what diffusers wants beside weights: in a folder, or as ``config`` of a file."""
     has_vae = any(architecture.widths.vae)
+    is_lcm = bool(architecture.widths.guidance) and variant == VARIANTS[4]
+    stated = dict(scheduler or {})
+    sampler: LCMScheduler | DPMSolverMultistepScheduler = (
+        LCMScheduler(**stated) if is_lcm else DPMSolverMultistepScheduler(**SCHEDULER | stated)
+    )
+    text_encoder = architecture.text_encoder()
+    text_encoder["num_hidden_layers"] += 1 - clip_skip
     with torch.device("meta"):
         UNet2DConditionModel(**architecture.unet()).save_config(folder / "unet")
         if has_vae:
             AutoencoderKL(**architecture.vae()).save_config(folder / "vae")
-    DPMSolverMultistepScheduler(**SCHEDULER | dict(scheduler or {})).save_config(
-        folder / "scheduler"
-    )
-    CLIPTextConfig(**architecture.text_encoder(), architectures=["CLIPTextModel"]).save_pretrained(
+    sampler.save_config(folder / "scheduler")
+    CLIPTextConfig(**text_encoder, architectures=["CLIPTextModel"]).save_pretrained(
         folder / "text_encoder"
     )
     clip_tokenizer().save_pretrained(folder / "tokenizer")
     index = {
-        "_class_name": PIPELINES[variant],
+        "_class_name": "LatentConsistencyModelPipeline" if is_lcm else PIPELINES[variant],
         "_diffusers_version": diffusers_version,
         "feature_extractor": [None, None],
         "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "scheduler": ["diffusers", type(sampler).__name__],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],

@@ -77,6 +77,7 @@ def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
     reasons = [*source.layout.dropped.values(), *checkpoint.others.values()]
     return replace(
         described,
+        metadata=source.metadata,
         variant=source.layout.variant,
         evidence=source.layout.evidence,
         left_out=dict(Counter(reasons)),
@@ -102,20 +103,14 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _facts(source: Source) -> list[str]:
-    facts = []
-    if source.scheduler.get("prediction_type"):
-        facts.append("trained to predict v")
-    if source.scheduler.get("rescale_betas_zero_snr"):
-        facts.append("trained with zero terminal SNR")
-    if source.clip_skip:
-        facts.append(f"metadata asks for clip skip {source.clip_skip}")
+    facts = list(source.states.facts)
     old = source.layout.source.get(POSITION_IDS)
     if old and source.checkpoint.tensors[old].dtype != "I64":
         facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
-    for number, erasure in enumerate(erasures(source.checkpoint.metadata), 1):
+    for number, erasure in enumerate(erasures(source.metadata), 1):
         told = (f"{name} {erasure[name]}" for name in TOLD if name in erasure)
         facts.append(f"erased by erasepro-convert, {number}: {', '.join(told)}")
-    if EMBEDDED in source.checkpoint.metadata:
+    if EMBEDDED in source.metadata:
         facts.append(f"carries its manifest in {EMBEDDED}")
     if source.layout.renamed:
         facts.append(f"{len(source.layout.renamed)} tensors in another spelling: to be renamed")

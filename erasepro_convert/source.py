@@ -5,19 +5,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.checkpoint.names import naming
 from erasepro_convert.dtypes import is_finite, packed
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.layout import Ema, Layout, identify
-from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, V_PREDICTION, ZERO_SNR
+from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.layout.spelling import is_text_encoder
+from erasepro_convert.statements import Statements, of_configurations, statements
 from erasepro_convert.storage import Location
 
 if TYPE_CHECKING:
     import torch
 
-CLIP_SKIP_METADATA = "modelspec.encoder_layer"
 SHOWN = 5
 """Names that a message lists."""
 
@@ -59,21 +58,28 @@ class Source:
         return replace(self, layout=self.layout.of_ema())
 
     @property
-    def scheduler(self) -> dict[str, object]:
-        """What a diffusers scheduler must know of this model, beside what all of SD1.x share."""
-        present, metadata = self.checkpoint.tensors, self.checkpoint.metadata
-        found: dict[str, object] = {}
-        if V_PREDICTION in present or metadata.get(PREDICTION_METADATA) == "v":
-            found["prediction_type"] = "v_prediction"
-        if ZERO_SNR in present or metadata.get(ZERO_SNR_METADATA) == "true":
-            found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-        return found
+    def metadata(self) -> dict[str, str]:
+        """Metadata of the files; what a folder's configurations say goes before it."""
+        return {
+            **self.checkpoint.metadata,
+            **of_configurations(self.checkpoint.configurations),
+        }
 
     @property
-    def clip_skip(self) -> int | None:
-        """How the metadata says that the U-Net is fed (1: last layer, 2: the one before)."""
-        stated = self.checkpoint.metadata.get(CLIP_SKIP_METADATA)
-        return int(stated) if stated in ("1", "2") else None
+    def states(self) -> Statements:
+        """What it says of its training and of how its U-Net is fed."""
+        return statements(self.checkpoint.tensors, self.metadata)
+
+    @property
+    def scheduler(self) -> dict[str, object]:
+        """What a diffusers scheduler must know of this model, beside what all of SD1.x share."""
+        states = self.states
+        found: dict[str, object] = {}
+        if states.predicts_v:
+            found["prediction_type"] = "v_prediction"
+        if states.zero_snr:
+            found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return found
 
     def position_ids_defect(self) -> str | None:
         """What is wrong with the stored positions of tokens; None where nothing is.

@@ -29,7 +29,7 @@ from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.statistics import holm, mcnemar, mean_score
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.source import CLIP_SKIP_METADATA
+from erasepro_convert.statements import CLIP_SKIP_METADATA
 from tests.conftest import PLAIN, SHORT, Cli, copy_of_demo
 from tests.miniature import State
 

@@ -6,25 +6,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import (
+    DiffusionPipeline,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    StableDiffusionPipeline,
+)
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from erasepro_convert.architecture import DEMO, Architecture, architecture_of
-from erasepro_convert.checkpoint.folder import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.convert import convert
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.diffusers_folder import configurations, write_configurations
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SD1, Key, text_keys
+from erasepro_convert.layout.keys import (
+    GUIDANCE,
+    POSITION_IDS,
+    PREDICTION_MARKERS,
+    SD1,
+    Key,
+    text_keys,
+)
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.source import open_source
+from erasepro_convert.statements import PREDICTION_METADATA, ZERO_SNR_METADATA
+from tests import oracle
 from tests.miniature import MINIATURE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -167,3 +182,84 @@ def test_v_prediction_reaches_the_sampler(where: str, tmp_path: Path) -> None:
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.scheduler.config.rescale_betas_zero_snr
     assert pipeline.scheduler.config.timestep_spacing == "trailing"
+
+
+STATED = {
+    "modelspec.prediction_type": "v_prediction",
+    "ss_zero_terminal_snr": "True",
+    "modelspec.encoder_layer": "2",
+}
+
+
+def told(folder: Path) -> tuple[str, bool, str, int]:
+    """What diffusers reads of prediction, zero SNR, the steps that it asks for, and text layers."""
+    scheduler = json.loads((folder / "scheduler/scheduler_config.json").read_text())
+    text = json.loads((folder / "text_encoder/config.json").read_text())
+    return (
+        scheduler["prediction_type"],
+        scheduler["rescale_betas_zero_snr"],
+        scheduler["timestep_spacing"],
+        text["num_hidden_layers"],
+    )
+
+
+def test_how_a_model_is_sampled_and_fed_goes_through_files_and_folders(
+    van_gogh: Path, tmp_path: Path
+) -> None:
+    """File to folder, folder to folder, folder to file, file to file: v, zero SNR, clip skip 2."""
+    with checkpoint() as file:
+        save_file(load_file(file), tmp_path / "in.safetensors", metadata=STATED)
+    recipe = load_recipe(van_gogh)
+    source = tmp_path / "in.safetensors"
+    for target in ("a", "b", "c.safetensors", "d.safetensors"):
+        options = Options(folder="." not in target)
+        manifest = convert(recipe, source, tmp_path / target, options, lambda *_: None)
+        assert manifest.recipe.clip_skip == (1, 2)
+        assert manifest.variant.clip_skip_from == "metadata"
+        source = tmp_path / target
+        if options.folder:
+            assert told(source) == ("v_prediction", True, "trailing", 11)
+        states = open_source(source).states
+        assert (states.predicts_v, states.zero_snr, states.clip_skip) == (True, True, 2)
+        assert states.unclear == ()
+
+
+def test_a_folder_feeds_its_unet_as_clip_skip_says(tmp_path: Path, van_gogh: Path) -> None:
+    """Transformers leaves the last layer out, though it is stored, and norms what is before it."""
+    with checkpoint() as file:
+        state = load_file(file)
+    source = tmp_path / "in.safetensors"
+    save_file(state, source, metadata={"modelspec.encoder_layer": "2"})
+    recipe = load_recipe(van_gogh)
+    convert(recipe, source, tmp_path / "out", Options(folder=True), lambda *_: None)
+    loaded: Any = CLIPTextModel.from_pretrained(tmp_path / "out/text_encoder")
+    written = open_source(tmp_path / "out")
+    weights = {key.original: written.read(key.original) for key in text_keys(DEMO)}
+    ids = [49406, 320, 1125, 539, 320, 2368, 49407]
+    with torch.inference_mode():
+        fed = loaded.to(torch.float64)(torch.tensor([ids])).last_hidden_state[0]
+    expected = oracle.features(oracle.text_model(weights), ids, None, skip=2)
+    assert np.allclose(fed.T.numpy(), expected[:, : len(ids)], atol=1e-6)
+
+
+def test_an_lcm_stays_one_in_files_and_folders(van_gogh: Path, tmp_path: Path) -> None:
+    """Its guidance embedding bit for bit, and configurations with which diffusers reads it."""
+    name, weight = GUIDANCE, torch.randn(48, 256).half()
+    with checkpoint() as file:
+        save_file({**load_file(file), name: weight}, tmp_path / "in.safetensors")
+    recipe = load_recipe(van_gogh)
+    source = tmp_path / "in.safetensors"
+    for target in ("a.safetensors", "b", "c.safetensors"):
+        options = Options(folder="." not in target)
+        manifest = convert(recipe, source, tmp_path / target, options, lambda *_: None)
+        assert not {entry.name for entry in manifest.tensors.dropped if "cond_proj" in entry.name}
+        source = tmp_path / target
+        assert torch.equal(open_source(source).read(name), weight)
+    loaded: Any = DiffusionPipeline.from_pretrained(
+        tmp_path / "b", local_files_only=True, torch_dtype=torch.float16
+    )
+    assert isinstance(loaded, LatentConsistencyModelPipeline)
+    assert isinstance(loaded.scheduler, LCMScheduler)
+    assert torch.equal(loaded.unet.time_embedding.cond_proj.weight, weight)
+    with pytest.raises(CheckpointError, match="latent consistency model"):
+        load_pipeline(tmp_path / "b")

@@ -341,6 +341,51 @@ def test_folders_of_other_precision_and_format(
     assert same(output, no_vae)
 
 
+@pytest.mark.parametrize("variant", [".non_ema", ".fp32", ".ema"])
+def test_a_folder_with_another_variant_alone(
+    variant: str, state: State, plain: State, converted: Converted, tmp_path: Path
+) -> None:
+    """There is one meaning: these are its weights.  Beside plain ones they are passed over."""
+    folder = save_folder(state, tmp_path / "in", variant)
+    manifest, output = converted(folder)
+    assert same(output, from_folder(plain))
+    assert manifest.input.files[0].name == f"unet/diffusion_pytorch_model{variant}.safetensors"
+    whole = folder / manifest.input.files[0].name
+    content = whole.read_bytes()
+    shard(folder, variant)
+    assert same(converted(folder)[1], from_folder(plain))
+    for file in (folder / "unet").iterdir():
+        file.unlink()
+    whole.write_bytes(content)
+    whole.with_name("diffusion_pytorch_model.other.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"in/unet: .* 2 variants .*{variant[1:]}.*leave"):
+        converted(folder)
+    whole.rename(whole.with_name("diffusion_pytorch_model.safetensors"))
+    assert same(converted(folder)[1], from_folder(plain))
+
+
+def test_parts_of_a_folder_that_are_unknown_are_refused_or_left_out(
+    state: State, converted: Converted, tmp_path: Path
+) -> None:
+    parts = {
+        "unet": ("down_blocks.0.attentions.0.processor.to_k_ip.weight", "U-Net .* IP-Adapter"),
+        "text_encoder": ("text_model.adapter.weight", "text encoder holds"),
+        "vae": ("quantize.embedding.weight", "VAE holds"),
+    }
+    for part, (name, message) in parts.items():
+        folder = save_folder(state, tmp_path / part)
+        (weights,) = (folder / part).iterdir()
+        sound = load_file(weights)
+        save_file({**sound, name: torch.ones(1)}, weights)
+        with pytest.raises(CheckpointError, match=f"its {message}"):
+            converted(folder)
+        save_file({**sound, "text_projection.weight": torch.ones(1)}, weights)
+        if part == "text_encoder":
+            (entry,) = converted(folder)[0].tensors.dropped
+            assert entry.name == "text_encoder.text_projection.weight"
+            assert "which SD1.x has no use for" in entry.reason
+
+
 def shard(folder: Path, variant: str = "") -> Path:
     """Split the U-Net of a folder into two files with an index."""
     whole = folder / f"unet/diffusion_pytorch_model{variant}.safetensors"
@@ -392,7 +437,7 @@ def test_folders_that_are_no_model_of_ours(folder: Path, converted: Converted) -
         converted(folder)
     (folder / "text_encoder_2").rmdir()
     (folder / "vae/diffusion_pytorch_model.safetensors").rename(folder / "vae/odd.safetensors")
-    with pytest.raises(CheckpointError, match="vae/ has no weight file"):
+    with pytest.raises(CheckpointError, match=r"vae/ has no weight file .* odd\.safetensors"):
         converted(folder)
     (folder / "vae/odd.safetensors").rename(folder / "vae/diffusion_pytorch_model.safetensors")
     for file in (folder / "text_encoder").iterdir():
@@ -411,3 +456,22 @@ def test_what_a_scheduler_knows_is_carried_on(folder: Path, converted: Converted
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert header["__metadata__"]["modelspec.prediction_type"] == "v"
     assert b"evil" not in content
+
+
+@pytest.mark.parametrize(
+    ("file", "config", "said"),
+    [
+        ("config.json", {"_class_name": "ControlNetModel"}, "says ControlNetModel"),
+        ("config.json", {"architectures": ["CLIPTextModel"]}, "says CLIPTextModel"),
+        ("adapter_config.json", {"peft_type": "LORA"}, "says LORA"),
+        ("config.json", {"architectures": {"a": 1}}, "it has no unet/"),
+        ("config.json", {"architectures": []}, "it has no unet/"),
+    ],
+)
+def test_a_component_alone_in_a_folder_is_named(
+    file: str, config: object, said: str, converted: Converted, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / file).write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=f"no diffusers model.*{said}"):
+        converted(tmp_path / "in")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from erasepro_convert.checkpoint.folder import open_folder
+from erasepro_convert.checkpoint.folder import Configuration, open_folder
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import FileHashes
 from erasepro_convert.checkpoint.remote import RemoteFile
@@ -23,8 +23,8 @@ __all__ = ["Checkpoint", "CheckpointFile", "FileHashes", "TensorInfo", "open_che
 class Checkpoint:
     """The tensors of one or several files: places, dtypes, shapes, and values on demand.
 
-    ``others`` says why each entry that is no tensor is left out.  The files stay open as long as
-    this object.
+    ``others`` says why each entry that is no tensor is left out; ``configurations`` has those of a
+    diffusers folder, as they stand there.  The files stay open as long as this object.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     others: Mapping[str, str]
+    configurations: Mapping[str, Configuration]
     _owners: Mapping[str, CheckpointFile] = field(repr=False)
 
     @property
@@ -101,6 +102,7 @@ class Checkpoint:
             {**self.tensors, **tensors},
             {**self.metadata, **metadata},
             {**self.others, **{prefix + name: reason for name, reason in others.items()}},
+            self.configurations,
             {**self._owners, **dict.fromkeys(tensors, file)},
         )
 
@@ -113,10 +115,10 @@ def open_checkpoint(path: Location) -> Checkpoint:
     """
     name = printable(name_of(path))
     if not is_folder(path):
-        return Checkpoint(name, (), {}, {}, {}, {}).joined(open_file(path, name))
+        return Checkpoint(name, (), {}, {}, {}, {}, {}).joined(open_file(path, name))
     name = printable(name_of(path.resolve()))  # "." has none of its own
     folder = open_folder(path, name)
-    checkpoint = Checkpoint(name, (), {}, folder.metadata, folder.others, {})
+    checkpoint = Checkpoint(name, (), {}, {}, folder.others, folder.configurations, {})
     for component, file in folder.files:
         checkpoint = checkpoint.joined(file, f"{component}.")
     return checkpoint

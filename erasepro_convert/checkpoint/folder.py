@@ -5,7 +5,8 @@ front, as in a single file with diffusers names.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,25 @@ FOREIGN = {
 }
 JSON_LIMIT = 4 << 20
 SHARDS_LIMIT = 100
-PREDICTION_METADATA = "modelspec.prediction_type"
-ZERO_SNR_METADATA = "erasepro.zero_terminal_snr"
+SHOWN = 5
+"""Names that a message lists."""
+CONFIGURATIONS = {"scheduler": "scheduler_config.json", "text_encoder": "config.json"}
+"""Those that say how the U-Net was trained and is fed: weights alone do not tell."""
+VARIANTS = ("", "fp16", "bf16")
+"""Of weight files: those that are taken whatever else is there, in this order."""
 OTHER_FILE = "another file of the same component, not read"
+
+Configuration = dict[str, Any]
+"""A JSON object of a stranger's making."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Each weight file with its component, why others are not read, what configurations say."""
+    """Each weight file with its component, why others are not read, configurations by component."""
 
     files: list[tuple[str, CheckpointFile]]
     others: dict[str, str]
-    metadata: dict[str, str]
+    configurations: dict[str, Configuration]
 
 
 def open_folder(path: Location, name: str) -> Folder:
@@ -57,7 +65,8 @@ def open_folder(path: Location, name: str) -> Folder:
             )
     if not is_folder(path / "unet"):
         raise CheckpointError(
-            f"{name}: a folder, but no diffusers model (it has no unet/); give a checkpoint file"
+            f"{name}: a folder, but no diffusers model (it has no unet/{_class_of(path, name)}); "
+            "give a checkpoint file"
         )
     read: list[tuple[str, CheckpointFile]] = []
     others: dict[str, str] = {}
@@ -67,39 +76,71 @@ def open_folder(path: Location, name: str) -> Folder:
         files = [file for file in there if Path(file).suffix in (".safetensors", ".bin", ".pt")]
         chosen = list(_chosen(folder, there, f"{name}/{component}", stem))
         if is_folder(folder) and not chosen:
-            raise CheckpointError(f"{name}: {component}/ has no weight file that diffusers knows")
+            found = ", ".join(map(printable, there[:SHOWN])) or "nothing"
+            raise CheckpointError(
+                f"{name}: {component}/ has no weight file that diffusers knows; it holds {found}"
+            )
         read += [(component, open_file(folder / file, f"{component}/{file}")) for file in chosen]
         others |= {f"{component}/{printable(f)}": OTHER_FILE for f in files if f not in chosen}
-    return Folder(read, others, _scheduler_metadata(path / "scheduler/scheduler_config.json", name))
+    return Folder(read, others, _configurations(path, name))
 
 
-def _scheduler_metadata(path: Location, name: str) -> dict[str, str]:
-    """How the U-Net was trained, as metadata: weights alone do not tell."""
-    if not exists(path):
-        return {}
-    config = _json(path, f"{name}/scheduler/{path.name}")
-    metadata = {}
-    if config.get("prediction_type") == "v_prediction":
-        metadata[PREDICTION_METADATA] = "v"
-    if config.get("rescale_betas_zero_snr") is True:
-        metadata[ZERO_SNR_METADATA] = "true"
-    return metadata
+def _class_of(path: Location, name: str) -> str:
+    """What the configuration of a component says that it is, where one lies alone in a folder."""
+    for file, key in (("config.json", "_class_name"), ("adapter_config.json", "peft_type")):
+        if exists(path / file):
+            config = _json(path / file, f"{name}/{file}")
+            said = config.get(key, config.get("architectures"))
+            first = next(iter(said), None) if isinstance(said, list) else said
+            if isinstance(first, str):
+                return f", and its {file} says {printable(first)}"
+    return ""
+
+
+def _configurations(path: Location, name: str) -> dict[str, Configuration]:
+    return {
+        component: _json(path / component / file, f"{name}/{component}/{file}")
+        for component, file in CONFIGURATIONS.items()
+        if exists(path / component / file)
+    }
 
 
 def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterator[str]:
-    """The weight files of a component: as diffusers would, plain before fp16, safetensors first."""
-    torch_stem = "pytorch_model" if stem == "model" else stem
-    for variant in ("", ".fp16", ".bf16"):
-        for base, suffix in ((stem, "safetensors"), (torch_stem, "bin")):
-            whole = f"{base}{variant}.{suffix}"
+    """The weight files of a component: as diffusers would, plain before fp16, safetensors first.
+
+    Another variant (``ema``, ``non_ema``, …) is read where it is the only one that is there.
+
+    Raises CheckpointError where several others are there and nothing tells which one is meant.
+    """
+    stems = {"safetensors": stem, "bin": "pytorch_model" if stem == "model" else stem}
+    others = sorted({v for file in there if (v := _variant(file, stems))} - {*VARIANTS})
+    for variant in (*VARIANTS, *others):
+        for suffix, base in stems.items():
+            whole = ".".join(filter(None, (base, variant, suffix)))
+            # Both orders are in use: diffusers moved the variant.
+            moved = ".".join(filter(None, (base, suffix, "index", variant, "json")))
+            index = next((file for file in (moved, f"{whole}.index.json") if file in there), None)
+            if whole not in there and index is None:
+                continue
+            if variant in others and len(others) > 1:
+                raise CheckpointError(
+                    f"{name}: it has no plain weights, but {len(others)} variants of them "
+                    f"({', '.join(others)}); leave only the one that is meant"
+                )
             if whole in there:
                 yield whole
-                return
-            # Both orders are in use: diffusers moved the variant.
-            for index in (f"{base}.{suffix}.index{variant}.json", f"{whole}.index.json"):
-                if index in there:
-                    yield from _shards(folder / index, there, f"{name}/{index}")
-                    return
+            else:
+                yield from _shards(folder / str(index), there, f"{name}/{index}")
+            return
+
+
+def _variant(file: str, stems: Mapping[str, str]) -> str | None:
+    """Which variant of a component's weights a file is, or an index of; None for other files."""
+    for suffix, base in stems.items():
+        for pattern in (r"(\w+)\.{}(\.index\.json)?", r"{}\.index\.(\w+)\.json"):
+            if found := re.fullmatch(rf"{base}\.{pattern.format(suffix)}", file):
+                return found[1]
+    return None
 
 
 def _shards(index: Location, there: list[str], name: str) -> list[str]:
@@ -117,7 +158,7 @@ def _shards(index: Location, there: list[str], name: str) -> list[str]:
     return shards
 
 
-def _json(path: Location, name: str) -> dict[str, Any]:
+def _json(path: Location, name: str) -> Configuration:
     """A small JSON file that holds an object."""
     with naming(name):
         file = opened(path)
