@@ -58,7 +58,7 @@ def output_tensors(
         origin, late = None, False
         data: Callable[[], Iterator[memoryview]]
         if name == POSITION_IDS:
-            data, asked = _positions, "I64"
+            data, asked = position_ids, "I64"
         elif name in edits:
             data, late = partial(_edit, edits[name]), True
         elif asked == dtype:
@@ -75,7 +75,7 @@ def _edit(weight: Callable[[], "torch.Tensor"]) -> Iterator[memoryview]:
     yield packed(weight())
 
 
-def _positions() -> Iterator[memoryview]:
+def position_ids() -> Iterator[memoryview]:
     """What every text encoder of SD1.x has there; a file's own may have been damaged by merges."""
     yield memoryview(array("q", range(POSITIONS))).cast("B")
 

@@ -505,4 +505,4 @@ def verify_all(folder: Path) -> Iterator[object]:
     """What deviates from its manifest."""
     for path in sorted(folder.rglob("*.safetensors")):
         manifest = read_manifest(manifest_path(path))
-        yield from verify(manifest, Request(path), lambda stage, done, total: None)
+        yield from verify(manifest, Request(path), lambda stage, done, total: None).findings

@@ -1,6 +1,8 @@
 """Verification: an untouched release passes, and every kind of tampering is found and named."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,18 +12,23 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from erasepro_convert.architecture import Architecture
 from erasepro_convert.convert import convert
 from erasepro_convert.demo import checkpoint
-from erasepro_convert.layout.keys import UNET
+from erasepro_convert.diffusers_folder import write_configurations
+from erasepro_convert.layout.keys import POSITION_IDS, UNET, text_keys
+from erasepro_convert.layout.unet import unet_keys
+from erasepro_convert.layout.vae import vae_keys
 from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.verify import Finding, Request, verify
 from tests.conftest import PLAIN, SHORT, Cli
-from tests.miniature import State, save_folder, with_ema
+from tests.miniature import MINIATURE, State, save_folder, with_ema
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Release:
 
     def verified(self, manifest: Manifest | None = None, **asked: Any) -> list[Finding]:
         request = Request(**{"target": self.output, **asked})
-        return verify(manifest or self.manifest, request, lambda *_: None)
+        return list(verify(manifest or self.manifest, request, lambda *_: None).findings)
 
 
 def release(base: Path, place: Path, **options: Any) -> Release:
@@ -55,7 +62,7 @@ def kinds(findings: list[Finding]) -> set[str]:
 
 
 def names(findings: list[Finding], kind: str) -> set[str]:
-    return {finding.name for finding in findings if finding.kind == kind}
+    return {finding.place for finding in findings if finding.kind == kind}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +229,7 @@ def test_an_output_that_cannot_be_measured_is_found(plain: Release, tmp_path: Pa
         state[A] = state[A][:3].clone()
 
     findings = plain.verified(target=resaved(plain, target, narrow), base=plain.base)
-    assert {f"{A}: shape", f"{A}: sha256"} == names(findings, "tensor")
+    assert {f"{A}: shape"} == names(findings, "tensor")
     assert f"{A} has shape [3]" in next(f.found for f in findings if f.kind == "figure")
 
 
@@ -320,6 +327,145 @@ def test_a_copy_that_was_saved_anew_is_matched_by_its_tensors(
     torch.save(state, tmp_path / "copy.ckpt")
     findings = plain.verified(target=tmp_path / "copy.ckpt", tensors_only=True)
     assert names(findings, "tensor") == {f"{A}: sha256"}
+
+
+def through_diffusers(file: Path, folder: Path) -> Path:
+    """A diffusers folder that diffusers itself made of a file."""
+    narrow = Architecture(MINIATURE, 32, 32, 64, steps=1, guidance=1, batch=1, others=())
+    write_configurations(narrow, folder / "configs")
+    pipeline = StableDiffusionPipeline.from_single_file(
+        str(file),
+        config=str(folder / "configs"),
+        local_files_only=True,
+        safety_checker=None,
+        feature_extractor=None,
+    )
+    pipeline.save_pretrained(folder / "saved")
+    return folder / "saved"
+
+
+def back_in_original_names(folder: Path) -> State:
+    """What diffusers' own script makes of its folder: no position ids, no schedule."""
+    tables = {"unet": unet_keys, "vae": vae_keys, "text_encoder": text_keys}
+    state = {}
+    for part, keys in tables.items():
+        (file,) = (folder / part).glob("*.safetensors")
+        saved = load_file(file)
+        for key in keys(MINIATURE):
+            # transformers 5 dropped the "text_model." in front
+            name = key.diffusers if key.diffusers in saved else key.diffusers.split(".", 1)[1]
+            state[key.original] = saved[name].reshape(key.shape)
+    return state
+
+
+@pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
+def test_a_round_trip_through_diffusers_is_a_copy(cli: Cli, plain: Release, tmp_path: Path) -> None:
+    """What only some containers have a place for may be missing in each of them, and is named."""
+    record = plain.output.with_suffix(".manifest.json")
+    folder = through_diffusers(plain.output, tmp_path)
+    single = tmp_path / "back.safetensors"
+    save_file(back_in_original_names(folder), single)
+    for copy in (folder, single):
+        ran = cli("verify", copy, "--manifest", record, "--tensors-only", "--base", plain.base)
+        assert (ran.code, ran.err) == (0, "")
+        assert ": 1130 tensors as the manifest says\n" in ran.out
+        assert "3 tensors are not in this copy" in ran.out
+        assert f"alphas_cumprod, betas, {POSITION_IDS}\n" in ran.out
+    assert names(plain.verified(target=single), "tensor") == {
+        "alphas_cumprod",
+        "betas",
+        POSITION_IDS,
+    }, "control: in the release itself they must be there"
+    needed = "model.diffusion_model.out.2.bias"
+    state = load_file(single)
+    del state[needed]
+    save_file({**state, POSITION_IDS: torch.arange(77)[None]}, single)
+    findings = plain.verified(target=single, tensors_only=True)
+    assert names(findings, "tensor") == {needed}
+
+
+def test_position_ids_that_a_copy_has_more_must_be_the_right_ones(
+    state: State, tmp_path: Path
+) -> None:
+    base = tmp_path / "in.safetensors"
+    save_file({name: t for name, t in state.items() if name != POSITION_IDS}, base)
+    made = release(base, tmp_path)
+    copy = tmp_path / "copy.safetensors"
+    for ids, found in ((torch.arange(77)[None], set()), (torch.zeros(1, 77).long(), {"sha256"})):
+        save_file({**load_file(made.output), POSITION_IDS: ids}, copy)
+        findings = made.verified(target=copy, tensors_only=True)
+        assert {finding.what for finding in findings} == found
+    assert names(made.verified(target=copy), "tensor") == {POSITION_IDS}, "control: no copy"
+    save_file({**load_file(made.output), "posterior_variance": torch.zeros(1000)}, copy)
+    findings = made.verified(target=copy, tensors_only=True)
+    assert names(findings, "tensor") == {"posterior_variance"}
+
+
+def test_a_copy_without_the_ema_copy_is_measured_without_it(state: State, tmp_path: Path) -> None:
+    base = tmp_path / "in.safetensors"
+    save_file(with_ema(state), base)
+    made = release(base, tmp_path, ema="convert")
+    pruned = {n: t for n, t in load_file(made.output).items() if not n.startswith("model_ema.")}
+    copy = tmp_path / "pruned.safetensors"
+    save_file(pruned, copy)
+    request = Request(copy, base, tensors_only=True)
+    verified = verify(made.manifest, request, lambda *_: None)
+    assert verified.findings == ()
+    assert verified.compared == len(pruned) == 1133
+    assert len(verified.absent) == 688
+
+
+def test_a_copy_in_another_precision_is_summarised_before_it_is_listed(
+    cli: Cli, plain: Release, tmp_path: Path
+) -> None:
+    def halved(state: State, _: dict[str, str]) -> None:
+        state.update({n: t.half() for n, t in state.items() if t.is_floating_point()})
+        state[A] += 1
+
+    copy = resaved(plain, tmp_path / "half.safetensors", halved)
+    record = plain.output.with_suffix(".manifest.json")
+    ran = cli("verify", copy, "--manifest", record, "--tensors-only")
+    first, *listed = ran.out.splitlines()
+    assert first.startswith("tensor: 1132 times dtype F16, expected F32; the first is ")
+    assert len(listed) == 3 * 1132, "each is still listed: name, expected, found"
+    assert (ran.code, ran.err) == (5, f"error: {copy}: 1132 deviations\n")
+    copy = resaved(plain, copy, lambda state, _: state.update({A: state[A] + 1}))
+    ran = cli("verify", copy, "--manifest", record, "--tensors-only")
+    assert ran.err == f"error: {copy}: 1 deviation\n"
+    assert ran.out.startswith(f"tensor: {A}: sha256\n"), "what is one of its kind is only listed"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("place", ["in", "out", "elsewhere"])
+def test_a_replay_minds_no_file_in_the_working_folder(
+    folder: bool,
+    place: str,
+    state: State,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cli: Cli,
+) -> None:
+    """Base and output are called alike, and verified from beside either."""
+    for name in ("in", "out", "elsewhere"):
+        (tmp_path / name).mkdir()
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(SHORT + PLAIN, encoding="utf-8")
+    called = "model" if folder else "model.safetensors"
+    base, output = tmp_path / "in" / called, tmp_path / "out" / called
+    if folder:
+        with checkpoint() as demo:
+            convert(load_recipe(recipe), demo, base, Options(folder=True), lambda *_: None)
+            (base / "manifest.json").unlink()
+    else:
+        shutil.copyfile(checkpoint_file, base)
+    convert(load_recipe(recipe), base, output, Options(folder=folder), lambda *_: None)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path / place)
+    base, output = (Path(os.path.relpath(path)) for path in (base, output))
+    ran = cli("verify", output, "--base", base, "--replay")
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:

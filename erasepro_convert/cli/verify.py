@@ -10,6 +10,10 @@ from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.finding import Finding
     from erasepro_convert.storage import Location
 
 
@@ -82,6 +86,7 @@ def verify_command(
     from erasepro_convert.ranges import exists
     from erasepro_convert.storage import is_folder, shown
     from erasepro_convert.verify import Request, verify
+    from erasepro_convert.words import counted, listed
 
     if (replay or text_encoder) and base is None:
         raise UsageError("--replay and --text-encoder need --base")
@@ -98,7 +103,8 @@ def verify_command(
     terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
-        findings = verify(manifest, request, progress)
+        verified = verify(manifest, request, progress)
+    findings = list(verified.findings)
     if isinstance(target, Path) and isinstance(path, Path) and (key or chain):
         from erasepro_convert.signature import of_signature
 
@@ -106,13 +112,16 @@ def verify_command(
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
-        for finding in findings:
-            # Names and values come from the file: a terminal must not obey them.
-            terminal.say(printable(f"{finding.kind}: {finding.name}", LINE), style="bold")
-            terminal.say(printable(f"  expected {finding.expected}", LINE))
-            terminal.say(printable(f"  found    {finding.found}", LINE))
-        raise VerificationError(f"{shown(target)}: {len(findings)} deviations")
-    terminal.say(f"{shown(target)}: {len(manifest.output.tensors)} tensors as the manifest says")
+        _show(findings, terminal)
+        raise VerificationError(f"{shown(target)}: {counted(len(findings), 'deviation')}")
+    compared = counted(verified.compared, "tensor")
+    terminal.say(f"{shown(target)}: {compared} as the manifest says")
+    if verified.absent:
+        missing = counted(len(verified.absent), "tensor is", "tensors are")
+        names = printable(listed(verified.absent), LINE)
+        terminal.say(
+            f"{missing} not in this copy, for which some containers have no place: {names}"
+        )
     if replay and manifest.trained:
         from erasepro_convert.verify.base import FIRST_LOSS, TRAINED
 
@@ -121,3 +130,20 @@ def verify_command(
             "come on the same processor with the same libraries, elsewhere the norm of the whole "
             f"update within {TRAINED:.0%} and the loss of the first step within {FIRST_LOSS:.0%}"
         )
+
+
+def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
+    """Deviations by kind where some are of one, then each of them."""
+    from erasepro_convert.checkpoint.names import printable
+    from erasepro_convert.cli.terminal import LINE
+    from erasepro_convert.finding import summarised
+
+    # Names and values come from the file: a terminal must not obey them.
+    kinds = summarised(findings)
+    if len(kinds) < len(findings):
+        for line in kinds:
+            terminal.say(printable(line, LINE))
+    for finding in findings:
+        terminal.say(printable(f"{finding.kind}: {finding.place}", LINE), style="bold")
+        terminal.say(printable(f"  expected {finding.expected}", LINE))
+        terminal.say(printable(f"  found    {finding.found}", LINE))

@@ -16,7 +16,7 @@ from erasepro_convert.progress import Progress
 from erasepro_convert.storage import Location, name_of
 from erasepro_convert.verify.alone import of_files, of_manifest, of_metadata, of_tensors
 
-__all__ = ["Finding", "Request", "verify"]
+__all__ = ["Finding", "Request", "Verified", "verify"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,17 @@ class Request:
     tensors_only: bool = False
 
 
-def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Finding]:
-    """Every deviation of an output from its manifest; none if the list is empty.
+@dataclass(frozen=True)
+class Verified:
+    """Every deviation, how many of the manifest's tensors were compared, and what a copy lacks."""
+
+    findings: tuple[Finding, ...]
+    compared: int = 0
+    absent: tuple[str, ...] = ()
+
+
+def verify(manifest: Manifest, asked: Request, progress: Progress) -> Verified:
+    """Compare an output with its manifest, and with its original where that is given.
 
     Raises UsageError or CheckpointError where the base cannot be used at all; OSError passes
     through.
@@ -47,17 +56,14 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Findi
         )
         try:
             checkpoint = open_checkpoint(asked.target)
-            digests, deviating = of_tensors(manifest, checkpoint, progress)
+            tensors = of_tensors(manifest, checkpoint, progress, is_copy=asked.tensors_only)
         except CheckpointError as error:
-            findings += files.result()
-            return [
-                *findings,
-                Finding("file", name_of(asked.target), "a sound checkpoint", str(error)),
-            ]
+            unsound = Finding("file", name_of(asked.target), "a sound checkpoint", str(error))
+            return Verified((*findings, *files.result(), unsound))
         findings += files.result()
     if not asked.tensors_only:
         findings += of_metadata(manifest, checkpoint)
-    findings += deviating
+    findings += tensors.findings
     if asked.base is not None:
         # Not at the top: what needs no original needs no torch.
         from erasepro_convert.source import open_source
@@ -66,7 +72,7 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Findi
         ema = manifest.variant.ema or "drop"
         base = open_source(asked.base, ema, asked.text_encoder)
         findings += of_input(manifest, base)
-        findings += of_untouched(manifest, base, digests)
+        findings += of_untouched(manifest, base, tensors.digests)
         try:
             output = open_source(asked.target, "convert" if ema == "convert" else "drop")
             findings += of_figures(manifest, base, output, progress)
@@ -74,4 +80,4 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> list[Findi
                 findings += of_replay(manifest, asked.base, asked.text_encoder, progress)
         except EraseproError as error:  # the base is sound: it is the output or the manifest
             findings.append(Finding("figure", name_of(asked.target), "to be computed", str(error)))
-    return findings
+    return Verified(tuple(findings), len(tensors.digests), tensors.absent)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from erasepro_convert.checkpoint import Checkpoint
 from erasepro_convert.checkpoint.opened import Hashing
@@ -9,10 +10,17 @@ from erasepro_convert.checkpoint.single import opened
 from erasepro_convert.digest import of_all, of_tensor
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.finding import Finding
-from erasepro_convert.layout.keys import POSITION_IDS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
+from erasepro_convert.layout.keys import (
+    EMA,
+    POSITION_IDS,
+    POSITIONS,
+    PREDICTION_MARKERS,
+    SCHEDULE_BUFFERS,
+)
 from erasepro_convert.layout.spelling import spelling_of
 from erasepro_convert.layout.vae import is_kept_as_matrix
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
+from erasepro_convert.outputs import position_ids
 from erasepro_convert.progress import Progress
 from erasepro_convert.ranges import exists
 from erasepro_convert.signature import signature_path
@@ -66,11 +74,11 @@ def of_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
             yield Finding("file", file.name, "a readable file", str(error))
             continue
         if file.size != read.size:
-            yield Finding("file", f"{file.name}: size", str(file.size), str(read.size))
+            yield Finding("file", file.name, str(file.size), str(read.size), "size")
         if file.sha256 != hashes.sha256:
-            yield Finding("file", f"{file.name}: SHA-256", file.sha256, hashes.sha256)
+            yield Finding("file", file.name, file.sha256, hashes.sha256, "SHA-256")
         if file.autov3 and file.autov3 != hashes.autov3:
-            yield Finding("file", f"{file.name}: AutoV3", file.autov3, str(hashes.autov3))
+            yield Finding("file", file.name, file.autov3, str(hashes.autov3), "AutoV3")
     if several:
         ours = {name_of(path(target, folder=True)) for path in (manifest_path, signature_path)}
         for name in sorted(files_below(target) - names - ours):
@@ -83,43 +91,81 @@ def of_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]
         written, found = manifest.output.metadata, file.contents.metadata
         for key in sorted(written.keys() | found.keys()):
             if written.get(key) != found.get(key):
-                shown = (json.dumps(side.get(key)) for side in (written, found))
-                yield Finding("metadata", f"{file.name}: {key}", *shown)
+                expected, actual = (json.dumps(side.get(key)) for side in (written, found))
+                yield Finding("metadata", file.name, expected, actual, key)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of comparing tensors.
+
+    ``digests`` are those of the manifest's tensors that are there, by original name; ``absent`` the
+    names of those that a copy may lack, and does.
+    """
+
+    digests: Mapping[str, str]
+    absent: tuple[str, ...]
+    findings: list[Finding]
 
 
 def of_tensors(
-    manifest: Manifest, checkpoint: Checkpoint, progress: Progress
-) -> tuple[Mapping[str, str], list[Finding]]:
-    """The digest of each tensor that is there, by original name, and what deviates."""
+    manifest: Manifest, checkpoint: Checkpoint, progress: Progress, *, is_copy: bool
+) -> Compared:
+    """Each tensor of a file beside the manifest's.
+
+    Containers differ in what they have a place for beside weights.  A copy (``is_copy``) may lack
+    that, and may have position ids, which are the same in every model.
+    """
     written = manifest.output.tensors
     spelling = spelling_of(checkpoint.tensors)
-    is_diffusers = spelling.prefixes["U-Net"] == "unet."
-    no_place = {POSITION_IDS, *SCHEDULE_BUFFERS, *PREDICTION_MARKERS} if is_diffusers else set()
+    missing = [name for name in written if name not in spelling.source]
+    absent = [name for name in missing if is_copy and _has_no_place_everywhere(name)]
     findings = [
-        Finding("tensor", name, "there", "missing")
-        for name in written
-        if name not in spelling.source and name not in no_place
+        Finding("tensor", name, "there", "missing") for name in missing if name not in absent
     ]
-    strangers = [old for new, old in spelling.source.items() if new not in written]
+    known = {POSITION_IDS: _position_ids(), **written} if is_copy else written
+    strangers = [old for new, old in spelling.source.items() if new not in known]
     findings += [
         Finding("tensor", name, "not there", "there")
         for name in sorted([*strangers, *spelling.copies])
     ]
     digests = {}
-    names = {old: name for name, old in spelling.source.items() if name in written}
+    names = {old: name for name, old in spelling.source.items() if name in known}
     order = checkpoint.in_order(names)
     chunks = checkpoint.ahead(order)
     deviating = []
     for number, old in enumerate(order, 1):
         name = names[old]
-        found = _written(checkpoint, old, name, written[name], chunks(old))
-        digests[name] = found.sha256
-        for what in ("dtype", "shape", "sha256"):
-            expected, actual = getattr(written[name], what), getattr(found, what)
-            if expected != actual:
-                deviating.append(Finding("tensor", f"{name}: {what}", str(expected), str(actual)))
+        found = _written(checkpoint, old, name, known[name], chunks(old))
+        deviating += _deviations(name, known[name], found)
+        if name in written:
+            digests[name] = found.sha256
         progress("verify", number, len(names))
-    return digests, findings + sorted(deviating, key=lambda finding: finding.name)
+    findings += sorted(deviating, key=lambda finding: finding.name)
+    return Compared(digests, tuple(absent), findings)
+
+
+def _has_no_place_everywhere(name: str) -> bool:
+    """Whether sound containers may lack a tensor: a diffusers folder has none of these."""
+    beside_weights = (POSITION_IDS, *SCHEDULE_BUFFERS, *PREDICTION_MARKERS)
+    return name in beside_weights or name.startswith(EMA)
+
+
+def _position_ids() -> WrittenTensor:
+    shape = (1, POSITIONS)
+    digest = of_tensor(POSITION_IDS, "I64", shape, position_ids())
+    return WrittenTensor(dtype="I64", shape=shape, sha256=digest)
+
+
+def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Iterator[Finding]:
+    """Type and shape; the values where these agree, since the digest covers all three."""
+    if expected.dtype != found.dtype:
+        yield Finding("tensor", name, expected.dtype, found.dtype, "dtype")
+    if expected.shape != found.shape:
+        yield Finding("tensor", name, str(expected.shape), str(found.shape), "shape")
+    same_head = (expected.dtype, expected.shape) == (found.dtype, found.shape)
+    if same_head and expected.sha256 != found.sha256:
+        yield Finding("tensor", name, expected.sha256, found.sha256, "sha256")
 
 
 def _written(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from math import hypot, isclose
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
@@ -46,12 +47,12 @@ def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
         name = recorded.name if recorded else file.name
         if recorded and file and recorded.sha256 is None:  # it was not read whole
             if recorded.size != file.file.size:
-                yield Finding("base", f"{name}: size", str(recorded.size), str(file.file.size))
+                yield Finding("base", name, str(recorded.size), str(file.file.size), "size")
             continue
         found = file.hashes().sha256 if file else "missing"
         expected = str(recorded.sha256) if recorded else "not there"
         if expected != found:
-            yield Finding("base", f"{name}: SHA-256", expected, found)
+            yield Finding("base", name, expected, found, "SHA-256")
 
 
 def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> Iterator[Finding]:
@@ -89,7 +90,7 @@ def of_figures(
     yield from _of_records(*trained)
     yield from _of_parts("probe", manifest.probe, measured.probe)
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
-    if manifest.ema:
+    if manifest.ema and output.layout.ema == "convert":  # a copy may lack it
         edited = _of_copy(output.read)
         copy = attempt(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
         records = [edit.record for edit in copy.edits.values()]
@@ -118,7 +119,7 @@ def _of_parts(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[F
     theirs, ours = recorded.model_dump(mode="json"), computed.model_dump(mode="json")
     for field in theirs:
         if differs(ours[field], theirs[field]):
-            yield Finding("figure", f"{name}: {field}", str(ours[field]), str(theirs[field]))
+            yield Finding("figure", name, str(ours[field]), str(theirs[field]), field)
 
 
 def of_replay(
@@ -134,8 +135,10 @@ def of_replay(
         private="erasepro.concepts" not in manifest.output.metadata,
         dry_run=True,
     )
-    output, held = Path(manifest.output.name), frozenset(manifest.alignment.held)
-    replayed = convert(manifest.recipe, base, output, options, progress, held)
+    held = frozenset(manifest.alignment.held)
+    with TemporaryDirectory() as nowhere:  # no file of the user's can be in its place
+        target = Path(nowhere) / name_of(Path(manifest.output.name))
+        replayed = convert(manifest.recipe, base, target, options, progress, held)
     recorded, again = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
     for name in sorted(recorded.tensors.keys() | again.tensors.keys()):
