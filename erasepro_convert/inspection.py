@@ -11,6 +11,7 @@ from erasepro_convert.layout.spelling import component_of
 from erasepro_convert.metadata import EMBEDDED, erasures
 from erasepro_convert.source import Source, recognise
 from erasepro_convert.storage import Location, shown
+from erasepro_convert.words import counted
 
 OTHERS = "others"
 TOLD = ("concepts", "recipe_sha256")
@@ -113,5 +114,7 @@ def _facts(source: Source) -> list[str]:
     if EMBEDDED in source.metadata:
         facts.append(f"carries its manifest in {EMBEDDED}")
     if source.layout.renamed:
-        facts.append(f"{len(source.layout.renamed)} tensors in another spelling: to be renamed")
+        facts.append(
+            f"{counted(len(source.layout.renamed), 'tensor')} in another spelling: to be renamed"
+        )
     return facts

@@ -145,10 +145,10 @@ def _tensors(run: Run) -> Tensors:
         if new not in run.left_out
     ]
     defect = run.source.position_ids_defect() if POSITION_IDS not in run.left_out else None
-    edited = len(run.result.weights) + (len(run.copy.weights) if run.copy else 0)
+    changes = (*run.result.changes, *(run.copy.changes if run.copy else ()))
     return Tensors(
         written=len(layout.source) - len(run.left_out),
-        edited=edited,
+        edited=sum(change.changed for change in changes),
         dtype=run.dtype,
         dropped=tuple(sorted(dropped, key=lambda entry: entry.name)),
         renamed=tuple(sorted(renamed, key=lambda entry: entry.output_name)),

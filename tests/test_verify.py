@@ -20,6 +20,7 @@ from erasepro_convert.architecture import Architecture
 from erasepro_convert.convert import convert
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.diffusers_folder import write_configurations
+from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
 from erasepro_convert.layout.keys import POSITION_IDS, UNET, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
@@ -466,6 +467,42 @@ def test_a_replay_minds_no_file_in_the_working_folder(
     ran = cli("verify", output, "--base", base, "--replay")
     assert (ran.code, ran.err) == (0, "")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("dtype", [None, "fp16"])
+def test_only_what_the_recipe_changed_counts_as_edited(
+    dtype: Option | None, checkpoint_file: Path, cli: Cli, tmp_path: Path
+) -> None:
+    """A loose tolerance leaves matrices as they were; a cast alone is no edit."""
+    loose = PLAIN.replace("tolerance: 0", "tolerance: 0.99")
+    (tmp_path / "recipe.yaml").write_text(SHORT + loose, encoding="utf-8")
+    output, unedited = tmp_path / "out.safetensors", load_file(checkpoint_file)
+    options = ("--dtype", dtype) if dtype else ()
+    ran = cli(*options, tmp_path / "recipe.yaml", checkpoint_file, output)
+    assert (ran.code, ran.err) == (0, "")
+    to = torch_dtype(OPTIONS[dtype]) if dtype else torch.float32
+    different = {
+        name
+        for name, tensor in load_file(output).items()
+        if tensor.is_floating_point() and not torch.equal(tensor, unedited[name].to(to))
+    }
+    count = len(different)
+    assert 0 < count < 68, "control: some are edited, and some are not"
+    manifest = read_manifest(tmp_path / "out.manifest.json")
+    assert manifest.tensors.edited == count
+    assert {edit.name for edit in manifest.edits if edit.changed} == different
+    assert f"\n{count} of 68 matrices edited; " in ran.out
+    cli("report", tmp_path / "out.manifest.json")
+    assert f"{count} of 68 matrices edited of" in (tmp_path / "out.html").read_text()
+    made = Release(checkpoint_file, output, manifest)
+    assert made.verified(base=checkpoint_file) == []
+    assert names(made.verified(changed(manifest, "tensors", "edited", value=68)), "manifest") == {
+        "tensors.edited"
+    }
+    number = next(i for i, edit in enumerate(manifest.edits) if not edit.changed)
+    forged = changed(manifest, "edits", number, "changed", value=True)
+    found = made.verified(forged, base=checkpoint_file)
+    assert kinds(found) == {"manifest", "untouched", "figure"}
 
 
 def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:

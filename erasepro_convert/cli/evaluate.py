@@ -96,6 +96,7 @@ def evaluate_command(
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.run import evaluate
     from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
+    from erasepro_convert.words import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
@@ -111,7 +112,7 @@ def evaluate_command(
     if shard:
         with terminal.steps() as progress:
             count = draw_shard(session, *shard, progress)
-        terminal.say(f"shard {shard[0]}/{shard[1]}: its {count} pictures are there")
+        terminal.say(f"shard {shard[0]}/{shard[1]} is drawn: {counted(count, 'picture')}")
         return
     for line in found.missing:  # before hours of drawing
         terminal.say(line)

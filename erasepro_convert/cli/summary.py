@@ -11,6 +11,7 @@ from erasepro_convert.cli.tables import probe_table
 from erasepro_convert.cli.terminal import Terminal
 from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
 from erasepro_convert.storage import Location, shown
+from erasepro_convert.words import counted, counted_of
 
 BAR_WIDTH = 24
 EXACT = ("erasepro", "erasepro-modified")
@@ -110,21 +111,23 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     edits = manifest.edits
     columns, pairs = alignment.deeper_layers, len(alignment.prompts)
     condition = max((edit.condition for edit in edits), default=0.0)
+    changed = sum(edit.changed for edit in edits)
     if manifest.trained:
         losses = manifest.trained.losses
         tenth = max(1, len(losses) // 10)
-        steps = "step" if len(losses) == 1 else "steps"
         first, last = (sum(some) / tenth for some in (losses[:tenth], losses[-tenth:]))
         yield (
-            f"{len(manifest.all_edits)} tensors trained in {len(losses)} {steps} on "
+            f"{counted_of(manifest.tensors.edited, len(manifest.all_edits), 'tensor')} "
+            f"trained in {counted(len(losses), 'step')} on "
             f"{manifest.trained.device}; loss {first:.4f} in the first tenth, "
             f"{last:.4f} in the last"
         )
         yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
     elif pairs:
         yield (
-            f"{len(edits)} matrices edited; {columns.columns} columns from {pairs} prompt "
-            f"{'pair' if pairs == 1 else 'pairs'}, {columns.merged} duplicates merged; "
+            f"{counted_of(changed, len(edits), 'matrix', 'matrices')} edited; "
+            f"{counted(columns.columns, 'column')} from "
+            f"{counted(pairs, 'prompt pair')}, {counted(columns.merged, 'duplicate')} merged; "
             f"condition number up to {condition:.1e}"
         )
     else:
@@ -134,11 +137,9 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
             f"erased before, kept and not solved again: {', '.join(alignment.held)} (leak counted "
             "in how far other words are from the anchor)"
         )
-    if alignment.left_out:
-        yield (
-            f"{len(alignment.left_out)} retained prompts contain a target's words and were left "
-            f"out: {', '.join(map(repr, alignment.left_out))}"
-        )
+    if left_out := alignment.left_out:
+        prompts = counted(len(left_out), "retained prompt")
+        yield f"{prompts} with a target's words left out: {', '.join(map(repr, left_out))}"
     if manifest.recipe.method in EXACT and manifest.recipe.tolerance == 0 and condition > HARMFUL:
         yield (
             "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
@@ -163,5 +164,5 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     if manifest.variant.clip_skip_from == "metadata":
         yield "its metadata asks for clip skip 2: the result holds for 1 and 2"
     if manifest.tensors.renamed:
-        count = len(manifest.tensors.renamed)
-        yield f"renamed {count} tensors to the current spelling"
+        count = counted(len(manifest.tensors.renamed), "tensor")
+        yield f"renamed {count} to the current spelling"

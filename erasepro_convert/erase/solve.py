@@ -192,6 +192,7 @@ def change(name: str, original: Tensor, weight: Tensor) -> Change:
         name=name,
         shape=tuple(weight.shape),
         dtype=dtype_code(weight.dtype),
+        changed=not torch.equal(original.to(weight.dtype), weight),
         norm=norm,
         update_norm=changed,
         relative_update=_ratio(changed, norm),

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from erasepro_convert.evaluate.bootstrap import means
 from erasepro_convert.evaluate.distances import Array
 from erasepro_convert.evaluate.interval import Interval, percentiles, student, wilson
+from erasepro_convert.words import counted
 
 REPLICATES = 2000
 SEED = 0
@@ -205,8 +206,8 @@ def few_for_kid(images: int) -> list[str]:
     if images >= FEW_IMAGES:
         return []
     return [
-        f"{images} images: KID is mostly noise, whose standard deviation is about 0.03 at 20 "
-        f"images and 0.003 at 200.  Use {FEW_IMAGES} or more."
+        f"{counted(images, 'image')}: KID is mostly noise, whose standard deviation is about "
+        f"0.03 at 20 images and 0.003 at 200.  Use {FEW_IMAGES} or more."
     ]
 
 
@@ -215,8 +216,8 @@ def few_for_fid(images: int) -> list[str]:
     if images >= INCEPTION_FEATURES:
         return []
     return [
-        f"{images} images: FID is too high, the more the fewer they are and the more features (of "
-        f"Inception {INCEPTION_FEATURES}).  Compare it only between as many images."
+        f"{counted(images, 'image')}: FID is too high, the more the fewer they are and the more "
+        f"features (of Inception {INCEPTION_FEATURES}).  Compare it only between as many images."
     ]
 
 

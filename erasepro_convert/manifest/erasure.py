@@ -85,12 +85,15 @@ class Apart(Record):
 
 
 class Change(Record):
-    """One edited tensor."""
+    """One tensor that the recipe edits."""
 
     name: str
     shape: tuple[Count, ...]
     dtype: str
     """As stored, in safetensors' code."""
+    changed: bool
+    """Whether it is stored as another one than without the recipe.  It is not where its residual
+    was within the tolerance already, or where the update is lost in rounding."""
     norm: Norm
     """‖W_o‖."""
     update_norm: Norm

@@ -129,6 +129,7 @@ class Tensors(Record):
 
     written: Count
     edited: Count
+    """Tensors that the recipe changed: those of the edits whose ``changed`` is true."""
     dtype: Option | None
     """What ``--dtype`` asked for; null keeps each tensor's own."""
     dropped: tuple[DroppedEntry, ...]

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from erasepro_convert.manifest import Manifest, PromptMeasure
 from erasepro_convert.page import fill
 from erasepro_convert.report.charts import svg
+from erasepro_convert.words import counted, counted_of
 
 
 def html(
@@ -28,6 +29,10 @@ def html(
     return fill(
         "report/page.html.jinja",
         m=manifest,
+        matrices=counted_of(
+            sum(edit.changed for edit in manifest.edits), len(manifest.edits), "matrix", "matrices"
+        ),
+        counted=counted,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
         layers=_layers(manifest),
         prompts=_prompts(manifest),

@@ -41,6 +41,10 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
         "output.tensors_sha256": (of_all(digests), output.tensors_sha256),
         "output.written": ("True", str(output.written)),
         "tensors.written": (str(len(output.tensors)), str(manifest.tensors.written)),
+        "tensors.edited": (
+            str(sum(edit.changed for edit in manifest.all_edits)),
+            str(manifest.tensors.edited),
+        ),
     }
     for read in manifest.input.files:
         if read.sha256:

@@ -24,9 +24,6 @@ from erasepro_convert.progress import Progress
 from erasepro_convert.source import Source
 from erasepro_convert.storage import Location, name_of
 
-ROUNDING = 2**-8
-"""Relative size of an edit that bf16 alone can make, or undo."""
-
 TRAINED = 0.1
 """Relative deviation of a training's whole update norm that another processor may cause.
 
@@ -56,11 +53,11 @@ def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
 
 
 def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether exactly the declared tensors differ from the original's.
+    """Whether exactly the tensors that were changed differ from the original's.
 
-    What is not edited must be bit-identical, or cast where another type was asked for.
+    What was not must be bit-identical, or cast where another type was asked for.
     """
-    sizes = {edit.name: edit.relative_update for edit in manifest.all_edits}
+    changed = {edit.name for edit in manifest.all_edits if edit.changed}
     names = base.checkpoint.in_order(set(base.layout.source.values()))
     chunks = base.checkpoint.ahead(names)
     for tensor in output_tensors(base, chunks, manifest.tensors.dtype, {}):
@@ -69,10 +66,9 @@ def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> 
             continue
         values = tensor.data() if tensor.nbytes else ()
         same = of_tensor(name, tensor.dtype, shape, values) == found[name]
-        # An edit may be none: a matrix within its tolerance, a gradient of 0.
-        if same and sizes.get(name, 0.0) > ROUNDING:
+        if same and name in changed:
             yield Finding("untouched", name, "edited", "as in the original")
-        if not same and name not in sizes:
+        if not same and name not in changed:
             yield Finding("untouched", name, "as in the original", "another one")
 
 
