@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from erasepro_convert.record import Run, build_manifest, provenance
 from erasepro_convert.release import Plan, rehearse, write_file, write_folder, write_object
 from erasepro_convert.signature import signer
 from erasepro_convert.source import Source, open_source
-from erasepro_convert.storage import Location, is_folder, name_of
+from erasepro_convert.storage import Location, is_folder, name_of, stem_of
 from erasepro_convert.touched import touched
 from erasepro_convert.writer import OutputTensor, in_order
 
@@ -128,7 +128,7 @@ def convert(
             opened.metadata,
             recipe,
             opened.layout.variant,
-            base=PurePath(name_of(source)).stem,
+            base=stem_of(name_of(source)),
             private=options.private,
             embedded=provenance(run(left_out)) if options.embed_manifest else None,
         )

@@ -73,6 +73,11 @@ def of_all(digests: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def of_files(digests: Sequence[str]) -> str:
+    """One digest of a checkpoint's weight files: a single one's own, else one over all of them."""
+    return digests[0] if len(digests) == 1 else of_json(sorted(digests))
+
+
 def canonical(data: object) -> str:
     """JSON in one way only: sorted keys, no white space."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -53,6 +53,12 @@ class VerificationError(EraseproError):
     exit_code = 5
 
 
+class InterruptedRunError(EraseproError):
+    """An interrupted run has left something; the message says what, and what another run does."""
+
+    exit_code = INTERRUPTED
+
+
 class BatchError(EraseproError):
     """Not every file of a batch was done; the code is that of the worst that happened."""
 

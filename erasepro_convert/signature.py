@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 from erasepro_convert.errors import UsageError
 from erasepro_convert.finding import Finding
 from erasepro_convert.manifest import Manifest, manifest_path
-from erasepro_convert.storage import Location, with_suffix
+from erasepro_convert.storage import Location, beside
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -31,7 +31,7 @@ def signature_path(output: Path, *, folder: bool = False) -> Path: ...
 def signature_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
 def signature_path(output: Location, *, folder: bool = False) -> Location:
     """Where the signature lies: beside ``out.safetensors`` as ``out.sig``, or inside a folder."""
-    return output / "model.sig" if folder else with_suffix(output, ".sig")
+    return output / "model.sig" if folder else beside(output, ".sig")
 
 
 def signer(key: Path, certificate: Path | None, chain: Sequence[Path]) -> Sign:

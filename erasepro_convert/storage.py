@@ -15,7 +15,7 @@ from glob import has_magic
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
@@ -50,6 +50,9 @@ PASSING = {
 """Errors of libraries, by the names of their classes: not all of them are installed."""
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+
+CHECKPOINTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
+"""Suffixes of files that hold a checkpoint; whatever else follows a dot belongs to the name."""
 
 Result = TypeVar("Result")
 
@@ -123,12 +126,26 @@ def name_of(location: Location) -> str:
     return PurePosixPath(unquote(path) if scheme_of(location) in HTTP else path).name
 
 
-def with_suffix(location: Location, suffix: str) -> Location:
-    """What lies beside, under the same name with another suffix."""
-    if scheme_of(location) not in HTTP:
-        return location.with_suffix(suffix)
-    parts = urlsplit(str(location))  # a query is for one object alone
-    path = PurePosixPath(parts.path).with_suffix(suffix)
+def stem_of(name: str) -> str:
+    """A checkpoint's name without its file suffix; a folder's name is whole, dots and all."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in CHECKPOINTS else name
+
+
+@overload
+def beside(checkpoint: Path, ending: str) -> Path: ...
+@overload
+def beside(checkpoint: "UPath", ending: str) -> "UPath": ...
+def beside(checkpoint: Location, ending: str) -> Location:
+    """What lies beside a checkpoint, file or folder, under its stem and another ending."""
+    if isinstance(checkpoint, Path):
+        named = checkpoint if checkpoint.name not in ("", "..") else checkpoint.resolve()
+        return named.with_name(stem_of(named.name) + ending)
+    if scheme_of(checkpoint) not in HTTP:
+        return checkpoint.with_name(stem_of(checkpoint.name) + ending)
+    parts = urlsplit(str(checkpoint))  # a query is for one object alone
+    path = PurePosixPath(parts.path)
+    path = path.with_name(stem_of(path.name) + ending)
     return locate(urlunsplit((parts.scheme, parts.netloc, str(path), "", "")))
 
 

@@ -140,7 +140,7 @@ def test_an_interrupt_stops_the_workers_too(
     assert code == 130, said
     assert "5 files: " in said
     assert "not begun" in said
-    assert said.endswith("error: interrupted; run it again to do the rest\n")
+    assert said.endswith("interrupted: run it again to do the rest\n")
     wait_until(lambda: not started.has_workers())
     assert {path.suffix for path in out.iterdir()} <= {".jsonl", ".html", ".safetensors", ".json"}
     assert Started(models, out).end()[0] == 0

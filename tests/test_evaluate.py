@@ -106,6 +106,39 @@ def test_the_papers_columns_with_counts_and_intervals(evaluation: Evaluation) ->
     assert any("--clip FOLDER" in line for line in evaluation.missing)
 
 
+def test_an_interrupt_says_what_lies_there(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Pictures that are drawn stay, and the same command goes on from them."""
+    calls = 0
+
+    def struck(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise KeyboardInterrupt
+        return generate(*args)
+
+    pictures = tmp_path / "pictures"
+    asked = ("evaluate", folder / "recipe.yaml", folder / "out.safetensors", "--images", pictures)
+    command = (*asked, "--base", folder / "in.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "side_by_side", lambda work, parts: [work(part) for part in parts])
+        patch.setattr(drawing, "generate", struck)
+        ran = cli(*command)
+        drawn = len([*pictures.iterdir()])
+        assert drawn
+        assert ran.code == 130
+        assert ran.err == (
+            f"interrupted: what was done before lies in {pictures}; run it again to go on\n"
+        )
+        ran = cli(*command)
+        assert ran.err.strip() == "interrupted: nothing was written", (
+            "control: nothing new is there"
+        )
+        assert len([*pictures.iterdir()]) == drawn
+
+
 def test_a_run_that_ended_early_is_gone_on_with(
     folder: Path, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

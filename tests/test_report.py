@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.manifest import Manifest, read_manifest
-from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
+
+KINDS = ("json", "csv", "png")
 
 
 @pytest.fixture
@@ -89,3 +91,39 @@ def test_another_kind_of_report(cli: Cli, manifest: Path, tmp_path: Path) -> Non
 def test_a_manifest_reads_back(manifest: Path) -> None:
     record = read_manifest(manifest)
     assert Manifest.model_validate_json(record.to_json()) == record
+
+
+@pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("sd-v1.5/", "sd-v1.5"),
+        ("a.b/", "a.b"),
+        ("plain/", "plain"),
+        ("model.v2.safetensors", "model.v2"),
+        ("x.ckpt.safetensors", "x.ckpt"),
+    ],
+)
+def test_each_command_finds_what_others_put_beside_an_output(
+    name: str, beside: str, cli: Cli, write_recipe: WriteRecipe, tmp_path: Path
+) -> None:
+    """A dot in a name is no suffix: pictures and evaluation are on the page."""
+    base = copy_of_demo(tmp_path)
+    recipe = write_recipe(VAN_GOGH + "evaluate: {steps: 1, seeds: 1, others: [a cat]}\n")
+    assert cli("--quiet", recipe, base, f"{tmp_path}/{name}").code == 0
+    output = tmp_path / name
+    record = (
+        output / "manifest.json" if name.endswith("/") else tmp_path / f"{beside}.manifest.json"
+    )
+    asked = ("--base", base, "--quiet")
+    assert cli("evaluate", recipe, output, *asked).code == 0
+    drawn = cli("preview", output, "--recipe", recipe, *asked, "--seeds", 1, "--steps", 1)
+    assert (drawn.code, drawn.err) == (0, "")
+    ran = cli("report", record)
+    assert (ran.code, ran.out, ran.err) == (0, f"wrote {tmp_path / beside}.html\n", "")
+    page = (tmp_path / f"{beside}.html").read_text("utf-8")
+    assert "<h2>Before and after</h2>" in page
+    assert "<h2>Judged on pictures</h2>" in page
+    names = {path.name for path in tmp_path.glob(f"{beside}.*")}
+    endings = ("html", "before-after.png", "pictures", *(f"evaluation.{k}" for k in KINDS))
+    assert names - {output.name, record.name} == {f"{beside}.{ending}" for ending in endings}

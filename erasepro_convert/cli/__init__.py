@@ -19,7 +19,7 @@ from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
-from erasepro_convert.errors import INTERRUPTED, EraseproError
+from erasepro_convert.errors import INTERRUPTED, EraseproError, InterruptedRunError
 from erasepro_convert.memory import give_back_memory
 
 
@@ -78,6 +78,9 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: nothing was written", err=True)
         sys.exit(INTERRUPTED)
+    except InterruptedRunError as error:
+        click.echo(f"interrupted: {error}", err=True)
+        sys.exit(error.exit_code)
     except EraseproError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

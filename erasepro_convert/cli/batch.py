@@ -12,7 +12,7 @@ import click
 
 from erasepro_convert.cli.asked import conversion_options
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.errors import INTERRUPTED, BatchError, StorageError, UsageError
+from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
 from erasepro_convert.memory import free_memory
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def batch_command(
             with view:
                 batch.run(open_executor, workers)
         except KeyboardInterrupt:
-            raise BatchError("interrupted; run it again to do the rest", INTERRUPTED) from None
+            raise InterruptedRunError("run it again to do the rest") from None
         finally:
             try:
                 publish(ledger, out_dir)

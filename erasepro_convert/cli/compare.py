@@ -65,6 +65,7 @@ def compare_command(
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
     null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
     """
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.quiet import hush_libraries
@@ -85,33 +86,42 @@ def compare_command(
     from erasepro_convert.evaluate.pictures import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.session import is_demo
+    from erasepro_convert.storage import beside
+    from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    folder = out or base.with_suffix(".comparison")
+    folder = out or beside(base, ".comparison")
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     for line in found.missing:  # before hours of drawing
         terminal.say(line)
-    with terminal.steps() as progress:
-        comparison = compare(
-            loaded, base, wanted, folder, found, Album(images or folder / "pictures"), progress,
-            given=read_prompts(prompts) if prompts else (), seeds=seeds,
-        )  # fmt: skip
-    for table in comparison_tables(comparison):
-        terminal.show(table)
-    for method, lines in comparison.exceeded.items():
-        for line in lines:
-            terminal.say(f"{method}: beyond the recipe's limits: {line}")
-    for method, reason in comparison.failed.items():
-        terminal.say(f"{method} gave nothing: {reason}")
-    for line in comparison.warnings:
-        terminal.say(f"warning: {line}")
-    texts = {"json": to_json(comparison), "csv": to_csv(comparison), "md": to_markdown(comparison)}
-    for kind, text in texts.items():
-        (folder / f"comparison.{kind}").write_text(text, encoding="utf-8")
-    picture(comparison.evaluations).save(folder / "comparison.png")
-    terminal.say(
-        f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
-    )
+    with telling(kept=[folder, *([images] if images else [])]):
+        with terminal.steps() as progress:
+            comparison = compare(
+                loaded, base, wanted, folder, found, Album(images or folder / "pictures"), progress,
+                given=read_prompts(prompts) if prompts else (), seeds=seeds,
+            )  # fmt: skip
+        for table in comparison_tables(comparison):
+            terminal.show(table)
+        for method, lines in comparison.exceeded.items():
+            for line in lines:
+                terminal.say(f"{method}: beyond the recipe's limits: {line}")
+        for method, reason in comparison.failed.items():
+            terminal.say(f"{method} gave nothing: {reason}")
+        for line in comparison.warnings:
+            terminal.say(f"warning: {line}")
+        texts = {
+            "json": to_json(comparison),
+            "csv": to_csv(comparison),
+            "md": to_markdown(comparison),
+        }
+        drawn = picture(comparison.evaluations)
+        with uninterrupted():
+            for kind, text in texts.items():
+                (folder / f"comparison.{kind}").write_text(text, encoding="utf-8")
+            drawn.save(folder / "comparison.png")
+            terminal.say(
+                f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
+            )
 
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:

@@ -41,6 +41,7 @@ def convert_command(
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
     from erasepro_convert.cli.summary import summary
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.convert import convert
     from erasepro_convert.manifest import manifest_path
     from erasepro_convert.options import Options
@@ -49,11 +50,18 @@ def convert_command(
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path, asked = locate(target), Options(folder=target.endswith("/"), **options)
-    with terminal.progress() as progress:
-        manifest = convert(loaded, source, path, asked, progress)
-    with uninterrupted():  # an interrupt from here on would claim that nothing was written
-        summary(terminal, manifest, path, manifest_path(path, folder=asked.folder))
-        if as_json:
-            click.echo(manifest.to_json(), nl=False)
+    record = manifest_path(path, folder=asked.folder)
+    kept = []
+    if loaded.training and isinstance(path, Path):
+        from erasepro_convert.train.state import state_path
+
+        kept = [state_path(path)]
+    with telling(record if asked.folder else path, kept=kept):
+        with terminal.progress() as progress:
+            manifest = convert(loaded, source, path, asked, progress)
+        with uninterrupted():
+            summary(terminal, manifest, path, record)
+            if as_json:
+                click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:
         raise LimitError("the result does not hold; nothing was written")

@@ -2,9 +2,14 @@
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from erasepro_convert.cli.terminal import Terminal
 
 
 @click.command("demo")
@@ -17,8 +22,8 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
     the configuration with which diffusers opens either, and before-after.png.  Files of these
     names that lie in DIR are replaced.  Shows each command, so that you can repeat and change it.
     """
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.demo import checkpoint, recipe_text
 
     group = ctx.find_root().command
     terminal = Terminal(quiet=False, to_stderr=False)
@@ -29,6 +34,13 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
         terminal.say(f"\n$ erasepro-convert {shlex.join(words)}", style="bold")
         assert isinstance(group, click.Group)
         group.main(words, prog_name="erasepro-convert", standalone_mode=False)
+
+    with telling(kept=[folder], again="run it again to do all of it"):
+        _demonstrate(folder, terminal, run)
+
+
+def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -> None:
+    from erasepro_convert.demo import checkpoint, recipe_text
 
     folder.mkdir(parents=True, exist_ok=True)
     model, erased, recipe = (

@@ -80,6 +80,7 @@ def evaluate_command(
     the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
     it; report shows it.
     """
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
@@ -96,39 +97,45 @@ def evaluate_command(
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.run import evaluate
     from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
+    from erasepro_convert.storage import beside
     from erasepro_convert.words import counted
+    from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
+    pictures = images or beside(target, ".pictures")
+    places = {kind: beside(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     session = Session.of(
         loaded,
         base,
         target,
-        Album(images or target.with_suffix(".pictures")),
+        Album(pictures),
         given=read_prompts(prompts) if prompts else (),
         rows=chain.from_iterable(map(read_dataset, datasets)),
         seeds=seeds,
     )
-    if shard:
+    with telling(*places.values(), kept=[pictures]):
+        if shard:
+            with terminal.steps() as progress:
+                count = draw_shard(session, *shard, progress)
+            terminal.say(f"shard {shard[0]}/{shard[1]} is drawn: {counted(count, 'picture')}")
+            return
+        for line in found.missing:  # before hours of drawing
+            terminal.say(line)
         with terminal.steps() as progress:
-            count = draw_shard(session, *shard, progress)
-        terminal.say(f"shard {shard[0]}/{shard[1]} is drawn: {counted(count, 'picture')}")
-        return
-    for line in found.missing:  # before hours of drawing
-        terminal.say(line)
-    with terminal.steps() as progress:
-        evaluation = evaluate(session, found, progress)
-    for table in evaluation_tables(evaluation):
-        terminal.show(table)
-    for line in worst_prompts(evaluation):
-        terminal.say(line)
-    for line in evaluation.warnings:
-        terminal.say(f"warning: {line}")
-    places = {kind: target.with_suffix(f".evaluation.{kind}") for kind in ("json", "csv", "png")}
-    places["json"].write_text(to_json(evaluation), encoding="utf-8")
-    places["csv"].write_text(to_csv(evaluation), encoding="utf-8")
-    picture({"erased": evaluation}).save(places["png"])
-    terminal.say(f"wrote {', '.join(map(str, places.values()))}")
+            evaluation = evaluate(session, found, progress)
+        for table in evaluation_tables(evaluation):
+            terminal.show(table)
+        for line in worst_prompts(evaluation):
+            terminal.say(line)
+        for line in evaluation.warnings:
+            terminal.say(f"warning: {line}")
+        drawn = picture({"erased": evaluation})
+        with uninterrupted():
+            places["json"].write_text(to_json(evaluation), encoding="utf-8")
+            places["csv"].write_text(to_csv(evaluation), encoding="utf-8")
+            drawn.save(places["png"])
+            terminal.say(f"wrote {', '.join(map(str, places.values()))}")
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:

@@ -44,12 +44,15 @@ def preview_command(
     and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
     minutes, and the time left is shown from the first step on.
     """
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.storage import beside
+    from erasepro_convert.writer import uninterrupted
 
     loaded = load_recipe(recipe)
-    target = png or checkpoints[0].with_suffix(".before-after.png")
+    target = png or beside(checkpoints[0], ".before-after.png")
     if not target.resolve().parent.is_dir():
         raise UsageError(f"{target}: its folder does not exist")
     hush_libraries()
@@ -57,17 +60,19 @@ def preview_command(
     from erasepro_convert.images.preview import preview
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    with terminal.steps() as progress:
-        shown = preview(
-            loaded,
-            [base, *checkpoints],
-            extra=extra,
-            seeds=seeds,
-            sampling=lambda known: Sampling(
-                known.steps if steps is None else steps,
-                known.guidance if guidance is None else guidance,
-            ),
-            progress=progress,
-        )
-    shown.image().save(target)
-    terminal.say(f"wrote {target}")
+    with telling(target):
+        with terminal.steps() as progress:
+            shown = preview(
+                loaded,
+                [base, *checkpoints],
+                extra=extra,
+                seeds=seeds,
+                sampling=lambda known: Sampling(
+                    known.steps if steps is None else steps,
+                    known.guidance if guidance is None else guidance,
+                ),
+                progress=progress,
+            )
+        with uninterrupted():
+            shown.image().save(target)
+            terminal.say(f"wrote {target}")

@@ -19,23 +19,26 @@ def report_command(manifest: Path, target: Path | None) -> None:
     ``evaluate`` found.
     """
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.digest import of_files
     from erasepro_convert.manifest import read_manifest
+    from erasepro_convert.storage import beside
 
-    output = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
+    output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
     if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
         output = manifest.resolve().parent
-    target = target or output.with_name(output.name + ".html")
+    target = target or beside(output, ".html")
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
     record = read_manifest(manifest)
     from erasepro_convert.report import html, png
 
     if target.suffix == ".html":
-        drawn = output.with_name(output.name + ".before-after.png")
+        drawn = beside(output, ".before-after.png")
         pictures = drawn.read_bytes() if drawn.exists() else None
-        found = output.with_name(output.name + ".evaluation.json")
+        found = beside(output, ".evaluation.json")
         evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
-        if evaluation and evaluation["erased_sha256"] != record.output.files[0].sha256:
+        weights = [file.sha256 for file in record.output.files if file.autov3]
+        if evaluation and evaluation["erased_sha256"] != of_files(weights):
             raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
         target.write_text(html(record, pictures, evaluation), encoding="utf-8")
     else:

@@ -90,6 +90,7 @@ def stress_command(
     the original's pictures of the target.
     """
     from erasepro_convert.cli.tables import stress_table
+    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
@@ -104,6 +105,7 @@ def stress_command(
     from erasepro_convert.evaluate.plan import plan
     from erasepro_convert.source import open_source
     from erasepro_convert.stress.run import Effort, stress
+    from erasepro_convert.writer import uninterrupted
 
     known = architecture_of(open_source(base).layout.widths)
     is_demo = known.widths == DEMO
@@ -115,24 +117,27 @@ def stress_command(
         "dpm++",
     )
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    with TemporaryDirectory() as folder, terminal.steps() as progress:
-        found = stress(
-            loaded,
-            base,
-            checkpoint,
-            plan(loaded, (), is_demo=is_demo),
-            attacks or ATTACKS,
-            sight,
-            Album(images or Path(folder)),
-            settings,
-            seeds,
-            Effort(ti_steps, ti_seed, words),
-            progress,
-        )
-    terminal.show(stress_table(found.rows))
-    for line in found.warnings:
-        terminal.say(line)
-    _write(found, json_file, csv_file)
+    outputs = [file for file in (json_file, csv_file) if file]
+    with telling(*outputs, kept=[images] if images else []):
+        with TemporaryDirectory() as folder, terminal.steps() as progress:
+            found = stress(
+                loaded,
+                base,
+                checkpoint,
+                plan(loaded, (), is_demo=is_demo),
+                attacks or ATTACKS,
+                sight,
+                Album(images or Path(folder)),
+                settings,
+                seeds,
+                Effort(ti_steps, ti_seed, words),
+                progress,
+            )
+        terminal.show(stress_table(found.rows))
+        for line in found.warnings:
+            terminal.say(line)
+        with uninterrupted():
+            _write(found, json_file, csv_file)
 
 
 def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) -> "Sight":

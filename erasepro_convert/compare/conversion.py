@@ -19,6 +19,7 @@ from erasepro_convert.memory import give_back_memory
 from erasepro_convert.options import Options
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.storage import beside
 from erasepro_convert.verify.alone import of_files
 
 EVERY = 0.2
@@ -46,7 +47,7 @@ def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) ->
     Raises UsageError with the reason where the conversion failed, and for a file of somebody's that
     is in the way.
     """
-    record = target.with_suffix(".cost.json")
+    record = beside(target, ".cost.json")
     found = _earlier(recipe, source, target)
     if found and record.exists():
         return Cost(**json.loads(record.read_text("utf-8")))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from erasepro_convert.architecture import Sampler
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.digest import of_json
+from erasepro_convert.digest import of_files, of_json
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.plan import Asked, Shot
 
@@ -96,8 +96,7 @@ class Album:
 
 def digest_of(path: Path) -> str:
     """One SHA-256 of a checkpoint's files."""
-    digests = [file.hashes().sha256 for file in open_checkpoint(path).files]
-    return digests[0] if len(digests) == 1 else of_json(digests)
+    return of_files([file.hashes().sha256 for file in open_checkpoint(path).files])
 
 
 def opened(path: Path) -> Image.Image:

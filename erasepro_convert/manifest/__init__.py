@@ -50,7 +50,7 @@ from erasepro_convert.manifest.measures import (
 from erasepro_convert.manifest.record import Encoder, Norm, Record, Sha256
 from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.storage import Location, is_folder, shown, with_suffix
+from erasepro_convert.storage import Location, beside, is_folder, shown
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -169,7 +169,7 @@ def manifest_path(output: Path, *, folder: bool = False) -> Path: ...
 def manifest_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
 def manifest_path(output: Location, *, folder: bool = False) -> Location:
     """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
-    return output / "manifest.json" if folder else with_suffix(output, ".manifest.json")
+    return output / "manifest.json" if folder else beside(output, ".manifest.json")
 
 
 def manifest_beside(checkpoint: Location) -> Manifest | None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.storage import beside
 
 EVERY = 60.0
 """Seconds between two times that it is written, at least."""
@@ -27,7 +28,7 @@ PICTURES = "pictures"
 
 def state_path(output: Path) -> Path:
     """Where the state of an output's training lies."""
-    return output.with_name(f"{output.stem}.training.safetensors")
+    return beside(output, ".training.safetensors")
 
 
 @dataclass

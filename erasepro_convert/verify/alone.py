@@ -137,7 +137,7 @@ def of_tensors(
     names = {old: name for name, old in spelling.source.items() if name in known}
     order = checkpoint.in_order(names)
     chunks = checkpoint.ahead(order)
-    deviating = []
+    deviating: list[Finding] = []
     for number, old in enumerate(order, 1):
         name = names[old]
         found = _written(checkpoint, old, name, known[name], chunks(old))
