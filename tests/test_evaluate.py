@@ -106,6 +106,31 @@ def test_the_papers_columns_with_counts_and_intervals(evaluation: Evaluation) ->
     assert any("--clip FOLDER" in line for line in evaluation.missing)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_a_size_that_the_judge_cannot_see_is_refused_before_any_drawing(
+    command: str, folder: Path, cli: Cli, tmp_path: Path
+) -> None:
+    """The message names the key; a size given that is the model's own will do."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("steps: 3", "size: 128"), encoding="utf-8")
+    base, pictures = folder / "in.safetensors", tmp_path / "pictures"
+    files = {
+        "evaluate": (folder / "out.safetensors", "--base", base),
+        "compare": (base, "--out", tmp_path / "out"),
+    }
+    ran = cli(command, recipe, *files[command], "--images", pictures)
+    assert ran.code == 2
+    assert ran.err == (
+        "error: evaluate.size: the demo model is judged on pictures of 64 pixels, not 128: "
+        "leave it out\n"
+    )
+    assert not list(pictures.glob("*"))
+    assert not (tmp_path / "out").exists()
+    recipe.write_text(RECIPE.replace("steps: 3", "steps: 3, size: 64"), encoding="utf-8")
+    asked = Session.of(load_recipe(recipe), base, folder / "out.safetensors", Album(pictures))
+    assert asked.settings == SETTINGS
+
+
 def test_an_interrupt_says_what_lies_there(
     folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

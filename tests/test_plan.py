@@ -94,6 +94,12 @@ def test_words_are_whole_words(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     assert "a wet dog shaking off water" not in others
 
 
+def test_others_with_a_targets_words_are_left_out(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(SHORT + "evaluate: {others: [a cat, a dog by van gogh]}")
+    asked = plan(recipe, (), is_demo=False)
+    assert [one.prompt for one in asked if one.role == "other"] == ["a cat"]
+
+
 def test_the_demo_is_asked_in_the_words_of_its_world(make_recipe: MakeRecipe) -> None:
     asked = plan(make_recipe(SHORT), [], is_demo=True)
     assert len(told(asked, "target")) == len(told(asked, "anchor")) == 10

@@ -152,6 +152,21 @@ BAD = {
     "unknown sampler": (SHORT + "evaluate: {sampler: euler}", 4, "evaluate.sampler: "),
     "no steps": (SHORT + "evaluate: {steps: 0}", 4, "evaluate.steps: "),
     "endless guidance": (SHORT + "evaluate: {guidance: .inf}", 4, "evaluate.guidance: "),
+    "probe.others of targets alone": (
+        SHORT + "probe:\n  others: [a cat by Van Gogh, van gogh]",
+        4,
+        "probe: each of probe.others contains a target's words",
+    ),
+    "retain.prompts of targets alone": (
+        SHORT + "retain: {prompts: [a van gogh]}",
+        4,
+        "retain: each of retain.prompts contains a target's words",
+    ),
+    "evaluate.others of targets alone": (
+        SHORT + "evaluate: {others: [{concept: art, prompt: Van Gogh}]}",
+        4,
+        "evaluate: each of evaluate.others contains a target's words",
+    ),
     "an odd size": (SHORT + "evaluate: {size: 500}", 4, "evaluate.size: "),
     "unknown key of evaluate": (SHORT + "evaluate: {seed: 1}", 4, "did you mean seeds?"),
     "unknown key of an other": (

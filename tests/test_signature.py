@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from erasepro_convert.demo import checkpoint
@@ -155,6 +155,8 @@ def test_signing_with_a_certificate(
     ran = cli("--quiet", *options, *chain, van_gogh, checkpoint_file, target)
     assert (ran.code, ran.err) == (0, "")
     assert cli("verify", target, "--certificate", tmp_path / "root.crt").code == 0
+    assert cli("--quiet", "--force", *options, van_gogh, checkpoint_file, target).code == 0
+    assert cli("verify", target, "--certificate", tmp_path / "root.crt").code == 0, "no --chain"
     assert cli("verify", target, "--certificate", tmp_path / "stranger.crt").code == 5
 
 
@@ -169,6 +171,123 @@ def test_what_is_no_key_is_refused_before_any_work(
         assert "no key to sign with" in ran.err
     assert cli("--certificate", tmp_path / "x", van_gogh, checkpoint_file, target).code == 2
     assert not target.exists()
+
+
+def encoded(key: Any, *, password: bytes = b"", der: bool = False) -> bytes:
+    scheme = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    container = serialization.Encoding.DER if der else serialization.Encoding.PEM
+    return bytes(key.private_bytes(container, serialization.PrivateFormat.PKCS8, scheme))
+
+
+def public(key: Any) -> bytes:
+    return bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+
+
+EC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
+NO_KEYS = {
+    "RSA": (encoded(RSA), public(RSA)),
+    "Ed25519": (encoded(edwards := ed25519.Ed25519PrivateKey.generate()), public(edwards)),
+    "another curve": (encoded(bitcoin := ec.generate_private_key(ec.SECP256K1())), public(bitcoin)),
+    "encrypted": (encoded(EC, password=b"secret"), encoded(EC, password=b"secret")),
+    "DER": (encoded(EC, der=True), encoded(EC, der=True)),
+    "the other half": (public(EC), encoded(EC)),
+    "a certificate": 2 * (certificate("x", EC, None, EC).public_bytes(serialization.Encoding.PEM),),
+    "empty": (b"", b""),
+}
+
+
+@pytest.mark.parametrize("kind", NO_KEYS)
+def test_keys_that_cannot_be_used_are_refused_in_words(
+    kind: str, cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
+) -> None:
+    """At once: neither a conversion nor a batch begins, and no file is verified in vain."""
+    private, other = tmp_path / "private", tmp_path / "public"
+    for path, content in zip((private, other), NO_KEYS[kind], strict=True):
+        path.write_bytes(content)
+    target = tmp_path / "out.safetensors"
+    curves = "on P-256, P-384 or P-521 in PEM"
+    said = f"error: {private}: no key to sign with: it should be an EC private key {curves}"
+    folder = tmp_path / "batch"
+    for command in (
+        (van_gogh, checkpoint_file, target),
+        ("batch", van_gogh, checkpoint_file, "--out-dir", folder),
+    ):
+        ran = cli(*command, "--sign", private)
+        assert ran.code == 2
+        assert ran.err.startswith(said)
+    assert not target.exists()
+    assert not folder.exists()
+    signed(cli, van_gogh, checkpoint_file, target, keys)
+    ran = cli("verify", target, "--key", other)
+    assert (ran.code, ran.out) == (2, "")
+    said = f"error: {other}: no key to verify with: it should be an EC public key {curves}\n"
+    assert ran.err == said
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+def test_larger_curves_sign_too(
+    curve: ec.EllipticCurve, cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    key = ec.generate_private_key(curve)
+    (tmp_path / "key.pem").write_bytes(encoded(key))
+    (tmp_path / "key.pub").write_bytes(public(key))
+    target = tmp_path / "out.safetensors"
+    signed(cli, van_gogh, checkpoint_file, target, tmp_path)
+    assert cli("verify", target, "--key", tmp_path / "key.pub").code == 0
+
+
+def test_a_signature_of_the_other_kind_is_named(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
+) -> None:
+    """Key and certificate exclude one another, when given and when signed by."""
+    root = tmp_path / "root.crt"
+    made = certificate("Root", EC, None, EC).public_bytes(serialization.Encoding.PEM)
+    root.write_bytes(made)
+    (tmp_path / "key.pem").write_bytes(encoded(EC))
+    by_key, by_holder = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    signed(cli, van_gogh, checkpoint_file, by_key, keys)
+    asked = ("--quiet", "--sign", tmp_path / "key.pem", "--certificate", root)
+    assert cli(*asked, van_gogh, checkpoint_file, by_holder).code == 0
+    both = cli("verify", by_key, "--key", keys / "key.pub", "--certificate", root)
+    assert both.code == 2
+    assert both.err.startswith("error: --key and --certificate exclude one another")
+    for target, option in (
+        (by_key, ("--certificate", root)),
+        (by_holder, ("--key", keys / "key.pub")),
+    ):
+        ran = cli("verify", "--json", target, *option)
+        assert ran.code == 5
+        (finding,) = json.loads(ran.out)
+        assert option[0] in finding["expected"]
+        assert "--key" in finding["found"] or "--certificate" in finding["found"]
+        assert finding["expected"] != finding["found"]
+
+
+def test_certificates_that_are_none_are_named(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
+) -> None:
+    target, odd = tmp_path / "out.safetensors", tmp_path / "odd.crt"
+    odd.write_text("nonsense")
+    asked = ("--sign", keys / "key.pem")
+    files = (van_gogh, checkpoint_file, target)
+    for path, why in ((odd, "it should be an X.509 certificate in PEM"), (tmp_path / "none", "No")):
+        ran = cli(*asked, "--certificate", path, *files)
+        assert ran.code == 2
+        assert ran.err.startswith(f"error: {path}: no certificate: {why}")
+    assert "--certificate, which is not given" in cli(*asked, "--chain", odd, *files).err
+    assert not target.exists()
+    signed(cli, van_gogh, checkpoint_file, target, keys)
+    ran = cli("verify", target, "--certificate", odd)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{odd}: no certificate" in ran.err
 
 
 def test_without_the_libraries_a_sentence_says_what_to_install(

@@ -273,3 +273,17 @@ def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_
     ran = cli("stress", recipe, base, "--base", base, "--attack", "swap-te")
     assert ran.code == 0
     assert "elephant was left out: the demo judge can't see it" in ran.out
+
+
+@pytest.mark.parametrize("command", ["stress", "preview"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--guidance", "nan"), ("--guidance", "inf"), ("--guidance", "-1"), ("--steps", "1001")],
+)
+def test_sampling_that_no_sampler_takes_is_refused_at_once(
+    command: str, option: str, value: str, cli: Cli, tmp_path: Path
+) -> None:
+    ran = cli(command, tmp_path / "x", tmp_path / "y", "--base", tmp_path / "z", option, value)
+    assert ran.code == 2
+    assert option in ran.err
+    assert value in ran.err

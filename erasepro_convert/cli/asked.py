@@ -47,7 +47,7 @@ _OPTIONS = (
         "--sign",
         metavar="KEY",
         type=click.Path(path_type=Path),
-        help="Sign OUT and its manifest with this private key (EC, PEM).",
+        help="Sign OUT and its manifest with this private key (EC on P-256, P-384 or P-521; PEM).",
     ),
     click.option(
         "--certificate",

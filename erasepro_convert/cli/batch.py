@@ -149,14 +149,18 @@ def batch_command(
     from erasepro_convert.batch.run import Batch
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
+    from erasepro_convert.signature import signer
     from erasepro_convert.storage import shown
 
+    asked = Options(**options)
+    if asked.sign:
+        signer(asked.sign, asked.certificate, asked.chain)  # a mistake shows once, and at once
     view = BatchView(jobs, quiet=quiet)
     with (
         closing(open_ledger(out_dir, records)) as ledger,
         _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
     ):
-        batch = Batch(jobs, out_dir, ledger, Options(**options), view)
+        batch = Batch(jobs, out_dir, ledger, asked, view)
         try:
             with view:
                 batch.run(open_executor, workers)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 
@@ -23,9 +24,9 @@ from erasepro_convert.errors import UsageError
     help="The picture to write.  [default: OUT.before-after.png]",
 )
 @click.option("--prompt", "extra", multiple=True, help="A prompt to show beside the recipe's own.")
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--steps", type=click.IntRange(1), help="Denoising steps.  [default: the model's]")
-@click.option("--guidance", type=float, help="Guidance scale.  [default: the model's]")
+@seeds_option
+@steps_option
+@guidance_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def preview_command(
     checkpoints: tuple[Path, ...],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
     type=click.Choice(ATTACKS),
     help="What to try; can be given several times.  [default: all]",
 )
-@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Per prompt.")
-@click.option("--steps", type=click.IntRange(1), help="Denoising steps.  [default: the model's]")
-@click.option("--guidance", type=float, help="Guidance scale.  [default: the model's]")
+@seeds_option
+@steps_option
+@guidance_option
 @click.option(
     "--ti-steps", type=click.IntRange(1), default=100, show_default=True, help="Training steps."
 )

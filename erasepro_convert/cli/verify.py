@@ -84,6 +84,7 @@ def verify_command(
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
     from erasepro_convert.ranges import exists
+    from erasepro_convert.signature import seal
     from erasepro_convert.storage import is_folder, shown
     from erasepro_convert.verify import Request, verify
     from erasepro_convert.words import counted, listed
@@ -92,6 +93,9 @@ def verify_command(
         raise UsageError("--replay and --text-encoder need --base")
     if (key or chain) and not (isinstance(target, Path) and isinstance(record or target, Path)):
         raise UsageError("--key and --certificate are for an output that is here: fetch it first")
+    if key and chain:
+        raise UsageError("--key and --certificate exclude one another: a signature is by one")
+    checked = seal(key, chain) if key or chain else None
     path = record or manifest_path(target, folder=is_folder(target))
     for needed in (target, path, *([base] if base else [])):
         if not (needed.exists() if isinstance(needed, Path) else exists(needed)):
@@ -105,10 +109,8 @@ def verify_command(
     with terminal.progress() as progress:
         verified = verify(manifest, request, progress)
     findings = list(verified.findings)
-    if isinstance(target, Path) and isinstance(path, Path) and (key or chain):
-        from erasepro_convert.signature import of_signature
-
-        findings += of_signature(manifest, target, path, key, chain)
+    if checked and isinstance(target, Path) and isinstance(path, Path):
+        findings += checked.of_signature(manifest, target, path)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:

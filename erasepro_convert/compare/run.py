@@ -14,7 +14,8 @@ from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.pictures import Album
 from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.run import Evaluation, evaluate
-from erasepro_convert.evaluate.session import Session
+from erasepro_convert.evaluate.session import Session, architecture_in
+from erasepro_convert.evaluate.settings import require_judged
 from erasepro_convert.limits import exceeded
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.progress import Progress
@@ -68,9 +69,10 @@ def compare(
 
     The first method is the reference that others are compared with.  ``training`` has settings of
     gradient methods where the recipe has none; ``given`` and ``seeds`` are as for an evaluation.
-    Raises CheckpointError for a base that makes no pictures, and UsageError where no method gave
-    anything.
+    Raises CheckpointError for a base that makes no pictures, and UsageError for pictures that no
+    judge sees, and where no method gave anything.
     """
+    require_judged(recipe.evaluate, architecture_in(base))  # before hours of training
     folder.mkdir(parents=True, exist_ok=True)
     costs: dict[str, Cost] = {}
     failed: dict[str, str] = {}

@@ -92,7 +92,7 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
     A concept pair's own prompts are ``given`` ones (none: those of the recipe's file), else of the
     recipe's templates, else shipped ones, else of its held-out templates; the anchor's are those of
     the target with the anchor's words, unless they are given.  Others are ``given``, else the
-    recipe's, else those shipped that have no target's or anchor's words.
+    recipe's without a target's words, else those shipped without a target's or anchor's words.
 
     Raises UsageError for what is wrong in the recipe's file of prompts; OSError passes through.
     """
@@ -111,6 +111,7 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
     others = [one for one in given if one.role == "other"] or [
         Asked(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
         for number, other in enumerate(wanted.others, 1)
+        if recipe.without_targets((other.prompt,))
     ]
     others = others or _others(shipped, recipe, is_demo)
     return list({(one.role, one.concept, one.prompt): one for one in (*asked, *others)}.values())
@@ -168,7 +169,7 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
                 Asked(one.concept, "", "other", one.prompt, one.prompt_id),
             )
     others = list(found.values())
-    if is_demo:  # as many as the paper has, from all over its world
+    if is_demo and others:  # as many as the paper has, from all over its world
         others = [others[i * len(others) // DEMO_OTHERS] for i in range(DEMO_OTHERS)]
     return others
 

@@ -10,7 +10,7 @@ from erasepro_convert.evaluate.datasets import Row
 from erasepro_convert.evaluate.drawing import Wanted, draw, missing, shard
 from erasepro_convert.evaluate.pictures import MODELS, Album, Model, Settings, digest_of
 from erasepro_convert.evaluate.plan import Asked, plan
-from erasepro_convert.evaluate.settings import settings_of
+from erasepro_convert.evaluate.settings import require_judged, settings_of
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.source import open_source
@@ -46,9 +46,11 @@ class Session:
         """``given`` prompts and ``seeds`` go before the recipe's; ``rows`` are of datasets.
 
         Where these have captions, they are the other prompts.  Raises CheckpointError for a file
-        that makes no pictures, UsageError for a file of prompts that is none.
+        that makes no pictures, UsageError for a file of prompts that is none and for pictures that
+        no judge sees.
         """
-        architecture = _architecture(base)
+        architecture = architecture_in(base)
+        require_judged(recipe.evaluate, architecture)
         asked = plan(recipe, given, is_demo=architecture.widths == DEMO)
         published = list(rows)
         if any(row.role == "other" for row in published):
@@ -111,8 +113,9 @@ def draw_shard(session: Session, number: int, count: int, progress: Progress) ->
 
 def is_demo(base: Path) -> bool:
     """Whether a checkpoint is the demo model, whose world has prompts and a judge of its own."""
-    return _architecture(base).widths == DEMO
+    return architecture_in(base).widths == DEMO
 
 
-def _architecture(checkpoint: Path) -> Architecture:
+def architecture_in(checkpoint: Path) -> Architecture:
+    """A checkpoint's configuration.  Raises CheckpointError for a file that makes no pictures."""
     return architecture_of(open_source(checkpoint).layout.widths)

@@ -1,6 +1,7 @@
 """How pictures of an evaluation are made: as its recipe says, else as suits the model."""
 
-from erasepro_convert.architecture import Architecture
+from erasepro_convert.architecture import DEMO, Architecture
+from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.pictures import Settings
 from erasepro_convert.recipe import Evaluate
 
@@ -14,3 +15,12 @@ def settings_of(asked: Evaluate, architecture: Architecture) -> Settings:
         size=asked.size or architecture.size,
         sampler=asked.sampler or architecture.evaluation_sampler,
     )
+
+
+def require_judged(asked: Evaluate, architecture: Architecture) -> None:
+    """Refuse pictures that the model's judge does not see.  Raises UsageError."""
+    if architecture.widths == DEMO and asked.size not in (None, architecture.size):
+        raise UsageError(
+            f"evaluate.size: the demo model is judged on pictures of {architecture.size} pixels, "
+            f"not {asked.size}: leave it out"
+        )

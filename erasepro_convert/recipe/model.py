@@ -1,5 +1,6 @@
 """The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
 
+from collections.abc import Iterable
 from math import sqrt
 from typing import Annotated, Any, Literal, Self
 
@@ -52,6 +53,16 @@ def _words(prompt: str) -> tuple[int, ...]:
 
 def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
+
+
+def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the prompts that contain no target's words (compared as tokens)."""
+    targets = [_words(concept.target) for concept in concepts]
+    return tuple(
+        prompt
+        for prompt in dict.fromkeys(prompts)
+        if not any(_contains(_words(prompt), target) for target in targets)
+    )
 
 
 def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
@@ -108,7 +119,7 @@ class Recipe(Part):
         AfterValidator(not_empty),
         AfterValidator(distinct),
     ] = ("edited", "stock")
-    probe: Probe = Probe()
+    probe: Annotated[Probe, Field(validate_default=True)] = Probe()
     limits: Limits = Limits()
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(not_empty), AfterValidator(distinct)
@@ -189,6 +200,24 @@ class Recipe(Part):
                 raise ValueError(f"evaluate.prompts and prompts share {shared!r}")
         return value
 
+    @field_validator("retain", "probe", "evaluate")
+    @classmethod
+    def _some_prompts_have_no_target(cls, value: Any, info: ValidationInfo) -> Any:
+        """Prompts with a target's words are left out, which must not be all of them."""
+        match value:
+            case Retain():
+                key, prompts = "prompts", value.prompts if value.weight else ()
+            case Probe():
+                key, prompts = "others", value.others
+            case _:
+                key, prompts = "others", tuple(other.prompt for other in value.others)
+        if prompts and not without_targets(info.data.get("concepts", ()), prompts):
+            raise ValueError(
+                f"each of {info.field_name}.{key} contains a target's words, so all are left out: "
+                "add prompts of something else"
+            )
+        return value
+
     @model_validator(mode="after")
     def _probe_is_held_out(self) -> Self:
         """No measurement on what was solved for."""
@@ -203,12 +232,7 @@ class Recipe(Part):
 
     def without_targets(self, prompts: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the prompts that contain no target's words (compared as tokens)."""
-        targets = [_words(concept.target) for concept in self.concepts]
-        return tuple(
-            prompt
-            for prompt in dict.fromkeys(prompts)
-            if not any(_contains(_words(prompt), target) for target in targets)
-        )
+        return without_targets(self.concepts, prompts)
 
     def changed(self, **changes: Any) -> "Recipe":
         """This recipe with other values, checked like any other."""
