@@ -4,7 +4,6 @@ import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import safetensors
@@ -20,6 +19,7 @@ from erasepro_convert.dtypes import (
 )
 from erasepro_convert.errors import LimitError
 from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS
+from erasepro_convert.room import temporary_file
 from erasepro_convert.source import Source
 from erasepro_convert.writer import OutputTensor
 
@@ -96,9 +96,9 @@ def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview
 
 def require_head_readable(head: bytes, size: int, names: set[str]) -> None:
     """The same for an output that is not here: of its header, with nothing behind it."""
-    with NamedTemporaryFile() as file:
+    with temporary_file() as file:
         file.write(head)
-        file.truncate(size)  # a hole: it takes no room
+        file.truncate(size)  # a hole takes no room; nobody touches it, only the head is read
         file.flush()
         require_readable(file.name, names)
 

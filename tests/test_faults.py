@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 
 from erasepro_convert import convert as conversion
-from erasepro_convert import demo, release, writer
+from erasepro_convert import demo, release, room, writer
 from erasepro_convert.cli import main
 from erasepro_convert.convert import convert
 from erasepro_convert.layout.keys import Widths
@@ -434,6 +434,68 @@ def test_a_full_file_system_leaves_the_old_output(
         },
     }
     assert ran.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def run_with_full_temporary_folder(mount: str, recipe: str, source: str, out: str) -> None:
+    """Convert with hardly a page left in TMPDIR, and with every matrix in a temporary file."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=16k,huge=never", "tmpfs", mount]
+    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        print(mounted.stderr, file=sys.stderr)
+        sys.exit(CANNOT)
+    tempfile.tempdir = mount
+    room.LARGE = 0
+    main(["--quiet", recipe, source, out])
+
+
+def test_a_full_folder_for_temporary_files_is_named(inputs: Inputs, tmp_path: Path) -> None:
+    """Who writes to a mapped hole there is killed by the kernel (SIGBUS)."""
+    tool = shutil.which("unshare")
+    prefix = [str(tool), "--user", "--map-root-user", "--mount"]
+    if tool is None or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("no user namespace in which to mount a small file system")
+    mount, target = tmp_path / "mount", tmp_path / "out.safetensors"
+    mount.mkdir()
+    words = (mount, inputs.recipe, inputs.source, target)
+    ran = call(run_with_full_temporary_folder, *words, prefix=prefix)
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stderr == (
+        f"error: {mount}: No space left on device; TMPDIR can name another folder for temporary "
+        "files, on a disk with more room\n"
+    )
+    assert names(tmp_path) == ["mount"]
+
+
+def lack_fallocate(*_: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize("fallocate", [lack_fallocate, None])
+def test_room_has_its_blocks_where_none_can_be_reserved(
+    fallocate: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system without posix_fallocate, and on a system without it."""
+    if fallocate:
+        monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    else:
+        monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(room, "LARGE", 0)
+    seen = []
+
+    def mapped(name: str, **asked: Any) -> torch.Tensor:
+        seen.append((os.stat(name).st_size, os.stat(name).st_blocks * 512))
+        return from_file(name, **asked)
+
+    from_file = torch.from_file
+    monkeypatch.setattr(torch, "from_file", mapped)
+    matrix = room.room(300_001, 3, torch.float32)
+    ((size, allocated),) = seen
+    assert size == matrix.nbytes
+    assert allocated >= size
+    assert names(tmp_path) == []
+    matrix.fill_(1)
+    assert float(matrix.sum()) == 900_003
 
 
 # failing calls --------------------------------------------------------------------------------
