@@ -29,7 +29,7 @@ from erasepro_convert.manifest import (
     manifest_path,
 )
 from erasepro_convert.metadata import output_metadata
-from erasepro_convert.options import Options, require_workable
+from erasepro_convert.options import Options, outputs_of, require_workable
 from erasepro_convert.outputs import output_tensors
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
@@ -85,11 +85,11 @@ def convert(
     does not hold, StorageError when a store fails.  After any of them nothing has been written.
     """
     started, clock = datetime.now(UTC), monotonic()
-    require_workable(source, target, options)
+    state = _training_state(recipe, target, options)
+    inputs = require_workable(source, target, options, state)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     opened = open_source(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
-    state = _training_state(recipe, target, options)
     erase = partial(_erase, opened, recipe, options, state, source, held)
     with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
         examination = Examination(opened.checkpoint, partial(progress, "hash"))
@@ -135,6 +135,7 @@ def convert(
         plan = Plan(name_of(target), weights, others, metadata)
 
         def finish(output: Output) -> Manifest:
+            inputs.require_apart(*outputs_of(target, options))  # names can have moved meanwhile
             varies = VariesBetweenRuns(
                 started=started.isoformat(timespec="seconds"), seconds=round(monotonic() - clock, 3)
             )

@@ -8,12 +8,10 @@ from erasepro_convert.dtypes import Option
 from erasepro_convert.errors import UsageError
 from erasepro_convert.layout import Ema
 from erasepro_convert.manifest import manifest_path
+from erasepro_convert.places import Inputs, require_parent, require_place
 from erasepro_convert.ranges import exists
 from erasepro_convert.signature import signature_path
-from erasepro_convert.storage import WRITABLE, Location, is_same, name_of, scheme_of, shown
-
-LONGEST_NAME = 230
-"""Bytes; what is written beside a target has a longer name, and file systems allow 255."""
+from erasepro_convert.storage import WRITABLE, Location, name_of, scheme_of, shown
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class Options:
     before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
     ``sign`` is a private key to sign with, as the holder of ``certificate`` (and of the ``chain``
     above it) where one is given; ``force`` replaces an existing output; ``dry_run`` does everything
-    but write, even where a limit is exceeded; ``tune`` searches for the settings.
+    but write, even where a limit is exceeded; ``tune`` searches for the settings.  ``beside`` are
+    files that the caller has read, such as the recipe: they are never written, as no input is.
     """
 
     dtype: Option | None = None
@@ -42,10 +41,27 @@ class Options:
     force: bool = False
     dry_run: bool = False
     tune: bool = False
+    beside: tuple[Path, ...] = ()
+
+    @property
+    def read(self) -> "tuple[Location | None, ...]":
+        """Every file that is read for these options."""
+        return (self.text_encoder, self.sign, self.certificate, *self.chain, *self.beside)
 
 
-def require_workable(source: Location, target: Location, options: Options) -> None:
-    """Refuse before any work what could only fail after it.  Raises UsageError."""
+def outputs_of(target: Location, options: Options) -> tuple[Location, ...]:
+    """What a conversion writes: checkpoint, manifest and, where it is signed, signature."""
+    signature = (signature_path(target, folder=options.folder),) if options.sign else ()
+    return (target, manifest_path(target, folder=options.folder), *signature)
+
+
+def require_workable(
+    source: Location, target: Location, options: Options, state: Path | None = None
+) -> Inputs:
+    """Refuse before any work what could only fail after it; give what must never be replaced.
+
+    ``state`` is where a training keeps what it needs to go on.  Raises UsageError.
+    """
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
     if (options.certificate or options.chain) and not options.sign:
@@ -62,16 +78,14 @@ def require_workable(source: Location, target: Location, options: Options) -> No
             raise UsageError(f"{shown(path)}: there is no such file")
     if not isinstance(target, Path):
         _require_writable(target, options)
-    record = manifest_path(target, folder=options.folder)
-    for path in (target, record):
-        if is_same(path, source):
-            raise UsageError(f"{shown(path)}: input and output are the same file")
-    if options.dry_run:
-        return
-    if isinstance(target, Path):
-        _check_place(target, options)
-    else:
-        _check_objects(target, options)
+    inputs = Inputs((source, *options.read))
+    inputs.require_apart(*outputs_of(target, options), *([state] if state else []))
+    if not options.dry_run:
+        if isinstance(target, Path):
+            _check_place(target, options)
+        else:
+            _check_objects(target, options)
+    return inputs
 
 
 def require_store(target: Location) -> None:
@@ -102,18 +116,29 @@ def _check_objects(target: Location, options: Options) -> None:
 
 
 def _check_place(target: Path, options: Options) -> None:
-    if not os.access(target.parent, os.W_OK) or not target.parent.is_dir():
-        raise UsageError(f"{target.parent}: not a folder that can be written to")
-    if len(os.fsencode(target.name)) > LONGEST_NAME:
-        raise UsageError(f"{target}: a name of more than {LONGEST_NAME} bytes")
+    require_parent(target)
     if options.folder:
-        is_empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
-        if os.path.lexists(target) and not is_empty:
-            raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
+        _check_folder(target)
         return
     signature = signature_path(target)
     if signature.exists() and not options.sign:
         raise UsageError(f"{signature}: signs an output of before; remove it, or --sign this one")
+    if target.is_dir():
+        raise UsageError(
+            f"{target}: this is a folder; name a file in it, or end OUT in / for a diffusers folder"
+        )
     for path in (target, manifest_path(target), *([signature] if options.sign else [])):
-        if path.is_dir() or (os.path.lexists(path) and not options.force):
+        require_place(path)
+        if os.path.lexists(path) and not options.force:
             raise UsageError(f"{path}: exists already; --force replaces it")
+
+
+def _check_folder(target: Path) -> None:
+    if target.is_file():
+        raise UsageError(
+            f"{target}/: this is a file, and OUT that ends in / is to be a diffusers folder; "
+            "leave out the /, or give another name"
+        )
+    is_empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    if os.path.lexists(target) and not is_empty:
+        raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from platformdirs import user_cache_path
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
@@ -21,6 +21,7 @@ from erasepro_convert.dtypes import packed
 from erasepro_convert.layout import key_value_matrices
 from erasepro_convert.layout.keys import TEXT, TEXT_LAYERS
 from erasepro_convert.source import Source
+from erasepro_convert.writer import replacing
 
 BATCH = 2048
 VERSION = 1
@@ -83,9 +84,8 @@ def _known_words(source: Source, progress: Progress) -> dict[str, Tensor]:
         parts.append(_features(source, prompts[start : start + BATCH]) @ metric)
     known = {"features": torch.cat(parts), "metric": metric}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    save_file(known, partial)
-    partial.replace(path)
+    with replacing(path) as (file,):
+        file.write(save(known))
     progress(len(ids), len(ids))
     return known
 

@@ -112,7 +112,7 @@ def test_the_input_is_never_the_output(
         link(source, target)  # type: ignore[operator]
     ran = cli(*options, van_gogh, source, target)
     assert ran.code == 2
-    assert "same file" in ran.err
+    assert f"{target}: this would replace {source}, which is read" in ran.err
     assert source.read_bytes() == b"precious"
 
 
@@ -120,7 +120,7 @@ def test_wrong_paths(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: 
     cases = {
         (tmp_path / "none.ckpt", tmp_path / "out.safetensors"): "there is no such file",
         (checkpoint_file, tmp_path / "out.ckpt"): "must end in .safetensors",
-        (checkpoint_file, tmp_path / "none" / "out.safetensors"): "not a folder",
+        (checkpoint_file, tmp_path / "none" / "out.safetensors"): "its folder does not exist",
     }
     for (source, target), message in cases.items():
         ran = cli(van_gogh, source, target)

@@ -68,8 +68,10 @@ def compare_command(
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
+    from erasepro_convert.places import Inputs, put, require_outputs
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.storage import beside
 
     loaded = load_recipe(recipe)
     if not base.exists():
@@ -78,6 +80,12 @@ def compare_command(
     for method in wanted:
         if method not in METHODS:
             raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+    folder = out or beside(base, ".comparison")
+    inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
+    places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
+    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
+    folder.mkdir(parents=True, exist_ok=True)
+    require_outputs(places.values(), inputs)
     hush_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
@@ -86,11 +94,10 @@ def compare_command(
     from erasepro_convert.evaluate.pictures import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.session import is_demo
-    from erasepro_convert.storage import beside
+    from erasepro_convert.images.grid import to_png
     from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    folder = out or beside(base, ".comparison")
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     for line in found.missing:  # before hours of drawing
         terminal.say(line)
@@ -114,11 +121,11 @@ def compare_command(
             "csv": to_csv(comparison),
             "md": to_markdown(comparison),
         }
-        drawn = picture(comparison.evaluations)
+        drawn = to_png(picture(comparison.evaluations))
         with uninterrupted():
             for kind, text in texts.items():
-                (folder / f"comparison.{kind}").write_text(text, encoding="utf-8")
-            drawn.save(folder / "comparison.png")
+                put(places[kind], text.encode(), inputs)
+            put(places["png"], drawn, inputs)
             terminal.say(
                 f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
             )

@@ -49,7 +49,8 @@ def convert_command(
     from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    path, asked = locate(target), Options(folder=target.endswith("/"), **options)
+    path = locate(target)
+    asked = Options(folder=target.endswith("/"), beside=(recipe,), **options)
     record = manifest_path(path, folder=asked.folder)
     kept = []
     if loaded.training and isinstance(path, Path):

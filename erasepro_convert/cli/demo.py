@@ -1,7 +1,6 @@
 """``erasepro-convert demo [DIR]``: the whole thing in a minute, on the embedded model."""
 
 import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,14 +40,17 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
 
 def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -> None:
     from erasepro_convert.demo import checkpoint, recipe_text
+    from erasepro_convert.places import Inputs, put, require_outputs
 
     folder.mkdir(parents=True, exist_ok=True)
     model, erased, recipe = (
         folder / name for name in ("demo.safetensors", "erased.safetensors", "recipe.yaml")
     )
     with checkpoint() as shipped:
-        shutil.copyfile(shipped, model)
-    recipe.write_text(recipe_text(), encoding="utf-8")
+        inputs = Inputs([shipped])
+        require_outputs((model, erased, recipe), inputs)
+        put(model, shipped.read_bytes(), inputs)
+    put(recipe, recipe_text().encode(), inputs)
     terminal.say(f"wrote {model} and {recipe}:")
     terminal.say(recipe_text().rstrip(), style="dim")
     run("--force", recipe, model, erased)

@@ -82,13 +82,19 @@ def evaluate_command(
     """
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.places import Inputs, put, require_outputs
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.storage import beside
 
     loaded = load_recipe(recipe)
     for path in (target, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
+    places = {kind: beside(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
+    given = (recipe, target, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
+    inputs = Inputs(given)
+    require_outputs(places.values(), inputs)
     hush_libraries()
     from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.judges import find_judges
@@ -97,13 +103,12 @@ def evaluate_command(
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.run import evaluate
     from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
-    from erasepro_convert.storage import beside
+    from erasepro_convert.images.grid import to_png
     from erasepro_convert.words import counted
     from erasepro_convert.writer import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     pictures = images or beside(target, ".pictures")
-    places = {kind: beside(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     session = Session.of(
         loaded,
@@ -130,11 +135,11 @@ def evaluate_command(
             terminal.say(line)
         for line in evaluation.warnings:
             terminal.say(f"warning: {line}")
-        drawn = picture({"erased": evaluation})
+        drawn = to_png(picture({"erased": evaluation}))
         with uninterrupted():
-            places["json"].write_text(to_json(evaluation), encoding="utf-8")
-            places["csv"].write_text(to_csv(evaluation), encoding="utf-8")
-            drawn.save(places["png"])
+            put(places["json"], to_json(evaluation).encode(), inputs)
+            put(places["csv"], to_csv(evaluation).encode(), inputs)
+            put(places["png"], drawn, inputs)
             terminal.say(f"wrote {', '.join(map(str, places.values()))}")
 
 

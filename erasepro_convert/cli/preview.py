@@ -47,6 +47,7 @@ def preview_command(
     """
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.places import Inputs, put, require_outputs
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.storage import beside
@@ -54,10 +55,13 @@ def preview_command(
 
     loaded = load_recipe(recipe)
     target = png or beside(checkpoints[0], ".before-after.png")
-    if not target.resolve().parent.is_dir():
-        raise UsageError(f"{target}: its folder does not exist")
+    if target.suffix != ".png":
+        raise UsageError(f"{target}: the picture's name must end in .png")
+    inputs = Inputs((recipe, base, *checkpoints))
+    require_outputs([target], inputs)
     hush_libraries()
     from erasepro_convert.images.generate import Sampling
+    from erasepro_convert.images.grid import to_png
     from erasepro_convert.images.preview import preview
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
@@ -74,6 +78,7 @@ def preview_command(
                 ),
                 progress=progress,
             )
+        drawn = to_png(shown.image())
         with uninterrupted():
-            shown.image().save(target)
+            put(target, drawn, inputs)
             terminal.say(f"wrote {target}")

@@ -21,6 +21,7 @@ def report_command(manifest: Path, target: Path | None) -> None:
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.digest import of_files
     from erasepro_convert.manifest import read_manifest
+    from erasepro_convert.places import Inputs, put, require_outputs
     from erasepro_convert.storage import beside
 
     output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
@@ -30,17 +31,19 @@ def report_command(manifest: Path, target: Path | None) -> None:
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
     record = read_manifest(manifest)
+    drawn = beside(output, ".before-after.png")
+    found = beside(output, ".evaluation.json")
+    inputs = Inputs((manifest, drawn, found))
+    require_outputs([target], inputs)
     from erasepro_convert.report import html, png
 
     if target.suffix == ".html":
-        drawn = beside(output, ".before-after.png")
         pictures = drawn.read_bytes() if drawn.exists() else None
-        found = beside(output, ".evaluation.json")
         evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
         weights = [file.sha256 for file in record.output.files if file.autov3]
         if evaluation and evaluation["erased_sha256"] != of_files(weights):
             raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
-        target.write_text(html(record, pictures, evaluation), encoding="utf-8")
+        put(target, html(record, pictures, evaluation).encode(), inputs)
     else:
-        target.write_bytes(png(record))
+        put(target, png(record), inputs)
     Terminal(quiet=False, to_stderr=False).say(f"wrote {target}")

@@ -1,6 +1,7 @@
 """``erasepro-convert stress RECIPE OUT --base IN``: what brings erased concepts back."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_o
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
+    from erasepro_convert.places import Inputs
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.stress.run import Row, Stress
     from erasepro_convert.stress.sight import Sight
@@ -93,13 +95,13 @@ def stress_command(
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.places import Inputs, require_outputs
     from erasepro_convert.quiet import hush_libraries
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    for file in (json_file, csv_file):
-        if file and not file.resolve().parent.is_dir():
-            raise UsageError(f"{file}: its folder does not exist")
+    inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
+    require_outputs([file for file in (json_file, csv_file) if file], inputs)
     hush_libraries()
     from erasepro_convert.architecture import DEMO, architecture_of
     from erasepro_convert.evaluate.pictures import Album, Settings
@@ -138,7 +140,7 @@ def stress_command(
         for line in found.warnings:
             terminal.say(line)
         with uninterrupted():
-            _write(found, json_file, csv_file)
+            _write(found, json_file, csv_file, inputs)
 
 
 def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) -> "Sight":
@@ -157,17 +159,22 @@ def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) ->
     return DemoJudge()
 
 
-def _write(found: "Stress", json_file: Path | None, csv_file: Path | None) -> None:
+def _write(
+    found: "Stress", json_file: Path | None, csv_file: Path | None, inputs: "Inputs"
+) -> None:
+    from erasepro_convert.places import put
+
     if json_file:
         from erasepro_convert.digest import pretty
 
-        json_file.write_text(pretty(found.to_data()), encoding="utf-8")
+        put(json_file, pretty(found.to_data()).encode(), inputs)
     if csv_file:
-        with csv_file.open("w", encoding="utf-8", newline="") as file:
-            lines = [_flat(row) for row in found.rows]
-            writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(lines)
+        text = StringIO()
+        lines = [_flat(row) for row in found.rows]
+        writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        put(csv_file, text.getvalue().encode(), inputs)
 
 
 def _flat(row: "Row") -> dict[str, object]:

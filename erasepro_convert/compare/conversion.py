@@ -17,6 +17,7 @@ from erasepro_convert.errors import UsageError, reason_of
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.memory import give_back_memory
 from erasepro_convert.options import Options
+from erasepro_convert.places import Inputs, put
 from erasepro_convert.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.storage import beside
@@ -77,7 +78,7 @@ def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) ->
         parameters=sum(prod(edit.shape) for edit in manifest.all_edits),
         relative_update=hypot(*(edit.update_norm for edit in manifest.all_edits)) / (norm or 1.0),
     )
-    record.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
+    put(record, (json.dumps(asdict(cost)) + "\n").encode(), Inputs([source]))
     return cost
 
 

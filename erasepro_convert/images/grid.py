@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -55,6 +56,13 @@ def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
                 sheet.paste(image(picture).resize((side, side), Image.Resampling.BICUBIC), (x, y))
         y += side + GAP
     return sheet
+
+
+def to_png(sheet: Image.Image) -> bytes:
+    """The content of a PNG file with this picture."""
+    content = BytesIO()
+    sheet.save(content, "png")
+    return content.getvalue()
 
 
 def image(picture: Tensor) -> Image.Image:
