@@ -124,6 +124,12 @@ def require_parent(target: Path) -> None:
         raise UsageError(f"{parent}: not a folder that can be written to")
 
 
+def is_caseless(file: Path) -> bool:
+    """Whether an existing file's folder takes small and capital letters in a name for the same."""
+    twin = file.with_name(file.name.swapcase())
+    return twin.exists() and twin.samefile(file)
+
+
 def put(target: Path, content: bytes, inputs: Inputs) -> None:
     """Write a small file, whole or not at all; what lay there is replaced and no link followed.
 

@@ -154,13 +154,6 @@ def absolute(location: Location) -> Location:
     return location.absolute() if isinstance(location, Path) else location
 
 
-def is_same(one: Location, other: Location) -> bool:
-    """Whether both are the same file or object."""
-    if isinstance(one, Path) and isinstance(other, Path):
-        return one.exists() and other.exists() and one.samefile(other)
-    return type(one) is type(other) and shown(one) == shown(other)
-
-
 def is_folder(location: Location) -> bool:
     """Whether it holds files.  What http serves is never taken for a folder: it cannot list one."""
     if isinstance(location, Path):
@@ -220,7 +213,9 @@ def is_within(location: Location, folder: Location) -> bool:
     """Whether a place is in a folder, or the folder itself, however its path goes."""
     if isinstance(location, Path) and isinstance(folder, Path):
         return location.resolve().is_relative_to(folder.resolve())
-    return shown(location).startswith(shown(folder)) and ".." not in shown(location).split("/")
+    above = shown(folder).rstrip("/")
+    inside = shown(location) == above or shown(location).startswith(f"{above}/")
+    return inside and ".." not in shown(location).split("/")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from erasepro_convert.convert import convert
 from erasepro_convert.layout.keys import Widths
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.options import Options
+from erasepro_convert.places import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.storage import Location
 from erasepro_convert.verify import Request, verify
@@ -136,7 +137,9 @@ def go(tmp_path: Path) -> Go:
         marks: int = 0,
     ) -> Ran:
         seen, ledger, executor = Seen(), Ledger(folder), executor or Here()
-        batch = Batch(jobs, folder, ledger, options or Options(), seen)
+        options = options or Options()
+        inputs = Inputs([*(job.source for job in jobs), *options.read])
+        batch = Batch(jobs, folder, ledger, options, inputs, seen)
         batch.run(executor, at_once)
         assert not list(folder.rglob("*.part"))
         assert len(list(folder.glob(f"{FOLDER}/*"))) == marks
@@ -451,7 +454,7 @@ class TestTrouble:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             patch.setattr(ledger, "append", no_room)
-            batch = Batch(jobs, out, ledger, Options(), seen)
+            batch = Batch(jobs, out, ledger, Options(), Inputs([]), seen)
             batch.run(Here(), 1)
         assert batch.full
         assert seen.outcomes == {"x/1.safetensors": "done"}

@@ -1,5 +1,6 @@
 """What a batch is about, and what it keeps of it: inputs, jobs, ledger, claims."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,8 +11,8 @@ import pytest
 
 from erasepro_convert.batch.claims import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import fingerprint, state
-from erasepro_convert.batch.inputs import MATCH, Input, find_inputs
-from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart
+from erasepro_convert.batch.inputs import MATCH, Input, described, find_inputs
+from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_distinct
 from erasepro_convert.batch.ledger import LEDGER, Entry, InputRecord, Ledger
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.recipe import load_recipe
@@ -28,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "models/.hidden.ckpt",
         "models/deep/er/c.pt",
         "models/deep/.git/d.ckpt",
-        "models/diffusers/unet/weights.safetensors",
+        "models/diffusers/unet/diffusion_pytorch_model.safetensors",
         "models/out/a-erased.safetensors",
     ):
         path = tmp_path / name
@@ -39,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(*given: str, match: tuple[str, ...] = MATCH, out: str = "models/out") -> list[str]:
-    return [str(one.path) for one in find_inputs(given, match, Path(out))]
+    return [str(one.path) for one in find_inputs(given, match, Path(out)).inputs]
 
 
 @pytest.mark.usefixtures("here")
@@ -56,7 +57,9 @@ class TestInputs:
         assert found("models/diffusers") == ["models/diffusers"]
 
     def test_its_place_below_the_folder_is_known(self) -> None:
-        places = {str(one.path): one.below for one in find_inputs(["models"], MATCH, Path("out"))}
+        places = {
+            str(one.path): one.below for one in find_inputs(["models"], MATCH, Path("out")).inputs
+        }
         assert places["models/deep/er/c.pt"] == PurePosixPath("deep/er")
         assert places["models/a.safetensors"] == PurePosixPath()
 
@@ -90,6 +93,87 @@ class TestInputs:
 
     def test_what_is_not_there_is_left_to_its_turn(self) -> None:
         assert found("gone.ckpt") == ["gone.ckpt"]
+
+    def test_all_that_uis_list_is_taken_in_any_case(self) -> None:
+        names = {
+            "A.SAFETENSORS", "b.sft", "c.bin", "D.Ckpt", "e.pth", "f.PT2", "g.pkl", "h.pt",
+        }  # fmt: skip
+        for name in names:
+            (Path("more") / name).parent.mkdir(exist_ok=True)
+            (Path("more") / name).touch()
+        assert {Path(path).name for path in found("more")} == names
+        assert found("more", match=("*.CKPT", "a*")) == ["more/A.SAFETENSORS", "more/D.Ckpt"]
+
+    def test_what_is_passed_over_is_told_by_kind(self) -> None:
+        for name in ("b.gguf", "C.GGUF", "x.onnx", "README"):
+            Path("models/deep", name).touch()
+        passed = find_inputs(["models"], MATCH, Path("models/out")).passed_over
+        assert {what: sorted(paths) for what, paths in passed.items()} == {
+            "*.txt": ["models/notes.txt"],
+            "*.gguf": ["models/deep/C.GGUF", "models/deep/b.gguf"],
+            "*.onnx": ["models/deep/x.onnx"],
+            "no suffix": ["models/deep/README"],
+            "hidden": ["models/.hidden.ckpt", "models/deep/.git"],
+            "output folder": ["models/out"],
+        }
+        assert described(passed).startswith("2 *.gguf, 2 hidden, 1 *.onnx, 1 *.txt, 1 no suffix, ")
+
+    def test_a_folder_that_cannot_be_read_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        scandir = os.scandir
+
+        def refused(path: str) -> Any:
+            if str(path) == "models/deep":
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refused)
+        passed = find_inputs(["models"], MATCH, Path("out")).passed_over
+        assert passed["folder that cannot be read"] == ["models/deep"]
+
+    def test_a_uis_folder_of_unets_makes_no_model_of_what_is_around_it(self) -> None:
+        """ComfyUI's own: models/unet/ beside models/checkpoints/."""
+        for name in ("ui/unet/flux.safetensors", "ui/checkpoints/a.ckpt", "ui/vae/b.pt"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        assert found("ui") == [
+            "ui/checkpoints/a.ckpt",
+            "ui/unet/flux.safetensors",
+            "ui/vae/b.pt",
+        ]
+
+    def test_a_repository_has_parts_and_whole_checkpoints(self) -> None:
+        """As runwayml's; its parts are no checkpoints of their own, whatever leads to them."""
+        for name in (
+            "hub/sd/model_index.json",
+            "hub/sd/unet/diffusion_pytorch_model.fp16.bin",
+            "hub/sd/text_encoder/model.safetensors",
+            "hub/sd/safety_checker/pytorch_model.bin",
+            "hub/sd/v1-5-pruned.ckpt",
+            "hub/flux/model_index.json",
+            "hub/flux/transformer/diffusion_pytorch_model.safetensors",
+        ):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        assert found("hub") == ["hub/flux", "hub/sd", "hub/sd/v1-5-pruned.ckpt"]
+        search = find_inputs(["hub/**/*.[bc]*"], MATCH, Path("o"))
+        assert [str(one.path) for one in search.inputs] == ["hub/sd/v1-5-pruned.ckpt"]
+        assert search.passed_over == {
+            "part of a diffusers folder": [
+                "hub/sd/safety_checker/pytorch_model.bin",
+                "hub/sd/unet/diffusion_pytorch_model.fp16.bin",
+            ]
+        }
+
+    def test_a_pattern_takes_no_output_for_an_input(self) -> None:
+        search = find_inputs(["models/**/*.safetensors"], MATCH, Path("models/out"))
+        assert [str(one.path) for one in search.inputs] == ["models/a.safetensors"]
+        assert search.passed_over["output folder"] == ["models/out/a-erased.safetensors"]
+
+    def test_a_name_that_begins_like_the_output_folder_is_not_in_it(self) -> None:
+        for name in ("models/outdoor.safetensors", "models/outer/a.ckpt"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
+        assert {"models/outdoor.safetensors", "models/outer/a.ckpt"} <= {*found("models")}
 
     @pytest.mark.parametrize("given", ["models/deep/*.zip", "models/out"])
     def test_nothing_there(self, given: str) -> None:
@@ -140,13 +224,34 @@ class TestJobs:
     def test_two_of_one_name(self, recipe: Path, template: str) -> None:
         named = Named("sky", load_recipe(recipe))
         with pytest.raises(UsageError, match=r"several jobs would write sky.*--name"):
-            require_apart(cross([named], [Input(Path("a.ckpt")), Input(Path("b.ckpt"))], template))
+            require_distinct(
+                cross([named], [Input(Path("a.ckpt")), Input(Path("b.ckpt"))], template)
+            )
+
+    def test_inputs_of_one_stem_are_named_with_a_way_out(self, recipe: Path) -> None:
+        named = Named("sky", load_recipe(recipe))
+        inputs = [Input(Path(name)) for name in ("m/a.ckpt", "m/a.safetensors", "m/A.sft")]
+        with pytest.raises(UsageError) as raised:
+            require_distinct(cross([named], inputs, NAME))
+        assert str(raised.value) == (
+            "several jobs would write a-sky.safetensors (of m/a.ckpt and m/a.safetensors); --name "
+            "gives outputs other names, such as '{folder}/{stem}.{suffix}-{recipe}.safetensors'"
+        )
+        template = "{folder}/{stem}.{suffix}-{recipe}.safetensors"
+        require_distinct(cross([named], inputs, template), caseless=True)
+
+    def test_names_in_capitals_where_these_are_the_same(self, recipe: Path) -> None:
+        named = Named("sky", load_recipe(recipe))
+        jobs = cross([named], [Input(Path("m/a.ckpt")), Input(Path("m/A.sft"))], NAME)
+        require_distinct(jobs)
+        with pytest.raises(UsageError, match=r"a-sky.safetensors \(of m/a.ckpt and m/A.sft\)"):
+            require_distinct(jobs, caseless=True)
 
     def test_one_inside_another(self, recipe: Path) -> None:
         named = Named("sky", load_recipe(recipe))
         inside = cross([named], [Input(Path("a.ckpt"))], "x/{stem}.safetensors")
         with pytest.raises(UsageError, match="several jobs would write x/a"):
-            require_apart(inside + cross([named], [Input(Path("x.ckpt"))], "{stem}/"))
+            require_distinct(inside + cross([named], [Input(Path("x.ckpt"))], "{stem}/"))
 
     def test_a_job_file(self, here: Path, recipe: Path) -> None:
         (here / "jobs.yaml").write_text(

@@ -331,7 +331,7 @@ def test_the_table_shows_some_of_many(van_gogh: Path, models: Path) -> None:
     view = BatchView(jobs, quiet=False)
     view.watch(lambda: [(task, Progress(0, 0, 0, 0, 0)) for task in tasks])
     console = Console(width=80, record=True, file=StringIO())
-    console.print(view._render())
+    console.print(view)
     lines = console.export_text().splitlines()
     assert lines[0].startswith("0/20 files")
     assert [line.split()[0] for line in lines[1:17]] == [job.output for job in jobs[:16]]

@@ -5,10 +5,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from erasepro_convert.batch.jobs import Job, require_apart
+from erasepro_convert.batch.ledger import Entry, Ledger
+from erasepro_convert.batch.run import Batch
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import UsageError
 from erasepro_convert.options import Options
@@ -370,3 +375,130 @@ def test_put_is_whole_or_not_at_all_and_looks_again(here: Path) -> None:
     with pytest.raises(UsageError, match="which is read"):
         put(here / "o.json", b"[]", inputs)
     assert (here / "o.json").read_bytes() == PRECIOUS
+
+
+# batches ---------------------------------------------------------------------------------------
+
+
+def write_jobs(*pairs: tuple[str, str]) -> None:
+    lines = [f"- {{recipe: r.yaml, input: {given}, output: {out}}}" for given, out in pairs]
+    Path("jobs.yaml").write_text("\n".join(["version: 1", "jobs:", *lines, ""]))
+
+
+@pytest.mark.parametrize(
+    ("words", "old", "new"),
+    [
+        ("r.yaml in.safetensors --out-dir out", "in.safetensors", "out/in-r.safetensors"),
+        (
+            "r.yaml base.sft te.safetensors --out-dir out",
+            "te.safetensors",
+            "out/base-r.safetensors",
+        ),
+        (
+            "r.yaml base.sft blobs --out-dir out",
+            "blobs/deadbeef.safetensors",
+            "out/base-r.safetensors",
+        ),
+        ("r.yaml base.sft model --out-dir out", f"model/{UNET}", "out/base-r.safetensors"),
+        ("r.yaml base.sft --out-dir out", "r.yaml", "out/base-r.manifest.json"),
+        ("r.yaml base.sft --out-dir out", "r.yaml", "out/batch.html"),
+        ("r.yaml base.sft --out-dir out", "base.sft", "out/batch.manifest.jsonl"),
+        ("r.yaml --list list.txt --out-dir out", "list.txt", "out/batch.html"),
+        (
+            "r.yaml base.sft --text-encoder te.safetensors --out-dir out",
+            "te.safetensors",
+            "out/base-r.safetensors",
+        ),
+        ("r.yaml model --out-dir model/clean", "", ""),
+        ("r.yaml model --out-dir out --name {stem}/", f"model/{UNET}", "out/model/manifest.json"),
+        ("jobs.yaml --out-dir .", "", ""),
+        ("jobs.yaml --out-dir out", "jobs.yaml", "out/x.safetensors"),
+        ("jobs.yaml --out-dir out", "r.yaml", "out/x.manifest.json"),
+    ],
+)
+@pytest.mark.parametrize("kind", [os.link, os.symlink])
+def test_a_batch_never_writes_what_it_reads(
+    here: Path,
+    cli: Cli,
+    words: str,
+    old: str,
+    new: str,
+    kind: Callable[[str, str], None],
+) -> None:
+    """Before anything starts; an output of one job is no input of another either."""
+    write_jobs(("in.safetensors", "x.safetensors"), ("gone.ckpt", "y.safetensors"))
+    if words.endswith(" ."):
+        write_jobs(("in.safetensors", "gone.safetensors"), ("gone.safetensors", "y.safetensors"))
+    Path("list.txt").write_text("base.sft\n")
+    if old:
+        (here / new).parent.mkdir(parents=True)
+        kind(str(here / old), new)
+    before = content(here)
+    ran = cli("batch", "--force", *words.split())
+    assert ran.code == 2
+    assert "which is read" in ran.err
+    assert content(here) == before
+
+
+def test_a_batch_looks_again_before_each_job(here: Path, cli: Cli) -> None:
+    """The others go on: there is no sound checkpoint among these, which is said of each."""
+    os.mkdir("out")
+    write_jobs(("base.sft", "x.safetensors"), ("in.safetensors", "y.safetensors"))
+    recipe, options = load_recipe(here / "r.yaml"), Options(force=True)
+    jobs = [
+        Job(recipe, here / "base.sft", "x.safetensors"),
+        Job(recipe, here / "in.safetensors", "y.safetensors"),
+    ]
+    ended: dict[str, str | None] = {}
+
+    class Viewer:
+        def began(self, job: Job) -> None:
+            pass
+
+        def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
+            ended[job.output] = entry.reason
+
+    inputs = require_apart(jobs, here / "out", None, options)
+    os.symlink(here / "in.safetensors", "out/x.safetensors")
+    with closing(Ledger(here / "out")) as ledger, ThreadPoolExecutor(1) as threads:
+        batch = Batch(jobs, here / "out", ledger, options, inputs, Viewer())
+        batch.run(lambda: threads, 1)
+    assert "would replace" in str(ended["x.safetensors"])
+    assert "in.safetensors, which is read" in str(ended["x.safetensors"])
+    assert str(ended["y.safetensors"]).startswith("in.safetensors: ")
+    assert Path("in.safetensors").read_bytes() == PRECIOUS
+    assert Path("out/x.safetensors").is_symlink()
+
+
+def test_a_batch_counts_and_lists_what_it_passes_over(here: Path, cli: Cli) -> None:
+    os.mkdir("m")
+    for name in ("A.SAFETENSORS", "b.sft", "c.bin", "d.gguf", "notes.txt", "out/x.safetensors"):
+        Path("m", name).parent.mkdir(exist_ok=True)
+        Path("m", name).write_bytes(PRECIOUS)
+    ran = cli("batch", "r.yaml", "m", "--out-dir", "m/out", "--jobs", 1)
+    assert ran.code == 4
+    *lines, closing_line, over, _ = ran.out.splitlines()
+    assert [line.split()[2] for line in lines] == [
+        "A-r.safetensors",
+        "b-r.safetensors",
+        "c-r.safetensors",
+    ]
+    assert closing_line.startswith("3 files: 3 refused, 3 passed over, in ")
+    assert over == "passed over: 1 *.gguf, 1 *.txt, 1 output folder"
+    page = Path("m/out/batch.html").read_text("utf-8")
+    assert "<td>*.gguf</td><td>m/d.gguf</td>" in page
+
+
+def test_names_in_capitals_in_a_folder_that_takes_them_for_the_same(here: Path, cli: Cli) -> None:
+    """Such a folder shows a file under both names, as one with this link does."""
+    os.mkdir("m")
+    for name in ("a.ckpt", "A.sft"):
+        Path("m", name).write_bytes(PRECIOUS)
+    os.mkdir("out")
+    Path("out/batch.manifest.jsonl").touch()
+    os.link("out/batch.manifest.jsonl", "out/BATCH.MANIFEST.JSONL")
+    ran = cli("batch", "r.yaml", "m", "--out-dir", "out")
+    assert ran.code == 2
+    assert "several jobs would write a-r.safetensors (of m/A.sft and m/a.ckpt); --name" in ran.err
+    os.unlink("out/BATCH.MANIFEST.JSONL")
+    assert cli("batch", "r.yaml", "m", "--out-dir", "out").code == 4

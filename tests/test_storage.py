@@ -26,6 +26,7 @@ from upath import UPath
 
 from erasepro_convert import demo, ranges, storage, upload
 from erasepro_convert.batch import run as batches
+from erasepro_convert.batch.inputs import MATCH, find_inputs
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.checkpoint import open_checkpoint, remote
 from erasepro_convert.convert import convert
@@ -767,6 +768,61 @@ def test_a_batch_from_store_to_store(bucket: Any, models: Models, cli: Cli, tmp_
         assert get(bucket, f"out/{name}") == (tmp_path / "records" / name).read_bytes()
         assert SECRET.encode() not in get(bucket, f"out/{name}")
     assert cli("verify", f"s3://{BUCKET}/out/deep/ema-recipe.safetensors").code == 0
+
+
+def test_what_a_batch_takes_and_passes_over_in_a_store(bucket: Any, models: Models) -> None:
+    for key in (
+        "in/out/model-recipe.safetensors",
+        "in/outdoor.SAFETENSORS",
+        "in/a.sft",
+        "in/notes.txt",
+        "in/.hidden.ckpt",
+        "in/ui/unet/flux.safetensors",
+        "in/sd/unet/diffusion_pytorch_model.bin",
+        "in/sd/vae/diffusion_pytorch_model.bin",
+        "in/sd/whole.ckpt",
+        "in/sd/README.md",
+    ):
+        put(bucket, models.of("recipe.yaml"), key)
+    out = locate(f"s3://{BUCKET}/in/out")
+    found = find_inputs([f"s3://{BUCKET}/in"], MATCH, out)
+    top = f"s3://{BUCKET}/in/"
+    assert {shown(one.path).removeprefix(top): str(one.below) for one in found.inputs} == {
+        "a.sft": ".",
+        "model.safetensors": ".",
+        "outdoor.SAFETENSORS": ".",
+        "sd/whole.ckpt": "sd",
+        "ui/unet/flux.safetensors": "ui/unet",
+        "sd": ".",
+    }
+    assert found.passed_over == {
+        "hidden": [f"{top}.hidden.ckpt"],
+        "*.txt": [f"{top}notes.txt"],
+        "output folder": [f"{top}out"],
+    }
+    fits = find_inputs([f"{top}**/*.safetensors", f"{top}sd"], MATCH, out)
+    assert [shown(one.path).removeprefix(top) for one in fits.inputs] == [
+        "model.safetensors",
+        "ui/unet/flux.safetensors",
+        "sd/whole.ckpt",
+        "sd",
+    ]
+    assert fits.passed_over == {"output folder": [f"{top}out/model-recipe.safetensors"]}
+    parts = find_inputs([f"{top}**/*.[bc]*"], MATCH, out)
+    assert [shown(one.path).removeprefix(top) for one in parts.inputs][-1] == "sd/whole.ckpt"
+    assert len(parts.passed_over["part of a diffusers folder"]) == 2
+
+
+def test_a_batch_replaces_no_input_in_a_store(
+    bucket: Any, models: Models, cli: Cli, tmp_path: Path
+) -> None:
+    before = get(bucket, "in/model.safetensors")
+    words = ("--name", "{stem}.safetensors", "--force")
+    ran = batch(cli, models, tmp_path / "records", IN, *words, out="in")
+    assert ran.code == 2
+    assert f"{IN}: this would replace {IN}, which is read" in ran.err
+    assert get(bucket, "in/model.safetensors") == before
+    assert not (tmp_path / "records").exists()
 
 
 def test_a_batch_in_a_store_is_resumed_from_anywhere(

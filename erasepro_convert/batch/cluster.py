@@ -188,6 +188,7 @@ def _absolute(task: Task) -> Task:
         sign=asked.sign and asked.sign.absolute(),
         certificate=asked.certificate and asked.certificate.absolute(),
         chain=tuple(path.absolute() for path in asked.chain),
+        beside=tuple(path.absolute() for path in asked.beside),
     )
     return replace(
         task,

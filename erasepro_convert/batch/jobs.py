@@ -1,19 +1,23 @@
 """What a batch is to do: a recipe, an input and an output for each job."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
+from unicodedata import normalize
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from erasepro_convert.batch.inputs import HERE, Input
+from erasepro_convert.batch.ledger import LEDGER
+from erasepro_convert.batch.summary import SUMMARY
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.options import Options, outputs_of
+from erasepro_convert.places import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.document import Document, read_document
-from erasepro_convert.storage import Location, locate, name_of
+from erasepro_convert.storage import Location, locate, name_of, shown
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
 """An output's name, unless the user says otherwise."""
@@ -27,25 +31,35 @@ class Job:
     """One conversion.
 
     ``output`` is what it is called: a path below the output folder, with a slash at the end where
-    it is to be a diffusers folder.
+    it is to be a diffusers folder.  ``recipe_file`` is where the recipe was read.
     """
 
     recipe: Recipe
     source: Location
     output: str
+    recipe_file: Path | None = None
 
     @property
     def name(self) -> str:
         """The output's name without a slash at the end."""
         return self.output.rstrip("/")
 
+    def options(self, options: Options) -> Options:
+        """The batch's options, as this job has them."""
+        return replace(options, folder=self.output.endswith("/"))
+
+    def outputs(self, folder: Location, options: Options) -> tuple[Location, ...]:
+        """All that the job writes, in the output folder ``folder``."""
+        return outputs_of(folder / self.output, self.options(options))
+
 
 @dataclass(frozen=True)
 class Named:
-    """A recipe and what its file is called, without the suffix."""
+    """A recipe, what its file is called, without the suffix, and the file."""
 
     name: str
     recipe: Recipe
+    file: Path | None = None
 
 
 class _Pair(BaseModel):
@@ -70,7 +84,7 @@ class _Pairs(BaseModel):
 def cross(recipes: Sequence[Named], inputs: Iterable[Input], template: str) -> list[Job]:
     """Every input with every recipe."""
     return [
-        Job(named.recipe, one.path, _filled(template, one.path, one.below, named.name))
+        Job(named.recipe, one.path, _filled(template, one.path, one.below, named.name), named.file)
         for one in inputs
         for named in recipes
     ]
@@ -83,7 +97,7 @@ def read_given(path: Path, template: str) -> Named | list[Job]:
     """
     document = read_document(path)
     if not isinstance(document.data, dict) or "jobs" not in document.data:
-        return Named(path.stem, load_recipe(path))
+        return Named(path.stem, load_recipe(path), path)
     try:
         pairs = _Pairs.model_validate(document.data).jobs
     except ValidationError as error:
@@ -95,21 +109,42 @@ def read_given(path: Path, template: str) -> Named | list[Job]:
         if isinstance(source, Path):
             source = path.parent / source
         output = pair.output or _filled(template, source, HERE, Path(pair.recipe).stem)
-        jobs.append(Job(recipes[pair.recipe], source, _normal(output)))
+        recipe_file = path.parent / pair.recipe
+        jobs.append(Job(recipes[pair.recipe], source, _normal(output), recipe_file))
     return jobs
 
 
-def require_apart(jobs: Iterable[Job]) -> None:
-    """Raise UsageError where two jobs would write the same output, or one inside another."""
-    names = Counter(job.name for job in jobs)
-    twice = [name for name, count in names.items() if count > 1]
-    twice += [name for name in names if any(str(p) in names for p in PurePosixPath(name).parents)]
-    if twice:
-        more = f" and {len(twice) - SHOWN} more" if len(twice) > SHOWN else ""
+def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
+    """Raise UsageError where two jobs would write the same output, or one inside another.
+
+    ``caseless`` is for a folder in which a name in small and in capital letters is the same file.
+    """
+    inputs: dict[str, list[str]] = {}
+    for job in jobs:
+        name = normalize("NFC", job.name.casefold()) if caseless else job.name
+        inputs.setdefault(name, []).append(shown(job.source))
+    clashes = [f"{name} (of {' and '.join(of)})" for name, of in inputs.items() if len(of) > 1]
+    clashes += [name for name in inputs if inputs.keys() & {*map(str, PurePosixPath(name).parents)}]
+    if clashes:
+        more = f" and {len(clashes) - SHOWN} more" if len(clashes) > SHOWN else ""
         raise UsageError(
-            f"several jobs would write {', '.join(twice[:SHOWN])}{more}; --name gives outputs "
-            "other names (from {folder}, {stem}, {suffix} of the input and {recipe})"
+            f"several jobs would write {', '.join(clashes[:SHOWN])}{more}; --name gives outputs "
+            "other names, such as '{folder}/{stem}.{suffix}-{recipe}.safetensors'"
         )
+
+
+def require_apart(
+    jobs: Sequence[Job], folder: Location, records: Path | None, options: Options
+) -> Inputs:
+    """All that the batch reads.
+
+    Raises UsageError where a job, or the batch's record, would replace any of it.
+    """
+    recipes = {job.recipe_file for job in jobs}
+    inputs = Inputs([*(job.source for job in jobs), *recipes, *options.read])
+    inputs.require_apart(*(place for job in jobs for place in job.outputs(folder, options)))
+    inputs.require_apart(*((records or folder) / name for name in (LEDGER, SUMMARY)))
+    return inputs
 
 
 def _filled(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from erasepro_convert.batch.inputs import PassedOver
 from erasepro_convert.batch.ledger import LEDGER, Ledger
 from erasepro_convert.batch.summary import SUMMARY, write_summary
 from erasepro_convert.checkpoint.remote import read_bytes
@@ -32,14 +33,16 @@ def open_ledger(outputs: Location, records: Path | None) -> Ledger:
     return Ledger(records)
 
 
-def publish(ledger: Ledger, outputs: Location) -> None:
+def publish(ledger: Ledger, outputs: Location, passed_over: PassedOver) -> None:
     """Write the page beside the ledger; copy both to where the outputs are, if that is a store.
+
+    ``passed_over`` is what this run found and took for no checkpoint.
 
     Raises OSError or StorageError where that cannot be done.
     """
     ledger.refresh()  # another batch may have been at work beside this one
     folder = ledger.path.parent
-    write_summary(folder, ledger.latest)
+    write_summary(folder, ledger.latest, passed_over)
     if not isinstance(outputs, Path):
         for name in (LEDGER, SUMMARY):
             with uploading(outputs / name) as upload:

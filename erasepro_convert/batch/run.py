@@ -18,9 +18,10 @@ from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.work import NO_ROOM, Result, Task, Twin, carry_out
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.digest import of_json
-from erasepro_convert.errors import StorageError
+from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.options import Options
+from erasepro_convert.places import Inputs
 from erasepro_convert.ranges import exists
 from erasepro_convert.storage import Location, shown, size_of
 
@@ -67,9 +68,13 @@ class Batch:
         folder: Location,
         ledger: Ledger,
         options: Options,
+        inputs: Inputs,
         viewer: Viewer,
     ) -> None:
-        """``options`` are those of every job; whether its output is a folder, its name says."""
+        """``options`` are those of every job; whether its output is a folder, its name says.
+
+        ``inputs`` is all that the batch reads, which no job may replace.
+        """
         self._waiting = deque(jobs)
         self._held: deque[Job] = deque()  # by another batch
         self._following: dict[Key, list[Job]] = {}  # a job at work that is probably the same
@@ -81,6 +86,7 @@ class Batch:
         self._claims = Claims(ledger.path.parent)
         self._options = options
         self._asked = _digest(options)
+        self._inputs = inputs
         self._viewer = viewer
         self._twins: dict[Key, Twin] = {}
         for entry in ledger.latest.values():
@@ -140,7 +146,7 @@ class Batch:
                 self._held.popleft()
             try:
                 start = self._look(job)
-            except StorageError as error:  # of this job's places: the others go on
+            except (StorageError, UsageError) as error:  # of this job's places: others go on
                 self._end(job, self._read(job, 0, "", None), Result("failed", reason=str(error)))
                 continue
             if start:
@@ -170,7 +176,11 @@ class Batch:
         return start
 
     def _claimed(self, job: Job, claim: Claim) -> _Start | None:
-        """The same of a job that no other batch does; None where one like it is at work."""
+        """The same of a job that no other batch does; None where one like it is at work.
+
+        Raises UsageError where an output has come to be an input of the batch meanwhile.
+        """
+        self._inputs.require_apart(*job.outputs(self._folder, self._options))
         try:
             (size, now), samples = state(job.source), fingerprint(job.source)
         except (OSError, StorageError):
@@ -197,11 +207,7 @@ class Batch:
             job.recipe,
             job.source,
             target,
-            replace(
-                self._options,
-                folder=folder,
-                force=self._options.force or ours,
-            ),
+            replace(job.options(self._options), force=self._options.force or ours),
             known=known,
             twin=self._twin(job, key),
         )
@@ -370,7 +376,7 @@ def _digest(options: Options) -> str:
     asked = {
         name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in asdict(options).items()
-        if name not in ("folder", "force", "dry_run", "text_encoder")
+        if name not in ("folder", "force", "dry_run", "text_encoder", "beside")
     }
     asked["chain"] = [str(path.absolute()) for path in options.chain]
     # Known by what it is: it can be a URL, and a URL can change its signature.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from urllib.parse import quote
 
+from erasepro_convert.batch.inputs import PassedOver
 from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.page import fill
@@ -27,11 +29,16 @@ OUTCOMES: dict[Outcome, str] = {
 """What they mean."""
 ATTENTION: tuple[Outcome, ...] = ("failed", "exceeded", "refused")
 """Outcomes that somebody has to look into, in this order."""
+LISTED = 20
+"""Names of each kind of what was passed over that the page shows."""
+NOTHING: PassedOver = MappingProxyType({})
 STEPS = 10
 """Bars of a distribution up to 1; one more has what lies above."""
 
 
-def write_summary(folder: Path, entries: Mapping[str, Entry]) -> None:
+def write_summary(
+    folder: Path, entries: Mapping[str, Entry], passed_over: PassedOver = NOTHING
+) -> None:
     """Write the page; the same entries give the same page, in whatever order they came."""
     rows = sorted(entries.values(), key=attrgetter("output"))
     page = fill(
@@ -45,12 +52,19 @@ def write_summary(folder: Path, entries: Mapping[str, Entry]) -> None:
         recipes=list(_recipes(rows)),
         distributions=_distributions(rows),
         record=LEDGER,
+        passed_over={what: _some(paths) for what, paths in sorted(passed_over.items())},
         plain=_plain,
         when=_when,
         link=_link,
     )
     with replacing(folder / SUMMARY) as (file,):
         file.write(page.encode())
+
+
+def _some(paths: Sequence[str]) -> tuple[int, str]:
+    """How many there are, and the names of the first."""
+    more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
+    return len(paths), ", ".join(sorted(paths)[:LISTED]) + more
 
 
 def _by_reason(entries: Iterable[Entry], outcome: Outcome) -> dict[str, list[Entry]]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from erasepro_convert.storage import Location
 
 RECIPES = (".yaml", ".yml")
+STDIN = "<stdin>"
+"""What click calls a list that is no file."""
 PER_JOB = 1 << 30
 """Bytes that a conversion can take: docs/speed.md has the measurements."""
 SHARE = 0.8
@@ -68,7 +70,7 @@ class Size(click.ParamType[int]):
     metavar="PATTERN",
     multiple=True,
     help="Names of the files that a folder stands for; can be given several times.  "
-    "[default: *.safetensors, *.ckpt, *.pt]",
+    "[default: *.safetensors, *.sft, *.ckpt, *.pt, *.pth, *.pt2, *.bin, *.pkl]",
 )
 @click.option(
     "--list",
@@ -131,36 +133,50 @@ def batch_command(
     if scheduler and memory is not None:
         raise UsageError("--memory is of this machine; with --scheduler, --jobs says how many")
     from erasepro_convert.batch.inputs import MATCH, find_inputs
-    from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart
+    from erasepro_convert.batch.jobs import (
+        NAME,
+        Named,
+        cross,
+        read_given,
+        require_apart,
+        require_distinct,
+    )
 
-    read = [read_given(Path(g), template or NAME) for g in given if g.endswith(RECIPES)]
+    files = tuple(Path(g) for g in given if _is_yaml(g))
+    read = [read_given(file, template or NAME) for file in files]
     recipes = [one for one in read if isinstance(one, Named)]
     jobs: list[Job] = [job for one in read if not isinstance(one, Named) for job in one]
     lines = [line.strip() for line in listed] if listed else []
-    inputs = [*(g for g in given if not g.endswith(RECIPES)), *filter(None, lines)]
+    inputs = [*(g for g in given if not _is_yaml(g)), *filter(None, lines)]
     if bool(recipes) != bool(inputs):
         raise UsageError("give recipes (.yaml) and checkpoints" if given else "nothing to do")
-    jobs += cross(recipes, find_inputs(inputs, match or MATCH, out_dir), template or NAME)
+    found = find_inputs(inputs, match or MATCH, out_dir)
+    jobs += cross(recipes, found.inputs, template or NAME)
     if not jobs:
         raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
-    require_apart(jobs)
+    require_distinct(jobs)
 
     from erasepro_convert.batch.records import open_ledger, publish
     from erasepro_convert.batch.run import Batch
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.options import Options
+    from erasepro_convert.places import is_caseless
     from erasepro_convert.signature import signer
     from erasepro_convert.storage import shown
 
-    asked = Options(**options)
+    if listed and listed.name != STDIN:
+        files = (*files, Path(listed.name))
+    asked = Options(beside=files, **options)
+    reads = require_apart(jobs, out_dir, records, asked)
     if asked.sign:
         signer(asked.sign, asked.certificate, asked.chain)  # a mistake shows once, and at once
-    view = BatchView(jobs, quiet=quiet)
+    view = BatchView(jobs, found.passed_over, quiet=quiet)
     with (
         closing(open_ledger(out_dir, records)) as ledger,
         _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
     ):
-        batch = Batch(jobs, out_dir, ledger, asked, view)
+        require_distinct(jobs, caseless=isinstance(out_dir, Path) and is_caseless(ledger.path))
+        batch = Batch(jobs, out_dir, ledger, asked, reads, view)
         try:
             with view:
                 batch.run(open_executor, workers)
@@ -168,7 +184,7 @@ def batch_command(
             raise InterruptedRunError("run it again to do the rest") from None
         finally:
             try:
-                publish(ledger, out_dir)
+                publish(ledger, out_dir, found.passed_over)
             except (OSError, StorageError) as error:
                 click.echo(f"the records are not complete: {error}", err=True)
             view.close(ledger.path.parent)
@@ -177,6 +193,10 @@ def batch_command(
     for outcome, code, what in WORSE:
         if count := view.counts[outcome]:
             raise BatchError(f"{count} of {len(jobs)} {what}", code)
+
+
+def _is_yaml(given: str) -> bool:
+    return given.lower().endswith(RECIPES)
 
 
 @contextmanager
