@@ -190,9 +190,14 @@ def batch_command(
             view.close(ledger.path.parent)
     if batch.full:
         raise BatchError(f"there is no room left in {shown(out_dir)}: run it again with more", 1)
+    _require_done(view, len(jobs))
+
+
+def _require_done(view: "BatchView", total: int) -> None:
+    """Raise BatchError for the worst of what became of some jobs."""
     for outcome, code, what in WORSE:
         if count := view.counts[outcome]:
-            raise BatchError(f"{count} of {len(jobs)} {what}", code)
+            raise BatchError(f"{count} of {total} {what}", code)
 
 
 def _is_yaml(given: str) -> bool:
