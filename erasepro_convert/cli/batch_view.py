@@ -146,11 +146,10 @@ class BatchView:
             yield _barred([said], [(self._total, known)], options.max_width)
         else:
             yield Text((" " * GAP).join(filter(None, said)), overflow="fold")
-        rows = [
-            [printable(task.output, LONGEST_PATH), *_amounts(at)] for task, at in working[:ROWS]
-        ]
+        first = working[:ROWS]
+        rows = [[printable(task.output, LONGEST_PATH), *_amounts(at)] for task, at in first]
         if rows:
-            yield _barred(rows, [(at.to_write, at.written) for _, at in working], options.max_width)
+            yield _barred(rows, [(at.to_write, at.written) for _, at in first], options.max_width)
         if len(working) > ROWS:
             yield Text(f"and {len(working) - ROWS} more")
 
