@@ -13,7 +13,10 @@ from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
 from erasepro_convert.storage import Location, shown
 from erasepro_convert.words import counted, counted_of
 
-BAR_WIDTH = 24
+SHORTEST_BAR, LONGEST_BAR = 8, 24
+"""Characters; where there is less room than for the shortest, there is no bar."""
+GAP = 2
+"""Characters between two columns."""
 EXACT = ("erasepro", "erasepro-modified")
 """Methods that a tolerance of 0 makes exact."""
 HARMFUL = 1000
@@ -29,7 +32,8 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
     for evidence in manifest.variant.evidence:
         terminal.say(f"  {evidence}", "dim")
     if manifest.edits:
-        terminal.show(_edit_table(manifest.edits, drawn=terminal.is_interactive))
+        room = terminal.room_beside(_edit_table(manifest.edits, bar=0)) - GAP
+        terminal.show(_edit_table(manifest.edits, bar=min(room, LONGEST_BAR)))
     if manifest.trained and manifest.trained.changes:
         terminal.show(_trained_table(manifest.trained))
     if manifest.tuning:
@@ -51,20 +55,22 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
     terminal.say(f"wrote {shown(record)}")
 
 
-def _edit_table(edits: Sequence[EditRecord], *, drawn: bool) -> Table:
-    """A row a layer; ``drawn`` adds a bar as long as its relative update."""
+def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
+    """A row a layer, with a bar as long as its relative update, of ``bar`` characters at most."""
+    drawn = bar >= SHORTEST_BAR
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", no_wrap=True)
+    table.add_column("layer")
     for heading in ("update", "relative", "residual before", "after"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     if drawn:
-        table.add_column("", no_wrap=True)
+        table.add_column("")
     rows = [_row(layer, list(group)) for layer, group in groupby(edits, lambda e: e.layer)]
     largest = max(relative for _, _, relative, _, _ in rows) or 1.0
     for layer, norm, relative, before, after in rows:
-        bar = "█" * round(BAR_WIDTH * relative / largest) or "▏"
         cells = [layer, f"{norm:#.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
-        table.add_row(*cells, *([f"[cyan]{bar}[/]"] if drawn else []))
+        if drawn:
+            cells.append(f"[cyan]{'█' * round(bar * relative / largest) or '▏'}[/]")
+        table.add_row(*cells)
     return table
 
 
@@ -79,9 +85,9 @@ def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float,
 def _trained_table(trained: Trained) -> Table:
     """Trained tensors that have no residual, a row a part of the U-Net."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trained", no_wrap=True)
+    table.add_column("trained")
     for heading in ("tensors", "update", "relative"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for part in trained.parts():
         table.add_row(
             part.name, str(part.tensors), f"{part.update_norm:#.4g}", f"{part.relative_update:.2%}"
@@ -93,8 +99,8 @@ def _tuning_table(tuning: Tuning) -> Table:
     """A row a try."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+        table.add_column(heading, justify="right")
+    table.add_column("", overflow="fold")
     for number, tried in enumerate(tuning.tries):
         tokens = tried.tokens if isinstance(tried.tokens, str) else f"first {tried.tokens.first}"
         cells = [f"{tried.tolerance:g}", f"{tried.retain_weight:g}", str(tried.templates), tokens]

@@ -25,10 +25,10 @@ def probe_table(record: ProbeRecord) -> Table:
     """Leak by concept and drift, for each way of feeding the U-Net."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("held-out prompts", "text encoder"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     for heading in ("before", "mean", "worst"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("at")
+        table.add_column(heading, justify="right")
+    table.add_column("at", overflow="fold")
     skips = {measure.feed.clip_skip for measure in record.drift}
     for measure in (*record.leak, *record.drift):
         what = f"leak of {measure.concept}" if measure.concept else "drift of others"
@@ -76,7 +76,7 @@ def inspection_table(found: "Inspection") -> Table:
 def distance_table(record: ProbeRecord) -> Table:
     """How far targets are from anchors in one checkpoint alone."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("held-out prompts", no_wrap=True)
+    table.add_column("held-out prompts")
     table.add_column("distance to the anchor", justify="right")
     for measure in record.leak:
         if measure.feed.text_encoder == "stock":
@@ -100,7 +100,7 @@ def stress_table(rows: Sequence["Row"]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attack")
     for heading in ("original", "erased", "recovered", "control"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for row in rows:
         name = f"{row.concept}, no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
         within = row.recovered.interval if row.recovered else None

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
+
+from erasepro_convert.cli.fitting import UNLIMITED, fit, natural_width
 
 STAGES = {
     "check": "checking tensors",
@@ -23,6 +25,8 @@ COUNTED = ("check", "tune", "train", "erase", "probe", "verify")
 """Stages whose amounts are no bytes."""
 LINE = 2000
 """Characters of any text from a stranger's file."""
+ROOM_FOR_BAR = 80
+"""Characters of a terminal from which a bar stands beside the names of files."""
 
 
 class Terminal:
@@ -30,6 +34,8 @@ class Terminal:
 
     def __init__(self, *, quiet: bool, to_stderr: bool) -> None:
         self._console = Console(stderr=to_stderr, quiet=quiet, highlight=False)
+        if not self._console.is_terminal:
+            self._console.width = UNLIMITED
 
     @property
     def is_interactive(self) -> bool:
@@ -69,8 +75,8 @@ class Terminal:
     def steps(self, unit: str = "steps") -> Iterator[Callable[[str, int, int], None]]:
         """A callback that moves one bar through many steps, with the time that is left."""
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", table_column=Column(overflow="fold")),
+            *([BarColumn()] if self._console.width >= ROOM_FOR_BAR else []),
             TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
             TimeElapsedColumn(),
             TextColumn("left:"),
@@ -86,9 +92,22 @@ class Terminal:
 
             yield update
 
+    def room_beside(self, table: Table) -> int:
+        """Characters that are left beside a table on the screen; 0 where there is no screen."""
+        if not self.is_interactive:
+            return 0
+        return self._console.width - natural_width(table, self._console)
+
     def show(self, table: Table) -> None:
-        """Print a table."""
-        self._console.print(table)
+        """Print a table: as wide as it is into a file, its cells wrapped on a narrow terminal."""
+        if self._console.is_terminal:
+            fit(table, self._console)
+            self._console.print(table, crop=False)
+            return
+        with self._console.capture() as captured:
+            self._console.print(table)
+        for line in captured.get().removesuffix("\n").split("\n"):
+            self.say(line.rstrip())  # the last column would be padded to its longest text
 
     def say(self, line: str, style: str = "") -> None:
         """Print one line as it is."""

@@ -1,0 +1,134 @@
+"""What terminals of several widths show: figures and names are whole, bars give way first."""
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from erasepro_convert.cli.terminal import Terminal
+from tests.conftest import VAN_GOGH, Cli, Ran, WriteRecipe
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LAYERS = [
+    *(f"text_encoder.{number}" for number in range(1, 13)),
+    *(f"unet.{part}" for part in ("down.0.0", "down.2.1", "mid.0", "up.1.0", "up.3.2")),
+]
+LONG = """
+version: 1
+concepts:
+  - {target: a portrait of the honourable president of the united states, anchor: a man}
+  - {target: Michelangelo, anchor: artist}
+tolerance: 0
+retain: {weight: 0}
+text_encoders: [edited]
+limits: {leak: null, drift: null, relative_update: null}
+"""
+
+
+@pytest.fixture
+def on_screen(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Rich takes FORCE_COLOR for a terminal, and COLUMNS for its width."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("TERM", raising=False)
+    return monkeypatch
+
+
+def lines_of(ran: Ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [line.rstrip() for line in ANSI.sub("", ran.out).splitlines()]
+
+
+def edits_in(lines: list[str]) -> dict[str, list[str]]:
+    """For each layer the words behind its name."""
+    words = [line.split() for line in lines]
+    return {first: rest for first, *rest in filter(None, words) if first in LAYERS}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_bar_gives_way_to_figures(
+    width: int,
+    cli: Cli,
+    van_gogh: Path,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    on_screen: pytest.MonkeyPatch,
+) -> None:
+    on_screen.setenv("COLUMNS", str(width))
+    lines = lines_of(cli("--dry-run", van_gogh, checkpoint_file, tmp_path / "o.safetensors"))
+    edits = edits_in(lines)
+    assert set(edits) == set(LAYERS)
+    for figures in edits.values():
+        update, relative, before, after, *bar = figures
+        assert re.fullmatch(r"\d\.?[\d.]+", update)
+        assert re.fullmatch(r"\d+\.\d\d%", relative)
+        assert all(re.fullmatch(r"\d\.\de[+-]\d\d", figure) for figure in (before, after))
+        assert bool(bar) == (width >= 80)
+    assert all(len(line) <= width for line in lines if line.startswith(("text_", "unet.")))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_names_and_prompts_wrap_between_words(
+    width: int,
+    cli: Cli,
+    write_recipe: WriteRecipe,
+    checkpoint_file: Path,
+    on_screen: pytest.MonkeyPatch,
+) -> None:
+    on_screen.setenv("COLUMNS", str(width))
+    recipe = write_recipe(LONG)
+    ran = cli("probe", recipe, checkpoint_file, "--base", checkpoint_file)
+    lines = lines_of(ran)
+    assert "…" not in ran.out
+    assert all(len(line) <= width for line in lines[1:])
+    names = " ".join(line.split("  ")[0] for line in lines[1:])
+    assert "a portrait of the honourable president of the united states" in names
+    assert "leak of Michelangelo" in names
+    figures = [re.findall(r" (\d\.\d\d)(?= |$)", line) for line in lines]
+    assert [len(found) for found in figures if found] == [3] * 6
+
+
+def test_prompts_wrap_before_names(
+    cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", "80")
+    recipe = write_recipe(VAN_GOGH.replace("Van Gogh", "sunflowers painting"))
+    lines = lines_of(cli("probe", recipe, checkpoint_file, "--base", checkpoint_file))
+    assert any(line.startswith("leak of sunflowers painting  edited  ") for line in lines)
+
+
+def test_a_word_without_room_is_whole(
+    capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    """The line is longer than the screen then; a screen shows it in two."""
+    on_screen.setenv("COLUMNS", "20")
+    table = Table("name", "figure", box=None)
+    table.add_row("supercalifragilistic", "0.123456789")
+    Terminal(quiet=False, to_stderr=False).show(table)
+    shown = ANSI.sub("", capsys.readouterr().out)
+    assert re.search(r"supercalifragilistic +0\.123456789", shown)
+
+
+def test_nothing_is_wrapped_into_a_file(
+    cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    recipe = write_recipe(LONG)
+    lines = cli("probe", recipe, checkpoint_file, "--base", checkpoint_file).out.splitlines()
+    assert len(lines) == 2 + 6, "the name, headings, two concepts and drift by two text encoders"
+    assert lines[2].startswith(
+        "leak of a portrait of the honourable president of the united states "
+    )
+    assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_file_that_is_at_work_is_named_in_full(
+    width: int, capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", str(width))
+    with Terminal(quiet=False, to_stderr=False).steps("pictures") as progress:
+        progress("erased: a-model-with-a-long-name-v2.safetensors", 12, 3200)
+    shown = ANSI.sub("", capsys.readouterr().out)
+    assert "…" not in shown
+    assert "12/3200 pictures" in shown
