@@ -1051,12 +1051,22 @@ def safetensors_cases() -> Iterator[Hostile]:
         "metadata number": (safetensors({"__metadata__": {"x": 1}}), "not text"),
         "metadata nested": (safetensors({"__metadata__": {"x": {}}}), "not text"),
         "metadata list": (safetensors({"__metadata__": []}), "not text"),
-        "metadata null": (safetensors({"__metadata__": None}), "not text"),
+        "metadata false": (safetensors({"__metadata__": False}), "not text"),
+        "metadata null twice": (safetensors(b'{"__metadata__":null,"__metadata__":null}'), "twice"),
         "hole": (safetensors({"a": one, "b": entry(8, 12)}, bytes(12)), gap),
         "hole before": (safetensors({"a": two}, bytes(8)), gap),
         "overlap": (safetensors({"a": one, "b": entry(2, 6)}, bytes(6)), gap),
         "same bytes": (safetensors({"a": one, "b": one}, four), gap),
-        "out of order": (safetensors({"b": two, "a": one}, bytes(8)), gap),
+        "hole, out of order": (safetensors({"b": entry(8, 12), "a": one}, bytes(12)), gap),
+        "overlap, out of order": (safetensors({"b": entry(2, 6), "a": one}, bytes(6)), gap),
+        "empty tensor inside of another": (
+            safetensors({"a": one, "b": entry(2, 2, shape=[0])}, four),
+            gap,
+        ),
+        "empty tensor behind the end": (
+            safetensors({"a": one, "b": entry(8, 8, shape=[0])}, four),
+            gap,
+        ),
         "end before start": (safetensors({"a": entry(4, 0)}, four), wrong),
         "past the end": (safetensors({"a": entry(0, 400, shape=[100])}, four), "end at byte"),
         "header length past the end": (safetensors({"a": one}, four, size=2**20), "cut short"),
@@ -1220,6 +1230,12 @@ def good_files() -> list[Good]:
             lambda: safetensors({"a": entry(0, 12, shape=[3])}, FIRST),
             {"a": VALUES["a"]},
         ),
+        Good("safetensors out of order", _safetensors_out_of_order, OUT_OF_ORDER),
+        Good(
+            "safetensors with metadata null",
+            lambda: safetensors({"__metadata__": None, "a": entry(0, 12, shape=[3])}, FIRST),
+            {"a": VALUES["a"]},
+        ),
         Good("safetensors that ends in a zip", lambda: save(polyglot()), polyglot()),
     ]
     for protocol in (2, 3, 4):
@@ -1252,6 +1268,27 @@ BY_STACK = {
         named_by_stack("torch._utils", "_rebuild_tensor_v2"), storage(), 0, (3,), (1,), False, None
     )
 }
+
+
+OUT_OF_ORDER = {
+    "empty between": torch.empty(0),
+    "last": torch.tensor([3.0]),
+    "first": torch.tensor([1.0, 2.0]),
+    "empty at the end": torch.empty(2, 0),
+    "empty at the start": torch.empty(0, 2),
+}
+
+
+def _safetensors_out_of_order() -> bytes:
+    """Names in any order, as MLX and mergers with threads write them; bytes without a gap."""
+    header = {
+        "empty between": entry(8, 8, shape=[0]),
+        "last": entry(8, 12),
+        "first": entry(0, 8, shape=[2]),
+        "empty at the end": entry(12, 12, shape=[2, 0]),
+        "empty at the start": entry(0, 0, shape=[0, 2]),
+    }
+    return safetensors(header, struct.pack("<3f", 1, 2, 3))
 
 
 def _zip64_member() -> bytes:

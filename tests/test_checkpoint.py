@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
 from erasepro_convert.errors import CheckpointError
@@ -472,6 +472,16 @@ def test_broken_safetensors_are_refused(content: bytes, message: str, tmp_path: 
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(tmp_path / "x")
+
+
+def test_tensors_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
+    """A header in another order is the same file, as for the safetensors library."""
+    header = {"c": entry(8, 12), "a": entry(0, 4), "e": entry(8, 8, shape=(0,)), "b": entry(4, 8)}
+    (tmp_path / "x").write_bytes(safetensors_bytes(header, struct.pack("<3f", 1, 2, 3)))
+    checkpoint = open_checkpoint(tmp_path / "x")
+    assert list(checkpoint.tensors) == ["a", "b", "e", "c"]
+    for name, value in load_file(tmp_path / "x").items():
+        assert torch.equal(checkpoint.tensor(name), value)
 
 
 @pytest.mark.parametrize(
