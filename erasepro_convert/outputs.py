@@ -84,8 +84,9 @@ def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview
     import torch
 
     for chunk in read(name):
-        values = torch.frombuffer(chunk, dtype=torch_dtype(stored)).to(torch_dtype(asked))
-        cast = packed(values)
+        raw = torch.empty(len(chunk), dtype=torch.uint8)  # torch wants memory that can be written
+        packed(raw)[:] = chunk
+        cast = packed(raw.view(torch_dtype(stored)).to(torch_dtype(asked)))
         if not is_finite(asked, cast):
             raise LimitError(
                 f"{name} has values too large for {asked}: leave --dtype out to store it as it is "

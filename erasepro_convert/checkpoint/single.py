@@ -17,7 +17,7 @@ from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
 from erasepro_convert.checkpoint.torch_zip import read_torch_zip
 from erasepro_convert.checkpoint.zip_index import verified
-from erasepro_convert.dtypes import packed, torch_dtype
+from erasepro_convert.dtypes import ITEM_SIZES, packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.storage import Location
 
@@ -42,19 +42,21 @@ class CheckpointFile:
     _checked: set[int] = field(default_factory=set, repr=False)
 
     def chunks(self, info: TensorInfo, read: Read | None = None) -> Iterator[memoryview]:
-        """The packed values of a tensor, piece by piece; strided ones are packed first.
+        """The packed values of a tensor in pieces of whole elements; strided ones are packed first.
 
         ``read`` gives the file's bytes from a position on (None: no more than that is done).
         """
         read = read or self.file.chunks
+        size = ITEM_SIZES[info.dtype]
         with naming(self.name):
             if info.contiguous and info.fills_region:
-                yield from verified(info.region, read(info.offset, info.nbytes))
+                content = verified(info.region, read(info.offset, info.nbytes))
+                yield from _whole_elements(content, size)
                 self._checked.add(info.region.start)
                 return
             if info.contiguous:
                 self._check(info.region)
-                yield from read(info.offset, info.nbytes)
+                yield from _whole_elements(read(info.offset, info.nbytes), size)
                 return
         values = packed(self.tensor(info))
         yield from (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
@@ -127,6 +129,26 @@ class CheckpointFile:
         for _ in verified(region, content):
             pass
         self._checked.add(region.start)
+
+
+def _whole_elements(pieces: Iterable[memoryview], size: int) -> Iterator[memoryview]:
+    """Pass on bytes in pieces that cut no element of ``size`` bytes in two.
+
+    What comes from a store begins and ends anywhere.
+    """
+    cut = b""  # the beginning of an element whose end is still to come
+    for piece in pieces:
+        missing = -len(cut) % size
+        cut += piece[:missing]
+        if len(cut) == size:
+            yield memoryview(cut)
+        elif missing:
+            continue
+        rest = piece[missing:]
+        end = len(rest) - len(rest) % size
+        if end:
+            yield rest[:end]
+        cut = bytes(rest[end:])
 
 
 def _runs(numbers: Sequence[int], near: int) -> Iterator[list[int]]:
