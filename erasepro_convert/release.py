@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.checkpoint.safetensors_file import LENGTH, require_readable_header
 from erasepro_convert.digest import of_all
+from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTensor, manifest_path
+from erasepro_convert.metadata import EMBEDDED
 from erasepro_convert.outputs import require_head_readable, require_readable
 from erasepro_convert.signature import Sign, signature_path
 from erasepro_convert.upload import Upload, remove, uploading
 from erasepro_convert.writer import (
     OutputTensor,
     Written,
+    header,
+    in_order,
     replacing,
     replacing_folder,
     stream,
@@ -31,13 +37,32 @@ if TYPE_CHECKING:
 class Plan:
     """What to write: tensors of each weight file, other files' contents, metadata.
 
-    Files go by their path in the folder; where the output is one file, by its name.
+    Files go by their path in the folder; where the output is one file, by its name.  Raises
+    CheckpointError where no loader would read the header of a weight file: before there is any.
     """
 
     name: str
     weights: Mapping[str, Sequence[OutputTensor]]
     others: Mapping[str, bytes]
     metadata: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Check the headers."""
+        for tensors in self.weights.values():
+            try:
+                require_readable_header(header(in_order(tensors), self.metadata)[LENGTH:])
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{self.name} cannot be written: {error}; {self._advice}"
+                ) from error
+
+    @property
+    def _advice(self) -> str:
+        """What to do about metadata that do not fit."""
+        largest = max(self.metadata.keys() - {EMBEDDED}, key=lambda key: len(self.metadata[key]))
+        size = len(self.metadata[largest].encode())
+        other = "leave out --embed-manifest, or " if EMBEDDED in self.metadata else ""
+        return f"{other}take {printable(largest)} ({size} bytes) out of the input's metadata"
 
 
 Finish = Callable[[Output], Manifest]

@@ -1073,9 +1073,13 @@ def safetensors_cases() -> Iterator[Hostile]:
         "header length of 2^64": (safetensors({"a": one}, four, size=2**64 - 1), "cut short"),
         "header length short": (safetensors({"a": one}, four, size=20), broken),
         "header length long": (safetensors({"a": one}, four, size=len(text) + 8), broken),
-        "header over the limit": (
-            safetensors(b"{" + b" " * (8 << 20) + b"}"),
-            "no checkpoint needs more",
+        "header of much structure": (
+            safetensors(b'{"a":[' + b"[]," * 2_800_000 + b"[]]}"),
+            "more than a checkpoint",
+        ),
+        "structure behind escapes": (
+            safetensors(rb'{"\\\"\"\\":[' + b"[]," * 2_800_000 + b"[]]}"),
+            "more than a checkpoint",
         ),
         "nested deep": (safetensors(b"{" + b'"a":{' * 100_000 + b"}" * 100_001), "too deep"),
         "nested deep lists": (
@@ -1083,7 +1087,12 @@ def safetensors_cases() -> Iterator[Hostile]:
             "too deep",
         ),
         "empty dicts": (safetensors(b'{"a":[' + b"{}," * 2_700_000 + b"{}]}"), wrong),
-        "empty texts": (safetensors(b'{"a":[' + b'"\xc3\xa9",' * 1_600_000 + b"1]}"), wrong),
+        "empty texts": (safetensors(b'{"a":[' + b'"\xc3\xa9",' * 900_000 + b"1]}"), wrong),
+        "more empty texts": (
+            safetensors(b'{"a":[' + b'"",' * 1_100_000 + b"1]}"),
+            "more than a checkpoint",
+        ),
+        "open text": (safetensors(b'{"a":"' + b"[" * 9_000_000), broken),
         "NaN": (safetensors(b'{"a":%s}' % text.replace(b"[1]", b"[NaN]"), four), wrong),
         "Infinity": (safetensors(b'{"a":%s}' % text.replace(b"[1]", b"[Infinity]"), four), wrong),
         "huge number": (

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
@@ -472,6 +473,26 @@ def test_broken_safetensors_are_refused(content: bytes, message: str, tmp_path: 
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         open_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize(("more", "message"), [(0, None), (1, "more than the 100000000")])
+def test_headers_are_read_up_to_the_limit_of_the_library(
+    more: int, message: str | None, tmp_path: Path
+) -> None:
+    """Real ones reach 9 MB: a workflow, a picture."""
+    note = "[{" * 5_000_000
+    header = safetensors_bytes({"__metadata__": {"workflow": note}, "a": entry(0, 4)})[8:]
+    header += b" " * (100_000_000 + more - len(header))
+    (tmp_path / "x").write_bytes(safetensors_bytes(header, struct.pack("<f", 1)))
+    if message:
+        with pytest.raises(CheckpointError, match=message):
+            open_checkpoint(tmp_path / "x")
+        with pytest.raises(SafetensorError, match="too large"):
+            load_file(tmp_path / "x")
+    else:
+        checkpoint = open_checkpoint(tmp_path / "x")
+        assert checkpoint.metadata == {"workflow": note}
+        assert torch.equal(checkpoint.tensor("a"), load_file(tmp_path / "x")["a"])
 
 
 def test_tensors_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:

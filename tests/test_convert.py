@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert import manifest as manifest_module
+from erasepro_convert.checkpoint import safetensors_file
 from erasepro_convert.convert import convert
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.layout.keys import PREDICTION_MARKERS
@@ -286,6 +287,55 @@ def test_metadata_keeps_what_is_true_and_says_what_was_done(
         assert metadata[f"modelspec.{field}"]
     assert json.loads(metadata["erasepro.concepts"]) == [{"target": "Van Gogh", "anchor": "artist"}]
     assert metadata["erasepro.recipe_sha256"] == manifest.recipe_sha256
+
+
+def with_a_note(state: State, size: int, path: Path) -> int:
+    """Write a file with so much in its metadata, and say how long its header is."""
+    save_file(state, path, metadata={"workflow": "[" * size, "author": "somebody"})
+    return int.from_bytes(path.read_bytes()[:8], "little")
+
+
+def test_metadata_of_megabytes_is_carried_over(
+    van_gogh: Path, state: State, cli: Cli, tmp_path: Path
+) -> None:
+    """Into a file that this program and the safetensors library read."""
+    with_a_note(state, 9_000_000, tmp_path / "in.safetensors")
+    target = tmp_path / "out.safetensors"
+    assert cli(van_gogh, tmp_path / "in.safetensors", target, "--embed-manifest").code == 0
+    assert read_metadata(target)["workflow"] == "[" * 9_000_000
+    assert cli("verify", target).code == 0
+    assert cli("inspect", target).code == 0
+
+
+@pytest.mark.parametrize(
+    ("room", "option", "advice"),
+    [
+        (50, (), "take workflow"),
+        (50, ("--dry-run",), "take workflow"),
+        (2000, ("--embed-manifest",), "leave out --embed-manifest, or take wor"),
+    ],
+)
+def test_a_header_that_nobody_could_read_is_not_written(
+    room: int,
+    option: tuple[str, ...],
+    advice: str,
+    van_gogh: Path,
+    state: State,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit is that of the library; here it lies just above the input's header."""
+    limit = with_a_note(state, 100_000, tmp_path / "in.safetensors") + room
+    monkeypatch.setattr(safetensors_file, "HEADER_LIMIT", limit)
+    ran = cli(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors", *option)
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err.startswith(
+        "error: out.safetensors cannot be written: its safetensors header has"
+    )
+    assert f"more than the {limit} that loaders read; {advice}" in ran.err
+    assert ran.err.endswith("workflow (100000 bytes) out of the input's metadata\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "in.safetensors"}
 
 
 def test_private_keeps_the_recipes_words_out_of_the_file(

@@ -21,23 +21,42 @@ from erasepro_convert.checkpoint.tensors import (
 from erasepro_convert.dtypes import ITEM_SIZES
 from erasepro_convert.errors import CheckpointError
 
-HEADER_LIMIT = 8 << 20
-"""Bytes; a full checkpoint with EMA and a trainer's notes has less than a tenth of that."""
+LENGTH = 8
+"""Bytes that say how long the header is, which follows them."""
+
+HEADER_LIMIT = 100_000_000
+"""Bytes; the safetensors library reads no more.  Workflows and pictures in metadata reach 9 MB."""
+
+TEXTS_LIMIT, STRUCTURE_LIMIT = 1_000_000, 8 << 20
+"""Names and values in quotes, and bytes of all that stands between them, white space left out: what
+makes a header large in memory.  A full checkpoint with EMA has less than a tenth of either."""
 
 
 def header_size(file: File) -> int:
     """Bytes of the JSON header.  Raises CheckpointError when there cannot be one."""
-    size = int.from_bytes(file.read(0, 8), "little")
-    if size > file.size - 8:
+    size = int.from_bytes(file.read(0, LENGTH), "little")
+    if size > file.size - LENGTH:
         raise CheckpointError(
             f"its safetensors header is broken or cut short: it claims {size} bytes, "
             f"the file has {file.size}"
         )
     if size > HEADER_LIMIT:
-        raise CheckpointError(
-            f"its safetensors header has {size} bytes; no checkpoint needs more than {HEADER_LIMIT}"
-        )
+        raise CheckpointError(_too_large(size))
     return size
+
+
+def require_readable_header(header: bytes | bytearray) -> None:
+    """Raise CheckpointError for a JSON header of a size that this reader, or the library, refuses.
+
+    Looks at it before it is parsed, since parsed structure takes many times its room.
+    """
+    if len(header) > HEADER_LIMIT:
+        raise CheckpointError(_too_large(len(header)))
+    unescaped = header.replace(rb"\\", b"").replace(rb"\"", b"")
+    parts = unescaped.split(b'"', 2 * TEXTS_LIMIT + 1)  # between texts and within them, by turns
+    structure = b"".join(parts[::2]).translate(None, b" \t\r\n")
+    if len(parts) > 2 * TEXTS_LIMIT + 1 or len(structure) > STRUCTURE_LIMIT:
+        raise CheckpointError("its safetensors header describes more than a checkpoint can hold")
 
 
 def read_safetensors(file: File) -> Contents:
@@ -49,9 +68,10 @@ def read_safetensors(file: File) -> Contents:
     Raises CheckpointError for a malformed header and for holes, overlaps or missing bytes.
     """
     size = header_size(file)
+    text = file.read(LENGTH, size)
+    require_readable_header(text)
     try:
-        header = json.loads(file.read(8, size).decode(), object_pairs_hook=_unique)
-        json.dumps(header, ensure_ascii=False).encode()  # JSON can spell what UTF-8 cannot
+        header = json.loads(text.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"its safetensors header is broken: {_reason(error)}") from error
     metadata = header.pop("__metadata__", None)
@@ -59,7 +79,7 @@ def read_safetensors(file: File) -> Contents:
         metadata = {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise CheckpointError("its safetensors metadata is not text by name")
-    start = 8 + size
+    start = LENGTH + size
     described = ((name, _tensor(name, entry, start)) for name, entry in header.items())
     tensors = dict(sorted(described, key=lambda named: (named[1].offset, named[1].nbytes)))
     _require_packed(tensors, start, file.size)
@@ -70,7 +90,15 @@ def _reason(error: Exception) -> str:
     return "it is nested too deep" if isinstance(error, RecursionError) else printable(str(error))
 
 
+def _too_large(size: int) -> str:
+    return (
+        f"its safetensors header has {size} bytes, more than the {HEADER_LIMIT} that loaders read"
+    )
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for text in (part for pair in pairs for part in pair if isinstance(part, str)):
+        text.encode()  # JSON can spell what UTF-8 cannot
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("a name stands there twice")

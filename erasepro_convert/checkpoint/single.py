@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint.names import naming
 from erasepro_convert.checkpoint.opened import File, FileHashes, Hashing, OpenFile, Readable
 from erasepro_convert.checkpoint.remote import RemoteFile
-from erasepro_convert.checkpoint.safetensors_file import header_size, read_safetensors
+from erasepro_convert.checkpoint.safetensors_file import LENGTH, header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
@@ -96,7 +96,7 @@ class CheckpointFile:
 
         ``file`` is the same one for a certain order of reading.
         """
-        start = 8 + header_size(self.file) if self.container == "safetensors" else None
+        start = LENGTH + header_size(self.file) if self.container == "safetensors" else None
         return Hashing(file or self.file, start, progress)
 
     def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
