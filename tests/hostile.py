@@ -472,6 +472,20 @@ def zip_cases() -> Iterator[Hostile]:
             "big-endian",
         ),
         "no such byte order": (Archive(changed("byteorder", data=b"little ")), "big-endian"),
+        "version, and more": (Archive(changed("version", data=b"3 x")), "torch reads 1"),
+        "version of other digits": (
+            Archive(changed("version", data="٣".encode())),
+            "torch reads 1",
+        ),
+        "version of escapes": (Archive(changed("version", data=b"\x1b" * 999)), "torch reads 1"),
+        "two versions": (
+            Archive([*members(), Member("x/.data/version", b"99\n")]),
+            "torch reads 1",
+        ),
+        "two versions, the other one known": (
+            Archive([*changed("version", data=b"99\n"), Member("x/.data/version", b"3\n")]),
+            "torch reads 1",
+        ),
         "lacks a storage": (Archive([m for m in members() if m.name != "x/data/1"]), "lacks"),
         "short storage": (Archive(changed("data/1", data=b"1234")), "has 4 bytes"),
         "long storage": (Archive(changed("data/1", data=b"123456")), "has 6 bytes"),

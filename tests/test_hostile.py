@@ -24,6 +24,7 @@ from tests.hostile import (
     Archive,
     Good,
     Hostile,
+    Member,
     good_files,
     hostile_files,
     legacy,
@@ -303,6 +304,35 @@ def test_what_is_built_by_hand_is_what_torch_reads() -> None:
         read = torch.load(io.BytesIO(content), weights_only=True)
         assert read.keys() == VALUES.keys()
         assert all(torch.equal(read[name], value) for name, value in VALUES.items())
+
+
+@pytest.mark.parametrize("record", ["version", ".data/version", "VERSION"])
+@pytest.mark.parametrize(
+    "content", [b"1", b"3\n", b"10\n", b"0\n", b"11\n", b"-3", b"", b"x\n", b"9" * 30]
+)
+def test_versions_are_those_that_torch_reads(record: str, content: bytes, tmp_path: Path) -> None:
+    """An unknown one, or none, refuses the file there and here."""
+    bare = [member for member in members() if member.name != "x/version"]
+    file = Archive([*bare, Member(f"x/{record}", content)]).build()
+    (tmp_path / "x").write_bytes(file)
+    if content in (b"1", b"3\n", b"10\n"):
+        assert torch.load(io.BytesIO(file), weights_only=True).keys() == VALUES.keys()
+        assert read_all(tmp_path / "x").tensors.keys() == VALUES.keys()
+        return
+    with pytest.raises((RuntimeError, ValueError, IndexError)):
+        torch.load(io.BytesIO(file), weights_only=True)
+    with pytest.raises(CheckpointError, match="torch reads 1 to 10") as refusal:
+        open_checkpoint(tmp_path / "x")
+    require_clear(refusal.value, "x")
+
+
+def test_a_zip_without_a_version_is_refused_as_by_torch(tmp_path: Path) -> None:
+    file = Archive([member for member in members() if member.name != "x/version"]).build()
+    (tmp_path / "x").write_bytes(file)
+    with pytest.raises(RuntimeError):
+        torch.load(io.BytesIO(file), weights_only=True)
+    with pytest.raises(CheckpointError, match="does not say its version"):
+        open_checkpoint(tmp_path / "x")
 
 
 def test_the_hostile_pickle_is_one_that_others_obey(tmp_path: Path) -> None:

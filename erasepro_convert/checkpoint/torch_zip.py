@@ -10,6 +10,9 @@ from erasepro_convert.checkpoint.zip_index import read_index, verified
 from erasepro_convert.errors import CheckpointError
 
 MAGIC = b"PK\x03\x04"
+VERSIONS = range(1, 11)
+"""What torch reads; it has written 3 since 1.6.  A later one may mean anything."""
+VERSION_RECORDS = "version", ".data/version"
 
 
 def read_torch_zip(file: File) -> Contents:
@@ -30,6 +33,13 @@ def read_torch_zip(file: File) -> Contents:
     byteorder = folded.get((root + "byteorder").casefold())  # absent before torch 2.1
     if byteorder is not None and _content(file, byteorder) != b"little":
         raise CheckpointError("its numbers are stored big-endian")
+    versions = [
+        folded[name] for part in VERSION_RECORDS if (name := root.casefold() + part) in folded
+    ]
+    for version in versions:
+        _require_known_version(_content(file, version))
+    if not versions:
+        raise CheckpointError("its zip archive does not say its version: torch refuses it too")
     data = _content(file, members[pickles[0]])
     pickled = unpickle(data)
     if pickled.end != len(data):
@@ -49,6 +59,16 @@ def read_torch_zip(file: File) -> Contents:
         return region
 
     return state_contents(pickled, locate)
+
+
+def _require_known_version(content: bytearray) -> None:
+    """Raise CheckpointError for what torch refuses, and for more than a number and a line's end."""
+    number = content.removesuffix(b"\n")
+    if len(number) > 2 or not number.isdigit() or int(number) not in VERSIONS:
+        shown = printable(content[:20].decode("latin-1"))
+        raise CheckpointError(
+            f"its zip archive has version '{shown}'; torch reads {VERSIONS[0]} to {VERSIONS[-1]}"
+        )
 
 
 def _content(file: File, region: Region) -> bytearray:
