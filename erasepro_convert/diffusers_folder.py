@@ -17,13 +17,13 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers import __version__ as diffusers_version
-from transformers import CLIPTextConfig, CLIPTokenizer
+from transformers import CLIPTextConfig
 
 from erasepro_convert.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.checkpoint.folder import COMPONENTS
-from erasepro_convert.clip.tokenizer import vocabulary
+from erasepro_convert.clip.transformers_tokenizer import write_tokenizer
 from erasepro_convert.layout.identify import VARIANTS
-from erasepro_convert.layout.keys import POSITIONS, Widths, text_keys
+from erasepro_convert.layout.keys import Widths, text_keys
 from erasepro_convert.layout.unet import unet_keys
 from erasepro_convert.layout.vae import vae_keys
 from erasepro_convert.writer import OutputTensor
@@ -108,7 +108,7 @@ def write_configurations(
     CLIPTextConfig(**text_encoder, architectures=["CLIPTextModel"]).save_pretrained(
         folder / "text_encoder"
     )
-    clip_tokenizer().save_pretrained(folder / "tokenizer")
+    write_tokenizer(folder / "tokenizer")
     index = {
         "_class_name": "LatentConsistencyModelPipeline" if is_lcm else PIPELINES[variant],
         "_diffusers_version": diffusers_version,
@@ -121,9 +121,3 @@ def write_configurations(
         "vae": ["diffusers", "AutoencoderKL"] if has_vae else [None, None],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def clip_tokenizer() -> CLIPTokenizer:
-    """Transformers' tokenizer on our vocabulary."""
-    words, merges = vocabulary()
-    return CLIPTokenizer(vocab=words, merges=merges, model_max_length=POSITIONS)

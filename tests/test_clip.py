@@ -1,15 +1,19 @@
 """CLIP's text side: ids and hidden states are those of transformers."""
 
+import hashlib
 import os
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer, CLIPTokenizer, CLIPTokenizerFast
 
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import BOS, EOS, decode, tokenize
-from erasepro_convert.diffusers_folder import clip_tokenizer
+from erasepro_convert.clip.transformers_tokenizer import clip_tokenizer, write_tokenizer
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.layout.keys import SD1, text_keys
 from tests import oracle
@@ -48,6 +52,55 @@ def test_ids_are_those_of_transformers() -> None:
         assert set(tokens.ids[tokens.count :]) <= {EOS}
         assert len(tokens.ids) == 77
     assert 100 < too_long < 3000
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "blob"),
+    [
+        ("merges.txt", "76e821f1b6f0a9709293c3b6b51ed90980b3166b"),
+        ("special_tokens_map.json", "2c2130b544c0c5a72d5d00da071ba130a9800fb2"),
+        ("tokenizer_config.json", "5ba7bf706515bc60487ad0e1816b4929b82542d6"),
+        ("vocab.json", "469be27c5c010538f845f518c4f5e8574c78f7c8"),
+    ],
+)
+def test_the_tokenizers_files_are_those_of_sd15(
+    name: str, blob: str, tokenizer_folder: Path
+) -> None:
+    """Byte for byte: git's digests of the files in the original model's folder."""
+    data = (tokenizer_folder / name).read_bytes()
+    assert hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == blob
+
+
+@pytest.mark.parametrize("reader", [CLIPTokenizer, CLIPTokenizerFast, AutoTokenizer])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "without tokenizer.json"])
+def test_each_class_reads_the_tokenizers_folder(
+    reader: Any, whole: bool, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """The slow class too, from vocabulary and merges; a prompt that is too long is cut at 77."""
+    left = () if whole else ("tokenizer.json",)
+    folder = shutil.copytree(tokenizer_folder, tmp_path / "tokenizer", ignore=lambda *_: left)
+    theirs = reader.from_pretrained(folder, local_files_only=True)
+    # Transformers 4's slow class drops control characters and joiners, sets each CJK character
+    # apart and knows no final sigma, whichever folder it reads.
+    own = ("ΣΊΣΥΦΟΣ", "東京", "👩‍🎨", "🏳️‍🌈", "\u0000", "\u200b", "\ufffd")
+    rng = random.Random(1)
+    pieces = [piece for piece in PIECES if piece not in own]
+    texts = [*PIECES] if reader is not CLIPTokenizer else [*pieces]
+    texts += [" ".join(rng.choices(pieces, k=rng.randint(0, 9))) for _ in range(200)]
+    length = theirs.model_max_length
+    found = theirs(texts, padding="max_length", truncation=True, max_length=length).input_ids
+    assert length == 77
+    for text, ids in zip(texts, found, strict=True):
+        assert ids == list(tokenize(text).ids), text
+    cut = theirs("cat " * 100, truncation=True, max_length=length).input_ids
+    assert cut == [BOS, *[2368] * 75, EOS]
 
 
 def test_known_ids() -> None:

@@ -14,6 +14,7 @@ from erasepro_convert.layout.keys import POSITIONS, VOCABULARY
 BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
 MERGES = VOCABULARY - 2 - 2 * 256  # what is left beside two symbols a byte and the two controls
 WORD_END = "</w>"
+START, END = "<|startoftext|>", "<|endoftext|>"
 
 # CLIP's split of a text into words (Radford et al., 2021; simple_tokenizer.py).
 _WORDS = (
@@ -86,8 +87,7 @@ def _tokenizer() -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    controls = ("<|startoftext|>", "<|endoftext|>")
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in controls])
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in (START, END)])
     return tokenizer
 
 
@@ -98,7 +98,7 @@ def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     merges = [(left, right) for left, right in (line.split() for line in lines)]
     letters = list(_byte_letters())
     pieces = letters + [letter + WORD_END for letter in letters]
-    pieces += [left + right for left, right in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    pieces += [left + right for left, right in merges] + [START, END]
     return {piece: number for number, piece in enumerate(pieces)}, merges
 
 

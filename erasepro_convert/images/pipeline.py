@@ -20,7 +20,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from erasepro_convert.architecture import SCHEDULER, Architecture, architecture_of
-from erasepro_convert.diffusers_folder import clip_tokenizer
+from erasepro_convert.clip.transformers_tokenizer import clip_tokenizer
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.keys import POSITIONS, Key, text_keys
 from erasepro_convert.layout.unet import unet_keys

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPModel
 from transformers.utils import logging
 
-from erasepro_convert.diffusers_folder import clip_tokenizer
+from erasepro_convert.clip.transformers_tokenizer import clip_tokenizer
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.distances import Array
 from erasepro_convert.evaluate.judges.features import Features, sha256
