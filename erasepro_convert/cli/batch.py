@@ -37,17 +37,15 @@ WORSE = (
 """Outcomes that are none, with the exit code of each; the worst come first."""
 
 
-class Size(click.ParamType[int]):
-    """An amount of memory such as 8G or 512M."""
+def size(text: str) -> int:
+    """The bytes of an amount of memory such as 8G or 512M; click's help shows this function's name.
 
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Give bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", str(value), re.IGNORECASE)
-        if not found:
-            self.fail(f"{value!r} is no size such as 8G or 512M", param, ctx)
-        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+    Raises BadParameter for what is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
+    if not found:
+        raise click.BadParameter(f"{text!r} is no size such as 8G or 512M")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 @click.command("batch")
@@ -95,7 +93,7 @@ class Size(click.ParamType[int]):
 )
 @click.option(
     "--memory",
-    type=Size(),
+    type=size,
     help="Convert no more at once than fit into this, at 1G each.  [default: 80% of what is free]",
 )
 @click.option(

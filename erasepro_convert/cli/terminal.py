@@ -6,7 +6,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
 from erasepro_convert.cli.fitting import UNLIMITED, fit, natural_width
@@ -51,7 +58,7 @@ class Terminal:
             TextColumn("{task.fields[amount]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, disable=not self.is_interactive) as bars:
+        with self._bars(*columns) as bars:
             tasks = {
                 stage: bars.add_task(text, total=None, start=False, visible=False, amount="")
                 for stage, text in STAGES.items()
@@ -82,15 +89,20 @@ class Terminal:
             TextColumn("left:"),
             TimeRemainingColumn(elapsed_when_finished=False),
         )
-        with Progress(
-            *columns, console=self._console, disable=not self.is_interactive, transient=True
-        ) as bars:
+        with self._bars(*columns, transient=True) as bars:
             task = bars.add_task("loading", total=None)
 
             def update(text: str, done: int, total: int) -> None:
                 bars.update(task, description=escape(text), completed=done, total=total)
 
             yield update
+
+    def _bars(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
+        """Bars on the terminal; where there is none, bars that print nothing."""
+        seen = self.is_interactive
+        # Before 14.3, rich ends even disabled bars with an empty line: these need a mute console.
+        console = self._console if seen else Console(quiet=True)
+        return Progress(*columns, console=console, disable=not seen, transient=transient)
 
     def room_beside(self, table: Table) -> int:
         """Characters that are left beside a table on the screen; 0 where there is no screen."""
