@@ -5,6 +5,8 @@ pseudo-inverse and inverse.  Shares no code with the package but the checkpoint'
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -64,7 +66,7 @@ def features(model: CLIPTextModel, ids: list[int], layer: int | None, skip: int 
         hook = projections(model, layer)["q"].register_forward_pre_hook(
             lambda module, args: caught.append(args[0])
         )
-    with torch.no_grad():
+    with torch.no_grad(), default_dtype(model.dtype):
         output = model(torch.tensor([ids]), output_hidden_states=True)
     if hook is not None:
         hook.remove()
@@ -73,6 +75,17 @@ def features(model: CLIPTextModel, ids: list[int], layer: int | None, skip: int 
     with torch.no_grad():
         fed: torch.Tensor = norm(output.hidden_states[-skip])
     return fed[0].double().numpy().T
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Transformers 4 fills its causal mask in torch's default type, which must hold ``dtype``."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def stack(model: CLIPTextModel, columns: Places, layer: int | None) -> Matrix:

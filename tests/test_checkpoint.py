@@ -119,25 +119,37 @@ def test_training_state_of_2022_is_read_as_inert_records(
 def training_state(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """What Lightning 1.4 left in a checkpoint, under the names that it used."""
     name = "pytorch_lightning.callbacks.model_checkpoint"
-    for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name, "numpy.core.multiarray"):
+    for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name):
         monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
     callback = type("ModelCheckpoint", (), {"__module__": name, "__qualname__": "ModelCheckpoint"})
     sys.modules[name].ModelCheckpoint = callback  # type: ignore[attr-defined]
 
-    def scalar(*args: object) -> None:
-        raise AssertionError("only named in a pickle, never called")
+    class Scalar:
+        """Pickles as a numpy scalar does, in the spelling of one numpy or the other."""
 
-    scalar.__module__, scalar.__qualname__ = "numpy.core.multiarray", "scalar"
-    sys.modules["numpy.core.multiarray"].scalar = scalar  # type: ignore[attr-defined]
+        def __init__(self, spelling: str) -> None:
+            def scalar(*args: object) -> None:
+                raise AssertionError("only named in a pickle, never called")
 
-    class OldScalar:
+            scalar.__module__, scalar.__qualname__ = spelling, "scalar"
+            stand_in = types.ModuleType(spelling)
+            stand_in.scalar = scalar  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, spelling, stand_in)
+            self.scalar = scalar
+
         def __reduce__(self) -> tuple[object, ...]:
-            return scalar, (np.dtype("float64"), np.float64(0.25).tobytes())
+            return self.scalar, (np.dtype("float64"), np.float64(0.25).tobytes())
 
     return {
         "state_dict": {"weight": torch.ones(2)},
         "epoch": 0,
-        "callbacks": {callback: {"best": OldScalar(), "last": np.float64(1)}, "object": callback()},
+        "callbacks": {
+            callback: {
+                "best": Scalar("numpy.core.multiarray"),
+                "last": Scalar("numpy._core.multiarray"),
+            },
+            "object": callback(),
+        },
         "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}}],
     }
 
