@@ -259,4 +259,4 @@ def test_memory_bounds_the_workers(
     [("8G", 8 << 30), ("512M", 512 << 20), ("1.5 GiB", 3 << 29), ("77", 77), ("2kB", 2048)],
 )
 def test_sizes(text: str, expected: int) -> None:
-    assert command.Size().convert(text, None, None) == expected
+    assert command.size(text) == expected

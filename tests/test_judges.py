@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
+from erasepro_convert.clip.transformers_tokenizer import clip_tokenizer
 from erasepro_convert.demo import load_judge
-from erasepro_convert.diffusers_folder import clip_tokenizer
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.distances import Array, fid, kid, kid_paired
 from erasepro_convert.evaluate.figures import Figure
