@@ -123,7 +123,8 @@ def evaluate_command(
         if shard:
             with terminal.steps() as progress:
                 count = draw_shard(session, *shard, progress)
-            terminal.say(f"shard {shard[0]}/{shard[1]} is drawn: {counted(count, 'picture')}")
+            pictures_are = counted(count, "picture is", "pictures are")
+            terminal.say(f"shard {shard[0]}/{shard[1]}: its {pictures_are} there")
             return
         for line in found.missing:  # before hours of drawing
             terminal.say(line)
