@@ -1,6 +1,7 @@
-"""The one table of element types: safetensors' code, bytes an element, torch's name, infinity.
+"""The one table of element types: safetensors' code, bits an element, torch's name, infinity.
 
-Infinity is its bits, the sign left out; what is above them is NaN (F8_E4M3 has NaN alone).
+Types of torch alone have codes of our own.  Infinity is its bits, the sign left out; what is above
+them is NaN (F8_E4M3 has NaN alone).  None: such values are never read.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -9,24 +10,47 @@ if TYPE_CHECKING:
     import torch
 
 _TABLE = {
-    "F64": (8, "float64", 0x7FF0_0000_0000_0000),
-    "F32": (4, "float32", 0x7F80_0000),
-    "F16": (2, "float16", 0x7C00),
-    "BF16": (2, "bfloat16", 0x7F80),
-    "I64": (8, "int64", None),
-    "I32": (4, "int32", None),
-    "I16": (2, "int16", None),
-    "I8": (1, "int8", None),
-    "U8": (1, "uint8", None),
-    "BOOL": (1, "bool", None),
-    "F8_E4M3": (1, "float8_e4m3fn", 0x7F),
-    "F8_E5M2": (1, "float8_e5m2", 0x7C),
+    "F64": (64, "float64", 0x7FF0_0000_0000_0000),
+    "F32": (32, "float32", 0x7F80_0000),
+    "F16": (16, "float16", 0x7C00),
+    "BF16": (16, "bfloat16", 0x7F80),
+    "I64": (64, "int64", None),
+    "I32": (32, "int32", None),
+    "I16": (16, "int16", None),
+    "I8": (8, "int8", None),
+    "U8": (8, "uint8", None),
+    "BOOL": (8, "bool", None),
+    "F8_E4M3": (8, "float8_e4m3fn", 0x7F),
+    "F8_E5M2": (8, "float8_e5m2", 0x7C),
+    "U64": (64, "uint64", None),
+    "U32": (32, "uint32", None),
+    "U16": (16, "uint16", None),
+    "C64": (64, "complex64", None),
+    "F8_E4M3FNUZ": (8, "float8_e4m3fnuz", None),
+    "F8_E5M2FNUZ": (8, "float8_e5m2fnuz", None),
+    "F8_E8M0": (8, "float8_e8m0fnu", None),
+    "F6_E2M3": (6, None, None),
+    "F6_E3M2": (6, None, None),
+    "F4": (4, None, None),
+    # torch alone has what follows
+    "F4_X2": (8, "float4_e2m1fn_x2", None),
+    "C128": (128, "complex128", None),
+    "C32": (32, "complex32", None),
+    "QI32": (32, "qint32", None),
+    "QI8": (8, "qint8", None),
+    "QU8": (8, "quint8", None),
 }
-ITEM_SIZES = {code: size for code, (size, _, _) in _TABLE.items()}
-"""Bytes an element, by safetensors' code."""
+BITS = {code: bits for code, (bits, _, _) in _TABLE.items()}
+"""Bits an element, by code."""
+
+SAFETENSORS = frozenset(_TABLE) - {"F4_X2", "C128", "C32", "QI32", "QI8", "QU8"}
+"""The types that a safetensors file can hold."""
 
 FLOATING = ("F64", "F32", "F16", "BF16")
 """The types in which weights can be edited."""
+
+ORDINARY = (*FLOATING, "I64", "I32", "I16", "I8", "U8", "BOOL")
+"""The types that tensors of Stable Diffusion 1.x have in one checkpoint or another."""
 
 Option = Literal["fp16", "bf16", "fp32"]
 OPTIONS: dict[Option, str] = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
@@ -37,7 +61,9 @@ def torch_dtype(code: str) -> "torch.dtype":
     """The torch dtype of a safetensors code; torch is imported only when one is asked for."""
     import torch
 
-    dtype = getattr(torch, _TABLE[code][1])
+    name = _TABLE[code][1]
+    assert name, f"torch has no {code}"
+    dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
@@ -53,14 +79,15 @@ def is_finite(code: str, values: memoryview) -> bool:
     Looks at the bits as integers, which needs no torch and no temporary copy: positive values that
     are not finite are the largest signed integers, negative ones the largest unsigned.
     """
-    size, _, infinity = _TABLE[code]
+    bits, _, infinity = _TABLE[code]
     if infinity is None or not values.nbytes:
         return True
     import numpy as np
 
-    signed = np.frombuffer(values, f"<i{size}")
-    sign = 1 << (8 * size - 1)
-    return int(signed.max()) < infinity and int(signed.view(f"<u{size}").max()) < infinity | sign
+    signed = np.frombuffer(values, f"<i{bits // 8}")
+    sign = 1 << (bits - 1)
+    unsigned = signed.view(f"<u{bits // 8}")
+    return int(signed.max()) < infinity and int(unsigned.max()) < infinity | sign
 
 
 def packed(tensor: "torch.Tensor") -> memoryview:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import safetensors
 
 from erasepro_convert.dtypes import (
+    BITS,
     FLOATING,
-    ITEM_SIZES,
     OPTIONS,
     Option,
     is_finite,
@@ -66,7 +66,7 @@ def output_tensors(
             origin = (checkpoint.owner(old).file, info.offset) if info.contiguous else None
         else:
             data = partial(_cast, read, old, dtype, asked)
-        nbytes = math.prod(shape) * ITEM_SIZES[asked]
+        nbytes = math.prod(shape) * BITS[asked] // 8
         tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape), origin, late))
     return tensors
 

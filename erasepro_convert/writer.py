@@ -24,7 +24,7 @@ from typing import BinaryIO, Protocol
 
 from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.digest import Lane, begin_tensor
-from erasepro_convert.dtypes import ITEM_SIZES
+from erasepro_convert.dtypes import BITS
 
 SYNC_EVERY = 256 << 20
 """Bytes: left to itself the disk would begin when all else is done."""
@@ -123,7 +123,7 @@ def stream(
 
 def in_order(tensors: Sequence[OutputTensor]) -> list[OutputTensor]:
     """Tensors as a file has them."""
-    return sorted(tensors, key=lambda tensor: (-ITEM_SIZES[tensor.dtype], tensor.late))
+    return sorted(tensors, key=lambda tensor: (-BITS[tensor.dtype], tensor.late))
 
 
 def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:

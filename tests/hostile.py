@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -113,6 +114,18 @@ def view(
     return call(
         REBUILD, storage() if of is None else of, offset, shape, stride, False, call(ORDERED_DICT)
     )
+
+
+def marked(marks: object) -> Code:
+    """A tensor as torch writes it where its values are to be changed by the reader."""
+    return call(REBUILD, storage(), 0, (3,), (1,), False, call(ORDERED_DICT), marks)
+
+
+def with_attributes(rebuild: Code) -> Code:
+    """A tensor as torch writes it where Python attributes were set on it."""
+    arguments = (storage(), 0, (3,), (1,), False, None)
+    kind = named("torch", "Tensor")
+    return call(named("torch._tensor", "_rebuild_from_type_v2"), rebuild, kind, arguments, {})
 
 
 SECOND = view((5,), of=storage("ByteStorage", "1", 5))
@@ -803,7 +816,8 @@ def pickle_cases() -> Iterator[Hostile]:
             "does not write",
         ),
         "storage of huge numel": (pickled({"a": view(of=storage(numel=2**120))}), "does not write"),
-        "storage of unknown kind": (pickled({"a": view(of=storage("Tensor"))}), "asks for"),
+        "storage of unknown kind": (pickled({"a": view(of=storage("Generator"))}), "asks for"),
+        "storage that is a tensor": (pickled({"a": view(of=storage("Tensor"))}), "does not write"),
         "storage whose kind is no storage": (
             pickled({"a": view(of=Code(encoded(("storage", REBUILD, "0", "cpu", 3)) + b"Q"))}),
             "does not write",
@@ -899,9 +913,18 @@ def pickle_cases() -> Iterator[Hostile]:
         "dict of a text": (pickled(call(ORDERED_DICT, "ab")), "no list of pairs"),
         "protocol 0": (b"(dp0\nVa\np1\nI1\ns.", "instruction that torch does not write"),
         "protocol 1": (b"\x80\x01}.", "version 1"),
-        "protocol 5": (pickled(BODY, 5), "version 5"),
+        "protocol 6": (pickled(BODY, 6), "version 6"),
         "protocol 255": (pickled(BODY, 255), "version 255"),
-        "protocol changed on the way": (pickled({"a": Code(b"\x80\x05N")}), "version 5"),
+        "protocol changed on the way": (pickled({"a": Code(b"\x80\x06N")}), "version 6"),
+        "add to no set": (pickled(Code(b"](K\1\x90")), "no set"),
+        "add to nothing": (pickled(Code(b"(\x90")), "not there"),
+        "huge BYTEARRAY8": (pickled(Code(b"\x96" + b"\xff" * 8)), "ends early"),
+        "tensor marked as negated": (pickled({"a": marked({"neg": True})}), "resolve_neg"),
+        "tensor marked as conjugated": (pickled({"a": marked({"conj": True})}), "resolve_conj"),
+        "tensor with attributes of an unknown kind": (
+            pickled({"a": with_attributes(named("os", "system"))}),
+            "asks for",
+        ),
         "text not UTF-8": (pickled(Code(b"}X\1\0\0\0\xffNs")), "not UTF-8"),
         "surrogate": (pickled({"\ud800": view()}), "not UTF-8"),
         "name not UTF-8": (pickled(Code(b"c\xff\n\xfe\n")), "not UTF-8"),
@@ -924,11 +947,8 @@ def pickle_cases() -> Iterator[Hostile]:
         "NEWOBJ_EX": ORDERED_DICT.code + b")}\x92",
         "NEXT_BUFFER": b"\x97",
         "READONLY_BUFFER": b"\x97\x98",
-        "BYTEARRAY8": b"\x96" + bytes(8),
         "BINUNICODE8": b"\x8d" + b"\xff" * 8,
         "BINBYTES8": b"\x8e" + b"\xff" * 8,
-        "EMPTY_SET": b"\x8f",
-        "FROZENSET": b"(\x91",
         "POP": b"NN0",
         "POP_MARK": b"N(1",
         "DUP": b"N2\x86",
@@ -1214,6 +1234,7 @@ def _mixed() -> State:
 
 
 MIXED = _mixed()
+TRAINING = [{1, 2}, set(), frozenset({"a"}), bytearray(b"abc"), bytearray(), np.ones(3), b"x" * 300]
 PACKED = {name: value.contiguous().clone() for name, value in MIXED.items()}
 
 
@@ -1261,7 +1282,26 @@ def good_files() -> list[Good]:
         ),
         Good("safetensors that ends in a zip", lambda: save(polyglot()), polyglot()),
     ]
-    for protocol in (2, 3, 4):
+    for protocol in (4, 5):
+        files.append(
+            Good(
+                f"legacy of protocol {protocol}",
+                lambda protocol=protocol: saved(  # type: ignore[misc]
+                    MIXED, pickle_protocol=protocol, _use_new_zipfile_serialization=False
+                ),
+                MIXED,
+            )
+        )
+        files.append(
+            Good(
+                f"sets, arrays and bytes of protocol {protocol}",
+                lambda protocol=protocol: saved(  # type: ignore[misc]
+                    {**MIXED, "state": TRAINING}, pickle_protocol=protocol
+                ),
+                MIXED,
+            )
+        )
+    for protocol in (2, 3, 4, 5):
         files.append(
             Good(
                 f"zip of protocol {protocol}",

@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint, remote
 from erasepro_convert.convert import convert
-from erasepro_convert.dtypes import ITEM_SIZES, is_finite, packed
+from erasepro_convert.dtypes import BITS, is_finite, packed
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.examination import Examination
 from erasepro_convert.layout.keys import Widths
@@ -118,7 +118,7 @@ def test_no_element_is_cut_in_two(
     ahead = checkpoint.ahead(names)
     for read in (checkpoint.chunks, ahead, examination.chunks):
         for name in names:
-            size = ITEM_SIZES[checkpoint.tensors[name].dtype]
+            size = BITS[checkpoint.tensors[name].dtype] // 8
             pieces = list(read(name))
             assert not [len(piece) for piece in pieces if len(piece) % size]
             assert b"".join(pieces) == bytes(packed(STATE[name]))

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from erasepro_convert.checkpoint.opened import OpenFile
 from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.dtypes import ITEM_SIZES, dtype_code, packed
+from erasepro_convert.dtypes import BITS, dtype_code, packed
 from erasepro_convert.writer import OutputTensor, replacing, stream
 from tests.miniature import State
 
@@ -190,7 +190,7 @@ def test_the_header_is_aligned(tmp_path: Path) -> None:
     del header["__metadata__"]
     assert len(header) == len(TENSORS)
     for entry in header.values():
-        assert entry["data_offsets"][0] % ITEM_SIZES[entry["dtype"]] == 0
+        assert entry["data_offsets"][0] % (BITS[entry["dtype"]] // 8) == 0
 
 
 def test_the_mode_follows_the_umask(tmp_path: Path) -> None:

@@ -27,6 +27,16 @@ NAME_SHOWN = 100  # characters of both in a message
 LONG_LIMIT = 16  # bytes of an integer
 
 
+TOO_LARGE = (
+    f"its pickle has more than {PICKLE_LIMIT} bytes; no checkpoint needs more, since torch tensors "
+    "lie beside it (numpy arrays do not: turn them into tensors)"
+)
+
+
+class EndsEarlyError(CheckpointError):
+    """A pickle goes on behind the bytes at hand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A global that a pickle names.  It stands for itself alone."""
@@ -96,7 +106,7 @@ class Machine:
     def _take(self, count: int) -> bytes | bytearray:
         taken = self._data[self.end : self.end + count]
         if len(taken) < count:
-            raise CheckpointError("its pickle is malformed: it ends early")
+            raise EndsEarlyError("its pickle is malformed: it ends early")
         self.end += count
         return taken
 
@@ -136,8 +146,8 @@ class Machine:
 
     def _proto(self) -> None:
         version = self._take(1)[0]
-        if not 2 <= version <= 4:
-            raise CheckpointError(f"its pickle has version {version}, torch writes 2 to 4")
+        if not 2 <= version <= 5:
+            raise CheckpointError(f"its pickle has version {version}, torch writes 2 to 5")
 
     def _frame(self) -> None:
         self._number(U64)  # a hint for buffering
@@ -167,6 +177,19 @@ class Machine:
 
     def _constant(self, value: object) -> None:
         self._stack.append(value)
+
+    def _byte_array(self) -> None:
+        self._take(self._number(U64))
+        self._stack.append(Opaque())
+
+    def _set_of(self) -> None:
+        self._pop_to_mark()
+        self._stack.append(Opaque())
+
+    def _add_items(self) -> None:
+        self._pop_to_mark()
+        if type(self._top()) is not Opaque:
+            raise CheckpointError("its pickle is malformed: it adds to what is no set")
 
     def _empty_list(self) -> None:
         self._stack.append([])
@@ -308,6 +331,10 @@ INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
     ord("T"): lambda m: m._string(U32),
     ord("C"): lambda m: m._raw(U8),
     ord("B"): lambda m: m._raw(U32),
+    0x96: Machine._byte_array,
+    0x8F: lambda m: m._constant(Opaque()),
+    0x90: Machine._add_items,
+    0x91: Machine._set_of,
     ord("]"): Machine._empty_list,
     ord("}"): Machine._empty_dict,
     ord(")"): lambda m: m._short_tuple(0),
@@ -331,4 +358,5 @@ INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
     ord("b"): Machine._build,
     ord("Q"): Machine._reference,
 }
-"""What torch.save writes, in any pickle protocol from 2 to 4."""
+"""What torch.save writes, in any pickle protocol from 2 to 5.  Buffers out of the pickle (0x97) are
+nothing that it could write: they would be in another file."""

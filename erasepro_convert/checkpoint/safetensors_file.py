@@ -5,6 +5,7 @@ tensor's bytes lie.
 """
 
 import json
+import math
 import reprlib
 from typing import Any
 
@@ -18,7 +19,7 @@ from erasepro_convert.checkpoint.tensors import (
     dense_stride,
     is_count,
 )
-from erasepro_convert.dtypes import ITEM_SIZES
+from erasepro_convert.dtypes import BITS, SAFETENSORS
 from erasepro_convert.errors import CheckpointError
 
 LENGTH = 8
@@ -111,11 +112,11 @@ def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
     match entry:
         case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": list() as ends}:
             fits = len(shape) <= DIMENSIONS_LIMIT and len(ends) == 2
-            if dtype in ITEM_SIZES and fits and all(map(is_count, (*shape, *ends))):
+            if dtype in SAFETENSORS and fits and all(map(is_count, (*shape, *ends))):
                 sizes, (start, end) = tuple(shape), ends
                 region = Region(data_start + start, end - start)
                 info = TensorInfo(dtype, sizes, dense_stride(sizes), region.start, region)
-                if info.nbytes == region.size:
+                if math.prod(sizes) * BITS[dtype] == 8 * region.size:
                     return info
     raise CheckpointError(
         f"its safetensors header describes {name} wrongly: {printable(reprlib.repr(entry))}"

@@ -13,11 +13,12 @@ from erasepro_convert.checkpoint.remote import RemoteFile
 from erasepro_convert.checkpoint.safetensors_file import LENGTH, header_size, read_safetensors
 from erasepro_convert.checkpoint.tensors import CHUNK, Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
+from erasepro_convert.checkpoint.torch_legacy import MAGIC_LIMIT as LEGACY_MAGIC_LIMIT
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
 from erasepro_convert.checkpoint.torch_zip import read_torch_zip
 from erasepro_convert.checkpoint.zip_index import verified
-from erasepro_convert.dtypes import ITEM_SIZES, packed, torch_dtype
+from erasepro_convert.dtypes import BITS, packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.storage import Location
 
@@ -47,7 +48,7 @@ class CheckpointFile:
         ``read`` gives the file's bytes from a position on (None: no more than that is done).
         """
         read = read or self.file.chunks
-        size = ITEM_SIZES[info.dtype]
+        size = max(1, BITS[info.dtype] // 8)
         with naming(self.name):
             if info.contiguous and info.fills_region:
                 content = verified(info.region, read(info.offset, info.nbytes))
@@ -184,7 +185,7 @@ def _container(file: File) -> tuple[Container, Callable[[File], Contents]]:
     head = bytes(file.read(0, min(file.size, 512)))
     if head.startswith(ZIP_MAGIC):
         return "torch zip", read_torch_zip
-    if head.startswith(LEGACY_MAGIC):
+    if head.startswith(b"\x80") and LEGACY_MAGIC in head[:LEGACY_MAGIC_LIMIT]:
         return "torch legacy", read_torch_legacy
     if head[8:9] == b"{" and not head.startswith(GGUF_MAGIC):
         return "safetensors", read_safetensors

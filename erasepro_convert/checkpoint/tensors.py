@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from erasepro_convert.dtypes import ITEM_SIZES
+from erasepro_convert.dtypes import BITS
 from erasepro_convert.errors import CheckpointError
 
 Container = Literal["safetensors", "torch zip", "torch legacy"]
@@ -47,7 +47,7 @@ class TensorInfo:
     @property
     def nbytes(self) -> int:
         """Bytes of the values, densely packed."""
-        return math.prod(self.shape) * ITEM_SIZES[self.dtype]
+        return math.prod(self.shape) * BITS[self.dtype] // 8
 
     @property
     def contiguous(self) -> bool:
@@ -66,7 +66,7 @@ class TensorInfo:
         if math.prod(self.shape) == 0:
             return 0
         last = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
-        return (last + 1) * ITEM_SIZES[self.dtype]
+        return (last + 1) * BITS[self.dtype] // 8
 
     @property
     def fills_region(self) -> bool:
@@ -100,7 +100,7 @@ class StorageRecord:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole storage."""
-        return self.numel * ITEM_SIZES[self.dtype]
+        return self.numel * BITS[self.dtype] // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class TensorRecord:
         Raises CheckpointError when the view reaches outside of the storage, or shows more values
         than the storage has (a short file could ask for any amount of memory so).
         """
-        skipped = self.offset * ITEM_SIZES[self.dtype]
+        skipped = self.offset * BITS[self.dtype] // 8
         info = TensorInfo(self.dtype, self.shape, self.stride, region.start + skipped, region)
         end = skipped + max(info.extent, info.nbytes)
         if end > self.storage.nbytes:

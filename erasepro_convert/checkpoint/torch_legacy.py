@@ -3,7 +3,7 @@
 import struct
 from itertools import accumulate
 
-from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
+from erasepro_convert.checkpoint.machine import PICKLE_LIMIT, TOO_LARGE, EndsEarlyError
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.checkpoint.state import state_contents
@@ -12,7 +12,9 @@ from erasepro_convert.checkpoint.unpickle import unpickle
 from erasepro_convert.errors import CheckpointError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
-MAGIC = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
+MAGIC = b"\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
+"""How the first pickle ends; before it are the protocol and, from 4 on, the length of a frame."""
+MAGIC_LIMIT = 2 + 9 + len(MAGIC)
 PROTOCOL = 1001
 
 
@@ -25,7 +27,10 @@ def read_torch_legacy(file: File) -> Contents:
     pickles = []
     position = 0
     for _ in range(5):
-        pickles.append(unpickle(head, position))
+        try:
+            pickles.append(unpickle(head, position))
+        except EndsEarlyError as error:
+            raise CheckpointError(TOO_LARGE) if len(head) < file.size else error from error
         position = pickles[-1].end
     magic, protocol, system, data, keys = pickles
     if magic.root != MAGIC_NUMBER or protocol.root != PROTOCOL or type(system.root) is not dict:

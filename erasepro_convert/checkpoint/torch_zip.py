@@ -1,6 +1,6 @@
 """The zip container that torch has written since 1.6: one pickle, one stored member a storage."""
 
-from erasepro_convert.checkpoint.machine import PICKLE_LIMIT
+from erasepro_convert.checkpoint.machine import PICKLE_LIMIT, TOO_LARGE
 from erasepro_convert.checkpoint.names import printable
 from erasepro_convert.checkpoint.opened import File
 from erasepro_convert.checkpoint.state import state_contents
@@ -74,7 +74,5 @@ def _require_known_version(content: bytearray) -> None:
 def _content(file: File, region: Region) -> bytearray:
     """The bytes of a small member."""
     if region.size > PICKLE_LIMIT:
-        raise CheckpointError(
-            f"its pickle has {region.size} bytes; no checkpoint needs more than {PICKLE_LIMIT}"
-        )
+        raise CheckpointError(TOO_LARGE)
     return bytearray().join(verified(region, file.chunks(region.start, region.size)))

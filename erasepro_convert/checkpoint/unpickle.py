@@ -28,23 +28,68 @@ STORAGES = {
     Named("torch", "CharStorage"): "I8",
     Named("torch", "ByteStorage"): "U8",
     Named("torch", "BoolStorage"): "BOOL",
+    Named("torch", "ComplexFloatStorage"): "C64",
+    Named("torch", "ComplexDoubleStorage"): "C128",
+    Named("torch", "QInt8Storage"): "QI8",
+    Named("torch", "QUInt8Storage"): "QU8",
+    Named("torch", "QInt32Storage"): "QI32",
     Named("torch.storage", "UntypedStorage"): "U8",
 }
-"""torch's storage classes, and safetensors' code of their dtype."""
+"""torch's storage classes, and the code of their dtype."""
 
 DTYPES = {
     Named("torch", "float8_e4m3fn"): "F8_E4M3",
     Named("torch", "float8_e5m2"): "F8_E5M2",
+    Named("torch", "float8_e4m3fnuz"): "F8_E4M3FNUZ",
+    Named("torch", "float8_e5m2fnuz"): "F8_E5M2FNUZ",
+    Named("torch", "float8_e8m0fnu"): "F8_E8M0",
+    Named("torch", "float4_e2m1fn_x2"): "F4_X2",
+    Named("torch", "complex32"): "C32",
+    Named("torch", "uint16"): "U16",
+    Named("torch", "uint32"): "U32",
+    Named("torch", "uint64"): "U64",
 }
 """Types that torch has no storage class for."""
 
 ORDERED_DICT = Named("collections", "OrderedDict")
-REBUILD = {Named("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild_tensor_v2")}
+REBUILD = {
+    Named("torch._utils", name)
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_qtensor")
+}
 REBUILD_V3 = Named("torch._utils", "_rebuild_tensor_v3")
-PARAMETER = Named("torch._utils", "_rebuild_parameter")
+REBUILD_WITH_ATTRIBUTES = Named("torch._tensor", "_rebuild_from_type_v2")
+PARAMETER = {
+    Named("torch._utils", name) for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")
+}
+TENSOR_TYPES = {Named("torch", "Tensor"), Named("torch.nn.parameter", "Parameter")}
+QUANTISERS = {
+    Named("torch", f"per_{what}")
+    for what in ("tensor_affine", "channel_affine", "channel_affine_float_qparams")
+}
+ARRAYS = {
+    Named(f"numpy.{core}.{module}", name)
+    for core in ("core", "_core")
+    for module, name in (("multiarray", "_reconstruct"), ("numeric", "_frombuffer"))
+}
+"""What makes a numpy array, in pickle protocols up to 4 and in 5."""
 PAIRS_LIMIT = 1_000_000
 
-KNOWN = {*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3, PARAMETER, *HARMLESS}
+KNOWN = {
+    *(*STORAGES, *DTYPES, ORDERED_DICT, *REBUILD, REBUILD_V3),
+    *(REBUILD_WITH_ATTRIBUTES, *PARAMETER, *TENSOR_TYPES, *QUANTISERS, *ARRAYS, *HARMLESS),
+}
+
+FORMS = (
+    # (how a name begins, what a file that asks for it holds, what to do)
+    ("torch.nn.modules.", "whole modules", "save their state_dict()"),
+    ("torch._utils._rebuild_sparse_tensor", "sparse tensors", "save what to_dense() gives"),
+    ("torch._utils._rebuild_nested_tensor", "nested tensors", "save each by itself"),
+    ("torch._utils._rebuild_meta_tensor", "tensors without values", "save loaded weights"),
+    ("torch._utils._rebuild_wrapper_subclass", "tensors without values", "save loaded weights"),
+    ("torch._utils._rebuild_device_tensor", "tensors of another device", "save what cpu() gives"),
+    ("torch.storage._load_from_bytes", "pickles within the pickle", "save tensors with torch.save"),
+)
+"""Forms of torch's own that are not read: refused by what they are."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +115,11 @@ def unpickle(data: bytes | bytearray, start: int = 0) -> Unpickled:
         description.require_known()  # the more telling of two reasons
         raise
     description.require_known()
+    if description.arrays and not description.storages:
+        raise CheckpointError(
+            "its pickle holds numpy arrays and no torch tensor: turn them into tensors "
+            "(torch.from_numpy) and save these"
+        )
     names = tuple(sorted(map(str, description.named)))
     return Unpickled(root, description.storages, names, machine.end)
 
@@ -80,6 +130,7 @@ class _Description:
     def __init__(self) -> None:
         self.storages: dict[str, StorageRecord] = {}
         self.named: dict[Named, None] = {}
+        self.arrays = False
         self._pairs = 0
 
     def require_known(self) -> None:
@@ -88,7 +139,7 @@ class _Description:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise CheckpointError(
                 f"its pickle asks for {', '.join(unknown[:5])}{more}, which no Stable Diffusion "
-                "checkpoint needs; nothing of it was run"
+                f"checkpoint needs; nothing of it was run{_form(unknown)}"
             )
 
     def name(self, named: Named) -> Named:
@@ -96,12 +147,18 @@ class _Description:
         return named
 
     def call(self, function: Named, arguments: tuple[object, ...]) -> object:
+        self.arrays |= function in ARRAYS
         if function in REBUILD:
-            return _tensor(arguments, None)
+            return _tensor(arguments, None, arguments[6:])
         if function == REBUILD_V3:
-            return _tensor(arguments, arguments[6] if len(arguments) > 6 else None)
-        if function == PARAMETER and arguments:
+            return _tensor(arguments, arguments[6] if len(arguments) > 6 else None, arguments[7:])
+        if function in PARAMETER and arguments:
             return arguments[0]
+        match arguments:
+            case (Named() as inner, Named() as kind, tuple() as given, _) if (
+                function == REBUILD_WITH_ATTRIBUTES != inner and kind in TENSOR_TYPES
+            ):
+                return self.call(inner, given)
         if function == ORDERED_DICT:
             self._bound_pairs(arguments)
             return _ordered_dict(arguments)
@@ -128,7 +185,20 @@ class _Description:
         raise CheckpointError("its pickle refers to data in a form that torch does not write")
 
 
-def _tensor(arguments: tuple[object, ...], kind: object) -> TensorRecord:
+def _form(names: list[str]) -> str:
+    """What else to say of a file that asks for these."""
+    for start, what, advice in FORMS:
+        if any(name.startswith(start) for name in names):
+            return f". It holds {what}: {advice}"
+    return ""
+
+
+def _tensor(arguments: tuple[object, ...], kind: object, marks: tuple[object, ...]) -> TensorRecord:
+    if any(marks):  # conjugated or negated when they are read: the stored values are others
+        raise CheckpointError(
+            "its pickle holds a tensor whose values are to be conjugated or negated: save what "
+            "resolve_conj() and resolve_neg() give"
+        )
     storage, offset, shape, stride = (*arguments[:4], None, None, None, None)[:4]
     if not isinstance(storage, StorageRecord):
         raise CheckpointError("its pickle builds a tensor from something that is no storage")

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Literal
 
 from erasepro_convert.checkpoint.tensors import Shape, TensorInfo
-from erasepro_convert.dtypes import FLOATING
+from erasepro_convert.dtypes import FLOATING, ORDINARY
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.layout.foreign import name_addition, name_other_model, name_part
 from erasepro_convert.layout.keys import (
@@ -51,6 +51,8 @@ OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
 PACKED = {"U32": ", as MLX packs weights", "U8": ", as bitsandbytes packs weights"}
 FIRST = UNET + "input_blocks.0.0.weight"
 NO_WEIGHTS = {POSITION_IDS, *EMA_COUNTERS, *PREDICTION_MARKERS}
+COPIED = (*ORDINARY, "F8_E4M3", "F8_E5M2")
+"""The types that a tensor without weights may have."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     taken = set(source.values())
     replaced = {spelling.source[name] for name in shapes} - taken
     dropped = reasons(spelling, taken | replaced, copies) | dict.fromkeys(replaced, REPLACED)
+    dropped = {old: _with_type(reason, tensors[old]) for old, reason in dropped.items()}
     return Layout(
         variant=VARIANTS[widths.in_channels],
         evidence=tuple(_evidence(widths, spelling, has_vae, has_ema)),
@@ -151,7 +154,7 @@ def _not_sd1(known: Mapping[str, TensorInfo]) -> str:
 def _require_editable(tensors: Mapping[str, TensorInfo]) -> None:
     """Before any shape is looked at: what is quantised is packed, and has other ones."""
     for name, info in tensors.items():
-        if name not in NO_WEIGHTS and info.dtype not in FLOATING:
+        if info.dtype not in (COPIED if name in NO_WEIGHTS else FLOATING):
             raise CheckpointError(
                 f"{name} is stored as {info.dtype}{PACKED.get(info.dtype, '')}: quantised "
                 "checkpoints can't be edited; give the fp16, bf16 or fp32 original"
@@ -291,3 +294,8 @@ def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> It
         yield f"U-Net guidance embedding: width {w.guidance} (a latent consistency model, LCM)"
     if has_ema:
         yield f"EMA: a copy of the U-Net under {EMA}"
+
+
+def _with_type(reason: str, info: TensorInfo) -> str:
+    """Why a tensor is left out; with its type, where that is one that SD1.x never has."""
+    return reason if info.dtype in ORDINARY else f"{reason} (stored as {info.dtype})"
