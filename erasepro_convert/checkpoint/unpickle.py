@@ -153,11 +153,13 @@ class _Description:
         if function == REBUILD_V3:
             return _tensor(arguments, arguments[6] if len(arguments) > 6 else None, arguments[7:])
         if function in PARAMETER and arguments:
+            _require_no_tensors(*arguments[3:])
             return arguments[0]
         match arguments:
-            case (Named() as inner, Named() as kind, tuple() as given, _) if (
+            case (Named() as inner, Named() as kind, tuple() as given, attributes) if (
                 function == REBUILD_WITH_ATTRIBUTES != inner and kind in TENSOR_TYPES
             ):
+                _require_no_tensors(attributes)
                 return self.call(inner, given)
         if function == ORDERED_DICT:
             self._bound_pairs(arguments)
@@ -191,6 +193,20 @@ def _form(names: list[str]) -> str:
         if any(name.startswith(start) for name in names):
             return f". It holds {what}: {advice}"
     return ""
+
+
+def _require_no_tensors(*attributes: object) -> None:
+    """Refuse attributes that are tensors: one called ``data`` takes the place of the values.
+
+    They come as a dict, or as a tuple of two, where a class has slots.
+    """
+    for part in attributes:
+        for state in part if type(part) is tuple else (part,):
+            if type(state) is dict and any(type(v) is TensorRecord for v in state.values()):
+                raise CheckpointError(
+                    "its pickle gives a tensor attributes that are tensors: save a state dict of "
+                    "plain tensors"
+                )
 
 
 def _tensor(arguments: tuple[object, ...], kind: object, marks: tuple[object, ...]) -> TensorRecord:
