@@ -23,6 +23,12 @@ class StorageError(EraseproError):
     """A store of objects, or the way to it, failed; the message holds no credentials."""
 
 
+class MissingObjectError(StorageError):
+    """A store has no object where a user says that one is."""
+
+    exit_code = 2
+
+
 class UsageError(EraseproError):
     """The command cannot be carried out as it was given (paths, existing output)."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from erasepro_convert.errors import EraseproError, StorageError, UsageError
+from erasepro_convert.errors import EraseproError, MissingObjectError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -42,6 +42,7 @@ WAIT_AND_SEE = (408, 425, 429)
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 PASSING = {
     "ClientError",  # aiohttp: no connection, a broken one
+    "TransportError",  # httpx: the same
     "ConnectionError",  # botocore: the same
     "HTTPClientError",
     "IncompleteReadError",
@@ -232,7 +233,8 @@ def asking(location: Location) -> Iterator[None]:
     except EraseproError:
         raise
     except Exception as error:  # every library has its own
-        raise StorageError(f"{shown(location)}: {_reason(error)}") from None
+        kind = MissingObjectError if _is_missing(error) else StorageError
+        raise kind(f"{shown(location)}: {_reason(error)}") from None
 
 
 def retried(work: Callable[[], Result], given_up: Event | None = None) -> Result:
@@ -283,6 +285,8 @@ def _status(error: BaseException | None) -> int | None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
+        if isinstance(status := getattr(response, "status_code", None), int):
+            return status  # requests and httpx
         for attribute in ("status", "code"):
             if isinstance(status := getattr(error, attribute, None), int) and status >= 100:
                 return status
@@ -303,14 +307,16 @@ def _code(error: BaseException | None) -> str:
     return ""
 
 
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError) or _status(error) in (404, 410)
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, in words that quote nothing."""
     status, kind = _status(error), type(error).__name__
     code = _code(error)
-    if code == "NoSuchBucket":
-        return "there is no such bucket"
-    if isinstance(error, FileNotFoundError) or status in (404, 410):
-        return "there is no such object"
+    if _is_missing(error):
+        return f"there is no such {'bucket' if code == 'NoSuchBucket' else 'object'}"
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         return f"the server says {status} {phrase}".rstrip() + (f" ({code})" if code else "")
@@ -318,5 +324,10 @@ def _reason(error: Exception) -> str:
         return "no credentials were found"
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return "no answer in time"
-    what = "the connection failed" if _is_passing(error) else "its library failed"
+    if isinstance(error, ImportError):
+        what = f"needs a library that is not here, {error.name}"
+    elif isinstance(error, TypeError | ValueError | NotImplementedError):
+        what = "its library makes nothing of this address; s3://, gs:// and https:// are known"
+    else:
+        what = "the connection failed" if _is_passing(error) else "its library failed"
     return f"{what} ({kind})"

@@ -1,20 +1,25 @@
 """The command line as a user meets it: help, exit codes, messages, output, cleanliness."""
 
+import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from erasepro_convert import __version__
 from erasepro_convert.cli import group
 from erasepro_convert.cli.convert import convert_command
-from tests.conftest import Cli
+from erasepro_convert.errors import exit_code_of, reason_of
+from tests.conftest import SHORT, VAN_GOGH, Cli, WriteRecipe
 from tests.miniature import State
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -77,10 +82,17 @@ def test_quiet_prints_nothing(
 
 
 def test_a_dry_run_says_so(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path) -> None:
-    ran = cli(van_gogh, checkpoint_file, tmp_path / "out.safetensors", "--dry-run")
+    """And which digest the file would have, in the table and as JSON."""
+    target = tmp_path / "out.safetensors"
+    ran = cli(van_gogh, checkpoint_file, target, "--dry-run")
     assert ran.code == 0
     assert "dry run: nothing was written" in ran.out
-    assert not (tmp_path / "out.safetensors").exists()
+    assert not target.exists()
+    as_json = cli("--dry-run", "--json", van_gogh, checkpoint_file, target)
+    assert cli(van_gogh, checkpoint_file, target).code == 0
+    digest = sha256(target.read_bytes()).hexdigest()
+    assert re.search(rf"would write {target} \(.* MB, sha256 {digest}\)\n", ran.out)
+    assert json.loads(as_json.out)["output"]["files"][0]["sha256"] == digest
 
 
 def test_an_existing_output_is_only_replaced_by_force(
@@ -152,8 +164,158 @@ def test_a_result_that_does_not_hold_exits_with_3(
     torch.save(large, tmp_path / "in.ckpt")
     ran = cli("--dtype", "fp16", van_gogh, tmp_path / "in.ckpt", tmp_path / "out.safetensors")
     assert ran.code == 3
-    assert "too large for F16" in ran.err
+    assert "has values too large for F16, up to 1e+05: use --dtype bf16\n" in ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ckpt", "recipe.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "advice"),
+    [
+        (1e39, "fp32", "too large for F32, up to 1e+39: no --dtype holds them; without it"),
+        (1e39, "fp16", "too large for F16, up to 1e+39: no --dtype holds them; without it"),
+        (3.4e38, "bf16", "too large for BF16, up to 3.4e+38: use --dtype fp32"),
+        (-3e38, "fp16", "too large for F16, up to 3e+38: use --dtype bf16"),
+    ],
+)
+def test_a_type_that_can_hold_a_value_is_named(
+    cli: Cli, van_gogh: Path, state: State, tmp_path: Path, value: float, dtype: str, advice: str
+) -> None:
+    bias = torch.tensor([1e5, value, 0, 1], dtype=torch.float64)
+    torch.save({**state, "model.diffusion_model.out.2.bias": bias}, tmp_path / "in.ckpt")
+    ran = cli("--dtype", dtype, van_gogh, tmp_path / "in.ckpt", tmp_path / "out.safetensors")
+    assert ran.code == 3
+    assert f"model.diffusion_model.out.2.bias has values {advice}" in ran.err
+
+
+def test_conflicts_of_the_first_layer_are_counted_for_themselves(
+    cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Prompts that differ only later are one column there, so it can have fewer conflicts."""
+    again = "concepts: [{target: Van Gogh, anchor: dog, prompts: ['{}', '{} a', '{} b']}, "
+    text = VAN_GOGH.replace("concepts: [", again).replace('["{}"]', "['{}', '{} a', '{} b']")
+    command = (
+        "--dry-run",
+        "--json",
+        write_recipe(text),
+        checkpoint_file,
+        tmp_path / "o.safetensors",
+    )
+    ran = cli(*command)
+    alignment = json.loads(ran.out)["alignment"]
+    first, deeper = (len(alignment[k]["conflicts"]) for k in ("first_layer", "deeper_layers"))
+    assert 1 < first < deeper
+    assert f"before any attention: {first} of its columns conflict (" in ran.err
+
+
+def test_a_clip_skip_of_the_metadata_is_not_called_another(
+    cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.safetensors"
+    save_file(load_file(checkpoint_file), source, metadata={"modelspec.encoder_layer": "1"})
+    recipe = write_recipe(VAN_GOGH + "clip_skip: [2]\n")
+    ran = cli("--dry-run", recipe, source, tmp_path / "out.safetensors")
+    assert "its metadata adds to the recipe's clip skip: the result holds for 1 and 2" in ran.out
+
+
+MISSING = {
+    "a recipe": ("none", "in", "out.safetensors"),
+    "an input": ("recipe", "none", "out.safetensors"),
+    "a text encoder": ("--text-encoder", "none", "recipe", "in", "out.safetensors"),
+    "a probed checkpoint": ("probe", "recipe", "none"),
+    "a probe's base": ("probe", "recipe", "in", "--base", "none"),
+    "a checkpoint for words": ("suggest", "none", "word"),
+    "an inspected file": ("inspect", "none"),
+    "a release": ("verify", "none"),
+    "a manifest": ("report", "none"),
+    "a previewed output": ("preview", "none", "--base", "in", "--recipe", "recipe"),
+    "a preview's base": ("preview", "in", "--base", "none", "--recipe", "recipe"),
+    "a judged output": ("evaluate", "recipe", "none", "--base", "in"),
+    "an evaluation's base": ("evaluate", "recipe", "in", "--base", "none"),
+    "prompts": ("evaluate", "recipe", "in", "--base", "in", "--prompts", "none"),
+    "a compared input": ("compare", "recipe", "none"),
+    "an attacked output": ("stress", "recipe", "none", "--base", "in"),
+    "a batch's recipe": ("batch", "none", "in", "--out-dir", "out"),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_a_missing_file_is_wrong_usage(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path, case: str
+) -> None:
+    places = {
+        "recipe": van_gogh,
+        "in": checkpoint_file,
+        "none": tmp_path / "none.yaml",
+        "out.safetensors": tmp_path / "out.safetensors",
+        "out": tmp_path / "out",
+    }
+    ran = cli(*(places.get(arg, arg) for arg in MISSING[case]))
+    assert ran.code == 2
+    assert "none.yaml" in ran.err
+    assert re.search("there is no such file|does not exist", ran.err)
+    assert "Errno" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (FileNotFoundError(errno.ENOENT, "?", "x"), 2, "x: there is no such file"),
+        (PermissionError(errno.EACCES, "?", "x"), 2, "x: this user may not read or write it"),
+        (IsADirectoryError(errno.EISDIR, "?", b"x"), 2, "x: is a folder, not a file"),
+        (NotADirectoryError(errno.ENOTDIR, "?", "x"), 2, "x: a part of this path is a file, not"),
+        (OSError(errno.ENOSPC, "?"), 1, "the disk is full"),
+        (OSError(errno.ENOSPC, "?", "x"), 1, "x: the disk is full"),
+        (OSError(errno.EIO, "?", "x"), 1, "x: the disk cannot read or write it"),
+        (OSError(errno.ENOTTY, "words of the system"), 1, "words of the system"),
+        (OSError("words of a library"), 1, "words of a library"),
+    ],
+)
+def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, words: str) -> None:
+    assert exit_code_of(error) == code
+    assert reason_of(error).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("inspct", "x"), "'inspct' is no command and no recipe; did you mean inspect?"),
+        (("prob", "r.yaml", "in.ckpt"), "did you mean probe?"),
+        (("--quiet", "evalute", "x"), "did you mean evaluate?"),
+        (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
+        (("r.yaml",), "Missing argument 'IN'"),
+        (("r.yaml", "in.ckpt"), "Missing argument 'OUT'"),
+        (("r.yaml", "in.ckpt", "out.safetensors", "more"), "unexpected extra argument (more)"),
+    ],
+)
+def test_a_mistyped_command_line_is_told(cli: Cli, args: tuple[str, ...], told: str) -> None:
+    ran = cli(*args)
+    assert ran.code == 2
+    assert told in ran.err
+    assert "[OPTIONS] RECIPE IN OUT" in ran.err
+
+
+def test_a_recipe_may_be_named_like_a_command(
+    cli: Cli, checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("inspct").write_text(SHORT + "no: 1", encoding="utf-8")
+    assert "inspct:4: no: unknown key" in cli("inspct", checkpoint_file, "out.safetensors").err
+
+
+def test_recipe_and_checkpoint_in_each_others_place(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    for command in ((), ("probe",)):
+        target = () if command else (tmp_path / "out.safetensors",)
+        ran = cli(*command, checkpoint_file, van_gogh, *target)
+        assert ran.code == 2
+        assert "not a recipe; are recipe and checkpoint swapped?" in ran.err
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in group.commands)])
+def test_help_has_a_short_name(cli: Cli, command: tuple[str, ...]) -> None:
+    assert cli(*command, "-h") == cli(*command, "--help")
+    assert cli(*command, "-h").code == 0
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

@@ -2,6 +2,9 @@
 
 import signal
 import sys
+from difflib import get_close_matches
+from itertools import dropwhile
+from pathlib import Path
 
 import click
 from click_default_group import DefaultGroup
@@ -19,12 +22,38 @@ from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
-from erasepro_convert.errors import INTERRUPTED, EraseproError, InterruptedRunError
+from erasepro_convert.errors import (
+    INTERRUPTED,
+    EraseproError,
+    InterruptedRunError,
+    exit_code_of,
+    reason_of,
+)
 from erasepro_convert.memory import give_back_memory
 
 
 class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
     """A group whose help opens with the main command, which needs no name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; UsageError for one that is mistyped or comes late."""
+        flags = {o for p in convert_command.params if _is_flag(p) for o in p.opts}
+        behind = list(dropwhile(flags.__contains__, args))
+        first = behind[0] if behind else ""
+        if first in self.commands and behind != args:
+            raise click.UsageError(f"options come after the command: {first} {args[0]} …", ctx)
+        if first not in self.commands and not Path(first).exists():
+            near = get_close_matches(first, self.commands, n=1)
+            if near:
+                raise click.UsageError(
+                    f"{first!r} is no command and no recipe; did you mean {near[0]}?", ctx
+                )
+        found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(
+            ctx, args
+        )
+        return found
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show how the main command is called."""
@@ -40,7 +69,17 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
         self.format_commands(ctx, formatter)
 
 
-@click.group(cls=MainGroup, default="convert", help=convert_command.help, no_args_is_help=True)
+def _is_flag(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Option) and parameter.is_flag
+
+
+@click.group(
+    cls=MainGroup,
+    default="convert",
+    help=convert_command.help,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="erasepro-convert")
 def group() -> None:
     """Hold the commands; see MainGroup."""
@@ -85,5 +124,5 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        click.echo(f"error: {reason_of(error)}", err=True)
+        sys.exit(exit_code_of(error))

@@ -65,4 +65,4 @@ def convert_command(
             if as_json:
                 click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:
-        raise LimitError("the result does not hold; nothing was written")
+        raise LimitError("\n- ".join(("the result does not hold:", *manifest.exceeded)))

@@ -10,7 +10,11 @@ from erasepro_convert.errors import UsageError
 
 @click.command("preview")
 @click.argument(
-    "checkpoints", metavar="OUT...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "checkpoints",
+    metavar="OUT...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
 )
 @click.option(
     "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."

@@ -23,7 +23,7 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
 
 @click.command("stress")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."
 )

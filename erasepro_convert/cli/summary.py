@@ -44,15 +44,11 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
         terminal.show(probe_table(manifest.ema.probe))
     for line in _remarks(manifest):
         terminal.say(line)
-    for line in manifest.exceeded:
-        terminal.say(f"exceeded: {line}", "red")
-    if not output.written:
-        terminal.say("dry run: nothing was written")
-        return
+    verb = "wrote" if output.written else "would write"
     for file in output.files:
         path = target if len(output.files) == 1 else target / file.name
-        terminal.say(f"wrote {shown(path)} ({decimal(file.size)}, sha256 {file.sha256})")
-    terminal.say(f"wrote {shown(record)}")
+        terminal.say(f"{verb} {shown(path)} ({decimal(file.size)}, sha256 {file.sha256})")
+    terminal.say(f"{verb} {shown(record)}" if output.written else "dry run: nothing was written")
 
 
 def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
@@ -157,10 +153,11 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
             f"conflict: {conflict.token!r} in {conflict.target_prompt!r} is sent to {anchors} "
             "at once, which leaves a residual"
         )
-    if first := len(alignment.first_layer.conflicts) - len(columns.conflicts):
+    shallow = len(alignment.first_layer.conflicts)
+    if alignment.first_layer.conflicts not in ((), columns.conflicts):
         yield (
-            f"text_encoder.1 reads tokens before any attention: {first} more of its columns "
-            "conflict (listed in the manifest)"
+            f"text_encoder.1 reads tokens before any attention: {shallow} of its columns "
+            f"{'conflicts' if shallow == 1 else 'conflict'} (listed in the manifest)"
         )
     reasons = [entry.reason for entry in manifest.tensors.dropped]
     for reason in dict.fromkeys(reasons):
@@ -168,7 +165,8 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     for repaired in manifest.tensors.repaired:
         yield f"repaired {repaired.name}: {repaired.defect}"
     if manifest.variant.clip_skip_from == "metadata":
-        yield "its metadata asks for clip skip 2: the result holds for 1 and 2"
+        skips = " and ".join(map(str, manifest.recipe.clip_skip))
+        yield f"its metadata adds to the recipe's clip skip: the result holds for {skips}"
     if manifest.tensors.renamed:
         count = counted(len(manifest.tensors.renamed), "tensor")
         yield f"renamed {count} to the current spelling"
