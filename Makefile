@@ -2,7 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: test lint fuzz demo demo-model comparison schema
+# What covers conversion, folders and preview.
+CORE := $(addprefix tests/test_, checkpoint.py cli.py clip.py convert.py diffusers.py inspect.py \
+	layout.py recipe.py report.py requirements.py variants.py writer.py \
+	demo.py::test_the_demo_command_shows_what_it_does demo.py::test_a_preview_is_the_same_each_time)
+
+.PHONY: test oldest lint fuzz demo demo-model comparison schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -11,6 +16,16 @@ BIN := .venv/bin
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . \
+		jsonschema pytest pytest-xdist
+	touch $@
+
+# The core with the oldest versions that pyproject.toml allows.
+oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest -n auto $(CORE)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
