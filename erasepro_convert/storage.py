@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from erasepro_convert.errors import EraseproError, MissingObjectError, StorageError, UsageError
+from erasepro_convert.errors import EraseproError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -233,8 +233,7 @@ def asking(location: Location) -> Iterator[None]:
     except EraseproError:
         raise
     except Exception as error:  # every library has its own
-        kind = MissingObjectError if _is_missing(error) else StorageError
-        raise kind(f"{shown(location)}: {_reason(error)}") from None
+        raise StorageError(f"{shown(location)}: {_reason(error)}") from None
 
 
 def retried(work: Callable[[], Result], given_up: Event | None = None) -> Result:
@@ -307,16 +306,14 @@ def _code(error: BaseException | None) -> str:
     return ""
 
 
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) or _status(error) in (404, 410)
-
-
 def _reason(error: Exception) -> str:
     """What went wrong, in words that quote nothing."""
     status, kind = _status(error), type(error).__name__
     code = _code(error)
-    if _is_missing(error):
-        return f"there is no such {'bucket' if code == 'NoSuchBucket' else 'object'}"
+    if code == "NoSuchBucket":
+        return "there is no such bucket"
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return "there is no such object"
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         return f"the server says {status} {phrase}".rstrip() + (f" ({code})" if code else "")

@@ -36,7 +36,7 @@ from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.options import Options
 from erasepro_convert.ranges import exists
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.storage import Location, locate, shown
+from erasepro_convert.storage import Location, asking, locate, shown
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
@@ -923,3 +923,32 @@ def test_help_needs_no_store(args: tuple[str, ...]) -> None:
         [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
     )
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_object_that_is_not_there_is_wrong_usage(cli: Cli, models: Models) -> None:
+    for command in (("probe", models.recipe), ("suggest",)):
+        words = () if len(command) > 1 else ("word",)
+        ran = cli(*command, "memory://models/none.safetensors", *words)
+        assert ran.code == 2
+        assert ran.err == "error: memory://models/none.safetensors: there is no such object\n"
+
+
+class TransportError(Exception):
+    """Stands for httpx's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TypeError(SECRET), "its library makes nothing of this address; s3://, gs:// and https://"),
+        (ValueError(SECRET), "its library makes nothing of this address"),
+        (ImportError(SECRET, name="pyarrow"), "needs a library that is not here, pyarrow"),
+        (TransportError(SECRET), "the connection failed"),
+        (IsADirectoryError(SECRET), "its library failed"),
+    ],
+)
+def test_what_a_stores_library_raises_has_words(error: Exception, words: str) -> None:
+    with pytest.raises(StorageError) as caught, asking(locate("memory://models/x")):
+        raise error
+    assert str(caught.value).startswith(f"memory://models/x: {words}")
+    assert SECRET not in str(caught.value)

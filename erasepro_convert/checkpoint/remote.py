@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.errors import CheckpointError, StorageError
+from erasepro_convert.errors import CheckpointError, MissingObjectError, StorageError
 from erasepro_convert.ranges import Ranges, Stated, ranges_of
 from erasepro_convert.storage import Location, asking, retried, shown
 
@@ -48,9 +48,12 @@ class RemoteFile:
     near = NEAR
 
     def __init__(self, location: "UPath") -> None:
-        """Raise CheckpointError for an object without content, StorageError for none at all."""
+        """Raise CheckpointError for an empty object, MissingObjectError for none at all."""
         with asking(location):
-            self._ranges: Ranges = retried(lambda: ranges_of(location))
+            try:
+                self._ranges: Ranges = retried(lambda: ranges_of(location))
+            except FileNotFoundError:
+                raise MissingObjectError(f"{shown(location)}: there is no such object") from None
         if self.stated.size == 0:
             raise CheckpointError("it is empty")
         self.size = self.stated.size
