@@ -1,7 +1,6 @@
 """The oldest versions that pyproject.toml allows are those that the core is tested with."""
 
 import importlib.metadata
-import re
 import tomllib
 from pathlib import Path
 
@@ -13,10 +12,7 @@ PINS = dict(
     if not line.startswith("#")
 )
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-OLDEST = dict(
-    re.fullmatch(r"([\w.-]+)>=([\d.]+)", requirement.lower()).groups()  # type: ignore[union-attr]
-    for requirement in PROJECT["dependencies"]
-)
+OLDEST = dict(requirement.lower().split(">=") for requirement in PROJECT["dependencies"])
 
 
 def numbers(version: str) -> list[int]:
