@@ -103,8 +103,10 @@ def exit_code_of(error: OSError) -> int:
 def reason_of(error: Exception) -> str:
     """What happened, and where in the code for what is no word of ours."""
     if isinstance(error, OSError) and error.errno is not None:
+        if not error.filename:  # what is wrong with a path says nothing without it
+            return _MACHINES.get(error.errno) or str(error.strerror)
         words = (_USERS | _MACHINES).get(error.errno) or error.strerror
-        return f"{os.fsdecode(error.filename)}: {words}" if error.filename else str(words)
+        return f"{os.fsdecode(error.filename)}: {words}"
     if isinstance(error, EraseproError | OSError):
         return str(error)
     what = "".join(traceback.format_exception_only(error)).strip()

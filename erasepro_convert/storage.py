@@ -31,6 +31,8 @@ HTTP, S3 = ("http", "https"), ("s3", "s3a")
 WRITABLE = (*S3, "gs", "gcs")
 """Stores in which an upload shows nothing before it is complete, and can be given up."""
 
+INSTEAD = "download the file first, or give its s3://, gs:// or https:// address"
+
 TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30
@@ -49,6 +51,12 @@ PASSING = {
     "ResponseParserError",
 }
 """Errors of libraries, by the names of their classes: not all of them are installed."""
+
+SPOKEN = {
+    "NoCredentialsError": "no credentials were found",
+    "ParamValidationError": "this is no address of an object",
+}
+"""What to say of botocore's errors, by the names of their classes."""
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
@@ -78,8 +86,11 @@ def locate(text: str) -> Location:
         need = EXTRA if scheme in (*HTTP, *S3) else f"{EXTRA}, and the library of {scheme}://"
         raise UsageError(f"{_shown(text)}: needs more libraries: {need}") from error
     except ValueError as error:
-        raise UsageError(f"{_shown(text)}: {scheme}:// is not known") from error
-    location: UPath = UPath(scheme + text[len(scheme) :], **client_options(scheme))
+        raise UsageError(f"{_shown(text)}: {scheme}:// is not known; {INSTEAD}") from error
+    try:
+        location: UPath = UPath(scheme + text[len(scheme) :], **client_options(scheme))
+    except Exception as error:  # some that fsspec knows need more than an address
+        raise UsageError(f"{_shown(text)}: {_unread(scheme, error)}") from None
     if scheme in S3:
         location.fs.retries = 1  # or each request would be retried by two libraries
     return location
@@ -223,16 +234,20 @@ def is_within(location: Location, folder: Location) -> bool:
 def asking(location: Location) -> Iterator[None]:
     """Put into words what a store's library raises: its own can quote a signed URL.
 
-    Raises StorageError, without what it was made of.
+    Raises StorageError, without what it was made of, and UsageError for an address of which the
+    library of a store that is not among ours makes nothing.
     """
     if isinstance(location, Path):
         yield
         return
+    scheme = scheme_of(location)
     try:
         yield
     except EraseproError:
         raise
     except Exception as error:  # every library has its own
+        if scheme not in (*HTTP, *WRITABLE) and not _is_stores(error):
+            raise UsageError(f"{shown(location)}: {_unread(scheme, error)}") from None
         raise StorageError(f"{shown(location)}: {_reason(error)}") from None
 
 
@@ -306,6 +321,20 @@ def _code(error: BaseException | None) -> str:
     return ""
 
 
+def _is_stores(error: Exception) -> bool:
+    """Whether a store, or the way to it, failed: not its library at what it was given."""
+    return _status(error) is not None or _is_passing(error) or isinstance(error, PERMANENT)
+
+
+def _unread(scheme: str, error: Exception) -> str:
+    """Why an address of another store is not read, and what to give instead."""
+    if isinstance(error, ImportError) and error.name:
+        why = f"{scheme}:// needs the library {error.name}, which is not installed"
+    else:
+        why = f"{scheme}:// cannot be read from this address alone ({type(error).__name__})"
+    return f"{why}; {INSTEAD}"
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, in words that quote nothing."""
     status, kind = _status(error), type(error).__name__
@@ -317,14 +346,9 @@ def _reason(error: Exception) -> str:
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         return f"the server says {status} {phrase}".rstrip() + (f" ({code})" if code else "")
-    if kind == "NoCredentialsError":
-        return "no credentials were found"
+    if kind in SPOKEN:
+        return SPOKEN[kind]
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return "no answer in time"
-    if isinstance(error, ImportError):
-        what = f"needs a library that is not here, {error.name}"
-    elif isinstance(error, TypeError | ValueError | NotImplementedError):
-        what = "its library makes nothing of this address; s3://, gs:// and https:// are known"
-    else:
-        what = "the connection failed" if _is_passing(error) else "its library failed"
+    what = "the connection failed" if _is_passing(error) else "its library failed"
     return f"{what} ({kind})"

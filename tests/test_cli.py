@@ -91,7 +91,7 @@ def test_a_dry_run_says_so(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_
     as_json = cli("--dry-run", "--json", van_gogh, checkpoint_file, target)
     assert cli(van_gogh, checkpoint_file, target).code == 0
     digest = sha256(target.read_bytes()).hexdigest()
-    assert re.search(rf"would write {target} \(.* MB, sha256 {digest}\)\n", ran.out)
+    assert re.search(rf"{target} would have .* MB, sha256 {digest}\n", ran.out)
     assert json.loads(as_json.out)["output"]["files"][0]["sha256"] == digest
 
 
@@ -267,6 +267,7 @@ def test_a_missing_file_is_wrong_usage(
         (OSError(errno.ENOSPC, "?", "x"), 1, "x: the disk is full"),
         (OSError(errno.EIO, "?", "x"), 1, "x: the disk cannot read or write it"),
         (OSError(errno.ENOTTY, "words of the system"), 1, "words of the system"),
+        (OSError(errno.ENOENT, "no directory for temporary files"), 1, "no directory for"),
         (OSError("words of a library"), 1, "words of a library"),
     ],
 )
@@ -280,6 +281,8 @@ def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, wo
     [
         (("inspct", "x"), "'inspct' is no command and no recipe; did you mean inspect?"),
         (("prob", "r.yaml", "in.ckpt"), "did you mean probe?"),
+        (("INSPECT", "x"), "did you mean inspect?"),
+        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, convert,"),
         (("--quiet", "evalute", "x"), "did you mean evaluate?"),
         (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
         (("r.yaml",), "Missing argument 'IN'"),
@@ -292,6 +295,20 @@ def test_a_mistyped_command_line_is_told(cli: Cli, args: tuple[str, ...], told: 
     assert ran.code == 2
     assert told in ran.err
     assert "[OPTIONS] RECIPE IN OUT" in ran.err
+
+
+@pytest.mark.parametrize("recipe", ["probe.yaml", "./probe", "my_probe"])
+def test_a_missing_recipe_is_no_mistyped_command(cli: Cli, recipe: str) -> None:
+    ran = cli(recipe, "in.ckpt", "out.safetensors")
+    assert ran.code == 2
+    assert "there is no such file" in ran.err
+    assert "did you mean" not in ran.err
+
+
+def test_a_folder_is_no_manifest(cli: Cli, tmp_path: Path) -> None:
+    for folder in (tmp_path, "."):
+        ran = cli("report", folder)
+        assert (ran.code, ran.err) == (2, f"error: {folder}: is a folder, not a file\n")
 
 
 def test_a_recipe_may_be_named_like_a_command(

@@ -940,9 +940,6 @@ class TransportError(Exception):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (TypeError(SECRET), "its library makes nothing of this address; s3://, gs:// and https://"),
-        (ValueError(SECRET), "its library makes nothing of this address"),
-        (ImportError(SECRET, name="pyarrow"), "needs a library that is not here, pyarrow"),
         (TransportError(SECRET), "the connection failed"),
         (IsADirectoryError(SECRET), "its library failed"),
     ],
@@ -952,3 +949,36 @@ def test_what_a_stores_library_raises_has_words(error: Exception, words: str) ->
         raise error
     assert str(caught.value).startswith(f"memory://models/x: {words}")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TypeError(SECRET), "cannot be read from this address alone (TypeError)"),
+        (ImportError(SECRET, name="pyarrow"), "needs the library pyarrow, which is not installed"),
+    ],
+)
+def test_what_a_library_makes_nothing_of_is_wrong_usage(error: Exception, words: str) -> None:
+    with pytest.raises(UsageError) as caught, asking(locate("memory://models/x")):
+        raise error
+    assert f"memory://models/x: memory:// {words}; download the file first" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("hf://127.0.0.1:9/b/x.safetensors", "hf:// cannot be read from this address alone"),
+        ("generic://b/x.safetensors", "generic:// cannot be read from this address alone"),
+        ("dir://b/x.safetensors", "dir:// cannot be read from this address alone"),
+        ("foo://b/x.safetensors", "foo:// is not known"),
+    ],
+)
+def test_another_scheme_says_what_to_give_instead(url: str, told: str, cli: Cli) -> None:
+    """What fsspec knows and what it does not; none of them asks the network."""
+    scheme, _, rest = url.partition("://")
+    ran = cli("inspect", f"{scheme}://user:{SECRET}@{rest}")
+    assert ran.code == 2
+    assert told in ran.err
+    assert "; download the file first, or give its s3://, gs:// or https:// address" in ran.err
+    assert SECRET not in ran.err

@@ -38,18 +38,20 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant; UsageError for one that is mistyped or comes late."""
+        """Find the command that is meant.
+
+        Raises UsageError for a word that is neither a command nor the recipe of the main one, and
+        for options before a command.
+        """
         flags = {o for p in convert_command.params if _is_flag(p) for o in p.opts}
         behind = list(dropwhile(flags.__contains__, args))
         first = behind[0] if behind else ""
         if first in self.commands and behind != args:
             raise click.UsageError(f"options come after the command: {first} {args[0]} …", ctx)
-        if first not in self.commands and not Path(first).exists():
-            near = get_close_matches(first, self.commands, n=1)
-            if near:
-                raise click.UsageError(
-                    f"{first!r} is no command and no recipe; did you mean {near[0]}?", ctx
-                )
+        if first.isalpha() and first not in self.commands and not Path(first).exists():
+            near = get_close_matches(first.lower(), self.commands, n=1)
+            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
+            raise click.UsageError(f"{first!r} is no command and no recipe; {known}", ctx)
         found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(
             ctx, args
         )

@@ -17,7 +17,10 @@ from erasepro_convert.errors import UsageError
     type=click.Path(path_type=Path, exists=True),
 )
 @click.option(
-    "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."
+    "--base",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="The checkpoint before erasure.",
 )
 @click.option(
     "--recipe", required=True, type=click.Path(path_type=Path), help="What OUT was made with."

@@ -24,13 +24,13 @@ def report_command(manifest: Path, target: Path | None) -> None:
     from erasepro_convert.places import Inputs, put, require_outputs
     from erasepro_convert.storage import beside
 
+    record = read_manifest(manifest)
     output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
     if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
         output = manifest.resolve().parent
     target = target or beside(output, ".html")
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
-    record = read_manifest(manifest)
     drawn = beside(output, ".before-after.png")
     found = beside(output, ".evaluation.json")
     inputs = Inputs((manifest, drawn, found))

@@ -25,7 +25,10 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--base", required=True, type=click.Path(path_type=Path), help="The checkpoint before erasure."
+    "--base",
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="The checkpoint before erasure.",
 )
 @click.option(
     "--attack",

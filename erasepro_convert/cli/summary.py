@@ -44,11 +44,11 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
         terminal.show(probe_table(manifest.ema.probe))
     for line in _remarks(manifest):
         terminal.say(line)
-    verb = "wrote" if output.written else "would write"
     for file in output.files:
-        path = target if len(output.files) == 1 else target / file.name
-        terminal.say(f"{verb} {shown(path)} ({decimal(file.size)}, sha256 {file.sha256})")
-    terminal.say(f"{verb} {shown(record)}" if output.written else "dry run: nothing was written")
+        path = shown(target if len(output.files) == 1 else target / file.name)
+        facts = f"{decimal(file.size)}, sha256 {file.sha256}"
+        terminal.say(f"wrote {path} ({facts})" if output.written else f"{path} would have {facts}")
+    terminal.say(f"wrote {shown(record)}" if output.written else "dry run: nothing was written")
 
 
 def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
