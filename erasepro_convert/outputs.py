@@ -81,18 +81,33 @@ def position_ids() -> Iterator[memoryview]:
 
 
 def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview]:
-    import torch
-
-    for chunk in read(name):
-        raw = torch.empty(len(chunk), dtype=torch.uint8)  # torch wants memory that can be written
-        packed(raw)[:] = chunk
-        cast = packed(raw.view(torch_dtype(stored)).to(torch_dtype(asked)))
+    parts = (_values(chunk, stored) for chunk in read(name))
+    for values in parts:
+        cast = packed(values.to(torch_dtype(asked)))
         if not is_finite(asked, cast):
+            largest = max(float(part.abs().max()) for part in (values, *parts))
             raise LimitError(
-                f"{name} has values too large for {asked}: leave --dtype out to store it as it is "
-                f"({stored})"
+                f"{name} has values too large for {asked}, up to {largest:.4g}: {_holding(largest)}"
             )
         yield cast
+
+
+def _values(chunk: memoryview, dtype: str) -> "torch.Tensor":
+    import torch
+
+    raw = torch.empty(len(chunk), dtype=torch.uint8)  # torch wants memory that can be written
+    packed(raw)[:] = chunk
+    return raw.view(torch_dtype(dtype))
+
+
+def _holding(value: float) -> str:
+    """What to ask for instead of a type that is too small."""
+    import torch
+
+    for option, dtype in OPTIONS.items():
+        if torch.tensor(value, dtype=torch.float64).to(torch_dtype(dtype)).isfinite():
+            return f"use --dtype {option}"
+    return "no --dtype holds them; without it each tensor keeps its type"
 
 
 def require_head_readable(head: bytes, size: int, names: set[str]) -> None:

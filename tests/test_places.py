@@ -315,7 +315,7 @@ LONG = "x" * LONGEST_NAME
         ("gone/o/", "", "gone/o: its folder does not exist"),
         ("r.yaml/o.safetensors", "", "r.yaml/o.safetensors: r.yaml is a file, not a folder"),
         (f"{LONG}.safetensors", "", f"{LONG}.safetensors: a name of more than 230 bytes"),
-        (f"{LONG * 2}/o.safetensors", "", "/o.safetensors: its folder does not exist"),
+        (f"{LONG * 2}/o.safetensors", "", "/o.safetensors: its name is too long"),
         (f"{LONG}x/", "", f"{LONG}x: a name of more than 230 bytes"),
         ("model/../model/", "", "model/../model: exists already; remove it first"),
     ],

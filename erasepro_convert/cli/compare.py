@@ -84,8 +84,8 @@ def compare_command(
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
     places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
     inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
-    folder.mkdir(parents=True, exist_ok=True)
-    require_outputs(places.values(), inputs)
+    if folder.exists():
+        require_outputs(places.values(), inputs)
     hush_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
