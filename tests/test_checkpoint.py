@@ -499,7 +499,7 @@ def test_headers_are_read_up_to_the_limit_of_the_library(
     if message:
         with pytest.raises(CheckpointError, match=message):
             open_checkpoint(tmp_path / "x")
-        with pytest.raises(SafetensorError, match="too large"):
+        with pytest.raises(SafetensorError, match=r"(?i)too ?large"):
             load_file(tmp_path / "x")
     else:
         checkpoint = open_checkpoint(tmp_path / "x")

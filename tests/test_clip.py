@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,17 @@ def test_the_vocabulary_is_shipped_with_its_licence() -> None:
     folder = Path("erasepro_convert/clip")
     assert (folder / "bpe_simple_vocab_16e6.txt.gz").is_file()
     assert "Permission is hereby granted" in (folder / "VOCABULARY_LICENSE").read_text()
+
+
+def test_threads_can_share_the_tokenizer() -> None:
+    """Each call sets padding and truncation anew."""
+    tokenizer = clip_tokenizer()
+
+    def count(number: int) -> int:
+        assert tokenizer.tokenize("a cat") == ["a</w>", "cat</w>"]
+        padding = "max_length" if number % 2 else "longest"
+        read = tokenizer(["a cat"], padding=padding, max_length=77, truncation=True)
+        return len(read.input_ids[0])
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(count, range(200))) == [4, 77] * 100

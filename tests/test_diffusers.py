@@ -237,9 +237,9 @@ def test_a_folder_feeds_its_unet_as_clip_skip_says(tmp_path: Path, van_gogh: Pat
     weights = {key.original: written.read(key.original) for key in text_keys(DEMO)}
     ids = [49406, 320, 1125, 539, 320, 2368, 49407]
     with torch.inference_mode():
-        fed = loaded.to(torch.float64)(torch.tensor([ids])).last_hidden_state[0]
+        fed = loaded.float()(torch.tensor([ids])).last_hidden_state[0]
     expected = oracle.features(oracle.text_model(weights), ids, None, skip=2)
-    assert np.allclose(fed.T.numpy(), expected[:, : len(ids)], atol=1e-6)
+    assert np.allclose(fed.T.numpy(), expected[:, : len(ids)], atol=1e-4)
 
 
 def test_an_lcm_stays_one_in_files_and_folders(van_gogh: Path, tmp_path: Path) -> None:

@@ -2,12 +2,34 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import RLock
+from typing import Any
 
 from transformers import CLIPTokenizerFast
 
 from erasepro_convert.clip.tokenizer import END, START, vocabulary
 from erasepro_convert.digest import pretty
 from erasepro_convert.layout.keys import POSITIONS
+
+
+class SharedTokenizer(CLIPTokenizerFast):  # type: ignore[misc]  # the library has no types
+    """One that threads can share, by the two methods that diffusers calls.
+
+    Each call sets padding and truncation, which older tokenizers refuse while another call runs
+    ("Already borrowed").
+    """
+
+    _turn = RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as CLIPTokenizerFast does, one thread at a time."""
+        with self._turn:
+            return super().__call__(*args, **kwargs)
+
+    def tokenize(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as CLIPTokenizerFast does, one thread at a time."""
+        with self._turn:
+            return super().tokenize(*args, **kwargs)
 
 
 def clip_tokenizer() -> CLIPTokenizerFast:
@@ -18,7 +40,9 @@ def clip_tokenizer() -> CLIPTokenizerFast:
     """
     with TemporaryDirectory() as folder:
         write_vocabulary(Path(folder))
-        return CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+        tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer.__class__ = SharedTokenizer  # which transformers 4 would warn of, loading it itself
+    return tokenizer
 
 
 def write_tokenizer(folder: Path) -> None:
