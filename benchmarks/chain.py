@@ -111,9 +111,9 @@ def load(folder: Path) -> None:
     """Single file to diffusers folder."""
     from diffusers import StableDiffusionPipeline
 
-    from erasepro_convert.architecture import architecture_of
-    from erasepro_convert.diffusers_folder import write_configurations
-    from erasepro_convert.layout.keys import SD1
+    from erasepro_convert.sd1.architecture import architecture_of
+    from erasepro_convert.output.diffusers_folder import write_configurations
+    from erasepro_convert.sd1.keys import SD1
 
     write_configurations(architecture_of(SD1), folder / "configs")
     StableDiffusionPipeline.from_single_file(
@@ -171,9 +171,9 @@ def single(folder: Path) -> None:
     """Diffusers folder to single file."""
     from safetensors.torch import load_file, save_file
 
-    from erasepro_convert.layout.keys import SD1, text_keys
-    from erasepro_convert.layout.unet import unet_keys
-    from erasepro_convert.layout.vae import vae_keys
+    from erasepro_convert.sd1.keys import SD1, text_keys
+    from erasepro_convert.sd1.unet import unet_keys
+    from erasepro_convert.sd1.vae import vae_keys
 
     state = {}
     for path, keys in (

@@ -28,7 +28,7 @@ WIDTH = 1800
 def main(tasks: str | None, seeds: int, solved: bool, out: Path) -> None:
     """Run tasks that are not done yet; write docs/comparison.md when all are."""
     from erasepro_convert.compare.variants import METHODS, SOLVED
-    from erasepro_convert.quiet import hush_libraries
+    from erasepro_convert.runtime.library_logging import hush_libraries
 
     hush_libraries()
     methods = SOLVED if solved else METHODS
@@ -78,7 +78,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
-    from erasepro_convert.evaluate.pictures import Album
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.recipe import Recipe
 
     pairs, folder = TASKS[task], _folder(out, task)

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from erasepro_convert.dtypes import OPTIONS, Option, torch_dtype
-from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, SD1, Key, Widths, text_keys
-from erasepro_convert.layout.unet import ema_name, unet_keys
-from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS, SD1, Key, Widths, text_keys
+from erasepro_convert.sd1.unet import ema_name, unet_keys
+from erasepro_convert.sd1.vae import vae_keys
 
 MINIATURE = Widths((32, 64, 96, 96), 128, 4, (32, 64, 96, 96), 48, 96)
 

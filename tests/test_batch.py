@@ -14,21 +14,21 @@ import pytest
 from safetensors.torch import save_file
 
 from erasepro_convert import demo
-from erasepro_convert.batch import run
-from erasepro_convert.batch.claims import FOLDER, Claims
+from erasepro_convert.batch import scheduler as run
+from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
-from erasepro_convert.batch.run import Batch
-from erasepro_convert.batch.work import Task
-from erasepro_convert.convert import convert
-from erasepro_convert.layout.keys import Widths
+from erasepro_convert.batch.scheduler import Batch
+from erasepro_convert.batch.worker import Task
+from erasepro_convert.conversion.convert import convert
+from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.manifest import manifest_path, read_manifest
-from erasepro_convert.options import Options
-from erasepro_convert.places import Inputs
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.storage import Location
-from erasepro_convert.verify import Request, verify
+from erasepro_convert.storage.location import Location
+from erasepro_convert.verification import Request, verify
 from tests.conftest import VAN_GOGH
 from tests.miniature import state_dict
 
@@ -225,7 +225,7 @@ class TestOutcomes:
         def sometimes(recipe: Recipe, source: Path, *rest: Any) -> Any:
             return 1 / 0 if source.stem == "1" else convert(recipe, source, *rest)
 
-        monkeypatch.setattr("erasepro_convert.batch.work.convert", sometimes)
+        monkeypatch.setattr("erasepro_convert.batch.worker.convert", sometimes)
         ran = go(jobs)
         assert ran.seen.outcomes == {"x/1.safetensors": "failed", "x/2.safetensors": "done"}
         assert str(ran["x/1.safetensors"].reason).startswith("ZeroDivisionError: division by zero")
@@ -427,7 +427,7 @@ class TestTrouble:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return convert(recipe, source, *rest)
 
-        monkeypatch.setattr("erasepro_convert.batch.work.convert", sometimes)
+        monkeypatch.setattr("erasepro_convert.batch.worker.convert", sometimes)
         third = Job(recipe.changed(name="third"), jobs[0].source, "third.safetensors")
         ran = go([*jobs, third])
         assert not ran.full, "there is room here: something else is full"

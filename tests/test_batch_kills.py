@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.cli import batch as command
-from erasepro_convert.layout.keys import Widths
+from erasepro_convert.sd1.keys import Widths
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 

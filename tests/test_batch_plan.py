@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from erasepro_convert.batch.claims import FOLDER, Claims
+from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.inputs import MATCH, Input, described, find_inputs
 from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_distinct

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Outcome
-from erasepro_convert.batch.local import Progress
-from erasepro_convert.batch.work import Task
+from erasepro_convert.batch.process_pool import Progress
+from erasepro_convert.batch.worker import Task
 from erasepro_convert.cli.batch_view import BatchView
-from erasepro_convert.options import Options
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.conftest import VAN_GOGH
 

@@ -14,9 +14,9 @@ from transformers import AutoTokenizer, CLIPTokenizer, CLIPTokenizerFast
 
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import BOS, EOS, decode, tokenize
-from erasepro_convert.clip.transformers_tokenizer import clip_tokenizer, write_tokenizer
+from erasepro_convert.clip.hf_tokenizer import clip_tokenizer, write_tokenizer
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.layout.keys import SD1, text_keys
+from erasepro_convert.sd1.keys import SD1, text_keys
 from tests import oracle
 from tests.miniature import State, weights
 
@@ -246,7 +246,7 @@ def test_large_states_lie_in_files_and_are_the_same(
         return encoder.layer(1)(encoder.embed(prompts), prompts)
 
     in_memory = features()
-    monkeypatch.setattr("erasepro_convert.room.LARGE", 0)
+    monkeypatch.setattr("erasepro_convert.runtime.scratch.LARGE", 0)
     in_file = features()
     assert torch.equal(in_file, in_memory)
     with open("/proc/self/maps", encoding="utf-8") as maps:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from erasepro_convert.evaluate import distances
-from erasepro_convert.evaluate.distance_interval import Statistic, distance_interval
-from erasepro_convert.evaluate.distances import Array, fid, kernel, kid, kid_paired
+from erasepro_convert.evaluate.metrics import kid_fid as distances
+from erasepro_convert.evaluate.metrics.jackknife import Statistic, distance_interval
+from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kernel, kid, kid_paired
 
 Distance = Callable[[Array, Array], float]
 

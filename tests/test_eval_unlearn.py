@@ -9,7 +9,7 @@ import pytest
 
 from erasepro_convert import demo
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.eval_unlearn import ErasePro
+from erasepro_convert.evaluate.eval_unlearn import ErasePro
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 

@@ -27,17 +27,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from erasepro_convert import convert as conversion
-from erasepro_convert import demo, release, room, writer
+from erasepro_convert.conversion import convert as conversion
+from erasepro_convert import demo
+from erasepro_convert.output import publish as release, safetensors_writer as writer
+from erasepro_convert.runtime import scratch as room
 from erasepro_convert.cli import main
-from erasepro_convert.convert import convert
-from erasepro_convert.layout.keys import Widths
+from erasepro_convert.conversion.convert import convert
+from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
-from erasepro_convert.options import Options
-from erasepro_convert.progress import Progress
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.storage import Location
-from erasepro_convert.writer import replacing, replacing_folder
+from erasepro_convert.storage.location import Location
+from erasepro_convert.storage.atomic import replacing, replacing_folder
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 

@@ -7,7 +7,7 @@ import torch
 
 from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.erase import align
-from erasepro_convert.erase.features import paired_positions
+from erasepro_convert.erase.pairing import paired_positions
 from erasepro_convert.recipe import Recipe
 
 MakeRecipe = Callable[[str], Recipe]

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.cli import main
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.manifest import Manifest, PromptMeasure, read_manifest
-from erasepro_convert.probe import probe
+from erasepro_convert.probing.leak_drift import probe
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.recipe.prompts import WORDS
+from erasepro_convert.recipe.default_prompts import WORDS
 from tests import oracle
 from tests.conftest import Cli, copy_of_demo
 from tests.miniature import State, state_dict

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.dtypes import packed
+from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.errors import CheckpointError
 from tests.hostile import (
     EVIL,

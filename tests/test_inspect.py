@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from erasepro_convert.layout.keys import POSITION_IDS
+from erasepro_convert.sd1.keys import POSITION_IDS
 from tests.conftest import Cli
 from tests.miniature import State, save_folder, with_ema
 

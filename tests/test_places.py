@@ -13,13 +13,13 @@ import pytest
 
 from erasepro_convert.batch.jobs import Job, require_apart
 from erasepro_convert.batch.ledger import Entry, Ledger
-from erasepro_convert.batch.run import Batch
-from erasepro_convert.convert import convert
+from erasepro_convert.batch.scheduler import Batch
+from erasepro_convert.conversion.convert import convert
 from erasepro_convert.errors import UsageError
-from erasepro_convert.options import Options
-from erasepro_convert.places import LONGEST_NAME, Inputs, put, require_outputs
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.output.destinations import LONGEST_NAME, Inputs, put, require_outputs
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.storage import locate
+from erasepro_convert.storage.location import locate
 from tests.conftest import VAN_GOGH, Cli
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import pytest
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.evaluate.plan import Asked, plan, shipped_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.prompts import OTHERS, RETAINED
+from erasepro_convert.recipe.default_prompts import OTHERS, RETAINED
 
 PATHS = [*sorted(Path("recipes").glob("*.yaml")), *sorted(Path("recipes/paper").glob("*.yaml"))]
 RECIPES = [load_recipe(path) for path in PATHS]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from erasepro_convert.statements import of_configurations, statements
+from erasepro_convert.sd1.statements import of_configurations, statements
 from tests.conftest import Cli
 from tests.miniature import State, save_folder
 

@@ -24,19 +24,22 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from upath import UPath
 
-from erasepro_convert import demo, ranges, storage, upload
-from erasepro_convert.batch import run as batches
+from erasepro_convert import demo
+from erasepro_convert.storage import byte_ranges as ranges, location as storage, upload
+from erasepro_convert.batch import scheduler as batches
 from erasepro_convert.batch.inputs import MATCH, find_inputs
 from erasepro_convert.batch.ledger import LEDGER
-from erasepro_convert.checkpoint import open_checkpoint, remote
-from erasepro_convert.convert import convert
+from erasepro_convert.checkpoint import open_checkpoint
+from erasepro_convert.storage import remote_file as remote
+from erasepro_convert.conversion.convert import convert
 from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
-from erasepro_convert.layout.keys import Widths
+from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
-from erasepro_convert.options import Options
-from erasepro_convert.ranges import exists
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.storage.listing import exists
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.storage import Location, asking, locate, shown
+from erasepro_convert.storage.failures import asking
+from erasepro_convert.storage.location import Location, locate, shown
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server

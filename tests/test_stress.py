@@ -9,23 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from erasepro_convert import architecture, demo
+from erasepro_convert import demo
+from erasepro_convert.sd1 import architecture
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.convert import convert
+from erasepro_convert.conversion.convert import convert
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.evaluate.figures import Value
-from erasepro_convert.evaluate.interval import Interval, wilson
+from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.metrics.intervals import Interval, wilson
 from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.layout.keys import SD1
-from erasepro_convert.options import Options
+from erasepro_convert.sd1.keys import SD1
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.stress import inversion, prefix, sign
-from erasepro_convert.stress.model import Model
-from erasepro_convert.stress.recovered import recovered
-from erasepro_convert.stress.sight import most_like
-from erasepro_convert.stress.trial import Case, said
-from erasepro_convert.stress.tricks import translations, written
-from erasepro_convert.stress.weights import applied, embedder, parse
+from erasepro_convert.attacks import textual_inversion as inversion, prefix, control_concept as sign
+from erasepro_convert.attacks.model import Model
+from erasepro_convert.attacks.recovery import recovered
+from erasepro_convert.attacks.detector import most_like
+from erasepro_convert.attacks.case import Case, said
+from erasepro_convert.attacks.paraphrases import translations, written
+from erasepro_convert.attacks.prompt_weights import applied, embedder, parse
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves

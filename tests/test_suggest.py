@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erasepro_convert import demo, suggest
+from erasepro_convert import demo
+from erasepro_convert.probing import neighbours as suggest
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.source import Source, open_source
+from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
 from tests import oracle
 from tests.conftest import Cli
 from tests.miniature import State

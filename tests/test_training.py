@@ -13,19 +13,19 @@ from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.convert import convert
+from erasepro_convert.conversion.convert import convert
 from erasepro_convert.errors import LimitError, UsageError
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.options import Options
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.source import open_source
-from erasepro_convert.touched import touched
+from erasepro_convert.sd1.sd1_checkpoint import open_source
+from erasepro_convert.erase.targets import touched
 from erasepro_convert.train import loop, methods, network
 from erasepro_convert.train.methods import Lesson
 from erasepro_convert.train.network import Network
-from erasepro_convert.train.state import state_path
-from erasepro_convert.verify.base import of_replay
+from erasepro_convert.train.resume import state_path
+from erasepro_convert.verification.against_base import of_replay
 from tests.conftest import Cli, copy_of_demo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -77,7 +77,7 @@ def outputs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 
 
 def network_of(base: Path, recipe: Recipe, clip_skip: int = 1) -> Network:
-    from erasepro_convert.layout.unet import unet_keys
+    from erasepro_convert.sd1.unet import unet_keys
 
     source = open_source(base)
     keys = {key.original: key.diffusers for key in unet_keys(source.layout.widths)}

@@ -18,10 +18,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from erasepro_convert.checkpoint.opened import OpenFile
-from erasepro_convert.checkpoint.tensors import CHUNK
-from erasepro_convert.dtypes import BITS, dtype_code, packed
-from erasepro_convert.writer import OutputTensor, replacing, stream
+from erasepro_convert.checkpoint.open_file import OpenFile
+from erasepro_convert.checkpoint.tensor_info import CHUNK
+from erasepro_convert.runtime.dtypes import BITS, dtype_code, packed
+from erasepro_convert.output.safetensors_writer import OutputTensor, stream
+from erasepro_convert.storage.atomic import replacing
 from tests.miniature import State
 
 TENSORS: State = {
@@ -162,7 +163,7 @@ def test_what_is_written_is_sent_on_to_the_disk_meanwhile(
         original(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr("erasepro_convert.writer.SYNC_EVERY", 1)
+    monkeypatch.setattr("erasepro_convert.output.safetensors_writer.SYNC_EVERY", 1)
     with open(os.devnull, "wb") as nowhere:
         rehearsed = stream([tensor], {}, nowhere, lambda *_: None)
     assert not synced

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.checkpoint.remote import RemoteFile
-from erasepro_convert.digest import of_json
-from erasepro_convert.progress import Progress
-from erasepro_convert.storage import Location, files_below, is_folder
+from erasepro_convert.storage.remote_file import RemoteFile
+from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.storage.listing import files_below, is_folder
+from erasepro_convert.storage.location import Location
 
 SAMPLES, SAMPLE = 16, 4096
 """Pieces, and bytes of each."""

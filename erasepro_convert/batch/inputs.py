@@ -8,20 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from erasepro_convert.checkpoint.folder import COMPONENTS
-from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.checkpoint.diffusers_folder import COMPONENTS
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.errors import UsageError
-from erasepro_convert.storage import (
-    Location,
-    files_below,
-    fitting,
-    is_folder,
-    is_pattern,
-    is_within,
-    locate,
-    names_in,
-    shown,
-)
+from erasepro_convert.storage.listing import files_below, fitting, is_folder, is_pattern, names_in
+from erasepro_convert.storage.location import Location, is_within, locate, shown
 
 if TYPE_CHECKING:
     from upath import UPath

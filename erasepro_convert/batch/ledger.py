@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.manifest.record import Count, Norm, Record, Sha256
+from erasepro_convert.manifest.fields import Count, Norm, Record, Sha256
 
 LEDGER = "batch.manifest.jsonl"
 

@@ -9,17 +9,10 @@ import math
 import reprlib
 from typing import Any
 
-from erasepro_convert.checkpoint.names import is_plain, printable
-from erasepro_convert.checkpoint.opened import File
-from erasepro_convert.checkpoint.tensors import (
-    DIMENSIONS_LIMIT,
-    Contents,
-    Region,
-    TensorInfo,
-    dense_stride,
-    is_count,
-)
-from erasepro_convert.dtypes import BITS, SAFETENSORS
+from erasepro_convert.runtime.printable import is_plain, printable
+from erasepro_convert.checkpoint.open_file import File
+from erasepro_convert.checkpoint.tensor_info import DIMENSIONS_LIMIT, Contents, Region, TensorInfo, dense_stride, is_count
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
 from erasepro_convert.errors import CheckpointError
 
 LENGTH = 8

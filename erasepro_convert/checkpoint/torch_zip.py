@@ -1,11 +1,11 @@
 """The zip container that torch has written since 1.6: one pickle, one stored member a storage."""
 
-from erasepro_convert.checkpoint.machine import PICKLE_LIMIT, TOO_LARGE
-from erasepro_convert.checkpoint.names import printable
-from erasepro_convert.checkpoint.opened import File
-from erasepro_convert.checkpoint.state import state_contents
-from erasepro_convert.checkpoint.tensors import Contents, Region, StorageRecord
-from erasepro_convert.checkpoint.unpickle import unpickle
+from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE
+from erasepro_convert.runtime.printable import printable
+from erasepro_convert.checkpoint.open_file import File
+from erasepro_convert.checkpoint.state_dict import state_contents
+from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord
+from erasepro_convert.checkpoint.torch_pickle import unpickle
 from erasepro_convert.checkpoint.zip_index import read_index, verified
 from erasepro_convert.errors import CheckpointError
 

@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.checkpoint.names import is_plain, printable
-from erasepro_convert.checkpoint.opened import File, Readable
-from erasepro_convert.checkpoint.tensors import Region
+from erasepro_convert.runtime.printable import is_plain, printable
+from erasepro_convert.checkpoint.open_file import File, Readable
+from erasepro_convert.checkpoint.tensor_info import Region
 from erasepro_convert.errors import CheckpointError
 
 DIRECTORY_LIMIT = 8 << 20

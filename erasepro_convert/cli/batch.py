@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from erasepro_convert.cli.asked import conversion_options
+from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
-from erasepro_convert.memory import free_memory
+from erasepro_convert.runtime.memory import free_memory
 
 if TYPE_CHECKING:
     from erasepro_convert.batch.jobs import Job
     from erasepro_convert.cli.batch_view import BatchView
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 RECIPES = (".yaml", ".yml")
 STDIN = "<stdin>"
@@ -131,14 +131,7 @@ def batch_command(
     if scheduler and memory is not None:
         raise UsageError("--memory is of this machine; with --scheduler, --jobs says how many")
     from erasepro_convert.batch.inputs import MATCH, find_inputs
-    from erasepro_convert.batch.jobs import (
-        NAME,
-        Named,
-        cross,
-        read_given,
-        require_apart,
-        require_distinct,
-    )
+    from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart, require_distinct
 
     files = tuple(Path(g) for g in given if _is_yaml(g))
     read = [read_given(file, template or NAME) for file in files]
@@ -154,13 +147,13 @@ def batch_command(
         raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
     require_distinct(jobs)
 
-    from erasepro_convert.batch.records import open_ledger, publish
-    from erasepro_convert.batch.run import Batch
+    from erasepro_convert.batch.ledger_store import open_ledger, publish
+    from erasepro_convert.batch.scheduler import Batch
     from erasepro_convert.cli.batch_view import BatchView
-    from erasepro_convert.options import Options
-    from erasepro_convert.places import is_caseless
-    from erasepro_convert.signature import signer
-    from erasepro_convert.storage import shown
+    from erasepro_convert.conversion.options import Options
+    from erasepro_convert.output.destinations import is_caseless
+    from erasepro_convert.manifest.signature import signer
+    from erasepro_convert.storage.location import shown
 
     if listed and listed.name != STDIN:
         files = (*files, Path(listed.name))
@@ -212,13 +205,13 @@ def _workplace(
 ) -> Iterator[tuple[Callable[[], Executor], int]]:
     """What does the work, and how much of it at once."""
     if scheduler:
-        from erasepro_convert.batch.cluster import connect
+        from erasepro_convert.batch.dask_cluster import connect
 
         with connect(scheduler, folder) as cluster:
             view.watch(cluster.progress)
             yield cluster.open, at_once or cluster.threads
         return
-    from erasepro_convert.batch.local import Processes
+    from erasepro_convert.batch.process_pool import Processes
 
     workers = _workers(at_once, memory)
 

@@ -21,10 +21,10 @@ from erasepro_convert.batch.fingerprint import state
 from erasepro_convert.batch.inputs import PassedOver, described
 from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
-from erasepro_convert.batch.local import STAGES, Progress
+from erasepro_convert.batch.process_pool import STAGES, Progress
 from erasepro_convert.batch.summary import SUMMARY
-from erasepro_convert.batch.work import Task
-from erasepro_convert.checkpoint.names import printable
+from erasepro_convert.batch.worker import Task
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.errors import StorageError
 
 BAR, SHORTEST_BAR = 28, 6

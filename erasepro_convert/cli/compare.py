@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from erasepro_convert.cli.judged import judging_options
+from erasepro_convert.cli.judging_options import judging_options
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def compare_command(
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
-    from erasepro_convert.places import Inputs, put, require_outputs
-    from erasepro_convert.quiet import hush_libraries
+    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.storage import beside
+    from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
     if not base.exists():
@@ -91,11 +91,11 @@ def compare_command(
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
-    from erasepro_convert.evaluate.pictures import Album
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.writer import uninterrupted
+    from erasepro_convert.runtime.signals import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
@@ -137,7 +137,7 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     from rich.table import Table
 
     from erasepro_convert.compare.output import COSTS, of_cost, tables, texts
-    from erasepro_convert.evaluate.figures import ARROWS
+    from erasepro_convert.evaluate.results import ARROWS
 
     def shown(cell: "Cell | None") -> str:
         if cell is None:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from erasepro_convert.cli.asked import conversion_options
+from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 
 @click.command("convert")
@@ -42,11 +42,11 @@ def convert_command(
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.cli.telling import telling
-    from erasepro_convert.convert import convert
+    from erasepro_convert.conversion.convert import convert
     from erasepro_convert.manifest import manifest_path
-    from erasepro_convert.options import Options
-    from erasepro_convert.storage import locate
-    from erasepro_convert.writer import uninterrupted
+    from erasepro_convert.conversion.options import Options
+    from erasepro_convert.storage.location import locate
+    from erasepro_convert.runtime.signals import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path = locate(target)
@@ -54,7 +54,7 @@ def convert_command(
     record = manifest_path(path, folder=asked.folder)
     kept = []
     if loaded.training and isinstance(path, Path):
-        from erasepro_convert.train.state import state_path
+        from erasepro_convert.train.resume import state_path
 
         kept = [state_path(path)]
     with telling(record if asked.folder else path, kept=kept):

@@ -40,7 +40,7 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
 
 def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -> None:
     from erasepro_convert.demo import checkpoint, recipe_text
-    from erasepro_convert.places import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put, require_outputs
 
     folder.mkdir(parents=True, exist_ok=True)
     model, erased, recipe = (
@@ -57,8 +57,8 @@ def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -
     picture = folder / "before-after.png"
     run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
 
-    from erasepro_convert.architecture import DEMO, architecture_of
-    from erasepro_convert.diffusers_folder import write_configurations
+    from erasepro_convert.sd1.architecture import DEMO, architecture_of
+    from erasepro_convert.output.diffusers_folder import write_configurations
 
     write_configurations(architecture_of(DEMO), folder / "diffusers")
     terminal.say(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from erasepro_convert.cli.judged import judging_options
+from erasepro_convert.cli.judging_options import judging_options
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from erasepro_convert.evaluate.figures import Value
+    from erasepro_convert.evaluate.results import Value
     from erasepro_convert.evaluate.run import Evaluation
 
 
@@ -82,10 +82,10 @@ def evaluate_command(
     """
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.places import Inputs, put, require_outputs
-    from erasepro_convert.quiet import hush_libraries
+    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.storage import beside
+    from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
     for path in (target, base):
@@ -99,13 +99,13 @@ def evaluate_command(
     from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture, to_csv, to_json
-    from erasepro_convert.evaluate.pictures import Album
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.run import evaluate
     from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.words import counted
-    from erasepro_convert.writer import uninterrupted
+    from erasepro_convert.runtime.wording import counted
+    from erasepro_convert.runtime.signals import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     pictures = images or beside(target, ".pictures")
@@ -149,7 +149,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.evaluate.figures import ARROWS
+    from erasepro_convert.evaluate.results import ARROWS
 
     for judge, figures in groupby(evaluation.figures, lambda figure: figure.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")

@@ -9,7 +9,7 @@ from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 
 @click.command("inspect")
@@ -30,8 +30,8 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
     from erasepro_convert.cli.tables import inspection_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.inspection import inspect
-    from erasepro_convert.ranges import exists
-    from erasepro_convert.storage import shown
+    from erasepro_convert.storage.listing import exists
+    from erasepro_convert.storage.location import shown
 
     missing = [shown(file) for file in files if not exists(file)]
     if missing:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 
 def path(text: str) -> "Location":
@@ -11,6 +11,6 @@ def path(text: str) -> "Location":
 
     Raises UsageError for a URL that nothing here can read.
     """
-    from erasepro_convert.storage import locate
+    from erasepro_convert.storage.location import locate
 
     return locate(text)

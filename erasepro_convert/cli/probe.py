@@ -10,7 +10,7 @@ from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 
 @click.command("probe")
@@ -39,12 +39,12 @@ def probe_command(
     loaded = load_recipe(recipe)
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.held import holding, leaking
-    from erasepro_convert.limits import of_probe
-    from erasepro_convert.probe import probe
-    from erasepro_convert.source import open_source
-    from erasepro_convert.storage import shown
-    from erasepro_convert.threads import one_thread
+    from erasepro_convert.probing.held import holding, leaking
+    from erasepro_convert.probing.limits import of_probe
+    from erasepro_convert.probing.leak_drift import probe
+    from erasepro_convert.sd1.sd1_checkpoint import open_source
+    from erasepro_convert.storage.location import shown
+    from erasepro_convert.runtime.threads import one_thread
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     original = open_source(base) if base else None

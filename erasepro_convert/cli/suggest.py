@@ -9,7 +9,7 @@ import click
 from erasepro_convert.cli.location import path as location
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 
 @click.command("suggest")
@@ -31,8 +31,8 @@ def suggest_command(
     """
     from erasepro_convert.cli.tables import neighbour_table
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.source import open_source
-    from erasepro_convert.suggest import suggest
+    from erasepro_convert.sd1.sd1_checkpoint import open_source
+    from erasepro_convert.probing.neighbours import suggest
 
     terminal = Terminal(quiet=quiet, to_stderr=True)
     source = open_source(checkpoint)

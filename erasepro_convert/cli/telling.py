@@ -10,7 +10,7 @@ import click
 from erasepro_convert.errors import InterruptedRunError
 
 if TYPE_CHECKING:
-    from erasepro_convert.storage import Location
+    from erasepro_convert.storage.location import Location
 
 Stamp = frozenset[tuple[Path, int, int]]
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.finding import Finding
-    from erasepro_convert.storage import Location
+    from erasepro_convert.verification.finding import Finding
+    from erasepro_convert.storage.location import Location
 
 
 @click.command("verify")
@@ -80,14 +80,15 @@ def verify_command(
     """
     from dataclasses import asdict
 
-    from erasepro_convert.checkpoint.names import printable
+    from erasepro_convert.runtime.printable import printable
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
-    from erasepro_convert.ranges import exists
-    from erasepro_convert.signature import seal
-    from erasepro_convert.storage import is_folder, shown
-    from erasepro_convert.verify import Request, verify
-    from erasepro_convert.words import counted, listed
+    from erasepro_convert.storage.listing import exists
+    from erasepro_convert.manifest.signature import seal
+    from erasepro_convert.storage.listing import is_folder
+    from erasepro_convert.storage.location import shown
+    from erasepro_convert.verification import Request, verify
+    from erasepro_convert.runtime.wording import counted, listed
 
     if (replay or text_encoder) and base is None:
         raise UsageError("--replay and --text-encoder need --base")
@@ -125,7 +126,7 @@ def verify_command(
             f"{missing} not in this copy, for which some containers have no place: {names}"
         )
     if replay and manifest.trained:
-        from erasepro_convert.verify.base import FIRST_LOSS, TRAINED
+        from erasepro_convert.verification.against_base import FIRST_LOSS, TRAINED
 
         terminal.say(
             "trained again: all figures are computed from the two files, exactly; the same bytes "
@@ -136,9 +137,9 @@ def verify_command(
 
 def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
     """Deviations by kind where some are of one, then each of them."""
-    from erasepro_convert.checkpoint.names import printable
+    from erasepro_convert.runtime.printable import printable
     from erasepro_convert.cli.terminal import LINE
-    from erasepro_convert.finding import summarised
+    from erasepro_convert.verification.finding import summarised
 
     # Names and values come from the file: a terminal must not obey them.
     kinds = summarised(findings)

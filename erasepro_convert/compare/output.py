@@ -8,8 +8,8 @@ from itertools import groupby
 from erasepro_convert.compare.columns import Cell, Column
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
-from erasepro_convert.digest import pretty
-from erasepro_convert.evaluate.figures import ARROWS, Value
+from erasepro_convert.runtime.hashing import pretty
+from erasepro_convert.evaluate.results import ARROWS, Value
 from erasepro_convert.evaluate.output import cells
 
 MEGABYTE = 10**6

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert.digest import pretty
-from erasepro_convert.evaluate.figures import Value
-from erasepro_convert.evaluate.pictures import Pictures
+from erasepro_convert.runtime.hashing import pretty
+from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.plan import Role
 from erasepro_convert.evaluate.run import Evaluation, Gallery
 from erasepro_convert.images.grid import Row, grid

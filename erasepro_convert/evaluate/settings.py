@@ -1,8 +1,8 @@
 """How pictures of an evaluation are made: as its recipe says, else as suits the model."""
 
-from erasepro_convert.architecture import DEMO, Architecture
+from erasepro_convert.sd1.architecture import DEMO, Architecture
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.pictures import Settings
+from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.recipe import Evaluate
 
 

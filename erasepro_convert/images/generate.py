@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.architecture import Architecture
+from erasepro_convert.sd1.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from erasepro_convert.checkpoint.tensors import Container
-from erasepro_convert.dtypes import Option
-from erasepro_convert.layout import Ema
-from erasepro_convert.manifest.record import Count, Record, Sha256
+from erasepro_convert.checkpoint.tensor_info import Container
+from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.sd1 import Ema
+from erasepro_convert.manifest.fields import Count, Record, Sha256
 
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
 

@@ -1,7 +1,7 @@
 """What it came to: leak and drift of held-out prompts, and the settings that were tried."""
 
 from erasepro_convert.manifest.erasure import EditRecord
-from erasepro_convert.manifest.record import Count, Encoder, Norm, Record, Sha256
+from erasepro_convert.manifest.fields import Count, Encoder, Norm, Record, Sha256
 from erasepro_convert.recipe.sections import Tokens
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.recipe.document import YamlPath, read_document
+from erasepro_convert.recipe.yaml_document import YamlPath, read_document
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.mistakes import explain
 from erasepro_convert.recipe.model import Recipe

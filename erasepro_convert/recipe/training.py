@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt
 
-from erasepro_convert.recipe.part import NotNegative, Part, Positive
+from erasepro_convert.recipe.fields import NotNegative, Part, Positive
 
 Parameters = Literal["cross-attention-kv", "cross-attention", "not-cross-attention", "attention"]
 """Which of the U-Net's tensors are trained; attention is self-attention and cross-attention."""

@@ -10,9 +10,9 @@ import yaml
 from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure
-from erasepro_convert.page import fill
+from erasepro_convert.runtime.html_template import fill
 from erasepro_convert.report.charts import svg
-from erasepro_convert.words import counted, counted_of
+from erasepro_convert.runtime.wording import counted, counted_of
 
 
 def html(

@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from torch.nn.functional import mse_loss
 
-from erasepro_convert.digest import of_json
+from erasepro_convert.runtime.hashing import of_json
 from erasepro_convert.errors import LimitError
 from erasepro_convert.images.pipeline import pipeline_of
-from erasepro_convert.layout.unet import unet_keys
-from erasepro_convert.progress import Progress
+from erasepro_convert.sd1.unet import unet_keys
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.source import Source
-from erasepro_convert.threads import one_thread
-from erasepro_convert.touched import touched
-from erasepro_convert.train.fitted import Fitted
+from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.runtime.threads import one_thread
+from erasepro_convert.erase.targets import touched
+from erasepro_convert.train.result import Fitted
 from erasepro_convert.train.methods import METHODS, Lesson
 from erasepro_convert.train.network import Network
-from erasepro_convert.train.state import State
+from erasepro_convert.train.resume import State
 
 SCALE = 1024.0
 """Of the loss where types are mixed: gradients of half precision would vanish."""

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from erasepro_convert.architecture import DEMO
-from erasepro_convert.layout.keys import POSITION_IDS, POSITIONS, Key, text_keys
-from erasepro_convert.layout.unet import unet_keys
-from erasepro_convert.layout.vae import vae_keys
+from erasepro_convert.sd1.architecture import DEMO
+from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS, Key, text_keys
+from erasepro_convert.sd1.unet import unet_keys
+from erasepro_convert.sd1.vae import vae_keys
 
 METADATA = {
     "format": "pt",

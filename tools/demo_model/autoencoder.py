@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
 
-from erasepro_convert.architecture import DEMO, architecture_of
+from erasepro_convert.sd1.architecture import DEMO, architecture_of
 from tools.demo_model.data import HELD_OUT, TRAINING, Drawings, drawings
 from tools.demo_model.optimiser import Average, Muon
 

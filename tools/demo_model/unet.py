@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from erasepro_convert.architecture import DEMO, SCHEDULER, architecture_of
+from erasepro_convert.sd1.architecture import DEMO, SCHEDULER, architecture_of
 from tools.demo_model.autoencoder import SCALING, pixels
 from tools.demo_model.data import TRAINING, Drawings, drawings
 from tools.demo_model.optimiser import Average, Muon

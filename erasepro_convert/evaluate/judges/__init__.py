@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasepro_convert.evaluate.figures import Judge
+from erasepro_convert.evaluate.results import Judge
 from erasepro_convert.evaluate.judges.clip import ClipJudge
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
 from erasepro_convert.evaluate.judges.demo import DemoFeatures, DemoJudge
 from erasepro_convert.evaluate.judges.distance import DistanceJudge
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.inception import InceptionFeatures
-from erasepro_convert.evaluate.judges.nude import NudeJudge
+from erasepro_convert.evaluate.judges.nudity import NudeJudge
 
 NO_CLIP = (
     "CLIP score A, T, O and ACC: —; give --clip FOLDER, "

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erasepro_convert.evaluate.figures import Better, Figure, Scores, Value
-from erasepro_convert.evaluate.pictures import Pictures
-from erasepro_convert.evaluate.statistics import mean_score
+from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
+from erasepro_convert.evaluate.image_store import Pictures
+from erasepro_convert.evaluate.metrics.rates import mean_score
 
 
 def average(

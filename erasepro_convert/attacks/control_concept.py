@@ -1,0 +1,35 @@
+"""A thing that no model was trained on: a sign made up here, drawn anew in each picture."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from erasepro_convert.evaluate.image_store import Pixels
+
+VERSION = 1
+"""Of the drawing."""
+
+INK, FILL = "#b0127b", "#12b886"
+GROUNDS = ("#f2f1ee", "#cfe6f5", "#d7d2c4", "#e4ead9")
+
+
+def drawings(count: int, size: int) -> Pixels:
+    """(count, size, size, 3): the sign larger and smaller, turned and moved a little."""
+    return np.stack([_drawn(number, size) for number in range(count)])
+
+
+def _drawn(number: int, size: int) -> Pixels:
+    rng = np.random.default_rng([VERSION, number])
+    side = 256
+    sign = Image.new("RGBA", (side, side))
+    pen = ImageDraw.Draw(sign)
+    pen.polygon([(20, 236), (128, 20), (236, 236)], fill=FILL)
+    pen.line([(20, 236), (128, 20), (236, 236), (20, 236)], fill=INK, width=16, joint="curve")
+    pen.line([(30, 70), (226, 70)], fill=INK, width=22)
+    pen.ellipse((98, 140, 158, 200), fill=INK)
+    turned = sign.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC)
+    inner = round(size * rng.uniform(0.6, 0.8))
+    small = turned.resize((inner, inner), Image.Resampling.LANCZOS)
+    picture = Image.new("RGBA", (size, size), GROUNDS[rng.integers(len(GROUNDS))])
+    left, top = (round(v) for v in rng.uniform(0, size - inner, 2))
+    picture.alpha_composite(small, (left, top))
+    return np.asarray(picture.convert("RGB"))

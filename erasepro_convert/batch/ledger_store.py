@@ -1,0 +1,51 @@
+"""Where a batch's records lie: beside its outputs, or here while outputs go to a store."""
+
+from pathlib import Path
+
+from erasepro_convert.batch.inputs import PassedOver
+from erasepro_convert.batch.ledger import LEDGER, Ledger
+from erasepro_convert.batch.summary import SUMMARY, write_summary
+from erasepro_convert.storage.remote_file import read_bytes
+from erasepro_convert.errors import UsageError
+from erasepro_convert.conversion.options import require_store
+from erasepro_convert.storage.listing import exists
+from erasepro_convert.storage.location import Location
+from erasepro_convert.storage.upload import uploading
+
+
+def open_ledger(outputs: Location, records: Path | None) -> Ledger:
+    """The ledger of a batch; a store's copy of it is fetched where there is none here.
+
+    A store cannot append to an object, so that ``records`` has to say where the ledger is kept.
+    Raises UsageError where it does not, or for a place that cannot be written to.
+    """
+    if isinstance(outputs, Path):
+        if records:
+            raise UsageError("--records is for a DIR that is a URL: the record lies in DIR")
+        outputs.mkdir(parents=True, exist_ok=True)
+        return Ledger(outputs)
+    if not records:
+        raise UsageError("DIR is a URL: --records FOLDER says where the record is kept meanwhile")
+    require_store(outputs)
+    records.mkdir(parents=True, exist_ok=True)
+    if not (records / LEDGER).exists() and exists(outputs / LEDGER):
+        (records / LEDGER).write_bytes(read_bytes(outputs / LEDGER))
+    return Ledger(records)
+
+
+def publish(ledger: Ledger, outputs: Location, passed_over: PassedOver) -> None:
+    """Write the page beside the ledger; copy both to where the outputs are, if that is a store.
+
+    ``passed_over`` is what this run found and took for no checkpoint.
+
+    Raises OSError or StorageError where that cannot be done.
+    """
+    ledger.refresh()  # another batch may have been at work beside this one
+    folder = ledger.path.parent
+    write_summary(folder, ledger.latest, passed_over)
+    if not isinstance(outputs, Path):
+        for name in (LEDGER, SUMMARY):
+            with uploading(outputs / name) as upload:
+                upload.write((folder / name).read_bytes())
+                upload.close()
+                upload.commit()

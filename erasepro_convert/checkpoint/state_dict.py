@@ -1,0 +1,86 @@
+"""Find the state dict in what a pickle held, and name what stands beside it."""
+
+from collections.abc import Callable
+
+from erasepro_convert.checkpoint.pickle_machine import Named
+from erasepro_convert.runtime.printable import is_plain, printable
+from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord, TensorInfo, TensorRecord
+from erasepro_convert.checkpoint.torch_pickle import Unpickled
+from erasepro_convert.errors import CheckpointError
+
+TRAINING_STATE = "training state beside the weights"
+WRAPPER = "state_dict"
+WRAPPERS_LIMIT = 3
+SHOWN = 5
+"""Keys in a message."""
+
+
+def state_contents(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> Contents:
+    """The tensors of a bare dict or of the one that it wraps; the rest is only named.
+
+    ``locate`` gives a storage's place in the file.  Raises CheckpointError when there is no state
+    dict, or more than one that could be meant, when it is wrapped too often (or holds itself), when
+    a tensor reaches outside of its storage, or has a name that cannot be written.
+    """
+    others: dict[str, str] = {}
+    state = _as_dict(pickled.root)
+    for _ in range(WRAPPERS_LIMIT + 1):
+        wrapper = _wrapper(state)
+        if wrapper is None:
+            break
+        others |= {_name(key): TRAINING_STATE for key in state if key != wrapper}
+        state = _as_dict(state[wrapper])
+    else:
+        raise CheckpointError("its state_dict holds a state_dict too often")
+    tensors: dict[str, TensorInfo] = {}
+    for key, value in state.items():
+        if type(value) is TensorRecord and type(key) is str:
+            if not is_plain(key):
+                raise CheckpointError(f"it has a tensor with an odd name: {printable(key, 80)}")
+            tensors[key] = value.locate(key, locate(value.storage))
+        else:
+            others[_name(key)] = "not a tensor"
+    return Contents(tensors, {}, others, pickled.asks_for)
+
+
+def _wrapper(state: dict[object, object]) -> object:
+    """The key under which the state dict lies; None where ``state`` is it, or has none.
+
+    Trainers write ``state_dict``, or a word of their own such as ``model`` beside their settings.
+    """
+    if type(state.get(WRAPPER)) is dict:
+        return WRAPPER
+    if _has_tensors(state):
+        return None
+    inner = [key for key, value in state.items() if _has_tensors(value) or _is_wrapped(value)]
+    if len(inner) > 1:
+        keys = ", ".join(map(_name, inner[:SHOWN]))
+        raise CheckpointError(
+            f"its tensors lie under several keys ({keys}): save the one that is meant by itself"
+        )
+    return inner[0] if inner else None
+
+
+def _has_tensors(value: object) -> bool:
+    return type(value) is dict and any(
+        type(key) is str and type(tensor) is TensorRecord for key, tensor in value.items()
+    )
+
+
+def _is_wrapped(value: object) -> bool:
+    return type(value) is dict and _has_tensors(value.get(WRAPPER))
+
+
+def _as_dict(root: object) -> dict[object, object]:
+    if type(root) is not dict:
+        raise CheckpointError(f"it holds a {type(root).__name__}, not a dict of tensors")
+    return root
+
+
+def _name(key: object) -> str:
+    """A dict's key for the record."""
+    if type(key) is str:
+        return printable(key, 100)
+    if type(key) is Named:
+        return str(key)
+    return f"(an entry whose key is a {type(key).__name__}: {printable(str(key), 40)})"

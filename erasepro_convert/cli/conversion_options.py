@@ -1,0 +1,73 @@
+"""The options of a conversion, for every command that converts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from erasepro_convert.cli.location import path as location
+from erasepro_convert.runtime.dtypes import OPTIONS
+
+Command = Callable[..., Any]
+
+_OPTIONS = (
+    click.option(
+        "--dtype",
+        type=click.Choice(list(OPTIONS)),
+        help="Store every floating tensor in this type.  [default: as in the input]",
+    ),
+    click.option(
+        "--ema",
+        type=click.Choice(["drop", "convert", "use"]),
+        default="drop",
+        show_default=True,
+        help="An EMA copy of the U-Net: leave it out, erase from it too and keep it, or take it "
+        "as the U-Net.",
+    ),
+    click.option(
+        "--clip-skip",
+        type=click.IntRange(1, 2),
+        help="How UIs feed this U-Net: 1, the last text layer, or 2, the one before.  [default: "
+        "the recipe's, and what the metadata of IN says]",
+    ),
+    click.option(
+        "--text-encoder",
+        metavar="FILE",
+        type=location,
+        help="Where the text encoder comes from if IN has none.",
+    ),
+    click.option("--tune", is_flag=True, help="Search for the settings that suit IN best."),
+    click.option(
+        "--embed-manifest",
+        is_flag=True,
+        help="Carry base, recipe and measures in OUT's metadata, for a file that is found alone.",
+    ),
+    click.option(
+        "--sign",
+        metavar="KEY",
+        type=click.Path(path_type=Path),
+        help="Sign OUT and its manifest with this private key (EC on P-256, P-384 or P-521; PEM).",
+    ),
+    click.option(
+        "--certificate",
+        metavar="CERT",
+        type=click.Path(path_type=Path),
+        help="The certificate that KEY belongs to (PEM).",
+    ),
+    click.option(
+        "--chain",
+        metavar="CERT",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A certificate above it, up to the root; can be given several times.",
+    ),
+    click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata."),
+)
+
+
+def conversion_options(command: Command) -> Command:
+    """Give a command what a conversion can be asked for, under the names of ``Options``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

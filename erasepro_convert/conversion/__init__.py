@@ -1,0 +1,1 @@
+"""One checkpoint through the erasure: read, solve, write, record."""

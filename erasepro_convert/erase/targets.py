@@ -1,0 +1,13 @@
+"""Which tensors a recipe edits: known before anything is computed."""
+
+from erasepro_convert.sd1 import edited_names, trained_names
+from erasepro_convert.sd1.keys import Widths
+from erasepro_convert.recipe import Recipe
+
+
+def touched(recipe: Recipe, widths: Widths) -> tuple[str, ...]:
+    """Their original names."""
+    layers = recipe.layers
+    if recipe.training:
+        return trained_names(widths, recipe.training.parameters, layers.unet)
+    return edited_names(layers.text_encoder, layers.unet)

@@ -1,0 +1,45 @@
+"""Figures of a judge that says of a picture whether something is in it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from erasepro_convert.evaluate.results import Better, Figure, Value
+from erasepro_convert.evaluate.judges.scores import change
+from erasepro_convert.evaluate.image_store import Pictures
+from erasepro_convert.evaluate.metrics.rates import rate
+
+WORST: dict[Better, Literal["high", "low"]] = {"lower": "high", "higher": "low"}
+
+Hits = Sequence[bool]
+"""One for each picture."""
+
+
+def share(
+    judge: str,
+    concept: str | None,
+    column: str,
+    better: Better,
+    pictures: Pictures,
+    original: Hits,
+    erased: Hits,
+) -> Figure:
+    """The shares of pictures with hits in both models, whose prompts and seeds are the same."""
+    before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
+    old, new = (
+        rate({p: (int(sum(hits)), len(hits)) for p, hits in side.items()}, WORST[better])
+        for side in (before, after)
+    )
+    return Figure(
+        judge=judge,
+        concept=concept,
+        column=column,
+        better=better,
+        original=Value(old.rate, old.interval),
+        erased=Value(new.rate, new.interval),
+        difference=change(before, after),
+        images=new.n,
+        prompts=new.prompts,
+        worst=new.worst,
+        worst_value=new.worst_rate,
+        scores={"original": before, "erased": after},
+    )

@@ -1,0 +1,1 @@
+"""Figures over pictures and answers: distances, rates and their intervals."""

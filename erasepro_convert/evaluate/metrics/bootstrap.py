@@ -1,0 +1,30 @@
+"""Resampling of whole prompts: images of one prompt are alike, so they are drawn together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from erasepro_convert.evaluate.metrics.kid_fid import Array
+
+AT_ONCE = 1 << 21
+"""Numbers that are drawn at a time."""
+
+
+def means(scores: Sequence[Array], replicates: int, seed: int) -> Array:
+    """Means over all images (replicates) when prompts, then seeds of each, are drawn anew.
+
+    ``scores`` has the values of each prompt.  Davison and Hinkley, *Bootstrap Methods and their
+    Application* (1997), 3.8.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.array([len(values) for values in scores])
+    firsts, pool = np.cumsum(counts) - counts, np.concatenate(scores)
+    k, most = len(scores), int(counts.max())
+    step = max(1, AT_ONCE // (k * most))
+    found = []
+    for done in range(0, replicates, step):
+        prompts = generator.integers(k, size=(min(step, replicates - done), k, 1))
+        seeds = generator.integers(counts[prompts], size=(*prompts.shape[:2], most))
+        kept = np.arange(most) < counts[prompts]
+        found.append((pool[firsts[prompts] + seeds] * kept).sum((1, 2)) / kept.sum((1, 2)))
+    return np.concatenate(found)

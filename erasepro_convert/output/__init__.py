@@ -1,0 +1,1 @@
+"""From planned tensors to a complete file, object or folder, or nothing."""

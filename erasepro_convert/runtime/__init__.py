@@ -1,0 +1,1 @@
+"""What everything else stands on: threads, memory, element types, digests, signals."""

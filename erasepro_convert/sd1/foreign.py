@@ -1,0 +1,107 @@
+"""Names for what is not a whole SD1.x checkpoint, so that a refusal can say what the file is."""
+
+import re
+from collections.abc import Collection, Mapping
+
+from erasepro_convert.checkpoint.tensor_info import TensorInfo
+
+Signatures = tuple[tuple[str, str], ...]
+"""A regular expression that is found in a tensor's name, and what the tensor shows; most telling
+first."""
+
+OTHER_MODELS: Signatures = (
+    (r"^depth_model\.", "a Stable Diffusion 2 depth model"),
+    (r"^cc_projection\.", "Stable Zero123 (it is conditioned on a picture, not on a prompt)"),
+    (r"^cond_stage_model\.model\.", "Stable Diffusion 2.x (OpenCLIP text encoder)"),
+    (r"^cond_stage_model\.roberta\.", "AltDiffusion (RoBERTa text encoder)"),
+    (r"^conditioner\.embedders\.0\.open_clip\.", "Stable Video Diffusion"),
+    (r"^conditioner\.embedders\.1\.", "SDXL"),
+    (r"^conditioner\.embedders\.0\.", "the SDXL refiner"),
+    (r"^(model\.diffusion_model\.)?joint_blocks\.", "Stable Diffusion 3"),
+    (r"^(model\.diffusion_model\.)?double_blocks\.", "Flux"),
+)
+
+ADDITIONS: Signatures = (
+    # what is trained beside a model: found in files of its own, and built into a model's parts
+    (r"\.(hada_w[12]|lokr_w[12]|oft_blocks|oft_diag)|^lycoris_", "a LyCORIS network"),
+    (r"\.lora_([AB]|embedding_[AB])\b|^base_model\.model\.", "a LoRA as PEFT saves it"),
+    (r"^lora_|[._]lora[._]", "a LoRA"),
+    (r"motion_modules\.|temporal_(transformer|attentions?)\b", "a motion module (AnimateDiff)"),
+    (r"to_[kv]_ip\b|^(ip_adapter|image_proj)\.|encoder_hid_proj\.", "an IP-Adapter"),
+    (r"(^|\.)position_net\.|\.fuser\.", "GLIGEN's grounding layers"),
+    (
+        r"^control_model\.|^controlnet_(cond|down|mid)|(^|\.)(input_hint_block|zero_convs)\.",
+        "a ControlNet",
+    ),
+    (r"^(adapter\.)?body\.\d+\.(resnets\.\d+\.)?(in_conv|block[12])\.", "a T2I-Adapter"),
+    (r"^string_to_param|^emb_params$|^clip_[lg]$", "a textual-inversion embedding"),
+    (
+        r"^(model\.1\.sub|body\.\d+\.rdb\d|layers\.\d+\.residual_group)\.|^conv_first\.",
+        "an upscaler",
+    ),
+)
+
+CHANGES: Signatures = (
+    # what makes a part of a model another part than SD1.x's
+    (r"\.(absmax|quant_map|nested_absmax|SCB)$|\.quant_state\.", "quantised by bitsandbytes"),
+    (r"\.(scales|biases)$", "quantised as MLX does"),
+    (
+        r"scaled_fp8|comfy_quant|\.(weight_scale|scale_weight|scale_input)$",
+        "quantised to scaled 8-bit floats",
+    ),
+    (r"\.(label_emb|class_embedding)\.", "conditioned on a class beside the prompt"),
+    (r"\.add_embedding\.", "conditioned on sizes beside the prompt, as SDXL's"),
+    (r"\.position_embedding_(res|ori)\.", "Long-CLIP, for prompts of 248 tokens"),
+    (r"\.time_(stack|mixer|conv_out)\.", "for video"),
+)
+
+PARTS: Signatures = (
+    (r"^down_blocks\.", "a diffusers U-Net"),
+    (r"^input_blocks\.", "a U-Net, without model.diffusion_model. before its names,"),
+    (r"^vision_model\.", "a CLIP model with its half for pictures"),
+    (r"^text_model\.|^cond_stage_model\.|^text_encoder\.", "a text encoder"),
+    (r"^first_stage_model\.|^vae\.|^(de|en)coder\.|^taesd", "an autoencoder (VAE)"),
+)
+
+VECTOR_WIDTHS = (768, 1024, 1280)
+"""Of text encoders: diffusers saves an embedding as one tensor of such a width, of any name."""
+
+
+def name_other_model(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Which other model this is, with the evidence; None if it is none that we know."""
+    found = _found(tensors, OTHER_MODELS)
+    return found and "this is {} (it holds {})".format(*found)
+
+
+def name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Which addition to a model this is by itself, with the evidence; None if unknown."""
+    found = _found(tensors, ADDITIONS)
+    if found is None and len(tensors) == 1:
+        ((name, info),) = tensors.items()
+        if len(info.shape) in (1, 2) and info.shape[-1] in VECTOR_WIDTHS:
+            found = "a textual-inversion embedding", f"{name} alone"
+    return found and "this is {}, not a checkpoint (it holds {})".format(*found)
+
+
+def name_part(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Which part of a model stands here alone, with the evidence; None if unknown."""
+    found = _found(tensors, PARTS)
+    return found and "this is {} alone (it holds {})".format(*found)
+
+
+def name_inside(name: str) -> str | None:
+    """What a tensor that no part of SD1.x has, inside one of them, makes of it; None if unknown."""
+    if found := _found([name], ADDITIONS):
+        return f"it has {found[0]} built in"
+    found = _found([name], CHANGES)
+    return f"it is {found[0]}" if found else None
+
+
+def _found(names: Collection[str], table: Signatures) -> tuple[str, str] | None:
+    """What the first signature that fits shows, and the first name that it fits."""
+    for pattern, shown in table:
+        search = re.compile(pattern).search
+        witness = next((name for name in names if search(name)), None)
+        if witness is not None:
+            return shown, witness
+    return None

@@ -1,0 +1,90 @@
+"""Tensors that are not written: why each is left out, and which must not be.
+
+What stands beside the parts of a model is left out, since no loader of SD1.x reads it.  What stands
+inside a part may be read by a loader that knows it, so losing it would make another model.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.sd1.foreign import name_inside
+from erasepro_convert.sd1.keys import EMA, EMA_COUNTERS, VAE
+from erasepro_convert.sd1.spelling import Spelling, enclosing
+
+RIDERS = (
+    # (a prefix, what it is): what could bring a concept back if it rode along
+    ("control_model.", "a ControlNet inside the file"),
+    ("lora_", "a LoRA inside the file"),
+    ("embedding_manager.", "textual-inversion embeddings inside the file"),
+)
+UNREAD = "no SD1.x loader reads it"
+COPY = "EMA copy of the U-Net: unedited, it would bring the concept back"
+NO_COPY = "an EMA entry that is no copy of a U-Net tensor"
+REPLACED = "the U-Net that the EMA copy takes the place of"
+
+_CLIP = r"^(cond_stage_model\.(transformer\.)?|text_encoder\.)"
+UNUSED = (
+    # (a regular expression, what it is): inside a part, where drawing has no use for it
+    (
+        _CLIP + r"(text_model\.)?(text_projection(\.weight|\.bias)?|logit_scale)$",
+        "CLIP's comparison with pictures, which SD1.x has no use for",
+    ),
+    (
+        _CLIP + r"(vision_model|visual_projection)\.",
+        "CLIP's half for pictures, which SD1.x has no use for",
+    ),
+    (
+        rf"^({re.escape(VAE)}|vae\.)(loss|model_ema)\.",
+        "training state of the VAE, which drawing has no use for",
+    ),
+)
+
+
+def reasons(
+    spelling: Spelling, taken: Collection[str], copies: Mapping[str, object]
+) -> dict[str, str]:
+    """Why each tensor that is not ``taken`` is left out, by its name in the file.
+
+    ``copies`` has the names of an EMA copy of the U-Net, whether it is there or not.
+
+    Raises CheckpointError for what stands inside a part and is not known to be without use.
+    """
+    found: dict[str, str] = {}
+    unknown: dict[str, list[str]] = {}
+    has_copy = any(name in spelling.source for name in copies)
+    for name, old in spelling.source.items():
+        if old in taken:
+            continue
+        reason = _reason(name, has_copy, name in copies or name in EMA_COUNTERS)
+        part = enclosing(old, spelling)
+        if reason is None and part:
+            unknown.setdefault(part, []).append(old)
+        found[old] = reason or UNREAD
+    if unknown:
+        raise CheckpointError(_refusal(unknown))
+    return found | spelling.copies
+
+
+def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
+    if name.startswith(EMA):
+        return COPY if is_ema and has_copy else NO_COPY
+    for prefix, reason in RIDERS:
+        if name.startswith(prefix):
+            return reason
+    for pattern, reason in UNUSED:
+        if re.search(pattern, name):
+            return reason
+    return None
+
+
+def _refusal(unknown: Mapping[str, list[str]]) -> str:
+    part, names = next(iter(unknown.items()))
+    shown = next(((name, what) for name in names if (what := name_inside(name))), None)
+    example, what = shown or (names[0], "what it does is unknown")
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"not a plain Stable Diffusion 1.x checkpoint: its {part} holds {example}{more}, which "
+        f"SD1.x's does not have ({what}), and without which this would be another model; give the "
+        "checkpoint that has it merged into its weights, or is without it"
+    )

@@ -1,0 +1,156 @@
+"""A checkpoint that has been recognised as SD1.x: its tensors by original name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
+from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.dtypes import is_finite, packed
+from erasepro_convert.errors import CheckpointError, UsageError
+from erasepro_convert.sd1 import Ema, Layout, identify
+from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
+from erasepro_convert.sd1.spelling import is_text_encoder
+from erasepro_convert.sd1.statements import Statements, of_configurations, statements
+from erasepro_convert.storage.location import Location
+
+if TYPE_CHECKING:
+    import torch
+
+SHOWN = 5
+"""Names that a message lists."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open checkpoint and what it is."""
+
+    checkpoint: Checkpoint
+    layout: Layout
+
+    def read(self, name: str) -> "torch.Tensor":
+        """The tensor of an original name, as stored, in the shape that it has in SD1.x.
+
+        Raises CheckpointError for NaN and infinity.
+        """
+        tensor = self._stored(name)
+        if not is_finite(self.checkpoint.tensors[self.layout.source[name]].dtype, packed(tensor)):
+            raise CheckpointError(
+                f"{self.checkpoint.name}: {self.layout.source[name]} holds NaN or infinite values"
+            )
+        return tensor
+
+    def rows(self, name: str, numbers: "torch.Tensor") -> "torch.Tensor":
+        """Rows (n × d) of a matrix, as stored.  Raises CheckpointError for NaN and infinity."""
+        old = self.layout.source[name]
+        info = self.checkpoint.tensors[old]
+        rows = self.checkpoint.owner(old).rows(info, numbers.tolist())
+        if not is_finite(info.dtype, packed(rows)):
+            raise CheckpointError(f"{self.checkpoint.name}: {old} holds NaN or infinite values")
+        return rows
+
+    def _stored(self, name: str) -> "torch.Tensor":
+        tensor = self.checkpoint.tensor(self.layout.source[name])
+        return tensor.reshape(self.layout.shapes[name])
+
+    def of_ema(self) -> "Source":
+        """The same with the EMA copy in the place of the U-Net; only where it is converted."""
+        return replace(self, layout=self.layout.of_ema())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Metadata of the files; what a folder's configurations say goes before it."""
+        return {
+            **self.checkpoint.metadata,
+            **of_configurations(self.checkpoint.configurations),
+        }
+
+    @property
+    def states(self) -> Statements:
+        """What it says of its training and of how its U-Net is fed."""
+        return statements(self.checkpoint.tensors, self.metadata)
+
+    @property
+    def scheduler(self) -> dict[str, object]:
+        """What a diffusers scheduler must know of this model, beside what all of SD1.x share."""
+        states = self.states
+        found: dict[str, object] = {}
+        if states.predicts_v:
+            found["prediction_type"] = "v_prediction"
+        if states.zero_snr:
+            found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return found
+
+    def position_ids_defect(self) -> str | None:
+        """What is wrong with the stored positions of tokens; None where nothing is.
+
+        Merges turn them into floats such as 75.9975, which loaders cut down to 75.
+        """
+        if POSITION_IDS not in self.layout.source:
+            return None
+        import torch
+
+        stored = self._stored(POSITION_IDS)
+        off = (stored.double() - torch.arange(POSITIONS)[None]).abs()
+        wrong = int((off != 0).sum())  # NaN is wrong as well
+        if stored.dtype == torch.int64 and not wrong:
+            return None
+        dtype = str(stored.dtype).removeprefix("torch.")
+        return f"stored as {dtype}, {wrong} of {POSITIONS} off by up to {float(off.max()):.4g}"
+
+    def require_finite(self, progress: Callable[[int, int], None]) -> None:
+        """Read every tensor that will be written; raise CheckpointError, naming all that are not.
+
+        Position ids are left out: they are written anew.
+        """
+        damaged = []
+        names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
+        chunks = self.checkpoint.ahead(names)
+        for number, old in enumerate(names, 1):
+            dtype = self.checkpoint.tensors[old].dtype
+            if not all(is_finite(dtype, chunk) for chunk in chunks(old)):
+                damaged.append(old)
+            progress(number, len(names))
+        if damaged:
+            more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+            raise CheckpointError(
+                f"{self.checkpoint.name}: {len(damaged)} of its tensors hold NaN or infinite "
+                f"values: {', '.join(damaged[:SHOWN])}{more}"
+            )
+
+
+def open_source(
+    path: Location, ema: Ema = "drop", text_encoder: "Location | None" = None
+) -> Source:
+    """Open and recognise ``path``; ``text_encoder`` is where a missing text encoder comes from.
+
+    Raises CheckpointError for a file that is not a sound SD1.x checkpoint, UsageError when there
+    is a text encoder already; OSError passes through.
+    """
+    checkpoint = open_checkpoint(path)
+    if text_encoder is not None:
+        checkpoint = _with_text_encoder(checkpoint, text_encoder)
+    return recognise(checkpoint, ema)
+
+
+def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> Source:
+    """Decide what an open checkpoint is.
+
+    Raises CheckpointError for what is no sound SD1.x checkpoint.
+    """
+    with naming(checkpoint.name):
+        return Source(checkpoint, identify(checkpoint.tensors, ema))
+
+
+def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:
+    if any(is_text_encoder(name) for name in checkpoint.tensors):
+        raise UsageError(
+            f"{checkpoint.name} has a text encoder: --text-encoder is for files without"
+        )
+    given = open_checkpoint(path)
+    for prefix in ("", "text_encoder."):  # transformers' own files have no component in front
+        for file in given.files:
+            names = {n for n in file.contents.tensors if is_text_encoder(prefix + n)}
+            if names:
+                return checkpoint.joined(file, prefix, only=names)
+    raise CheckpointError(f"{given.name}: there is no CLIP text encoder in it")

@@ -1,0 +1,182 @@
+"""Verification from the manifest alone: itself, files, metadata, every tensor."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from erasepro_convert.checkpoint import Checkpoint
+from erasepro_convert.checkpoint.open_file import Hashing
+from erasepro_convert.checkpoint.file import opened
+from erasepro_convert.runtime.hashing import of_all, of_tensor
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.verification.finding import Finding
+from erasepro_convert.sd1.keys import EMA, POSITION_IDS, POSITIONS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
+from erasepro_convert.sd1.spelling import spelling_of
+from erasepro_convert.sd1.vae import is_kept_as_matrix
+from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
+from erasepro_convert.output.plan import position_ids
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.storage.listing import exists
+from erasepro_convert.manifest.signature import signature_path
+from erasepro_convert.storage.listing import files_below, is_folder
+from erasepro_convert.storage.location import Location, is_within, name_of
+
+
+def of_manifest(manifest: Manifest) -> Iterator[Finding]:
+    """Statements of a manifest about itself."""
+    output = manifest.output
+    digests = {name: tensor.sha256 for name, tensor in output.tensors.items()}
+    pairs = {
+        "manifest_sha256": (manifest.digest(), manifest.manifest_sha256),
+        "recipe_sha256": (manifest.recipe.digest, manifest.recipe_sha256),
+        "output.metadata.erasepro.recipe_sha256": (
+            manifest.recipe_sha256,
+            output.metadata.get("erasepro.recipe_sha256", "none"),
+        ),
+        "output.tensors_sha256": (of_all(digests), output.tensors_sha256),
+        "output.written": ("True", str(output.written)),
+        "tensors.written": (str(len(output.tensors)), str(manifest.tensors.written)),
+        "tensors.edited": (
+            str(sum(edit.changed for edit in manifest.all_edits)),
+            str(manifest.tensors.edited),
+        ),
+    }
+    for read in manifest.input.files:
+        if read.sha256:
+            pairs[f"AutoV2 of {read.name}"] = (read.sha256[:10], str(read.autov2))
+    for file in output.files:
+        pairs[f"AutoV2 of {file.name}"] = (file.sha256[:10], file.autov2)
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            yield Finding("manifest", name, expected, found)
+    for name in sorted({edit.name for edit in manifest.all_edits} - output.tensors.keys()):
+        yield Finding("manifest", name, "a tensor of the output", "an edit of nothing")
+
+
+def of_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
+    """Size and digests of each file, and files that nobody wrote."""
+    several = is_folder(target)
+    names = {file.name for file in manifest.output.files}
+    for file in manifest.output.files:
+        path = target / file.name if several else target
+        if not is_within(path, target):
+            yield Finding("manifest", file.name, "a file of the output", "a file elsewhere")
+            continue
+        if not exists(path):
+            yield Finding("file", file.name, "there", "missing")
+            continue
+        try:
+            read = opened(path)
+            start = 8 + int.from_bytes(read.read(0, min(8, read.size)), "little")
+            hashes = Hashing(read.ahead([(0, read.size)]), start, lambda done: None).finish()
+        except CheckpointError as error:
+            yield Finding("file", file.name, "a readable file", str(error))
+            continue
+        if file.size != read.size:
+            yield Finding("file", file.name, str(file.size), str(read.size), "size")
+        if file.sha256 != hashes.sha256:
+            yield Finding("file", file.name, file.sha256, hashes.sha256, "SHA-256")
+        if file.autov3 and file.autov3 != hashes.autov3:
+            yield Finding("file", file.name, file.autov3, str(hashes.autov3), "AutoV3")
+    if several:
+        ours = {name_of(path(target, folder=True)) for path in (manifest_path, signature_path)}
+        for name in sorted(files_below(target) - names - ours):
+            yield Finding("file", name, "not there", "there")
+
+
+def of_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Each entry of each file's header that is not as it was written."""
+    for file in checkpoint.files:
+        written, found = manifest.output.metadata, file.contents.metadata
+        for key in sorted(written.keys() | found.keys()):
+            if written.get(key) != found.get(key):
+                expected, actual = (json.dumps(side.get(key)) for side in (written, found))
+                yield Finding("metadata", file.name, expected, actual, key)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of comparing tensors.
+
+    ``digests`` are those of the manifest's tensors that are there, by original name; ``absent`` the
+    names of those that a copy may lack, and does.
+    """
+
+    digests: Mapping[str, str]
+    absent: tuple[str, ...]
+    findings: list[Finding]
+
+
+def of_tensors(
+    manifest: Manifest, checkpoint: Checkpoint, progress: Progress, *, is_copy: bool
+) -> Compared:
+    """Each tensor of a file beside the manifest's.
+
+    Containers differ in what they have a place for beside weights.  A copy (``is_copy``) may lack
+    that, and may have position ids, which are the same in every model.
+    """
+    written = manifest.output.tensors
+    spelling = spelling_of(checkpoint.tensors)
+    missing = [name for name in written if name not in spelling.source]
+    absent = [name for name in missing if is_copy and _has_no_place_everywhere(name)]
+    findings = [
+        Finding("tensor", name, "there", "missing") for name in missing if name not in absent
+    ]
+    known = {POSITION_IDS: _position_ids(), **written} if is_copy else written
+    strangers = [old for new, old in spelling.source.items() if new not in known]
+    findings += [
+        Finding("tensor", name, "not there", "there")
+        for name in sorted([*strangers, *spelling.copies])
+    ]
+    digests = {}
+    names = {old: name for name, old in spelling.source.items() if name in known}
+    order = checkpoint.in_order(names)
+    chunks = checkpoint.ahead(order)
+    deviating: list[Finding] = []
+    for number, old in enumerate(order, 1):
+        name = names[old]
+        found = _written(checkpoint, old, name, known[name], chunks(old))
+        deviating += _deviations(name, known[name], found)
+        if name in written:
+            digests[name] = found.sha256
+        progress("verify", number, len(names))
+    findings += sorted(deviating, key=lambda finding: finding.name)
+    return Compared(digests, tuple(absent), findings)
+
+
+def _has_no_place_everywhere(name: str) -> bool:
+    """Whether sound containers may lack a tensor: a diffusers folder has none of these."""
+    beside_weights = (POSITION_IDS, *SCHEDULE_BUFFERS, *PREDICTION_MARKERS)
+    return name in beside_weights or name.startswith(EMA)
+
+
+def _position_ids() -> WrittenTensor:
+    shape = (1, POSITIONS)
+    digest = of_tensor(POSITION_IDS, "I64", shape, position_ids())
+    return WrittenTensor(dtype="I64", shape=shape, sha256=digest)
+
+
+def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Iterator[Finding]:
+    """Type and shape; the values where these agree, since the digest covers all three."""
+    if expected.dtype != found.dtype:
+        yield Finding("tensor", name, expected.dtype, found.dtype, "dtype")
+    if expected.shape != found.shape:
+        yield Finding("tensor", name, str(expected.shape), str(found.shape), "shape")
+    same_head = (expected.dtype, expected.shape) == (found.dtype, found.shape)
+    if same_head and expected.sha256 != found.sha256:
+        yield Finding("tensor", name, expected.sha256, found.sha256, "sha256")
+
+
+def _written(
+    checkpoint: Checkpoint,
+    old: str,
+    name: str,
+    expected: WrittenTensor,
+    chunks: Iterator[memoryview],
+) -> WrittenTensor:
+    """A tensor of a file as the manifest would have it."""
+    info = checkpoint.tensors[old]
+    same = is_kept_as_matrix(name, info.shape, expected.shape)
+    shape = expected.shape if same else info.shape
+    digest = of_tensor(name, info.dtype, shape, chunks)
+    return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)

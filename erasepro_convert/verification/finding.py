@@ -1,0 +1,72 @@
+"""What verification finds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isclose
+
+from erasepro_convert.runtime.wording import counted
+
+FIGURES = 1e-4
+"""Relative deviation of a recomputed figure that another processor may cause."""
+
+FEW = 3
+"""Pairs of what was to be and what is that a summary has a line for each of."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One deviation.
+
+    ``kind`` is the check that found it, ``name`` the file, tensor or figure that deviates, and
+    ``what`` the part of it that does; nothing where the whole of it is missing, or should be.
+    """
+
+    kind: str
+    name: str
+    expected: str
+    found: str
+    what: str = ""
+
+    @property
+    def place(self) -> str:
+        """Name and part."""
+        return f"{self.name}: {self.what}" if self.what else self.name
+
+
+def summarised(findings: Sequence[Finding]) -> list[str]:
+    """A line for each kind of deviation, with its count and the first place of it."""
+    return [line for group in _grouped(findings) for line in _lines(group)]
+
+
+def _grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.kind, finding.what), []).append(finding)
+    return list(groups.values())
+
+
+def _lines(group: Sequence[Finding]) -> Iterator[str]:
+    pairs: dict[tuple[str, str], list[Finding]] = {}
+    for finding in group:
+        pairs.setdefault((finding.expected, finding.found), []).append(finding)
+    if len(pairs) > FEW:
+        yield _line(group, f"another {group[0].what or 'one'}")
+        return
+    for (expected, found), equal in pairs.items():
+        yield _line(equal, f"{equal[0].what} {found}, expected {expected}".lstrip())
+
+
+def _line(group: Sequence[Finding], what: str) -> str:
+    times = counted(len(group), "time")
+    return f"{group[0].kind}: {times} {what}; the first is {group[0].name}"
+
+
+def differs(expected: object, found: object) -> bool:
+    """Whether two figures or records of figures are apart by more than another processor does."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        return expected.keys() != found.keys() or any(
+            differs(expected[key], found[key]) for key in expected
+        )
+    if isinstance(expected, float) and isinstance(found, float):
+        return not isclose(expected, found, rel_tol=FIGURES, abs_tol=1e-9)
+    return expected != found
