@@ -111,8 +111,8 @@ def load(folder: Path) -> None:
     """Single file to diffusers folder."""
     from diffusers import StableDiffusionPipeline
 
-    from erasepro_convert.sd1.architecture import architecture_of
     from erasepro_convert.output.diffusers_folder import write_configurations
+    from erasepro_convert.sd1.architecture import architecture_of
     from erasepro_convert.sd1.keys import SD1
 
     write_configurations(architecture_of(SD1), folder / "configs")

@@ -76,9 +76,9 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     # Here, for a conversion's process imports this file, and its memory is measured.
     from erasepro_convert import demo
     from erasepro_convert.compare.run import compare
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
-    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.recipe import Recipe
 
     pairs, folder = TASKS[task], _folder(out, task)

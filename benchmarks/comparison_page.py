@@ -9,9 +9,17 @@ from typing import Any
 from benchmarks.comparison_tasks import GROUPS, TASKS, TOGETHER, UNWANTED
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost
-from erasepro_convert.compare.output import COSTS, HEADINGS, csv_lines, markdown, of_cell, of_cost, plain
-from erasepro_convert.evaluate.results import ARROWS, Figure, Value
+from erasepro_convert.compare.output import (
+    COSTS,
+    HEADINGS,
+    csv_lines,
+    markdown,
+    of_cell,
+    of_cost,
+    plain,
+)
 from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.results import ARROWS, Figure, Value
 
 REFERENCE = "erasepro"
 SHOWN = {

@@ -24,12 +24,12 @@ import torch
 
 from benchmarks.method_settings import FIRE, PLAN, SETTINGS, TASKS, Pairs
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import Prompt, checkpoint, load_judge, prompts
 from erasepro_convert.errors import LimitError
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe
 from tools.demo_model.measure import interleaved
 

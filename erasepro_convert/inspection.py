@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, open_checkpoint
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1.keys import EMA, POSITION_IDS
-from erasepro_convert.sd1.spelling import component_of
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED, erasures
-from erasepro_convert.sd1.sd1_checkpoint import Source, recognise
-from erasepro_convert.storage.location import Location, shown
 from erasepro_convert.runtime.wording import counted
+from erasepro_convert.sd1.keys import EMA, POSITION_IDS
+from erasepro_convert.sd1.sd1_checkpoint import Source, recognise
+from erasepro_convert.sd1.spelling import component_of
+from erasepro_convert.storage.location import Location, shown
 
 OTHERS = "others"
 TOLD = ("concepts", "recipe_sha256")

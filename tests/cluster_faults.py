@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from erasepro_convert.output import publish as release
 from erasepro_convert.batch import worker as work
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.manifest import Manifest
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.manifest import Manifest
+from erasepro_convert.output import publish as release
 from erasepro_convert.output.safetensors_writer import OutputTensor, Written, stream
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.progress import Progress
 
 GO = "go"
 """A file beside outputs: those that are held go on when it is there."""

@@ -23,8 +23,8 @@ import safetensors.torch
 import torch
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.sd1 import identify
 from tests.hostile import Archive, members, require_clear, saved
 

@@ -15,18 +15,18 @@ from safetensors.torch import save_file
 
 from erasepro_convert import demo
 from erasepro_convert.batch import scheduler as run
-from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
+from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.batch.scheduler import Batch
 from erasepro_convert.batch.worker import Task
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.sd1.keys import Widths
-from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.conversion.options import Options
+from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage.location import Location
 from erasepro_convert.verification import Request, verify
 from tests.conftest import VAN_GOGH

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.inputs import MATCH, Input, described, find_inputs
 from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_distinct
 from erasepro_convert.batch.ledger import LEDGER, Entry, InputRecord, Ledger
+from erasepro_convert.batch.locks import FOLDER, Claims
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.recipe import load_recipe
 from tests.conftest import VAN_GOGH
@@ -368,7 +368,7 @@ class TestClaims:
     def test_what_a_dead_batch_claimed_can_be_taken_and_is_known(self, tmp_path: Path) -> None:
         code = (
             "import os, sys; from pathlib import Path; "
-            "from erasepro_convert.batch.claims import Claims; "
+            "from erasepro_convert.batch.locks import Claims; "
             f"claim = Claims(Path({str(tmp_path)!r})).take('a'); claim.mark(); os._exit(9)"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9

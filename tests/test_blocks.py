@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import save, save_file
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.storage import remote_file as remote
-from erasepro_convert.conversion.convert import convert
-from erasepro_convert.runtime.dtypes import BITS, is_finite, packed
-from erasepro_convert.errors import CheckpointError
 from erasepro_convert.checkpoint.single_pass import Examination
-from erasepro_convert.sd1.keys import Widths
+from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.storage.byte_ranges import Stated
+from erasepro_convert.errors import CheckpointError
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.runtime.dtypes import BITS, is_finite, packed
+from erasepro_convert.sd1.keys import Widths
+from erasepro_convert.storage import remote_file as remote
+from erasepro_convert.storage.byte_ranges import Stated
 from erasepro_convert.storage.location import locate
 from tests.conftest import VAN_GOGH
 from tests.hostile import saved

@@ -342,7 +342,7 @@ def test_a_signal_exits_with_130_and_leaves_nothing(
     """In a process of its own, struck in the middle of writing."""
     script = f"""
 import signal, sys
-from erasepro_convert import writer
+from erasepro_convert.output import safetensors_writer as writer
 from erasepro_convert.cli import main
 original = writer.header
 def struck(*args):

@@ -12,11 +12,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPTokenizer, CLIPTokenizerFast
 
-from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
-from erasepro_convert.clip.tokenizer import BOS, EOS, decode, tokenize
 from erasepro_convert.clip.hf_tokenizer import clip_tokenizer, write_tokenizer
+from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
+from erasepro_convert.clip.tokenizer import decode, tokenize
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.sd1.keys import SD1, text_keys
+from erasepro_convert.sd1.keys import BOS, EOS, SD1, text_keys
 from tests import oracle
 from tests.miniature import State, weights
 

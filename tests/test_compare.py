@@ -20,13 +20,13 @@ from erasepro_convert.compare.output import plain
 from erasepro_convert.compare.run import Comparison
 from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, variant
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.results import Better, Figure, Value
-from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.scores import average
 from erasepro_convert.evaluate.judges.shares import share
-from erasepro_convert.evaluate.image_store import Pictures
-from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, mean_score
+from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.results import Better, Figure, Value
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.sd1.statements import CLIP_SKIP_METADATA

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert import manifest as manifest_module
 from erasepro_convert.checkpoint import safetensors_file
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.errors import CheckpointError, LimitError
-from erasepro_convert.sd1.keys import PREDICTION_MARKERS
-from erasepro_convert.manifest import Manifest, schema_json
 from erasepro_convert.conversion.options import Options
+from erasepro_convert.errors import CheckpointError, LimitError
+from erasepro_convert.manifest import Manifest, schema_json
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.sd1.keys import PREDICTION_MARKERS
 from tests.conftest import Cli
 from tests.miniature import State, state_dict, with_ema
 

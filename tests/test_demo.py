@@ -13,14 +13,14 @@ from torch import Tensor
 
 from erasepro_convert import demo
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import Prompt, load_judge, prompts
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.keys import SD1, text_keys
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
-from erasepro_convert.conversion.options import Options
-from erasepro_convert.recipe import load_recipe
 from tests.conftest import Cli
 from tests.miniature import State, state_dict
 

@@ -18,20 +18,27 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import checkpoint
-from erasepro_convert.output.diffusers_folder import configurations, write_configurations
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.sd1.keys import GUIDANCE, POSITION_IDS, PREDICTION_MARKERS, SD1, Key, text_keys
-from erasepro_convert.sd1.unet import unet_keys
-from erasepro_convert.sd1.vae import vae_keys
-from erasepro_convert.conversion.options import Options
+from erasepro_convert.output.diffusers_folder import configurations, write_configurations
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
+from erasepro_convert.sd1.keys import (
+    GUIDANCE,
+    POSITION_IDS,
+    PREDICTION_MARKERS,
+    SD1,
+    Key,
+    text_keys,
+)
 from erasepro_convert.sd1.sd1_checkpoint import open_source
 from erasepro_convert.sd1.statements import PREDICTION_METADATA, ZERO_SNR_METADATA
+from erasepro_convert.sd1.unet import unet_keys
+from erasepro_convert.sd1.vae import vae_keys
 from tests import oracle
 from tests.miniature import MINIATURE
 

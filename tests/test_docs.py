@@ -11,8 +11,8 @@ from benchmarks import method_tables
 from benchmarks.comparison_tasks import TASKS
 from benchmarks.method_study import RESULTS, read
 from erasepro_convert.compare.output import plain
-from erasepro_convert.evaluate.results import Value
 from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.results import Value
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.model import Recipe

@@ -11,19 +11,19 @@ import pytest
 from PIL import Image
 
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate import drawing
 from erasepro_convert.evaluate.datasets import Row, read_dataset
 from erasepro_convert.evaluate.drawing import draw, missing, shard
+from erasepro_convert.evaluate.image_store import MODELS, Album, Settings, pixels_of
 from erasepro_convert.evaluate.judges import find_judges
 from erasepro_convert.evaluate.output import picture, to_csv, to_json
-from erasepro_convert.evaluate.image_store import MODELS, Album, Settings, pixels_of
 from erasepro_convert.evaluate.plan import Shot
 from erasepro_convert.evaluate.run import Evaluation, evaluate
 from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
 from erasepro_convert.images.generate import generate
 from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import load_recipe
 from tests.conftest import Cli, copy_of_demo
 

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.checkpoint.open_file import Hashing, OpenFile
-from erasepro_convert.checkpoint.tensor_info import CHUNK
-from erasepro_convert.runtime.dtypes import FLOATING, is_finite, packed, torch_dtype
-from erasepro_convert.errors import CheckpointError
 from erasepro_convert.checkpoint.single_pass import Examination
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import FLOATING, is_finite, packed, torch_dtype
+from erasepro_convert.runtime.memory import CHUNK
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -27,19 +27,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from erasepro_convert.conversion import convert as conversion
 from erasepro_convert import demo
-from erasepro_convert.output import publish as release, safetensors_writer as writer
-from erasepro_convert.runtime import scratch as room
 from erasepro_convert.cli import main
+from erasepro_convert.conversion import convert as conversion
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.sd1.keys import Widths
-from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.output import publish
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.storage.location import Location
+from erasepro_convert.runtime import scratch as room
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.keys import Widths
+from erasepro_convert.storage import atomic
 from erasepro_convert.storage.atomic import replacing, replacing_folder
+from erasepro_convert.storage.location import Location
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 
@@ -362,7 +363,7 @@ def open_full(
 def test_a_full_device_leaves_the_old_output(
     name: str, cli: Cli, inputs: Inputs, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "open", open_full(name), raising=False)
+    monkeypatch.setattr(atomic, "open", open_full(name), raising=False)
     ran = cli("--force", inputs.recipe, inputs.source, old)
     assert (ran.code, ran.err) == (1, "error: the disk is full\n")
     assert_untouched(old)
@@ -372,7 +373,7 @@ def test_a_full_device_leaves_the_old_output(
 def test_a_full_device_leaves_no_folder(
     name: str, cli: Cli, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(release, "open", open_full(name), raising=False)
+    monkeypatch.setattr(publish, "open", open_full(name), raising=False)
     with demo.checkpoint() as source:
         ran = cli(inputs.recipe, source, f"{tmp_path}/out/")
     assert (ran.code, ran.err) == (1, "error: the disk is full\n")

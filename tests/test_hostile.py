@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import packed
 from tests.hostile import (
     EVIL,
     LIVE,

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
+from erasepro_convert.attacks.zero_shot import ZeroShot
 from erasepro_convert.clip.hf_tokenizer import clip_tokenizer
 from erasepro_convert.demo import load_judge
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
-from erasepro_convert.evaluate.results import Figure
+from erasepro_convert.evaluate.image_store import Model, Pictures
 from erasepro_convert.evaluate.judges import NO_CLIP, NO_FEATURES, NO_NUDENET, find_judges
 from erasepro_convert.evaluate.judges.clip import ClipJudge, text, text_of
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures, Preparation
@@ -32,10 +32,10 @@ from erasepro_convert.evaluate.judges.distance import DistanceJudge
 from erasepro_convert.evaluate.judges.inception import InceptionFeatures
 from erasepro_convert.evaluate.judges.nudity import PARTS, TOTAL, NudeJudge
 from erasepro_convert.evaluate.judges.shares import share
-from erasepro_convert.evaluate.image_store import Model, Pictures
+from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
 from erasepro_convert.evaluate.plan import Asked, Shot
+from erasepro_convert.evaluate.results import Figure
 from erasepro_convert.evaluate.run import Gallery
-from erasepro_convert.attacks.zero_shot import ZeroShot
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's, of itself
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from erasepro_convert.sd1.architecture import architecture_of
 from erasepro_convert.checkpoint.tensor_info import Region, TensorInfo, dense_stride
-from erasepro_convert.runtime.dtypes import dtype_code
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import dtype_code
 from erasepro_convert.sd1 import identify
+from erasepro_convert.sd1.architecture import architecture_of
 from erasepro_convert.sd1.keys import SD1, Key, Widths, text_attention, text_keys
 from erasepro_convert.sd1.unet import cross_attentions, ema_name, unet_keys
 from erasepro_convert.sd1.vae import vae_keys

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Manifest, manifest_path
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.runtime.dtypes import Option
 from tests import oracle
 from tests.conftest import PLAIN, SHORT, VAN_GOGH
 from tests.miniature import State, state_dict

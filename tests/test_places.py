@@ -15,8 +15,8 @@ from erasepro_convert.batch.jobs import Job, require_apart
 from erasepro_convert.batch.ledger import Entry, Ledger
 from erasepro_convert.batch.scheduler import Batch
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.errors import UsageError
 from erasepro_convert.conversion.options import Options
+from erasepro_convert.errors import UsageError
 from erasepro_convert.output.destinations import LONGEST_NAME, Inputs, put, require_outputs
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.storage.location import locate
@@ -257,7 +257,7 @@ def test_links_that_lead_back_up_end(here: Path) -> None:
 def test_another_mount_is_no_other_file(here: Path) -> None:
     """A bind mount gives a file a path that has nothing in common with its own."""
     code = (
-        "import sys; from pathlib import Path; from erasepro_convert.places import Inputs\n"
+        "import sys; from pathlib import Path; from erasepro_convert.output.destinations import Inputs\n"
         "Inputs([Path('model')]).require_apart(Path(sys.argv[1]))"
     )
     script = f'mount --bind model empty || exit 77; exec "{sys.executable}" -c "$0" "$1"'

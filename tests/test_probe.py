@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import ProbeRecord, read_manifest
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.probing.leak_drift import probe
 from erasepro_convert.recipe import Recipe
 from tests import oracle

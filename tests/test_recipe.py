@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from erasepro_convert.sd1.architecture import KNOWN
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.evaluate.settings import settings_of
-from erasepro_convert.sd1.keys import UNET_BLOCKS
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.recipe.sections import Retain
+from erasepro_convert.sd1.architecture import KNOWN
+from erasepro_convert.sd1.keys import UNET_BLOCKS
 from tests.conftest import SHORT, Cli, WriteRecipe
 
 MakeRecipe = Callable[[str], Recipe]

@@ -7,7 +7,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from erasepro_convert.erase.closed_form import Columns, Spectrum, factorise, pseudo_inverse, retain_norm, ridge, unused, update, update_norm, within
+from erasepro_convert.erase.closed_form import (
+    Columns,
+    Spectrum,
+    factorise,
+    pseudo_inverse,
+    retain_norm,
+    ridge,
+    unused,
+    update,
+    update_norm,
+    within,
+)
 from tests.oracle import eq2, eq5, null_space
 
 Problem = tuple[Tensor, Tensor, Tensor]

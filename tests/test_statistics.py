@@ -10,7 +10,16 @@ from scipy import stats
 
 from erasepro_convert.evaluate.metrics import bootstrap
 from erasepro_convert.evaluate.metrics.intervals import LEVEL, Interval, student, wilson
-from erasepro_convert.evaluate.metrics.rates import few_for_fid, few_for_kid, few_prompts, holm, mcnemar, mean_score, paired_difference, rate
+from erasepro_convert.evaluate.metrics.rates import (
+    few_for_fid,
+    few_for_kid,
+    few_prompts,
+    holm,
+    mcnemar,
+    mean_score,
+    paired_difference,
+    rate,
+)
 
 counted = st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 hits_by_prompt = st.dictionaries(st.text(max_size=3), counted, min_size=1, max_size=9)

@@ -25,21 +25,20 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from erasepro_convert import demo
-from erasepro_convert.storage import byte_ranges as ranges, location as storage, upload
-from erasepro_convert.batch import scheduler as batches
+from erasepro_convert.batch import scheduler
 from erasepro_convert.batch.inputs import MATCH, find_inputs
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.storage import remote_file as remote
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
-from erasepro_convert.sd1.keys import Widths
-from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.storage.listing import exists
+from erasepro_convert.errors import CheckpointError, LimitError, StorageError, UsageError
+from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.sd1.keys import Widths
+from erasepro_convert.storage import byte_ranges, failures, remote_file, upload
 from erasepro_convert.storage.failures import asking
-from erasepro_convert.storage.location import Location, locate, shown
+from erasepro_convert.storage.listing import exists
+from erasepro_convert.storage.location import TRIES, Location, locate, name_of, shown
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
@@ -104,7 +103,7 @@ def web(models: Models) -> Iterator[Web]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between tries; send parts as small as S3 takes them."""
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(failures, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(upload, "PART", 5 << 20)
 
 
@@ -227,8 +226,8 @@ def test_ema_copies_do_not_travel(
     name: str, models: Models, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for what lies right beside something that is needed."""
-    monkeypatch.setattr(remote, "NEAR", 2048)
-    monkeypatch.setattr(remote, "PAGE", 4096)
+    monkeypatch.setattr(remote_file, "NEAR", 2048)
+    monkeypatch.setattr(remote_file, "PAGE", 4096)
     manifest = run(models, f"{web.url}/{name}", tmp_path / "out.safetensors")
     checkpoint = open_checkpoint(models.of(name))
     copies = {n: t for n, t in checkpoint.tensors.items() if n.startswith("model_ema.")}
@@ -261,7 +260,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 def test_passing_faults_are_survived(
     fault: str, models: Models, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(byte_ranges, "READ_TIMEOUT", 0.3)
     web.every = 4
     for name, value in FAULTS[fault].items():
         setattr(web, name, value)
@@ -288,7 +287,7 @@ def test_lasting_faults_end_in_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ranges, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(byte_ranges, "READ_TIMEOUT", 0.2)
     web.only = range(8, 10**6)
     for name, value in fault.items():
         setattr(web, name, value)
@@ -431,7 +430,7 @@ def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_of_a_url_are_not_shown(url: str, name: str) -> None:
     place = locate(url)
     assert SECRET not in shown(place)
-    assert storage.name_of(place) == name
+    assert name_of(place) == name
     assert SECRET not in shown(manifest_path(place))
 
 
@@ -554,7 +553,7 @@ def test_a_failing_store_leaves_nothing(
 def test_cut_lines_to_a_store_are_survived(
     cut_after: int, bucket: Any, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "BLOCK", 1 << 20)
+    monkeypatch.setattr(remote_file, "BLOCK", 1 << 20)
     port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
     with proxy(port) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
@@ -566,14 +565,14 @@ def test_cut_lines_to_a_store_are_survived(
     # try to begin it can leave one, but the last, which was answered.
     left = [parts(bucket, entry) for entry in unfinished(bucket)]
     assert not any(left)
-    assert len(left) < storage.TRIES
+    assert len(left) < TRIES
 
 
 def test_a_store_that_goes_away(
     bucket: Any, models: Models, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parts, too, are gone when the line is there again, or the store's rule removes them."""
-    monkeypatch.setattr(storage, "TRIES", 2)
+    monkeypatch.setattr(failures, "TRIES", 2)
     port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
     with proxy(port) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
@@ -615,8 +614,8 @@ def test_parts_carry_checksums(
 def test_an_object_that_is_replaced_is_noticed(
     bucket: Any, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "AHEAD_REQUESTS", 1)
-    monkeypatch.setattr(remote, "BLOCK", 1 << 20)
+    monkeypatch.setattr(remote_file, "AHEAD_REQUESTS", 1)
+    monkeypatch.setattr(remote_file, "BLOCK", 1 << 20)
     struck = threading.Event()
 
     def replace(stage: str, done: int, total: int) -> None:
@@ -644,13 +643,13 @@ def test_a_signed_url_is_read(bucket: Any, models: Models, cli: Cli, tmp_path: P
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Parts that are asked of S3 from now on."""
     asked: list[tuple[int, int]] = []
-    original = ranges.S3Ranges.get
+    original = byte_ranges.S3Ranges.get
 
-    def get(self: ranges.S3Ranges, start: int, end: int) -> bytes:
+    def get(self: byte_ranges.S3Ranges, start: int, end: int) -> bytes:
         asked.append((start, end))
         return original(self, start, end)
 
-    monkeypatch.setattr(ranges.S3Ranges, "get", get)
+    monkeypatch.setattr(byte_ranges.S3Ranges, "get", get)
     return asked
 
 
@@ -853,7 +852,7 @@ def test_a_place_that_cannot_be_looked_at_stops_no_other(
             raise StorageError(f"{shown(place)}: the server says 403 Forbidden")
         return exists(place)
 
-    monkeypatch.setattr(batches, "exists", look)
+    monkeypatch.setattr(scheduler, "exists", look)
     put(bucket, models.of("model.safetensors"), "in/closed.safetensors")
     records = tmp_path / "records"
     ran = batch(cli, models, records, f"s3://{BUCKET}/in")

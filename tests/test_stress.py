@@ -10,23 +10,25 @@ import pytest
 import torch
 
 from erasepro_convert import demo
-from erasepro_convert.sd1 import architecture
-from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.conversion.convert import convert
-from erasepro_convert.errors import CheckpointError
-from erasepro_convert.evaluate.results import Value
-from erasepro_convert.evaluate.metrics.intervals import Interval, wilson
-from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.sd1.keys import SD1
-from erasepro_convert.conversion.options import Options
-from erasepro_convert.recipe import load_recipe
-from erasepro_convert.attacks import textual_inversion as inversion, prefix, control_concept as sign
-from erasepro_convert.attacks.model import Model
-from erasepro_convert.attacks.recovery import recovered
-from erasepro_convert.attacks.detector import most_like
+from erasepro_convert.attacks import control_concept as sign
+from erasepro_convert.attacks import prefix
+from erasepro_convert.attacks import textual_inversion as inversion
 from erasepro_convert.attacks.case import Case, said
+from erasepro_convert.attacks.detector import most_like
+from erasepro_convert.attacks.model import Model
 from erasepro_convert.attacks.paraphrases import translations, written
 from erasepro_convert.attacks.prompt_weights import applied, embedder, parse
+from erasepro_convert.attacks.recovery import recovered
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.evaluate.metrics.intervals import Interval, wilson
+from erasepro_convert.evaluate.results import Value
+from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.recipe import load_recipe
+from erasepro_convert.sd1 import architecture
+from erasepro_convert.sd1.keys import SD1
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from erasepro_convert import demo
-from erasepro_convert.probing import neighbours as suggest
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.probing import neighbours as suggest
 from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
 from tests import oracle
 from tests.conftest import Cli

@@ -14,13 +14,13 @@ from torch.nn.functional import mse_loss
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.erase.targets import touched
 from erasepro_convert.errors import LimitError, UsageError
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1.sd1_checkpoint import open_source
-from erasepro_convert.erase.targets import touched
 from erasepro_convert.train import loop, methods, network
 from erasepro_convert.train.methods import Lesson
 from erasepro_convert.train.network import Network

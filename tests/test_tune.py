@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Manifest, Try
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import Recipe
 from tests.conftest import Cli, WriteRecipe
 from tests.miniature import State, state_dict

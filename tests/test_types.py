@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1.unet import cross_attentions
 from erasepro_convert.manifest import manifest_path, read_manifest
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.sd1.unet import cross_attentions
 from tests.conftest import Cli
 from tests.hostile import require_clear, safetensors
 from tests.miniature import State

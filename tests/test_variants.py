@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.errors import CheckpointError, UsageError
+from erasepro_convert.manifest import Manifest
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET, VAE
 from erasepro_convert.sd1.unet import ema_name
-from erasepro_convert.manifest import Manifest
 from tests.conftest import PLAIN, SHORT, Cli, WriteRecipe
 from tests.miniature import State, components, save_folder, with_ema
 from tests.test_convert import run

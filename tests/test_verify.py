@@ -16,17 +16,17 @@ from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import checkpoint
+from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.output.diffusers_folder import write_configurations
+from erasepro_convert.recipe import load_recipe
 from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET, text_keys
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
-from erasepro_convert.manifest import Manifest, read_manifest
-from erasepro_convert.conversion.options import Options
-from erasepro_convert.recipe import load_recipe
 from erasepro_convert.verification import Finding, Request, verify
 from tests.conftest import PLAIN, SHORT, Cli
 from tests.miniature import MINIATURE, State, save_folder, with_ema

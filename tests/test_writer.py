@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.checkpoint.open_file import OpenFile
-from erasepro_convert.checkpoint.tensor_info import CHUNK
-from erasepro_convert.runtime.dtypes import BITS, dtype_code, packed
 from erasepro_convert.output.safetensors_writer import OutputTensor, stream
+from erasepro_convert.runtime.dtypes import BITS, dtype_code, packed
+from erasepro_convert.runtime.memory import CHUNK
 from erasepro_convert.storage.atomic import replacing
 from tests.miniature import State
 
@@ -239,7 +239,7 @@ def test_a_signal_while_writing_cleans_up(tmp_path: Path) -> None:
 def test_signals_are_held_back_while_other_threads_could_take_them() -> None:
     script = """
 import signal, sys, threading
-from erasepro_convert.writer import uninterrupted
+from erasepro_convert.runtime.signals import uninterrupted
 strike = threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,))
 try:
     with uninterrupted():

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.image_store import Pixels
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 
 class Sight(Protocol):

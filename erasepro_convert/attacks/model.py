@@ -9,9 +9,9 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.sd1.architecture import Architecture, architecture_of
 from erasepro_convert.evaluate.image_store import digest_of
 from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.sd1.architecture import Architecture, architecture_of
 from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
 
 Advance = Callable[[int], None]

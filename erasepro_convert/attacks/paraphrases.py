@@ -7,10 +7,10 @@ import csv
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
-from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.attacks.model import Sitting
 from erasepro_convert.attacks.case import NONSENSE, Case, Trial
+from erasepro_convert.attacks.model import Sitting
 from erasepro_convert.attacks.prompt_weights import weighted
+from erasepro_convert.clip.tokenizer import tokenize
 
 WEIGHT = "1.4"
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from erasepro_convert.attacks.case import NONSENSE, Case, Trial
+from erasepro_convert.attacks.model import Sitting
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.probing.neighbours import whole_words
 from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKENS
 from erasepro_convert.sd1.sd1_checkpoint import Source
-from erasepro_convert.attacks.model import Sitting
-from erasepro_convert.attacks.case import NONSENSE, Case, Trial
-from erasepro_convert.probing.neighbours import whole_words
 
 BEST = 3
 """Words that are drawn."""

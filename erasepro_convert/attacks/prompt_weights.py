@@ -12,9 +12,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from erasepro_convert.attacks.model import Advance, Model, Ready, Subject
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.runtime.hashing import of_json
-from erasepro_convert.attacks.model import Advance, Model, Ready, Subject
 
 _WEIGHTED = re.compile(r"\(([^():]+):([0-9]+(?:\.[0-9]+)?)\)")
 

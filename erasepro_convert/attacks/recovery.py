@@ -2,8 +2,8 @@
 
 from math import sqrt
 
-from erasepro_convert.evaluate.results import Value
 from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.results import Value
 
 
 def recovered(attacked: Value, original: Value) -> Value | None:

@@ -6,17 +6,21 @@ from itertools import chain
 from pathlib import Path
 
 from erasepro_convert import __version__
-from erasepro_convert.evaluate.results import Value
-from erasepro_convert.evaluate.image_store import Album, Pixels, Settings, pixels_of
-from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.evaluate.metrics.rates import few_prompts, rate
-from erasepro_convert.recipe import Recipe
-from erasepro_convert.attacks import textual_inversion as inversion, prefix, control_concept as sign, swap_text_encoder as swap, paraphrases as tricks
+from erasepro_convert.attacks import control_concept as sign
+from erasepro_convert.attacks import paraphrases as tricks
+from erasepro_convert.attacks import prefix
+from erasepro_convert.attacks import swap_text_encoder as swap
+from erasepro_convert.attacks import textual_inversion as inversion
+from erasepro_convert.attacks.case import NONSENSE, Attack, Case, Trial
+from erasepro_convert.attacks.detector import Sight, most_like
 from erasepro_convert.attacks.model import Model, Sitting
 from erasepro_convert.attacks.recovery import recovered
-from erasepro_convert.attacks.detector import Sight, most_like
 from erasepro_convert.attacks.sampler import Studio
-from erasepro_convert.attacks.case import NONSENSE, Attack, Case, Trial
+from erasepro_convert.evaluate.image_store import Album, Pixels, Settings, pixels_of
+from erasepro_convert.evaluate.metrics.rates import few_prompts, rate
+from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.results import Value
+from erasepro_convert.recipe import Recipe
 
 ATTACKS: Mapping[Attack, Callable[[Case], Iterator[Trial]]] = {
     "swap-te": swap.trials,

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
 
-from erasepro_convert.sd1.architecture import Architecture
+from erasepro_convert.attacks.model import Sitting, Subject
 from erasepro_convert.evaluate.drawing import draw, missing
 from erasepro_convert.evaluate.image_store import Album, Settings
 from erasepro_convert.evaluate.plan import Shot
-from erasepro_convert.attacks.model import Sitting, Subject
+from erasepro_convert.sd1.architecture import Architecture
 
 
 class Studio:

@@ -7,9 +7,9 @@ is undone by the original's.  The other way round says how much of it lives in t
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from erasepro_convert.runtime.hashing import of_json
-from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
 from erasepro_convert.attacks.case import NONSENSE, Case, Trial
+from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
+from erasepro_convert.runtime.hashing import of_json
 
 
 def trials(case: Case) -> Iterator[Trial]:

@@ -12,12 +12,12 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional
 
-from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.runtime.hashing import of_json
-from erasepro_convert.evaluate.image_store import Pixels, pixels_of
 from erasepro_convert.attacks import control_concept as sign
-from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
 from erasepro_convert.attacks.case import Case, Trial
+from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.evaluate.image_store import Pixels, pixels_of
+from erasepro_convert.runtime.hashing import of_json
 from erasepro_convert.runtime.threads import one_thread
 
 WORD = "sks"

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from erasepro_convert.evaluate.metrics.kid_fid import Array
+from erasepro_convert.evaluate.image_store import Pixels
 from erasepro_convert.evaluate.judges.clip import ART, text
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
-from erasepro_convert.evaluate.image_store import Pixels
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 BATCH = 32
 

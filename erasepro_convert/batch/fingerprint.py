@@ -6,11 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.storage.remote_file import RemoteFile
 from erasepro_convert.runtime.hashing import of_json
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.listing import files_below, is_folder
 from erasepro_convert.storage.location import Location
+from erasepro_convert.storage.remote_file import RemoteFile
 
 SAMPLES, SAMPLE = 16, 4096
 """Pieces, and bytes of each."""

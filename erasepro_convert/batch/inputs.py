@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.diffusers_folder import COMPONENTS
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.errors import UsageError
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.listing import files_below, fitting, is_folder, is_pattern, names_in
 from erasepro_convert.storage.location import Location, is_within, locate, shown
 

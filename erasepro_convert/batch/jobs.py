@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from erasepro_convert.batch.inputs import HERE, Input
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.batch.summary import SUMMARY
-from erasepro_convert.runtime.printable import printable
-from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.conversion.options import Options, outputs_of
+from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.yaml_document import Document, read_document
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.location import Location, locate, name_of, shown
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Protocol
 
 from erasepro_convert import __version__
-from erasepro_convert.batch.locks import Claim, Claims
 from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
+from erasepro_convert.batch.locks import Claim, Claims
 from erasepro_convert.batch.worker import NO_ROOM, Result, Task, Twin, carry_out
-from erasepro_convert.runtime.printable import printable
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest import manifest_path
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.output.destinations import Inputs
-from erasepro_convert.storage.listing import exists
-from erasepro_convert.storage.listing import size_of
+from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.printable import printable
+from erasepro_convert.storage.listing import exists, size_of
 from erasepro_convert.storage.location import Location, shown
 
 PAUSE = 0.5

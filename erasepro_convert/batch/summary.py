@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from erasepro_convert.batch.inputs import PassedOver
 from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.html_template import fill
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.atomic import replacing
 
 SUMMARY = "batch.html"

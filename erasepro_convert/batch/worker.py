@@ -13,14 +13,14 @@ from time import monotonic
 from erasepro_convert.batch.fingerprint import digests
 from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options, require_workable
 from erasepro_convert.errors import CheckpointError, LimitError, reason_of
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
-from erasepro_convert.conversion.options import Options, require_workable
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.recipe import Recipe
 from erasepro_convert.manifest.signature import signature_path
-from erasepro_convert.storage.location import Location, is_within, name_of
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.atomic import replacing
+from erasepro_convert.storage.location import Location, is_within, name_of
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 

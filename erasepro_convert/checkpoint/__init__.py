@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint.diffusers_folder import Configuration, open_folder
-from erasepro_convert.runtime.printable import printable
-from erasepro_convert.checkpoint.open_file import FileHashes
-from erasepro_convert.storage.remote_file import RemoteFile
 from erasepro_convert.checkpoint.file import CheckpointFile, open_file
+from erasepro_convert.checkpoint.open_file import FileHashes
 from erasepro_convert.checkpoint.tensor_info import TensorInfo
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.listing import is_folder
 from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
     import torch

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasepro_convert.runtime.printable import naming, printable
 from erasepro_convert.checkpoint.file import CheckpointFile, open_file, opened
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.storage.listing import exists
-from erasepro_convert.storage.listing import is_folder, names_in
+from erasepro_convert.runtime.printable import naming, printable
+from erasepro_convert.storage.listing import exists, is_folder, names_in
 from erasepro_convert.storage.location import Location
 
 COMPONENTS = {

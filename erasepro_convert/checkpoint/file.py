@@ -7,20 +7,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erasepro_convert.runtime.printable import naming
 from erasepro_convert.checkpoint.open_file import File, FileHashes, Hashing, OpenFile, Readable
-from erasepro_convert.storage.remote_file import RemoteFile
 from erasepro_convert.checkpoint.safetensors_file import LENGTH, header_size, read_safetensors
-from erasepro_convert.checkpoint.tensor_info import CHUNK, Container, Contents, Region, TensorInfo
+from erasepro_convert.checkpoint.tensor_info import Container, Contents, Region, TensorInfo
 from erasepro_convert.checkpoint.torch_legacy import MAGIC as LEGACY_MAGIC
 from erasepro_convert.checkpoint.torch_legacy import MAGIC_LIMIT as LEGACY_MAGIC_LIMIT
 from erasepro_convert.checkpoint.torch_legacy import read_torch_legacy
 from erasepro_convert.checkpoint.torch_zip import MAGIC as ZIP_MAGIC
 from erasepro_convert.checkpoint.torch_zip import read_torch_zip
 from erasepro_convert.checkpoint.zip_index import verified
-from erasepro_convert.runtime.dtypes import BITS, packed, torch_dtype
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import BITS, packed, torch_dtype
+from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.printable import naming
 from erasepro_convert.storage.location import Location
+from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
     import torch

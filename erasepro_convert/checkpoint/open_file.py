@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from erasepro_convert.checkpoint.tensor_info import CHUNK
-from erasepro_convert.runtime.background import Lane
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.background import Lane
+from erasepro_convert.runtime.memory import CHUNK
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 """What copy_file_range says where it does not work: between file systems, into a device, in a

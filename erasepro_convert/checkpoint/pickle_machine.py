@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import printable
 
 # A full training checkpoint with EMA and optimizer state needs about a tenth of each.
 PICKLE_LIMIT = 8 << 20  # bytes

@@ -9,11 +9,18 @@ import math
 import reprlib
 from typing import Any
 
-from erasepro_convert.runtime.printable import is_plain, printable
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.checkpoint.tensor_info import DIMENSIONS_LIMIT, Contents, Region, TensorInfo, dense_stride, is_count
-from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.checkpoint.tensor_info import (
+    DIMENSIONS_LIMIT,
+    Contents,
+    Region,
+    TensorInfo,
+    dense_stride,
+    is_count,
+)
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.runtime.printable import is_plain, printable
 
 LENGTH = 8
 """Bytes that say how long the header is, which follows them."""

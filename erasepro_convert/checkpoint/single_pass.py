@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, FileHashes
-from erasepro_convert.runtime.printable import naming
-from erasepro_convert.checkpoint.open_file import Hashing
-from erasepro_convert.storage.remote_file import RemoteFile
 from erasepro_convert.checkpoint.file import Read
-from erasepro_convert.runtime.dtypes import is_finite
+from erasepro_convert.checkpoint.open_file import Hashing
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import is_finite
+from erasepro_convert.runtime.printable import naming
+from erasepro_convert.storage.remote_file import RemoteFile
 
 Span = tuple[int, int]
 

@@ -3,10 +3,16 @@
 from collections.abc import Callable
 
 from erasepro_convert.checkpoint.pickle_machine import Named
-from erasepro_convert.runtime.printable import is_plain, printable
-from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord, TensorInfo, TensorRecord
+from erasepro_convert.checkpoint.tensor_info import (
+    Contents,
+    Region,
+    StorageRecord,
+    TensorInfo,
+    TensorRecord,
+)
 from erasepro_convert.checkpoint.torch_pickle import Unpickled
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import is_plain, printable
 
 TRAINING_STATE = "training state beside the weights"
 WRAPPER = "state_dict"

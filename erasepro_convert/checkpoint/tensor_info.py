@@ -4,16 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from erasepro_convert.runtime.dtypes import BITS
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import BITS
 
 Container = Literal["safetensors", "torch zip", "torch legacy"]
 Shape = tuple[int, ...]
 
 DIMENSIONS_LIMIT = 8
-
-CHUNK = 4 << 20
-"""Bytes that are read, hashed and written at a time: few enough to stay in the CPU's cache."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 import struct
 from itertools import accumulate
 
-from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE, EndsEarlyError
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.checkpoint.open_file import File
+from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE, EndsEarlyError
 from erasepro_convert.checkpoint.state_dict import state_contents
 from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import printable
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 MAGIC = b"\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."

@@ -7,10 +7,15 @@ known to hold are passed over; any other name refuses the file.
 from dataclasses import dataclass
 
 from erasepro_convert.checkpoint.pickle_machine import Machine, Named, Opaque, put
-from erasepro_convert.runtime.printable import printable
-from erasepro_convert.checkpoint.tensor_info import DIMENSIONS_LIMIT, StorageRecord, TensorRecord, is_count
+from erasepro_convert.checkpoint.tensor_info import (
+    DIMENSIONS_LIMIT,
+    StorageRecord,
+    TensorRecord,
+    is_count,
+)
 from erasepro_convert.checkpoint.training_state_names import HARMLESS
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import printable
 
 STORAGES = {
     Named("torch", "DoubleStorage"): "F64",

@@ -1,13 +1,13 @@
 """The zip container that torch has written since 1.6: one pickle, one stored member a storage."""
 
-from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.checkpoint.open_file import File
+from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE
 from erasepro_convert.checkpoint.state_dict import state_contents
 from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle
 from erasepro_convert.checkpoint.zip_index import read_index, verified
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import printable
 
 MAGIC = b"PK\x03\x04"
 VERSIONS = range(1, 11)

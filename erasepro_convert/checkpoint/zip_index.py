@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.runtime.printable import is_plain, printable
 from erasepro_convert.checkpoint.open_file import File, Readable
 from erasepro_convert.checkpoint.tensor_info import Region
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.printable import is_plain, printable
 
 DIRECTORY_LIMIT = 8 << 20
 """Bytes; a full training checkpoint has a tenth of that."""

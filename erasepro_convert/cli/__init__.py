@@ -22,7 +22,13 @@ from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.verify import verify_command
-from erasepro_convert.errors import INTERRUPTED, EraseproError, InterruptedRunError, exit_code_of, reason_of
+from erasepro_convert.errors import (
+    INTERRUPTED,
+    EraseproError,
+    InterruptedRunError,
+    exit_code_of,
+    reason_of,
+)
 from erasepro_convert.runtime.memory import give_back_memory
 
 

@@ -131,7 +131,14 @@ def batch_command(
     if scheduler and memory is not None:
         raise UsageError("--memory is of this machine; with --scheduler, --jobs says how many")
     from erasepro_convert.batch.inputs import MATCH, find_inputs
-    from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_apart, require_distinct
+    from erasepro_convert.batch.jobs import (
+        NAME,
+        Named,
+        cross,
+        read_given,
+        require_apart,
+        require_distinct,
+    )
 
     files = tuple(Path(g) for g in given if _is_yaml(g))
     read = [read_given(file, template or NAME) for file in files]
@@ -151,8 +158,8 @@ def batch_command(
     from erasepro_convert.batch.scheduler import Batch
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.conversion.options import Options
-    from erasepro_convert.output.destinations import is_caseless
     from erasepro_convert.manifest.signature import signer
+    from erasepro_convert.output.destinations import is_caseless
     from erasepro_convert.storage.location import shown
 
     if listed and listed.name != STDIN:

@@ -24,8 +24,8 @@ from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
 from erasepro_convert.batch.process_pool import STAGES, Progress
 from erasepro_convert.batch.summary import SUMMARY
 from erasepro_convert.batch.worker import Task
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.errors import StorageError
+from erasepro_convert.runtime.printable import printable
 
 BAR, SHORTEST_BAR = 28, 6
 """Columns of a bar: as many as it takes at most, and as few as still show anything."""

@@ -69,8 +69,8 @@ def compare_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
@@ -89,9 +89,9 @@ def compare_command(
     hush_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
-    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.images.grid import to_png

@@ -43,10 +43,10 @@ def convert_command(
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.conversion.convert import convert
-    from erasepro_convert.manifest import manifest_path
     from erasepro_convert.conversion.options import Options
-    from erasepro_convert.storage.location import locate
+    from erasepro_convert.manifest import manifest_path
     from erasepro_convert.runtime.signals import uninterrupted
+    from erasepro_convert.storage.location import locate
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path = locate(target)

@@ -57,8 +57,8 @@ def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -
     picture = folder / "before-after.png"
     run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
 
-    from erasepro_convert.sd1.architecture import DEMO, architecture_of
     from erasepro_convert.output.diffusers_folder import write_configurations
+    from erasepro_convert.sd1.architecture import DEMO, architecture_of
 
     write_configurations(architecture_of(DEMO), folder / "diffusers")
     terminal.say(

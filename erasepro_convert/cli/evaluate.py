@@ -83,8 +83,8 @@ def evaluate_command(
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
@@ -97,15 +97,15 @@ def evaluate_command(
     require_outputs(places.values(), inputs)
     hush_libraries()
     from erasepro_convert.evaluate.datasets import read_dataset
+    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture, to_csv, to_json
-    from erasepro_convert.evaluate.image_store import Album
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.run import evaluate
     from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.runtime.wording import counted
     from erasepro_convert.runtime.signals import uninterrupted
+    from erasepro_convert.runtime.wording import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     pictures = images or beside(target, ".pictures")

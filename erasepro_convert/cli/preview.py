@@ -55,10 +55,10 @@ def preview_command(
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.runtime.signals import uninterrupted
+    from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
     target = png or beside(checkpoints[0], ".before-after.png")

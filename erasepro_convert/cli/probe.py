@@ -40,11 +40,11 @@ def probe_command(
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.probing.held import holding, leaking
-    from erasepro_convert.probing.limits import of_probe
     from erasepro_convert.probing.leak_drift import probe
+    from erasepro_convert.probing.limits import of_probe
+    from erasepro_convert.runtime.threads import one_thread
     from erasepro_convert.sd1.sd1_checkpoint import open_source
     from erasepro_convert.storage.location import shown
-    from erasepro_convert.runtime.threads import one_thread
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     original = open_source(base) if base else None

@@ -19,9 +19,9 @@ def report_command(manifest: Path, target: Path | None) -> None:
     ``evaluate`` found.
     """
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.runtime.hashing import of_files
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.runtime.hashing import of_files
     from erasepro_convert.storage.location import beside
 
     record = read_manifest(manifest)

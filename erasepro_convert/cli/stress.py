@@ -12,11 +12,11 @@ from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_o
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
+    from erasepro_convert.attacks.case import Attack
+    from erasepro_convert.attacks.detector import Sight
+    from erasepro_convert.attacks.run import Row, Stress
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
-    from erasepro_convert.attacks.run import Row, Stress
-    from erasepro_convert.attacks.detector import Sight
-    from erasepro_convert.attacks.case import Attack
 
 ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
 
@@ -99,19 +99,19 @@ def stress_command(
     from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.runtime.library_logging import hush_libraries
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.runtime.library_logging import hush_libraries
 
     loaded = load_recipe(recipe)
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     hush_libraries()
-    from erasepro_convert.sd1.architecture import DEMO, architecture_of
+    from erasepro_convert.attacks.run import Effort, stress
     from erasepro_convert.evaluate.image_store import Album, Settings
     from erasepro_convert.evaluate.plan import plan
-    from erasepro_convert.sd1.sd1_checkpoint import open_source
-    from erasepro_convert.attacks.run import Effort, stress
     from erasepro_convert.runtime.signals import uninterrupted
+    from erasepro_convert.sd1.architecture import DEMO, architecture_of
+    from erasepro_convert.sd1.sd1_checkpoint import open_source
 
     known = architecture_of(open_source(base).layout.widths)
     is_demo = known.widths == DEMO
@@ -148,9 +148,9 @@ def stress_command(
 
 def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) -> "Sight":
     """The judge that was given, or the demo model's own."""
+    from erasepro_convert.attacks.zero_shot import ZeroShot
     from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
     from erasepro_convert.evaluate.judges.demo import DemoJudge
-    from erasepro_convert.attacks.zero_shot import ZeroShot
 
     if clip:
         return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})

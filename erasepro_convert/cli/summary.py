@@ -10,8 +10,8 @@ from rich.table import Table
 from erasepro_convert.cli.tables import probe_table
 from erasepro_convert.cli.terminal import Terminal
 from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
-from erasepro_convert.storage.location import Location, shown
 from erasepro_convert.runtime.wording import counted, counted_of
+from erasepro_convert.storage.location import Location, shown
 
 SHORTEST_BAR, LONGEST_BAR = 8, 24
 """Characters; where there is less room than for the shortest, there is no bar."""

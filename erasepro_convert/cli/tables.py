@@ -7,14 +7,14 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.cli.terminal import LINE
 from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.runtime.printable import printable
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
+    from erasepro_convert.attacks.run import Row
     from erasepro_convert.evaluate.results import Value
     from erasepro_convert.inspection import Inspection
-    from erasepro_convert.attacks.run import Row
     from erasepro_convert.probing.neighbours import Neighbour
 
 SHOWN = 120

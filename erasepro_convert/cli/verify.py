@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.verification.finding import Finding
     from erasepro_convert.storage.location import Location
+    from erasepro_convert.verification.finding import Finding
 
 
 @click.command("verify")
@@ -80,15 +80,14 @@ def verify_command(
     """
     from dataclasses import asdict
 
-    from erasepro_convert.runtime.printable import printable
     from erasepro_convert.cli.terminal import LINE, Terminal
     from erasepro_convert.manifest import manifest_path, read_manifest
-    from erasepro_convert.storage.listing import exists
-    from erasepro_convert.manifest.signature import seal
-    from erasepro_convert.storage.listing import is_folder
+    from erasepro_convert.runtime.printable import printable
+    from erasepro_convert.runtime.wording import counted, listed
+    from erasepro_convert.storage.listing import exists, is_folder
     from erasepro_convert.storage.location import shown
     from erasepro_convert.verification import Request, verify
-    from erasepro_convert.runtime.wording import counted, listed
+    from erasepro_convert.verification.signature import seal
 
     if (replay or text_encoder) and base is None:
         raise UsageError("--replay and --text-encoder need --base")
@@ -137,8 +136,8 @@ def verify_command(
 
 def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
     """Deviations by kind where some are of one, then each of them."""
-    from erasepro_convert.runtime.printable import printable
     from erasepro_convert.cli.terminal import LINE
+    from erasepro_convert.runtime.printable import printable
     from erasepro_convert.verification.finding import summarised
 
     # Names and values come from the file: a terminal must not obey them.

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKENS
 from erasepro_convert.runtime.scratch import room
 from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKENS
 
 EPSILON = 1e-5
 """Of every layer norm in CLIP."""

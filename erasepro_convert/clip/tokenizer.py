@@ -9,9 +9,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.sd1.keys import POSITIONS, VOCABULARY
+from erasepro_convert.sd1.keys import BOS, EOS, POSITIONS, VOCABULARY
 
-BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
 MERGES = VOCABULARY - 2 - 2 * 256  # what is left beside two symbols a byte and the two controls
 WORD_END = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"

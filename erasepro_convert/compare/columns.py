@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
-from erasepro_convert.evaluate.metrics.intervals import Interval
-from erasepro_convert.evaluate.judges.scores import change, mean
 from erasepro_convert.evaluate.image_store import Model
+from erasepro_convert.evaluate.judges.scores import change, mean
+from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, rate
+from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
 
 CHANCE = 0.05
 

@@ -13,13 +13,13 @@ from time import monotonic
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError, reason_of
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
-from erasepro_convert.runtime.memory import give_back_memory
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.output.destinations import Inputs, put
-from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.memory import give_back_memory
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.location import beside
 from erasepro_convert.verification.against_manifest import of_files
 

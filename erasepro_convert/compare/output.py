@@ -8,9 +8,9 @@ from itertools import groupby
 from erasepro_convert.compare.columns import Cell, Column
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
-from erasepro_convert.runtime.hashing import pretty
-from erasepro_convert.evaluate.results import ARROWS, Value
 from erasepro_convert.evaluate.output import cells
+from erasepro_convert.evaluate.results import ARROWS, Value
+from erasepro_convert.runtime.hashing import pretty
 
 MEGABYTE = 10**6
 SHOWN_PARTS = ("total:",)

@@ -10,16 +10,16 @@ from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, converted
 from erasepro_convert.compare.variants import variant
 from erasepro_convert.errors import RecipeError, UsageError
-from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.image_store import Album
+from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.plan import Asked
 from erasepro_convert.evaluate.run import Evaluation, evaluate
 from erasepro_convert.evaluate.session import Session, architecture_in
 from erasepro_convert.evaluate.settings import require_judged
-from erasepro_convert.probing.limits import exceeded
 from erasepro_convert.manifest import manifest_path, read_manifest
-from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.probing.limits import exceeded
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

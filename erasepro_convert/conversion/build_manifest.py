@@ -9,12 +9,29 @@ from typing import TYPE_CHECKING
 from erasepro_convert import __version__
 from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.storage.remote_file import RemoteFile
-from erasepro_convert.runtime.hashing import canonical
+from erasepro_convert.manifest import (
+    ClipSkipFrom,
+    DroppedEntry,
+    EmaRecord,
+    Input,
+    InputFile,
+    Manifest,
+    Output,
+    Previous,
+    RenamedTensor,
+    RepairedTensor,
+    Stored,
+    Tensors,
+    Tool,
+    Tuning,
+    Variant,
+    VariesBetweenRuns,
+)
 from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.runtime.hashing import canonical
 from erasepro_convert.sd1.keys import POSITION_IDS
-from erasepro_convert.manifest import ClipSkipFrom, DroppedEntry, EmaRecord, Input, InputFile, Manifest, Output, Previous, RenamedTensor, RepairedTensor, Stored, Tensors, Tool, Tuning, Variant, VariesBetweenRuns
 from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
     from erasepro_convert.conversion.erasure import Attempt

@@ -12,26 +12,35 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import FileHashes
-from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
-from erasepro_convert.errors import CheckpointError, LimitError, UsageError
 from erasepro_convert.checkpoint.single_pass import Examination
-from erasepro_convert.sd1.keys import POSITION_IDS, UNET
-from erasepro_convert.sd1.unet import ema_name
-from erasepro_convert.probing.limits import exceeded
-from erasepro_convert.manifest import ClipSkipFrom, Manifest, Output, Previous, Tuning, VariesBetweenRuns, manifest_beside, manifest_path
-from erasepro_convert.manifest.safetensors_metadata import output_metadata
-from erasepro_convert.conversion.options import Options, outputs_of, require_workable
-from erasepro_convert.output.plan import output_tensors
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.recipe import Recipe
 from erasepro_convert.conversion.build_manifest import Run, build_manifest, provenance
-from erasepro_convert.output.publish import Plan, rehearse, write_file, write_folder, write_object
+from erasepro_convert.conversion.options import Options, outputs_of, require_workable
+from erasepro_convert.erase.targets import touched
+from erasepro_convert.errors import CheckpointError, LimitError, UsageError
+from erasepro_convert.manifest import (
+    ClipSkipFrom,
+    Manifest,
+    Output,
+    Previous,
+    Tuning,
+    VariesBetweenRuns,
+    manifest_beside,
+    manifest_path,
+)
+from erasepro_convert.manifest.safetensors_metadata import output_metadata
 from erasepro_convert.manifest.signature import signer
+from erasepro_convert.output.plan import output_tensors
+from erasepro_convert.output.publish import Plan, rehearse, write_file, write_folder, write_object
+from erasepro_convert.output.safetensors_writer import OutputTensor, in_order
+from erasepro_convert.probing.limits import exceeded
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.keys import POSITION_IDS, UNET
 from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
+from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.listing import is_folder
 from erasepro_convert.storage.location import Location, name_of, stem_of
-from erasepro_convert.erase.targets import touched
-from erasepro_convert.output.safetensors_writer import OutputTensor, in_order
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,8 +174,8 @@ def _erase(
     """Run the recipe.  Raises LimitError for what is beyond its limits, except in a dry run."""
     # Here, so that the writing does not wait for torch.
     from erasepro_convert.conversion.erasure import attempt
-    from erasepro_convert.probing.held import claimed, holding, leaking
     from erasepro_convert.conversion.tuning import tune
+    from erasepro_convert.probing.held import claimed, holding, leaking
 
     dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
 

@@ -8,16 +8,16 @@ import torch
 
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
-from erasepro_convert.sd1.keys import UNET
-from erasepro_convert.sd1.unet import ema_name
+from erasepro_convert.erase.targets import touched
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import probe
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.runtime.library_logging import hush_libraries
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.runtime.library_logging import hush_libraries
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
-from erasepro_convert.erase.targets import touched
+from erasepro_convert.sd1.keys import UNET
+from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.train.result import Fitted
 
 

@@ -4,13 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from erasepro_convert.runtime.dtypes import Option
 from erasepro_convert.errors import UsageError
-from erasepro_convert.sd1 import Ema
 from erasepro_convert.manifest import manifest_path
-from erasepro_convert.output.destinations import Inputs, require_parent, require_place
-from erasepro_convert.storage.listing import exists
 from erasepro_convert.manifest.signature import signature_path
+from erasepro_convert.output.destinations import Inputs, require_parent, require_place
+from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.sd1 import Ema
+from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import WRITABLE, Location, name_of, scheme_of, shown
 
 

@@ -11,9 +11,9 @@ import torch
 from erasepro_convert.conversion.erasure import Attempt, attempt
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Try, Tuning
-from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.model import TRADE_OFFS
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.sd1_checkpoint import Source
 
 START = 0.15

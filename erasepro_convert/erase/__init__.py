@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
+from erasepro_convert.erase.closed_form import Form, pseudo_inverse, ridge, unused, within
+from erasepro_convert.erase.matrix_edit import Edit, Model, change
 from erasepro_convert.erase.pairing import Aligned, align
 from erasepro_convert.erase.progressive import progressive
-from erasepro_convert.erase.matrix_edit import Edit, Model, change
-from erasepro_convert.erase.closed_form import Form, pseudo_inverse, ridge, unused, within
 from erasepro_convert.recipe import Recipe
 
 __all__ = ["METHODS", "Aligned", "Edit", "Model", "align", "change"]

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
-from erasepro_convert.runtime.dtypes import dtype_code
-from erasepro_convert.erase.pairing import Aligned, ColumnPlaces
 from erasepro_convert.erase.closed_form import Columns, Form, update, update_norm
+from erasepro_convert.erase.pairing import Aligned, ColumnPlaces
 from erasepro_convert.errors import CheckpointError, LimitError
 from erasepro_convert.manifest import Apart, Change, EditRecord, Encoder, Residual
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.dtypes import dtype_code
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
-from erasepro_convert.sd1.keys import POSITIONS
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.fields import PLACEHOLDER
 from erasepro_convert.recipe.sections import Concept, First
+from erasepro_convert.sd1.keys import POSITIONS
 
 Ids = tuple[int, ...]
 Key = Callable[[Ids, int], Hashable]

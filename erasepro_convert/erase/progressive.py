@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features, Prefixes
-from erasepro_convert.erase.pairing import Aligned
-from erasepro_convert.erase.matrix_edit import Edit, Feeds, Inputs, Model, Solve, both_apart
 from erasepro_convert.erase.closed_form import Form
-from erasepro_convert.sd1 import cross_attentions, edited_names, text_attention
-from erasepro_convert.sd1.keys import TEXT_LAYERS
+from erasepro_convert.erase.matrix_edit import Edit, Feeds, Inputs, Model, Solve, both_apart
+from erasepro_convert.erase.pairing import Aligned
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.threads import MOST, beside, side_by_side
+from erasepro_convert.sd1 import cross_attentions, edited_names, text_attention
+from erasepro_convert.sd1.keys import TEXT_LAYERS
 
 Norm = Callable[[Tensor], Tensor]
 

@@ -1,8 +1,8 @@
 """Which tensors a recipe edits: known before anything is computed."""
 
+from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1 import edited_names, trained_names
 from erasepro_convert.sd1.keys import Widths
-from erasepro_convert.recipe import Recipe
 
 
 def touched(recipe: Recipe, widths: Widths) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from math import isfinite
 from pathlib import Path
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.plan import Asked, Shot
 from erasepro_convert.evaluate.csv_table import Table, text_lines
+from erasepro_convert.evaluate.plan import Asked, Shot
 
 SEEDS = 1 << 64
 """torch takes seeds below."""

@@ -10,12 +10,12 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.sd1.architecture import Architecture, Sampler
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import Album, Settings
 from erasepro_convert.evaluate.plan import Shot
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.sd1.architecture import Architecture, Sampler
 
 APART = 4
 """Parts of a batch of a small model, which are drawn side by side."""

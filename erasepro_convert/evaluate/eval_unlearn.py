@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from erasepro_convert.sd1.architecture import Sampler
 from erasepro_convert.evaluate.drawing import with_sampler
 from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.grid import image
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Evaluate
+from erasepro_convert.sd1.architecture import Sampler
 
 
 class ErasePro:

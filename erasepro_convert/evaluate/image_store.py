@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert.sd1.architecture import Sampler
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.runtime.hashing import of_files, of_json
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.plan import Asked, Shot
+from erasepro_convert.runtime.hashing import of_files, of_json
+from erasepro_convert.sd1.architecture import Sampler
 
 Model = Literal["original", "erased"]
 MODELS: tuple[Model, ...] = ("original", "erased")

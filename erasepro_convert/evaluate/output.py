@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert.runtime.hashing import pretty
-from erasepro_convert.evaluate.results import Value
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.plan import Role
+from erasepro_convert.evaluate.results import Value
 from erasepro_convert.evaluate.run import Evaluation, Gallery
 from erasepro_convert.images.grid import Row, grid
+from erasepro_convert.runtime.hashing import pretty
 
 SHOWN = 4
 """Seeds of a prompt that the picture shows."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 
-from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.image_store import Model, Pictures
+from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.plan import Role
 
 Better = Literal["higher", "lower"]

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 
 from erasepro_convert import __version__
 from erasepro_convert.evaluate.drawing import Wanted
-from erasepro_convert.evaluate.results import Figure
-from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.image_store import MODELS, Model, Pictures, Settings
-from erasepro_convert.evaluate.plan import Asked, Role
-from erasepro_convert.evaluate.session import Progress, Session
+from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.metrics.rates import few_for_fid, few_for_kid, few_prompts
+from erasepro_convert.evaluate.plan import Asked, Role
+from erasepro_convert.evaluate.results import Figure
+from erasepro_convert.evaluate.session import Progress, Session
 
 
 @dataclass(frozen=True)

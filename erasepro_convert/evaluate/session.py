@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.evaluate.datasets import Row
 from erasepro_convert.evaluate.drawing import Wanted, draw, missing, shard
 from erasepro_convert.evaluate.image_store import MODELS, Album, Model, Settings, digest_of
@@ -13,6 +12,7 @@ from erasepro_convert.evaluate.plan import Asked, plan
 from erasepro_convert.evaluate.settings import require_judged, settings_of
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.sd1.sd1_checkpoint import open_source
 
 Progress = Callable[[str, int, int], None]

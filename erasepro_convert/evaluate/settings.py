@@ -1,9 +1,9 @@
 """How pictures of an evaluation are made: as its recipe says, else as suits the model."""
 
-from erasepro_convert.sd1.architecture import DEMO, Architecture
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.recipe import Evaluate
+from erasepro_convert.sd1.architecture import DEMO, Architecture
 
 
 def settings_of(asked: Evaluate, architecture: Architecture) -> Settings:

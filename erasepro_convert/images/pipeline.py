@@ -19,13 +19,13 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from erasepro_convert.sd1.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.clip.hf_tokenizer import clip_tokenizer
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.sd1.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.sd1.keys import POSITIONS, Key, text_keys
+from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
-from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
 
 
 def device() -> torch.device:

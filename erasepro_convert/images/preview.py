@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.images.generate import Job, Sampling, generate
 from erasepro_convert.images.grid import Row, grid
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.sd1.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,48 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from pydantic import ValidationError
 
-from erasepro_convert.storage.remote_file import read_bytes
-from erasepro_convert.runtime.hashing import of_json, pretty
 from erasepro_convert.errors import StorageError, UsageError
-from erasepro_convert.manifest.erasure import Alignment, AnchorPlace, Apart, Change, ColumnSet, Conflict, EditRecord, PromptPair, Residual, Trained
-from erasepro_convert.manifest.files import ClipSkipFrom, DroppedEntry, Input, InputFile, Output, OutputFile, Previous, RenamedTensor, RepairedTensor, Stored, Tensors, Variant, WrittenTensor
-from erasepro_convert.manifest.measures import EmaRecord, Feed, ProbeRecord, PromptMeasure, Try, Tuning
+from erasepro_convert.manifest.erasure import (
+    Alignment,
+    AnchorPlace,
+    Apart,
+    Change,
+    ColumnSet,
+    Conflict,
+    EditRecord,
+    PromptPair,
+    Residual,
+    Trained,
+)
 from erasepro_convert.manifest.fields import Encoder, Norm, Record, Sha256
-from erasepro_convert.storage.listing import exists
+from erasepro_convert.manifest.files import (
+    ClipSkipFrom,
+    DroppedEntry,
+    Input,
+    InputFile,
+    Output,
+    OutputFile,
+    Previous,
+    RenamedTensor,
+    RepairedTensor,
+    Stored,
+    Tensors,
+    Variant,
+    WrittenTensor,
+)
+from erasepro_convert.manifest.measures import (
+    EmaRecord,
+    Feed,
+    ProbeRecord,
+    PromptMeasure,
+    Try,
+    Tuning,
+)
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.storage.listing import is_folder
+from erasepro_convert.runtime.hashing import of_json, pretty
+from erasepro_convert.storage.listing import exists, is_folder
 from erasepro_convert.storage.location import Location, beside, shown
+from erasepro_convert.storage.remote_file import read_bytes
 
 if TYPE_CHECKING:
     from upath import UPath

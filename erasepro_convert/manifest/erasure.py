@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Literal
 
-from erasepro_convert.sd1.keys import UNET
 from erasepro_convert.manifest.fields import Count, Encoder, Norm, Record
+from erasepro_convert.sd1.keys import UNET
 
 
 class PromptPair(Record):

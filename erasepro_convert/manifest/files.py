@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from erasepro_convert.checkpoint.tensor_info import Container
+from erasepro_convert.manifest.fields import Count, Record, Sha256
 from erasepro_convert.runtime.dtypes import Option
 from erasepro_convert.sd1 import Ema
-from erasepro_convert.manifest.fields import Count, Record, Sha256
 
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
 

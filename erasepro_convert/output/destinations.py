@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.storage.location import Location, scheme_of, shown
 from erasepro_convert.storage.atomic import replacing
+from erasepro_convert.storage.location import Location, scheme_of, shown
 
 LONGEST_NAME = 230
 """Bytes; what is written beside a target has a longer name, and file systems allow 255."""

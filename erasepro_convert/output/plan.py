@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 import safetensors
 
-from erasepro_convert.runtime.dtypes import BITS, FLOATING, OPTIONS, Option, is_finite, packed, torch_dtype
 from erasepro_convert.errors import LimitError
-from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
-from erasepro_convert.runtime.scratch import temporary_file
-from erasepro_convert.sd1.sd1_checkpoint import Source
 from erasepro_convert.output.safetensors_writer import OutputTensor
+from erasepro_convert.runtime.dtypes import (
+    BITS,
+    FLOATING,
+    OPTIONS,
+    Option,
+    is_finite,
+    packed,
+    torch_dtype,
+)
+from erasepro_convert.runtime.scratch import temporary_file
+from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
+from erasepro_convert.sd1.sd1_checkpoint import Source
 
 if TYPE_CHECKING:
     import torch

@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from erasepro_convert.runtime.printable import printable
 from erasepro_convert.checkpoint.safetensors_file import LENGTH, require_readable_header
-from erasepro_convert.runtime.hashing import of_all
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTensor, manifest_path
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
-from erasepro_convert.output.plan import require_head_readable, require_readable
 from erasepro_convert.manifest.signature import Sign, signature_path
-from erasepro_convert.storage.upload import Upload, remove, uploading
-from erasepro_convert.output.safetensors_writer import OutputTensor, Written, header, in_order, stream
+from erasepro_convert.output.plan import require_head_readable, require_readable
+from erasepro_convert.output.safetensors_writer import (
+    OutputTensor,
+    Written,
+    header,
+    in_order,
+    stream,
+)
+from erasepro_convert.runtime.hashing import of_all
+from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.signals import uninterrupted
 from erasepro_convert.storage.atomic import replacing, replacing_folder, sync
+from erasepro_convert.storage.upload import Upload, remove, uploading
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -26,12 +26,12 @@ from erasepro_convert.clip.text_encoder import Prefixes, Read, Rows, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.pairing import Paired, paired_positions
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1 import key_value_matrices
-from erasepro_convert.sd1.keys import TEXT_LAYERS
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import WORDS
 from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.sd1 import key_value_matrices
+from erasepro_convert.sd1.keys import TEXT_LAYERS
 
 DTYPE = torch.float32
 """Plenty for ratios that are read to two digits, and twice as fast as float64."""

@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.recipe.yaml_document import YamlPath, read_document
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.mistakes import explain
 from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.sections import Concept
+from erasepro_convert.recipe.yaml_document import YamlPath, read_document
 
 __all__ = ["Concept", "Evaluate", "Recipe", "load_recipe"]
 

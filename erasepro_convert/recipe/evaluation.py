@@ -12,8 +12,16 @@ from pydantic import (
     model_validator,
 )
 
+from erasepro_convert.recipe.fields import (
+    NotNegative,
+    Part,
+    Prompt,
+    Template,
+    Words,
+    distinct,
+    not_empty,
+)
 from erasepro_convert.sd1.architecture import Sampler
-from erasepro_convert.recipe.fields import NotNegative, Part, Prompt, Template, Words, distinct, not_empty
 
 
 def _beside_the_recipe(path: Path, info: ValidationInfo) -> Path:

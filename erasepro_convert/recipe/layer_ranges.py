@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from erasepro_convert.sd1.keys import TEXT_LAYERS, UNET_BLOCKS
 from erasepro_convert.recipe.fields import shown
+from erasepro_convert.sd1.keys import TEXT_LAYERS, UNET_BLOCKS
 
 
 def layer_numbers(value: object) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from erasepro_convert.recipe.yaml_document import Document, YamlPath
 from erasepro_convert.recipe.evaluation import Evaluate, Other
-from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.fields import shown
+from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.sections import Concept, First, Layers, Limits, Probe, Retain
 from erasepro_convert.recipe.slips import hint
 from erasepro_convert.recipe.training import Training
+from erasepro_convert.recipe.yaml_document import Document, YamlPath
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -16,14 +16,22 @@ from pydantic import (
 )
 
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.runtime.hashing import of_json
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.sd1.keys import UNET_BLOCKS
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.fields import Name, Part, distinct, not_empty
-from erasepro_convert.recipe.sections import ClipSkip, Concept, Layers, Limits, Probe, Retain, Tokens
+from erasepro_convert.recipe.sections import (
+    ClipSkip,
+    Concept,
+    Layers,
+    Limits,
+    Probe,
+    Retain,
+    Tokens,
+)
 from erasepro_convert.recipe.training import DEFAULTS as TRAINED
 from erasepro_convert.recipe.training import Training, filled
+from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.sd1.keys import UNET_BLOCKS
 
 
 def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:

@@ -15,10 +15,21 @@ from pydantic import (
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
-from erasepro_convert.recipe.fields import PLACEHOLDER, Name, NotNegative, Part, Positive, Prompt, Template, Words, distinct, not_empty
 from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.fields import (
+    PLACEHOLDER,
+    Name,
+    NotNegative,
+    Part,
+    Positive,
+    Prompt,
+    Template,
+    Words,
+    distinct,
+    not_empty,
+)
 from erasepro_convert.recipe.layer_ranges import block_names, layer_numbers
+from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 
 
 class Concept(Part):

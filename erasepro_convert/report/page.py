@@ -10,8 +10,8 @@ import yaml
 from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure
-from erasepro_convert.runtime.html_template import fill
 from erasepro_convert.report.charts import svg
+from erasepro_convert.runtime.html_template import fill
 from erasepro_convert.runtime.wording import counted, counted_of
 
 

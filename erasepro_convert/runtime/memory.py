@@ -6,6 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+CHUNK = 4 << 20
+"""Bytes that are read, hashed and written at a time: few enough to stay in the CPU's cache."""
+
 LARGE = 6 << 20
 """Bytes: above the pieces in which files are read, which are wanted again at once."""
 HEAPS = 2

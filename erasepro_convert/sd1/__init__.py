@@ -2,7 +2,12 @@
 
 from erasepro_convert.sd1.identify import Ema, Layout, identify
 from erasepro_convert.sd1.keys import text_attention
-from erasepro_convert.sd1.unet import cross_attentions, edited_names, key_value_matrices, trained_names
+from erasepro_convert.sd1.unet import (
+    cross_attentions,
+    edited_names,
+    key_value_matrices,
+    trained_names,
+)
 
 __all__ = [
     "Ema",

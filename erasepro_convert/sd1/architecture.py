@@ -7,9 +7,17 @@ has none; these stand in for them, for SD1.x and for the demo model.
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from erasepro_convert.clip.tokenizer import BOS, EOS
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1.keys import POSITIONS, SD1, TEXT_HEADS, TEXT_LAYERS, VOCABULARY, Widths
+from erasepro_convert.sd1.keys import (
+    BOS,
+    EOS,
+    POSITIONS,
+    SD1,
+    TEXT_HEADS,
+    TEXT_LAYERS,
+    VOCABULARY,
+    Widths,
+)
 
 Sampler = Literal["ddpm", "dpm++"]
 

@@ -6,10 +6,30 @@ from itertools import count
 from typing import Literal
 
 from erasepro_convert.checkpoint.tensor_info import Shape, TensorInfo
-from erasepro_convert.runtime.dtypes import FLOATING, ORDINARY
 from erasepro_convert.errors import CheckpointError
+from erasepro_convert.runtime.dtypes import FLOATING, ORDINARY
 from erasepro_convert.sd1.foreign import name_addition, name_other_model, name_part
-from erasepro_convert.sd1.keys import EMA, EMA_COUNTERS, EMBEDDED_POSITIONS, GUIDANCE, POSITION_IDS, POSITIONS, PREDICTION_MARKERS, SCHEDULE_BUFFERS, SCHEDULE_STEPS, TEXT, TEXT_HEADS, TEXT_LAYERS, TOKENS, UNET, VAE, VOCABULARY, Key, Widths, text_keys
+from erasepro_convert.sd1.keys import (
+    EMA,
+    EMA_COUNTERS,
+    EMBEDDED_POSITIONS,
+    GUIDANCE,
+    POSITION_IDS,
+    POSITIONS,
+    PREDICTION_MARKERS,
+    SCHEDULE_BUFFERS,
+    SCHEDULE_STEPS,
+    TEXT,
+    TEXT_HEADS,
+    TEXT_LAYERS,
+    TOKENS,
+    UNET,
+    VAE,
+    VOCABULARY,
+    Key,
+    Widths,
+    text_keys,
+)
 from erasepro_convert.sd1.left_out import REPLACED, reasons
 from erasepro_convert.sd1.spelling import Spelling, originals, spelling_of
 from erasepro_convert.sd1.unet import cross_attentions, ema_name, unet_keys

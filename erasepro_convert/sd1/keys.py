@@ -20,6 +20,7 @@ TEXT_LAYERS = 12
 TEXT_HEADS = 12
 POSITIONS = 77  # tokens in a prompt, padding included
 VOCABULARY = 49408
+BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
 GUIDANCE = UNET + "time_embed.cond_proj.weight"
 """What tells a latent consistency model (LCM) the guidance scale; other U-Nets have none."""
 TOKENS = TEXT + "embeddings.token_embedding.weight"

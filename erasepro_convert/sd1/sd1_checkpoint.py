@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.runtime.printable import naming
-from erasepro_convert.runtime.dtypes import is_finite, packed
 from erasepro_convert.errors import CheckpointError, UsageError
+from erasepro_convert.runtime.dtypes import is_finite, packed
+from erasepro_convert.runtime.printable import naming
 from erasepro_convert.sd1 import Ema, Layout, identify
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.sd1.spelling import is_text_encoder

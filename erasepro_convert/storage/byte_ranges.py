@@ -3,16 +3,22 @@
 One class a kind of store.  Each request is made once: who asks may ask again.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from erasepro_convert.errors import CheckpointError, StorageError
-from erasepro_convert.storage.failures import AnswerError, asking, retried
-from erasepro_convert.storage.location import CONNECT_TIMEOUT, HTTP, READ_TIMEOUT, S3, Location, client_options, scheme_of, shown
+from erasepro_convert.storage.failures import AnswerError
+from erasepro_convert.storage.location import (
+    CONNECT_TIMEOUT,
+    HTTP,
+    READ_TIMEOUT,
+    S3,
+    client_options,
+    scheme_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -218,18 +224,3 @@ def _checksum(says: Mapping[str, Any]) -> str | None:
         if says.get(name):
             return f"{name}: {says[name]}"
     return None
-
-
-def exists(location: Location) -> bool:
-    """Whether there is anything.  Raises StorageError where that cannot be told."""
-    if isinstance(location, Path):
-        return os.path.lexists(location)
-    with asking(location):
-        try:
-            if scheme_of(location) in HTTP:
-                retried(lambda: HttpRanges(location))
-            else:
-                location.fs.info(location.path)  # fsspec's own question takes failures for a no
-        except FileNotFoundError:
-            return False
-        return True

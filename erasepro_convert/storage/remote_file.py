@@ -13,8 +13,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from erasepro_convert.checkpoint.tensor_info import CHUNK
 from erasepro_convert.errors import CheckpointError, MissingObjectError, StorageError
+from erasepro_convert.runtime.memory import CHUNK
 from erasepro_convert.storage.byte_ranges import Ranges, Stated, ranges_of
 from erasepro_convert.storage.failures import asking, retried
 from erasepro_convert.storage.location import Location, shown

@@ -5,11 +5,11 @@ from contextlib import contextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from erasepro_convert.runtime.background import Lane
 from erasepro_convert.errors import StorageError
+from erasepro_convert.runtime.background import Lane
+from erasepro_convert.runtime.signals import uninterrupted
 from erasepro_convert.storage.failures import asking
 from erasepro_convert.storage.location import shown
-from erasepro_convert.runtime.signals import uninterrupted
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 from torch.nn.functional import mse_loss
 
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.erase.targets import touched
 from erasepro_convert.errors import LimitError
 from erasepro_convert.images.pipeline import pipeline_of
-from erasepro_convert.sd1.unet import unet_keys
-from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
-from erasepro_convert.erase.targets import touched
-from erasepro_convert.train.result import Fitted
+from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.train.methods import METHODS, Lesson
 from erasepro_convert.train.network import Network
+from erasepro_convert.train.result import Fitted
 from erasepro_convert.train.resume import State
 
 SCALE = 1024.0

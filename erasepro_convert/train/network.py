@@ -8,9 +8,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.runtime.dtypes import packed
+from erasepro_convert.sd1.architecture import Architecture
 
 SAMPLING_STEPS = 50
 """Of the deterministic sampler that makes latents to train on."""

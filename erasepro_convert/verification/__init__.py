@@ -10,11 +10,16 @@ from dataclasses import dataclass
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError
-from erasepro_convert.verification.finding import Finding
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.location import Location, name_of
-from erasepro_convert.verification.against_manifest import of_files, of_manifest, of_metadata, of_tensors
+from erasepro_convert.verification.against_manifest import (
+    of_files,
+    of_manifest,
+    of_metadata,
+    of_tensors,
+)
+from erasepro_convert.verification.finding import Finding
 
 __all__ = ["Finding", "Request", "Verified", "verify"]
 
@@ -67,7 +72,12 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> Verified:
     if asked.base is not None:
         # Not at the top: what needs no original needs no torch.
         from erasepro_convert.sd1.sd1_checkpoint import open_source
-        from erasepro_convert.verification.against_base import of_figures, of_input, of_replay, of_untouched
+        from erasepro_convert.verification.against_base import (
+            of_figures,
+            of_input,
+            of_replay,
+            of_untouched,
+        )
 
         ema = manifest.variant.ema or "drop"
         base = open_source(asked.base, ema, asked.text_encoder)

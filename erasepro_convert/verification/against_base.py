@@ -8,21 +8,21 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from erasepro_convert.conversion.erasure import attempt
 from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.runtime.hashing import of_tensor
-from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.verification.finding import Finding, differs
-from erasepro_convert.sd1.keys import UNET
-from erasepro_convert.sd1.unet import ema_name
+from erasepro_convert.conversion.erasure import attempt
+from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.output.plan import output_tensors
+from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.runtime.hashing import of_tensor
 from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.keys import UNET
 from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.verification.finding import Finding, differs
 
 TRAINED = 0.1
 """Relative deviation of a training's whole update norm that another processor may cause.

@@ -5,21 +5,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from erasepro_convert.checkpoint import Checkpoint
-from erasepro_convert.checkpoint.open_file import Hashing
 from erasepro_convert.checkpoint.file import opened
-from erasepro_convert.runtime.hashing import of_all, of_tensor
+from erasepro_convert.checkpoint.open_file import Hashing
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.verification.finding import Finding
-from erasepro_convert.sd1.keys import EMA, POSITION_IDS, POSITIONS, PREDICTION_MARKERS, SCHEDULE_BUFFERS
+from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
+from erasepro_convert.manifest.signature import signature_path
+from erasepro_convert.output.plan import position_ids
+from erasepro_convert.runtime.hashing import of_all, of_tensor
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.keys import (
+    EMA,
+    POSITION_IDS,
+    POSITIONS,
+    PREDICTION_MARKERS,
+    SCHEDULE_BUFFERS,
+)
 from erasepro_convert.sd1.spelling import spelling_of
 from erasepro_convert.sd1.vae import is_kept_as_matrix
-from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
-from erasepro_convert.output.plan import position_ids
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.storage.listing import exists
-from erasepro_convert.manifest.signature import signature_path
-from erasepro_convert.storage.listing import files_below, is_folder
+from erasepro_convert.storage.listing import exists, files_below, is_folder
 from erasepro_convert.storage.location import Location, is_within, name_of
+from erasepro_convert.verification.finding import Finding
 
 
 def of_manifest(manifest: Manifest) -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from erasepro_convert.sd1.architecture import DEMO, architecture_of
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.sd1.architecture import DEMO, architecture_of
 from tools.demo_model.data import HELD_OUT, TRAINING, drawings
 from tools.demo_model.optimiser import Muon
 from tools.demo_model.world import HEADS

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasepro_convert.evaluate.results import Judge
 from erasepro_convert.evaluate.judges.clip import ClipJudge
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
 from erasepro_convert.evaluate.judges.demo import DemoFeatures, DemoJudge
@@ -11,6 +10,7 @@ from erasepro_convert.evaluate.judges.distance import DistanceJudge
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.inception import InceptionFeatures
 from erasepro_convert.evaluate.judges.nudity import NudeJudge
+from erasepro_convert.evaluate.results import Judge
 
 NO_CLIP = (
     "CLIP score A, T, O and ACC: —; give --clip FOLDER, "

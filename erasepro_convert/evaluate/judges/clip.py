@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erasepro_convert.evaluate.metrics.kid_fid import Array
-from erasepro_convert.evaluate.results import Better, Figure, Sets
+from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
 from erasepro_convert.evaluate.judges.scores import average
 from erasepro_convert.evaluate.judges.shares import share
-from erasepro_convert.evaluate.image_store import Pictures
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.plan import Asked, Role
+from erasepro_convert.evaluate.results import Better, Figure, Sets
 
 WEIGHT = 2.5
 BEGINNING = "A photo depicts"

@@ -15,8 +15,8 @@ from transformers.utils import logging
 
 from erasepro_convert.clip.hf_tokenizer import clip_tokenizer
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.judges.features import Features, sha256
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.sd1.keys import POSITIONS, VOCABULARY
 
 CONFIG, PICTURES = "config.json", "preprocessor_config.json"

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from erasepro_convert import demo
 from erasepro_convert.demo.judge import FILE
-from erasepro_convert.evaluate.metrics.kid_fid import Array
-from erasepro_convert.evaluate.results import Better, Figure, Sets
+from erasepro_convert.evaluate.image_store import Pictures, Pixels
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.shares import share
-from erasepro_convert.evaluate.image_store import Pictures, Pixels
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.plan import Role
+from erasepro_convert.evaluate.results import Better, Figure, Sets
 
 NOTHING = "none"
 """What the heads of styles and attributes see where there is none."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from erasepro_convert.evaluate.image_store import Pictures
+from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.metrics.jackknife import Statistic, distance_interval
 from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
 from erasepro_convert.evaluate.results import Better, Figure, Sets, Value
-from erasepro_convert.evaluate.judges.features import Features
-from erasepro_convert.evaluate.image_store import Pictures
 
 STATISTICS: dict[Statistic, tuple[str, Callable[[Array, Array], float]]] = {
     "kid": ("KID", kid),

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.image_store import opened
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 BATCH = 32
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from erasepro_convert.evaluate.results import Figure, Scores, Sets, Value
-from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.image_store import Pictures, unreadable
 from erasepro_convert.evaluate.judges.features import sha256
 from erasepro_convert.evaluate.judges.scores import change, mean
-from erasepro_convert.evaluate.image_store import Pictures, unreadable
-from erasepro_convert.evaluate.plan import Role
+from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import rate
+from erasepro_convert.evaluate.plan import Role
+from erasepro_convert.evaluate.results import Figure, Scores, Sets, Value
 
 PARTS = (
     "BUTTOCKS",

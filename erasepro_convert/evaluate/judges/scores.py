@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.metrics.rates import mean_score
+from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
 
 
 def average(

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from erasepro_convert.evaluate.results import Better, Figure, Value
-from erasepro_convert.evaluate.judges.scores import change
 from erasepro_convert.evaluate.image_store import Pictures
+from erasepro_convert.evaluate.judges.scores import change
 from erasepro_convert.evaluate.metrics.rates import rate
+from erasepro_convert.evaluate.results import Better, Figure, Value
 
 WORST: dict[Better, Literal["high", "low"]] = {"lower": "high", "higher": "low"}
 

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from erasepro_convert.evaluate.metrics.kid_fid import Array, features, fid, kid, kid_paired
 from erasepro_convert.evaluate.metrics.intervals import Interval, student
+from erasepro_convert.evaluate.metrics.kid_fid import Array, features, fid, kid, kid_paired
 from erasepro_convert.evaluate.metrics.kid_jackknife import Groups, Pairs
 
 GROUPS = 50

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from erasepro_convert.evaluate.metrics.bootstrap import means
-from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.metrics.intervals import Interval, percentiles, student, wilson
+from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.runtime.wording import counted
 
 REPLICATES = 2000

@@ -1,0 +1,122 @@
+"""Files and folders on a disk that appear whole, in one step, or not at all."""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from erasepro_convert.runtime.signals import uninterrupted
+
+
+@contextmanager
+def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
+    """Files to write that take the places of ``targets`` (in one folder) when the block ends well.
+
+    They lie beside the targets meanwhile; after a failure or an interrupt they are gone and the
+    targets are as they were.  All are on the disk before the first one is moved, and no signal
+    comes between the moves.  What a killed run left there is removed first.
+    """
+    temporaries = [_temporary(target) for target in targets]
+    try:
+        with ExitStack() as stack:
+            files = tuple(stack.enter_context(open(path, "xb")) for path in temporaries)
+            for file in files:
+                stack.enter_context(_locked(file.fileno()))
+            yield files
+            for file in files:
+                sync(file)
+            with uninterrupted():
+                for temporary, target in zip(temporaries, targets, strict=True):
+                    os.replace(temporary, target)
+    except BaseException:
+        with uninterrupted():
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(targets[0].parent)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """The same for a folder to fill; ``target`` must be an empty folder or nothing.
+
+    Whoever writes a file into it must ``sync`` it.
+    """
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            with _locked(descriptor):
+                yield temporary
+                for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                    _sync_folder(folder)
+                os.rename(temporary, target)  # not replace: only an empty folder may give way
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _temporary(target: Path) -> Path:
+    """A new name beside ``target``, after removing what killed runs left under such names."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
+    for left in target.parent.iterdir():
+        if ours.fullmatch(left.name) and not _in_use(left):
+            # What cannot be removed (in a shared folder, another user's) is in nobody's way.
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    left.unlink()
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+
+
+def _in_use(path: Path) -> bool:
+    """Whether another run is writing it: the kernel drops a run's lock when it dies."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return True  # not ours to judge
+    try:  # not LOCK_EX, which NFS gives only to who may write
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True  # locked, or on a file system without locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    # Where the file system has no locks, nobody can tell a dead run's file: it stays.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, so that they survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):  # a file system that cannot do it
+            raise
+    finally:
+        os.close(descriptor)

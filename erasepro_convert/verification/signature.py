@@ -1,0 +1,84 @@
+"""Signatures of releases, checked through OpenSSF's model-signing, offline."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from erasepro_convert.manifest import Manifest, manifest_path
+from erasepro_convert.manifest.signature import (
+    CURVES,
+    linked_alone,
+    naming_key_file,
+    require_certificate,
+    signature_path,
+    signing_library,
+)
+from erasepro_convert.verification.finding import Finding
+
+PUBLIC = f"an EC public key on {CURVES} in PEM"
+HOLDERS = {
+    "key": "by a key (--key)",
+    "certificate": "by the holder of a certificate (--certificate)",
+}
+"""Who signs, and the option of ``verify`` that checks it."""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a signature must be of: a key (``by`` is "key"), or a certificate's holder."""
+
+    by: Literal["key", "certificate"]
+    config: Any
+
+    def of_signature(self, manifest: Manifest, target: Path, record: Path) -> list[Finding]:
+        """What deviates from the signature beside ``target``; ``record`` is its manifest."""
+        is_folder = target.is_dir()
+        path = signature_path(target, folder=is_folder)
+        if not path.exists():
+            return [Finding("signature", path.name, "there", "missing")]
+        made_by = _made_by(path)
+        if made_by not in (None, self.by):
+            return [Finding("signature", path.name, HOLDERS[self.by], HOLDERS[made_by])]
+        if is_folder:
+            there = (p for p in target.rglob("*") if p.is_file() and p != path)
+            files = {p.relative_to(target).as_posix(): p for p in there}
+        else:
+            files = {
+                manifest.output.name: target,
+                manifest_path(Path(manifest.output.name)).name: record,
+            }
+        with linked_alone(files) as (model, hashing):
+            try:
+                self.config.set_hashing_config(hashing).verify(model, path)
+            except Exception as error:
+                # The library's checks raise its own and its parsers' errors alike: none is a match.
+                found = str(error) or "another signature"
+                return [Finding("signature", path.name, "true of these files", found)]
+        return []
+
+
+def seal(key: Path | None, chain: Sequence[Path]) -> Seal:
+    """What a public key, or else a chain of certificates, says of signatures.
+
+    Raises UsageError for files that are no key or certificate, and where the libraries are missing.
+    """
+    config = signing_library().verifying.Config()
+    if key is not None:
+        with naming_key_file(key, "key to verify with", PUBLIC):
+            config.use_elliptic_key_verifier(public_key=key)
+        return Seal("key", config)
+    for path in chain:
+        require_certificate(path)
+    config.use_certificate_verifier(certificate_chain=chain)
+    return Seal("certificate", config)
+
+
+def _made_by(path: Path) -> Literal["key", "certificate"] | None:
+    """What a bundle says it was made with; None where it is none of ours."""
+    try:
+        material = json.loads(path.read_bytes())["verificationMaterial"]
+        return "certificate" if "x509CertificateChain" in material else "key"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None  # the library says what is wrong with it
