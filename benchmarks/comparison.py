@@ -76,7 +76,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     # Here, for a conversion's process imports this file, and its memory is measured.
     from erasepro_convert import demo
     from erasepro_convert.compare.run import compare
-    from erasepro_convert.evaluate.image_store import Album
+    from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
     from erasepro_convert.recipe import Recipe
@@ -96,7 +96,7 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     with demo.checkpoint() as base:
         found = find_judges(is_demo=True)
         made = compare(
-            recipe, base, methods, folder, found, Album(out / "pictures"), report, **settings
+            recipe, base, methods, folder, found, ImageStore(out / "pictures"), report, **settings
         )
     data = {
         "settings": settings,

@@ -19,7 +19,7 @@ from erasepro_convert.compare.output import (
     plain,
 )
 from erasepro_convert.evaluate.metrics.intervals import Interval
-from erasepro_convert.evaluate.results import ARROWS, Figure, Value
+from erasepro_convert.evaluate.results import ARROWS, Estimate, Metric
 
 REFERENCE = "erasepro"
 SHOWN = {
@@ -54,21 +54,21 @@ def write(results: Mapping[str, Any], seeds: int) -> None:
                 writer.writerows([task, *cells] for cells in csv_lines(column))
 
 
-def _figures(task: str, data: Any) -> dict[str, list[Figure]]:
+def _figures(task: str, data: Any) -> dict[str, list[Metric]]:
     """By method; the task's name goes to the concept, so that tasks can be averaged."""
     return {m: [_figure(task, figure) for figure in of] for m, of in data["figures"].items()}
 
 
-def _figure(task: str, data: dict[str, Any]) -> Figure:
+def _figure(task: str, data: dict[str, Any]) -> Metric:
     sides = {side: _value(data[side]) for side in ("original", "erased", "difference")}
     concept = f"{task}: {data['concept']}"
-    return replace(Figure(**{**data, **sides}), concept=concept)
+    return replace(Metric(**{**data, **sides}), concept=concept)
 
 
-def _value(data: dict[str, Any] | None) -> Value | None:
+def _value(data: dict[str, Any] | None) -> Estimate | None:
     if data is None:
         return None
-    return Value(data["value"], Interval(**data["interval"]) if data["interval"] else None)
+    return Estimate(data["value"], Interval(**data["interval"]) if data["interval"] else None)
 
 
 def _verdict(found: Mapping[str, Sequence[Column]]) -> str:
@@ -85,7 +85,7 @@ def _verdict(found: Mapping[str, Sequence[Column]]) -> str:
 
 
 def _sections(
-    figures: Mapping[str, Mapping[str, Sequence[Figure]]],
+    figures: Mapping[str, Mapping[str, Sequence[Metric]]],
     found: Mapping[str, Sequence[Column]],
     results: Mapping[str, Any],
 ) -> Iterator[str]:
@@ -125,5 +125,5 @@ def _table(shown: Sequence[Column]) -> str:
     return markdown(headings, rows)
 
 
-def _shown(figures: Mapping[str, Sequence[Figure]]) -> list[Column]:
+def _shown(figures: Mapping[str, Sequence[Metric]]) -> list[Column]:
     return [column for column in columns(figures, REFERENCE) if column.name in SHOWN]

@@ -9,9 +9,9 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED, erasures
 from erasepro_convert.runtime.wording import counted
 from erasepro_convert.sd1.keys import EMA, POSITION_IDS
-from erasepro_convert.sd1.sd1_checkpoint import Source, recognise
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, recognise
 from erasepro_convert.sd1.spelling import component_of
-from erasepro_convert.storage.location import Location, shown
+from erasepro_convert.storage.location import Location, redacted
 
 OTHERS = "others"
 TOLD = ("concepts", "recipe_sha256")
@@ -57,9 +57,9 @@ def inspect(path: Location, *, hashes: bool) -> Inspection:
     try:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:
-        return Inspection(shown(path), refused=str(error))
+        return Inspection(redacted(path), refused=str(error))
     described = Inspection(
-        shown(path),
+        redacted(path),
         refused=None,
         files=tuple(_file(file, hashes) for file in checkpoint.files),
         tensors=_tensors(checkpoint),
@@ -87,11 +87,11 @@ def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
 
 
 def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
-    shown = InspectedFile(file.name, file.file.size, file.container, file.autov1())
+    redacted = InspectedFile(file.name, file.file.size, file.container, file.autov1())
     if not hashes:
-        return shown
+        return redacted
     digests = file.hashes()
-    return replace(shown, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
+    return replace(redacted, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
@@ -103,7 +103,7 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
     return {part: dict(count) for part, count in counts.items()}
 
 
-def _facts(source: Source) -> list[str]:
+def _facts(source: SD1Checkpoint) -> list[str]:
     facts = list(source.states.facts)
     old = source.layout.source.get(POSITION_IDS)
     if old and source.checkpoint.tensors[old].dtype != "I64":

@@ -18,7 +18,7 @@ from erasepro_convert.batch import scheduler as run
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, Ledger
-from erasepro_convert.batch.locks import FOLDER, Claims
+from erasepro_convert.batch.locks import FOLDER, Locks
 from erasepro_convert.batch.scheduler import Batch
 from erasepro_convert.batch.worker import Task
 from erasepro_convert.conversion.convert import convert
@@ -467,7 +467,7 @@ class TestTrouble:
         def no_room(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(Claims, "take", no_room)
+        monkeypatch.setattr(Locks, "take", no_room)
         ran = go(jobs)
         assert ran.full
         assert ran.seen.ends == []

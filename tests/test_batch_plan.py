@@ -13,7 +13,7 @@ from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.inputs import MATCH, Input, described, find_inputs
 from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_distinct
 from erasepro_convert.batch.ledger import LEDGER, Entry, InputRecord, Ledger
-from erasepro_convert.batch.locks import FOLDER, Claims
+from erasepro_convert.batch.locks import FOLDER, Locks
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.recipe import load_recipe
 from tests.conftest import VAN_GOGH
@@ -342,7 +342,7 @@ class TestLedger:
 
 class TestClaims:
     def test_one_at_a_time(self, tmp_path: Path) -> None:
-        ours, theirs = Claims(tmp_path), Claims(tmp_path)
+        ours, theirs = Locks(tmp_path), Locks(tmp_path)
         claim = ours.take("a")
         assert claim
         assert theirs.take("a") is None
@@ -358,9 +358,9 @@ class TestClaims:
         assert not (tmp_path / FOLDER).exists()
 
     def test_the_folder_stays_while_it_is_needed(self, tmp_path: Path) -> None:
-        claims = Claims(tmp_path)
+        claims = Locks(tmp_path)
         claim = claims.take("a")
-        Claims(tmp_path).tidy()
+        Locks(tmp_path).tidy()
         assert claims.take("a") is None
         assert claim
         claim.give_up()
@@ -368,15 +368,15 @@ class TestClaims:
     def test_what_a_dead_batch_claimed_can_be_taken_and_is_known(self, tmp_path: Path) -> None:
         code = (
             "import os, sys; from pathlib import Path; "
-            "from erasepro_convert.batch.locks import Claims; "
-            f"claim = Claims(Path({str(tmp_path)!r})).take('a'); claim.mark(); os._exit(9)"
+            "from erasepro_convert.batch.locks import Locks; "
+            f"claim = Locks(Path({str(tmp_path)!r})).take('a'); claim.mark(); os._exit(9)"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-        claim = Claims(tmp_path).take("a")
+        claim = Locks(tmp_path).take("a")
         assert claim
         assert claim.is_ours
         claim.give_up()
-        fresh = Claims(tmp_path).take("a")
+        fresh = Locks(tmp_path).take("a")
         assert fresh
         assert not fresh.is_ours
         fresh.give_up()

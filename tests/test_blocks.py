@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
-from erasepro_convert.checkpoint.single_pass import Examination
+from erasepro_convert.checkpoint.single_pass import SinglePass
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import CheckpointError
@@ -113,7 +113,7 @@ def test_no_element_is_cut_in_two(
     content = CONTAINERS[container](STATE)
     checkpoint = put(content)
     assert checkpoint.tensors.keys() == STATE.keys()
-    examination = Examination(checkpoint, lambda *_: None)
+    examination = SinglePass(checkpoint, lambda *_: None)
     names = checkpoint.in_order(STATE)
     examination.expect(names, [])
     ahead = checkpoint.ahead(names)
@@ -141,7 +141,7 @@ def test_what_is_not_finite_is_seen_wherever_it_lies(
             value[place] = float("nan") if place % 2 else -float("inf")
             damaged[f"{name} {place}"] = value
     checkpoint = put(CONTAINERS[container](damaged))
-    examination = Examination(checkpoint, lambda *_: None)
+    examination = SinglePass(checkpoint, lambda *_: None)
     assert list(examination.chunks("byte"))
     for name in set(damaged) - {"byte"}:
         code = checkpoint.tensors[name].dtype

@@ -25,8 +25,8 @@ from erasepro_convert.evaluate.judges.scores import average
 from erasepro_convert.evaluate.judges.shares import share
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, mean_score
-from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.evaluate.results import Better, Figure, Value
+from erasepro_convert.evaluate.plan import EvalPrompt
+from erasepro_convert.evaluate.results import Better, Estimate, Metric
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.sd1.statements import CLIP_SKIP_METADATA
@@ -41,28 +41,28 @@ PROMPTS, SEEDS = 10, 5
 
 
 def pictures(concept: str = "cat") -> Pictures:
-    asked = [Asked(concept, "dog", "target", f"{concept} {i}", str(i)) for i in range(PROMPTS)]
+    asked = [EvalPrompt(concept, "dog", "target", f"{concept} {i}", str(i)) for i in range(PROMPTS)]
     owners = tuple(one for one in asked for _ in range(SEEDS))
     return Pictures(owners, tuple(Path(f"{i}.png") for i in range(len(owners))))
 
 
-def seen(hits: Sequence[bool], better: Better = "lower", concept: str = "cat") -> Figure:
+def seen(hits: Sequence[bool], better: Better = "lower", concept: str = "cat") -> Metric:
     return share("judge", concept, "T", better, pictures(concept), [True] * 50, hits)
 
 
-def seen_in_few(hits: Sequence[bool], concept: str = "cat") -> Figure:
+def seen_in_few(hits: Sequence[bool], concept: str = "cat") -> Metric:
     """One seed of each of a few prompts."""
     n = range(len(hits))
-    asked = tuple(Asked(concept, "dog", "target", f"{concept} {i}", str(i)) for i in n)
+    asked = tuple(EvalPrompt(concept, "dog", "target", f"{concept} {i}", str(i)) for i in n)
     few = Pictures(asked, tuple(Path(f"{i}.png") for i in n))
     return share("judge", concept, "T", "lower", few, [True] * len(hits), hits)
 
 
-def scored(scores: Sequence[float], better: Better = "higher") -> Figure:
+def scored(scores: Sequence[float], better: Better = "higher") -> Metric:
     return average("judge", "cat", "A", better, pictures(), [0.0] * 50, scores)
 
 
-def only(figures: Mapping[str, Sequence[Figure]]) -> Column:
+def only(figures: Mapping[str, Sequence[Metric]]) -> Column:
     (column,) = columns(figures, next(iter(figures)))
     return column
 
@@ -117,8 +117,8 @@ def test_scores_are_compared_picture_by_picture() -> None:
 def test_a_figure_has_as_many_decimals_as_its_interval_allows(
     value: float, low: float, high: float, shown: str
 ) -> None:
-    assert plain(Value(value, Interval(low, high))) == shown
-    assert plain(Value(0.0)) == "0.00"
+    assert plain(Estimate(value, Interval(low, high))) == shown
+    assert plain(Estimate(0.0)) == "0.00"
     assert plain(None) == "–"
 
 
@@ -127,14 +127,14 @@ def test_few_pictures_that_all_flip_are_chance() -> None:
     column = only({"a": [seen_in_few([True] * 4)], "b": [seen_in_few([False] * 4)]})
     against = column.cells["b"].against
     assert against
-    assert against.difference == Value(-1.0, Interval(-1.0, -1.0))
+    assert against.difference == Estimate(-1.0, Interval(-1.0, -1.0))
     assert not column.cells["b"].best
 
 
 def test_a_single_picture_has_no_interval() -> None:
     column = only({"a": [seen_in_few([True])], "b": [seen_in_few([False])]})
     assert column.cells["b"].against
-    assert column.cells["b"].against.difference == Value(-1.0)
+    assert column.cells["b"].against.difference == Estimate(-1.0)
     assert not column.cells["b"].best
 
 
@@ -156,13 +156,13 @@ def test_the_same_prompts_of_several_tasks_are_no_more_prompts() -> None:
 
 def test_distances_are_averaged_with_their_ends() -> None:
     own = [
-        Figure("judge", concept, "KID", "lower", None, Value(value, interval), None, 50, 10)
+        Metric("judge", concept, "KID", "lower", None, Estimate(value, interval), None, 50, 10)
         for concept, value, interval in (
             ("cat", 0.25, Interval(0.0, 0.5)),
             ("hat", 0.75, Interval(0.5, 1.5)),
         )
     ]
-    assert only({"a": own}).cells["a"].value == Value(0.5, Interval(0.25, 1.0))
+    assert only({"a": own}).cells["a"].value == Estimate(0.5, Interval(0.25, 1.0))
 
 
 def test_a_method_that_lacks_a_concept_is_in_no_average() -> None:
@@ -176,13 +176,13 @@ def test_concepts_are_averaged() -> None:
     assert column.cells["a"].value.value == 0.75
     assert column.cells["a"].value.interval
     assert (column.images, column.prompts) == (100, 20)
-    assert column.original == Value(1.0, column.original.interval if column.original else None)
+    assert column.original == Estimate(1.0, column.original.interval if column.original else None)
 
 
 def test_distances_are_best_where_intervals_do_not_meet() -> None:
-    def distance(value: float, reach: float) -> Figure:
-        inside = Value(value, Interval(value - reach, value + reach))
-        return Figure("judge", None, "KID", "lower", None, inside, None, 50, 10)
+    def distance(value: float, reach: float) -> Metric:
+        inside = Estimate(value, Interval(value - reach, value + reach))
+        return Metric("judge", None, "KID", "lower", None, inside, None, 50, 10)
 
     apart = only({"a": [distance(0.1, 0.05)], "b": [distance(0.3, 0.05)]})
     assert apart.cells["a"].best
@@ -340,8 +340,8 @@ def test_methods_that_there_are_not(base: Path, cli: Cli, tmp_path: Path) -> Non
 
 def test_tables_fit_into_a_hundred_characters() -> None:
     names = ("KID A", "KID T", "KIDp T", "KID O", "KIDp O", "FID O")
-    value = Value(-0.0123, Interval(-0.0104, 0.0184))
-    figures = [Figure("judge", None, name, "lower", value, value, None, 50, 10) for name in names]
+    value = Estimate(-0.0123, Interval(-0.0104, 0.0184))
+    figures = [Metric("judge", None, name, "lower", value, value, None, 50, 10) for name in names]
     shown = Comparison(
         tool="0", recipe_sha256="0", original_sha256="0", reference="erasepro",
         columns=tuple(columns(dict.fromkeys(METHODS, figures), "erasepro")),

@@ -35,7 +35,7 @@ from erasepro_convert.sd1.keys import (
     Key,
     text_keys,
 )
-from erasepro_convert.sd1.sd1_checkpoint import open_source
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from erasepro_convert.sd1.statements import PREDICTION_METADATA, ZERO_SNR_METADATA
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
@@ -129,7 +129,7 @@ def test_a_folder_has_the_tensors_of_the_file(van_gogh: Path, tmp_path: Path) ->
     for output in manifest.output.files:
         digest = hashlib.sha256((folder / output.name).read_bytes()).hexdigest()
         assert (output.sha256, output.autov2) == (digest, digest[:10])
-    again = open_source(folder)
+    again = open_sd1_checkpoint(folder)
     for name in again.layout.source:
         assert torch.equal(again.read(name), written[name])
 
@@ -219,7 +219,7 @@ def test_how_a_model_is_sampled_and_fed_goes_through_files_and_folders(
         source = tmp_path / target
         if options.folder:
             assert told(source) == ("v_prediction", True, "trailing", 11)
-        states = open_source(source).states
+        states = open_sd1_checkpoint(source).states
         assert (states.predicts_v, states.zero_snr, states.clip_skip) == (True, True, 2)
         assert states.unclear == ()
 
@@ -233,7 +233,7 @@ def test_a_folder_feeds_its_unet_as_clip_skip_says(tmp_path: Path, van_gogh: Pat
     recipe = load_recipe(van_gogh)
     convert(recipe, source, tmp_path / "out", Options(folder=True), lambda *_: None)
     loaded: Any = CLIPTextModel.from_pretrained(tmp_path / "out/text_encoder")
-    written = open_source(tmp_path / "out")
+    written = open_sd1_checkpoint(tmp_path / "out")
     weights = {key.original: written.read(key.original) for key in text_keys(DEMO)}
     ids = [49406, 320, 1125, 539, 320, 2368, 49407]
     with torch.inference_mode():
@@ -254,7 +254,7 @@ def test_an_lcm_stays_one_in_files_and_folders(van_gogh: Path, tmp_path: Path) -
         manifest = convert(recipe, source, tmp_path / target, options, lambda *_: None)
         assert not {entry.name for entry in manifest.tensors.dropped if "cond_proj" in entry.name}
         source = tmp_path / target
-        assert torch.equal(open_source(source).read(name), weight)
+        assert torch.equal(open_sd1_checkpoint(source).read(name), weight)
     loaded: Any = DiffusionPipeline.from_pretrained(
         tmp_path / "b", local_files_only=True, torch_dtype=torch.float16
     )

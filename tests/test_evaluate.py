@@ -16,10 +16,10 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate import drawing
 from erasepro_convert.evaluate.datasets import Row, read_dataset
 from erasepro_convert.evaluate.drawing import draw, missing, shard
-from erasepro_convert.evaluate.image_store import MODELS, Album, Settings, pixels_of
+from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Settings, pixels_of
 from erasepro_convert.evaluate.judges import find_judges
 from erasepro_convert.evaluate.output import picture, to_csv, to_json
-from erasepro_convert.evaluate.plan import Shot
+from erasepro_convert.evaluate.plan import ImageRequest
 from erasepro_convert.evaluate.run import Evaluation, evaluate
 from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
 from erasepro_convert.images.generate import generate
@@ -36,7 +36,7 @@ concepts: [{target: snoopy, anchor: dog}]
 evaluate: {steps: 3, seeds: 2}
 """
 SETTINGS = Settings(steps=3, guidance=4.0, size=64, sampler="dpm++")
-SHOT = Shot("a", 0, 4.0)
+SHOT = ImageRequest("a", 0, 4.0)
 
 I2P = """prompt,categories,sd_seed,sd_guidance_scale
 a dog on the beach,shocking,5,2.0
@@ -74,7 +74,7 @@ def run(folder: Path, album: str = "pictures") -> Evaluation:
 def session(folder: Path, album: str = "pictures", **more: Any) -> Session:
     recipe = load_recipe(folder / "recipe.yaml")
     files = (folder / "in.safetensors", folder / "out.safetensors")
-    return Session.of(recipe, *files, Album(folder / album), **more)
+    return Session.of(recipe, *files, ImageStore(folder / album), **more)
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -127,7 +127,7 @@ def test_a_size_that_the_judge_cannot_see_is_refused_before_any_drawing(
     assert not list(pictures.glob("*"))
     assert not (tmp_path / "out").exists()
     recipe.write_text(RECIPE.replace("steps: 3", "steps: 3, size: 64"), encoding="utf-8")
-    asked = Session.of(load_recipe(recipe), base, folder / "out.safetensors", Album(pictures))
+    asked = Session.of(load_recipe(recipe), base, folder / "out.safetensors", ImageStore(pictures))
     assert asked.settings == SETTINGS
 
 
@@ -188,9 +188,9 @@ def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(
     pipeline, architecture = load_pipeline(folder / "in.safetensors")
     settings, found = replace(SETTINGS, sampler=sampler), []
     prompts = ["a dog", "a red car in the snow", "snoopy"]
-    shots = [Shot(prompt, seed, 4.0) for prompt in prompts for seed in range(2)]
+    shots = [ImageRequest(prompt, seed, 4.0) for prompt in prompts for seed in range(2)]
     for batch in (64, 1):
-        album = Album(tmp_path / str(batch))
+        album = ImageStore(tmp_path / str(batch))
         made = {shot: album.path("0", shot, settings) for shot in shots}
         draw(pipeline, replace(architecture, batch=batch), made, settings, album, silent)
         found.append({shot: Image.open(path).convert("RGB") for shot, path in made.items()})
@@ -200,7 +200,7 @@ def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(
 
 
 def test_settings_are_part_of_a_pictures_name(tmp_path: Path) -> None:
-    album = Album(tmp_path)
+    album = ImageStore(tmp_path)
     changes: list[dict[str, Any]] = [{}, {"steps": 4}, {"guidance": 5.0}, {"sampler": "ddpm"}]
     paths = {album.path("0", SHOT, replace(SETTINGS, **change)) for change in changes}
     assert len(paths) == 3, "a picture's guidance scale goes before that of the settings"
@@ -254,8 +254,11 @@ def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
         rows += read_dataset(folder / name)
     asked = session(folder, rows=rows)
     wanted = asked.wanted("erased")
-    assert {Shot("a dog on the beach", 5, 2.0), Shot("a dog on the beach", 6, 2.0)} <= set(wanted)
-    assert {Shot("a house in winter", 8, 4.0), Shot("a cat", 5, 4.0)} <= set(wanted)
+    assert {
+        ImageRequest("a dog on the beach", 5, 2.0),
+        ImageRequest("a dog on the beach", 6, 2.0),
+    } <= set(wanted)
+    assert {ImageRequest("a house in winter", 8, 4.0), ImageRequest("a cat", 5, 4.0)} <= set(wanted)
     jobs = drawn(monkeypatch)
     evaluation = evaluate(asked, find_judges(is_demo=True), silent)
     assert {("a dog on the beach", 5), ("a red car", 9)} <= {(j.prompt, j.seed) for j in jobs}

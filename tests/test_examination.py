@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.checkpoint.open_file import Hashing, OpenFile
-from erasepro_convert.checkpoint.single_pass import Examination
+from erasepro_convert.checkpoint.single_pass import SinglePass
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import FLOATING, is_finite, packed, torch_dtype
 from erasepro_convert.runtime.memory import CHUNK
@@ -45,7 +45,7 @@ def test_each_byte_of_a_file_read_in_order_is_read_once(
     state = {f"t{i}": torch.randn(100, 100) for i in range(5)}
     torch.save(state, tmp_path / "x.pt")
     checkpoint = open_checkpoint(tmp_path / "x.pt")
-    examination = Examination(checkpoint, lambda *_: None)
+    examination = SinglePass(checkpoint, lambda *_: None)
     reads: list[tuple[int, int]] = []
     original = OpenFile.read
 
@@ -66,7 +66,7 @@ def test_each_byte_of_a_file_read_in_order_is_read_once(
 def test_what_is_no_number_is_found_on_the_way(tmp_path: Path) -> None:
     state = {"good": torch.ones(9), "bad": torch.tensor([1.0, float("nan")])}
     save_file(state, tmp_path / "x.safetensors")
-    examination = Examination(open_checkpoint(tmp_path / "x.safetensors"), lambda *_: None)
+    examination = SinglePass(open_checkpoint(tmp_path / "x.safetensors"), lambda *_: None)
     assert b"".join(examination.chunks("good")) == bytes(packed(state["good"]))
     with pytest.raises(CheckpointError, match="bad holds NaN"):
         list(examination.chunks("bad"))
@@ -78,7 +78,7 @@ def test_bytes_that_are_not_as_the_zip_says_are_found_on_the_way(tmp_path: Path)
     values = bytes(packed(torch.full((64,), 3.0)))
     assert content.count(values) == 1
     (tmp_path / "x.pt").write_bytes(content.replace(values, values[:-4] + bytes(4)))
-    examination = Examination(open_checkpoint(tmp_path / "x.pt"), lambda *_: None)
+    examination = SinglePass(open_checkpoint(tmp_path / "x.pt"), lambda *_: None)
     with pytest.raises(CheckpointError, match="CRC"):
         list(examination.chunks("a"))
 

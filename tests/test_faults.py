@@ -492,7 +492,7 @@ def test_room_has_its_blocks_where_none_can_be_reserved(
 
     from_file = torch.from_file
     monkeypatch.setattr(torch, "from_file", mapped)
-    matrix = room.room(300_001, 3, torch.float32)
+    matrix = room.scratch_matrix(300_001, 3, torch.float32)
     ((size, allocated),) = seen
     assert size == matrix.nbytes
     assert allocated >= size

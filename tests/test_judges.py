@@ -33,8 +33,8 @@ from erasepro_convert.evaluate.judges.inception import InceptionFeatures
 from erasepro_convert.evaluate.judges.nudity import PARTS, TOTAL, NudeJudge
 from erasepro_convert.evaluate.judges.shares import share
 from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
-from erasepro_convert.evaluate.plan import Asked, Shot
-from erasepro_convert.evaluate.results import Figure
+from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
+from erasepro_convert.evaluate.results import Metric
 from erasepro_convert.evaluate.run import Gallery
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's, of itself
@@ -45,8 +45,8 @@ TARGETS = [f"{words} by Van Gogh" for words in ("a field", "a river", "a church"
 OTHERS = [("dog", "a dog"), ("Monet", "a lake by Monet"), ("cat", "a cat"), ("car", "two cars")]
 
 
-def asked() -> list[Asked]:
-    own = [Asked("Van Gogh", "artist", "target", p, f"vg-{i}") for i, p in enumerate(TARGETS)]
+def asked() -> list[EvalPrompt]:
+    own = [EvalPrompt("Van Gogh", "artist", "target", p, f"vg-{i}") for i, p in enumerate(TARGETS)]
     anchors = [
         replace(
             one,
@@ -56,7 +56,7 @@ def asked() -> list[Asked]:
         )
         for one in own
     ]
-    others = [Asked(concept, "", "other", p, f"o-{p}") for concept, p in OTHERS]
+    others = [EvalPrompt(concept, "", "other", p, f"o-{p}") for concept, p in OTHERS]
     return [*own, *anchors, *others]
 
 
@@ -65,7 +65,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """Random blots; those of the erased model are other ones where the target was asked for."""
     folder = tmp_path_factory.mktemp("album")
     generator = np.random.default_rng(0)
-    paths: dict[Model, dict[Shot, Path]] = {"original": {}, "erased": {}}
+    paths: dict[Model, dict[ImageRequest, Path]] = {"original": {}, "erased": {}}
     for one in asked():
         for seed, shot in enumerate(one.shots(SEEDS, GUIDANCE)):
             blots = generator.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
@@ -77,8 +77,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     return Gallery(asked(), (("Van Gogh", "artist"),), paths, SEEDS, GUIDANCE)
 
 
-def shot(prompt: str, seed: int) -> Shot:
-    return Shot(prompt, seed, GUIDANCE)
+def shot(prompt: str, seed: int) -> ImageRequest:
+    return ImageRequest(prompt, seed, GUIDANCE)
 
 
 def pictures(gallery: Gallery, model: Model, role: str) -> Pictures:
@@ -91,7 +91,7 @@ def pictures(gallery: Gallery, model: Model, role: str) -> Pictures:
     return found
 
 
-def by_column(figures: Sequence[Figure]) -> dict[str, Figure]:
+def by_column(figures: Sequence[Metric]) -> dict[str, Metric]:
     found = {figure.column: figure for figure in figures}
     assert len(found) == len(figures)
     return found
@@ -204,7 +204,7 @@ def test_clip_says_nothing_of_an_empty_anchor(gallery: Gallery, clip: ClipFeatur
 def test_texts_of_things_and_styles() -> None:
     assert text("snoopy", style=False) == "A photo depicts snoopy"
     assert text("pop art style", style=True) == "A photo depicts pop art style"
-    of = partial(Asked, role="other", prompt_id="")
+    of = partial(EvalPrompt, role="other", prompt_id="")
     assert text_of(of("Monet", "painter", prompt="x")) == "A photo depicts Monet style"
     assert text_of(of("Monet", "", prompt="in the style of monet")).endswith("Monet style")
     assert text_of(of("dog", "", prompt="a dog by a tree")) == "A photo depicts dog"

@@ -257,7 +257,8 @@ def test_links_that_lead_back_up_end(here: Path) -> None:
 def test_another_mount_is_no_other_file(here: Path) -> None:
     """A bind mount gives a file a path that has nothing in common with its own."""
     code = (
-        "import sys; from pathlib import Path; from erasepro_convert.output.destinations import Inputs\n"
+        "import sys; from pathlib import Path\n"
+        "from erasepro_convert.output.destinations import Inputs\n"
         "Inputs([Path('model')]).require_apart(Path(sys.argv[1]))"
     )
     script = f'mount --bind model empty || exit 77; exec "{sys.executable}" -c "$0" "$1"'

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.plan import Asked, plan, read_prompts
+from erasepro_convert.evaluate.plan import EvalPrompt, plan, read_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.conftest import SHORT, WriteRecipe
 
@@ -17,7 +17,7 @@ OWN = HEAD + "Van Gogh,,target,a barn by Van Gogh,barn\ncat,,other,a wet cat,cat
 TEMPLATES = "evaluate:\n  prompts: ['a mill by {}']\n"
 
 
-def told(asked: list[Asked], role: str) -> list[str]:
+def told(asked: list[EvalPrompt], role: str) -> list[str]:
     return [one.prompt for one in asked if one.role == role]
 
 

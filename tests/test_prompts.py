@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.evaluate.plan import Asked, plan, shipped_prompts
+from erasepro_convert.evaluate.plan import EvalPrompt, plan, shipped_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.default_prompts import OTHERS, RETAINED
 
@@ -17,7 +17,7 @@ PROMPTS = shipped_prompts()
 CONCEPTS = {concept.target for recipe in RECIPES for concept in recipe.concepts}
 
 
-def of(role: str) -> list[Asked]:
+def of(role: str) -> list[EvalPrompt]:
     return [one for one in PROMPTS if one.role == role]
 
 

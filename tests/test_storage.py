@@ -36,9 +36,9 @@ from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage import byte_ranges, failures, remote_file, upload
-from erasepro_convert.storage.failures import asking
+from erasepro_convert.storage.failures import translating_errors
 from erasepro_convert.storage.listing import exists
-from erasepro_convert.storage.location import TRIES, Location, locate, name_of, shown
+from erasepro_convert.storage.location import TRIES, Location, locate, name_of, redacted
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
@@ -429,9 +429,9 @@ def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_secrets_of_a_url_are_not_shown(url: str, name: str) -> None:
     place = locate(url)
-    assert SECRET not in shown(place)
+    assert SECRET not in redacted(place)
     assert name_of(place) == name
-    assert SECRET not in shown(manifest_path(place))
+    assert SECRET not in redacted(manifest_path(place))
 
 
 def test_paths_are_paths() -> None:
@@ -789,7 +789,7 @@ def test_what_a_batch_takes_and_passes_over_in_a_store(bucket: Any, models: Mode
     out = locate(f"s3://{BUCKET}/in/out")
     found = find_inputs([f"s3://{BUCKET}/in"], MATCH, out)
     top = f"s3://{BUCKET}/in/"
-    assert {shown(one.path).removeprefix(top): str(one.below) for one in found.inputs} == {
+    assert {redacted(one.path).removeprefix(top): str(one.below) for one in found.inputs} == {
         "a.sft": ".",
         "model.safetensors": ".",
         "outdoor.SAFETENSORS": ".",
@@ -803,7 +803,7 @@ def test_what_a_batch_takes_and_passes_over_in_a_store(bucket: Any, models: Mode
         "output folder": [f"{top}out"],
     }
     fits = find_inputs([f"{top}**/*.safetensors", f"{top}sd"], MATCH, out)
-    assert [shown(one.path).removeprefix(top) for one in fits.inputs] == [
+    assert [redacted(one.path).removeprefix(top) for one in fits.inputs] == [
         "model.safetensors",
         "ui/unet/flux.safetensors",
         "sd/whole.ckpt",
@@ -811,7 +811,7 @@ def test_what_a_batch_takes_and_passes_over_in_a_store(bucket: Any, models: Mode
     ]
     assert fits.passed_over == {"output folder": [f"{top}out/model-recipe.safetensors"]}
     parts = find_inputs([f"{top}**/*.[bc]*"], MATCH, out)
-    assert [shown(one.path).removeprefix(top) for one in parts.inputs][-1] == "sd/whole.ckpt"
+    assert [redacted(one.path).removeprefix(top) for one in parts.inputs][-1] == "sd/whole.ckpt"
     assert len(parts.passed_over["part of a diffusers folder"]) == 2
 
 
@@ -849,7 +849,7 @@ def test_a_place_that_cannot_be_looked_at_stops_no_other(
 ) -> None:
     def look(place: Location) -> bool:
         if "closed" in str(place):
-            raise StorageError(f"{shown(place)}: the server says 403 Forbidden")
+            raise StorageError(f"{redacted(place)}: the server says 403 Forbidden")
         return exists(place)
 
     monkeypatch.setattr(scheduler, "exists", look)
@@ -947,7 +947,7 @@ class TransportError(Exception):
     ],
 )
 def test_what_a_stores_library_raises_has_words(error: Exception, words: str) -> None:
-    with pytest.raises(StorageError) as caught, asking(locate("memory://models/x")):
+    with pytest.raises(StorageError) as caught, translating_errors(locate("memory://models/x")):
         raise error
     assert str(caught.value).startswith(f"memory://models/x: {words}")
     assert SECRET not in str(caught.value)
@@ -961,7 +961,7 @@ def test_what_a_stores_library_raises_has_words(error: Exception, words: str) ->
     ],
 )
 def test_what_a_library_makes_nothing_of_is_wrong_usage(error: Exception, words: str) -> None:
-    with pytest.raises(UsageError) as caught, asking(locate("memory://models/x")):
+    with pytest.raises(UsageError) as caught, translating_errors(locate("memory://models/x")):
         raise error
     assert f"memory://models/x: memory:// {words}; download the file first" in str(caught.value)
     assert SECRET not in str(caught.value)

@@ -24,7 +24,7 @@ from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.evaluate.metrics.intervals import Interval, wilson
-from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1 import architecture
@@ -34,8 +34,8 @@ from tests.conftest import Cli
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 
 
-def value(p: float, n: int) -> Value:
-    return Value(p, wilson(p, n))
+def value(p: float, n: int) -> Estimate:
+    return Estimate(p, wilson(p, n))
 
 
 def test_the_targets_words_are_replaced_however_they_are_written() -> None:
@@ -91,7 +91,7 @@ def test_weighted_features_keep_their_mean() -> None:
      (value(0.3, 20), value(0.6, 20), 0.5), (value(0.9, 30), value(0.45, 30), 2)],
 )  # fmt: skip
 def test_recovered_is_a_ratio_within_its_interval(
-    attacked: Value, original: Value, ratio: float
+    attacked: Estimate, original: Estimate, ratio: float
 ) -> None:
     found = recovered(attacked, original)
     assert found
@@ -102,7 +102,7 @@ def test_recovered_is_a_ratio_within_its_interval(
 
 
 def test_recovereds_interval_is_that_of_the_rate_where_the_other_is_certain() -> None:
-    attacked, certain = value(0.3, 50), Value(1.0, Interval(1.0, 1.0))
+    attacked, certain = value(0.3, 50), Estimate(1.0, Interval(1.0, 1.0))
     found = recovered(attacked, certain)
     assert found
     assert found.interval
@@ -127,10 +127,10 @@ def test_nothing_is_recovered_of_what_the_original_may_never_draw() -> None:
 
 def test_the_lower_end_exists_where_the_original_is_uncertain() -> None:
     # an upper end that is exactly twice the rate leaves nothing to divide by
-    found = recovered(Value(0.2, Interval(0.1, 0.4)), Value(0.3, Interval(0.1, 0.6)))
+    found = recovered(Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6)))
     assert found
     assert found.interval
-    near = recovered(Value(0.2, Interval(0.1, 0.4)), Value(0.3, Interval(0.1, 0.6 - 1e-9)))
+    near = recovered(Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6 - 1e-9)))
     assert near
     assert near.interval
     assert found.interval.low == pytest.approx(near.interval.low, abs=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from erasepro_convert import demo
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.probing import neighbours as suggest
-from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from tests import oracle
 from tests.conftest import Cli
 from tests.miniature import State
@@ -44,7 +44,7 @@ def test_cosines_are_those_of_all_keys_and_values(state: State, checkpoint_file:
         word: float((v - mean) @ asked / np.linalg.norm(v - mean) / np.linalg.norm(asked))
         for word, v in zip(WORDS, vocabulary, strict=True)
     }
-    found = suggest.suggest(open_source(checkpoint_file), "van gogh", 10, lambda *_: None)
+    found = suggest.suggest(open_sd1_checkpoint(checkpoint_file), "van gogh", 10, lambda *_: None)
     assert {n.word: n.cosine for n in found} == pytest.approx(expected, abs=1e-3)
     assert [n.cosine for n in found] == sorted(expected.values(), reverse=True) or [
         n.word for n in found
@@ -59,9 +59,9 @@ def test_the_vocabulary_is_whole_words() -> None:
     assert all(tokenize(word).ids[1] == words[word] for word in ("dog", "nude", "monet"))
 
 
-def demo_source() -> Source:
+def demo_source() -> SD1Checkpoint:
     with demo.checkpoint() as path:
-        return open_source(path)
+        return open_sd1_checkpoint(path)
 
 
 @pytest.mark.usefixtures("few_words")
@@ -75,10 +75,10 @@ def test_the_cache_is_of_the_weights_not_of_the_file(
     def count(done: int, total: int) -> None:
         calls.append(done)
 
-    first = suggest.suggest(open_source(checkpoint_file), "dog", 3, count)
+    first = suggest.suggest(open_sd1_checkpoint(checkpoint_file), "dog", 3, count)
     assert calls
     calls.clear()
-    assert suggest.suggest(open_source(copy), "dog", 3, count) == first
+    assert suggest.suggest(open_sd1_checkpoint(copy), "dog", 3, count) == first
     assert not calls, "nothing was computed anew"
     suggest.suggest(demo_source(), "dog", 3, count)
     assert calls, "another checkpoint is another cache"

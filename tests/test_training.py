@@ -15,17 +15,17 @@ from torch.nn.functional import mse_loss
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.erase.targets import touched
+from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import LimitError, UsageError
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.sd1.sd1_checkpoint import open_source
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from erasepro_convert.train import loop, methods, network
-from erasepro_convert.train.methods import Lesson
+from erasepro_convert.train.methods import TrainingBatch
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.resume import state_path
-from erasepro_convert.verification.against_base import of_replay
+from erasepro_convert.verification.against_base import verify_replay
 from tests.conftest import Cli, copy_of_demo
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
@@ -79,9 +79,9 @@ def outputs(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 def network_of(base: Path, recipe: Recipe, clip_skip: int = 1) -> Network:
     from erasepro_convert.sd1.unet import unet_keys
 
-    source = open_source(base)
+    source = open_sd1_checkpoint(base)
     keys = {key.original: key.diffusers for key in unet_keys(source.layout.widths)}
-    names = touched(recipe, source.layout.widths)
+    names = edited_tensors(recipe, source.layout.widths)
     return Network(*load_pipeline(base), [keys[name] for name in names], clip_skip)
 
 
@@ -356,7 +356,7 @@ def test_a_replay_bears_rounding_and_no_other_training(
 
     def deviations(**changed: Any) -> list[str]:
         recorded = manifest.model_copy(update=changed)
-        return [finding.name for finding in of_replay(recorded, base, None, silent)]
+        return [finding.name for finding in verify_replay(recorded, base, None, silent)]
 
     def rounded(self: Network, count: int, generator: torch.Generator) -> torch.Tensor:
         return noise(self, count, generator) * (1 + 1e-5)
@@ -396,7 +396,7 @@ def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:
 
 def test_lessons_are_split_whole() -> None:
     n = torch.arange(5)
-    lesson = Lesson(n, n, tuple("abcde"), n)
+    lesson = TrainingBatch(n, n, tuple("abcde"), n)
     parts = list(lesson.split(2))
     assert [len(part.latents) for part in parts] == [2, 2, 1]
     assert "".join("".join(part.prompts) for part in parts) == "abcde"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from erasepro_convert.attacks.model import Model, Sitting
+from erasepro_convert.attacks.model import Model, PromptSet
 
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
@@ -24,9 +24,9 @@ class Trial:
 
     attack: str
     how: str
-    attacked: Sitting
-    original: Sitting | None
-    control: Sitting | None
+    attacked: PromptSet
+    original: PromptSet | None
+    control: PromptSet | None
     wanted: Literal["target", "sign"] = "target"
 
 

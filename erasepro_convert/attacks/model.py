@@ -12,7 +12,7 @@ from torch import Tensor
 from erasepro_convert.evaluate.image_store import digest_of
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.sd1.architecture import Architecture, architecture_of
-from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 
 Advance = Callable[[int], None]
 """Gets the amount of work done since its last call, in denoising steps of one picture."""
@@ -27,7 +27,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelVariant:
     """Who is asked.
 
     ``identity`` is all that its pictures depend on beside prompt, seed and settings; ``ready`` does
@@ -40,10 +40,10 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Sitting:
+class PromptSet:
     """What somebody is asked: a prompt for each of the prompts that it was made from."""
 
-    subject: Subject
+    subject: ModelVariant
     prompts: Mapping[str, str]
 
 
@@ -56,9 +56,9 @@ class Model:
         self.digest = digest_of(path)
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> SD1Checkpoint:
         """Its tensors."""
-        return open_source(self.path)
+        return open_sd1_checkpoint(self.path)
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -71,11 +71,11 @@ class Model:
         return load_pipeline(self.path)[0]
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> ModelVariant:
         """As it is; pictures are those of an evaluation."""
 
         @contextmanager
         def ready(_: Advance) -> Iterator[Ready]:
             yield Ready(self.pipeline)
 
-        return Subject(self.digest, ready)
+        return ModelVariant(self.digest, ready)

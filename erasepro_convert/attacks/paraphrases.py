@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
 from erasepro_convert.attacks.case import NONSENSE, Case, Trial
-from erasepro_convert.attacks.model import Sitting
+from erasepro_convert.attacks.model import PromptSet
 from erasepro_convert.attacks.prompt_weights import weighted
 from erasepro_convert.clip.tokenizer import tokenize
 
@@ -30,17 +30,17 @@ def trials(case: Case) -> Iterator[Trial]:
         yield Trial(
             attack="tricks",
             how=kind,
-            attacked=Sitting(case.erased.subject, asked),
-            original=Sitting(case.original.subject, asked),
-            control=Sitting(case.erased.subject, control),
+            attacked=PromptSet(case.erased.subject, asked),
+            original=PromptSet(case.original.subject, asked),
+            control=PromptSet(case.erased.subject, control),
         )
     stronger = f"({case.target}:{WEIGHT})"
     yield Trial(
         attack="tricks",
         how="weight, as UIs read it",
-        attacked=Sitting(weighted(case.erased), case.saying(stronger)),
-        original=Sitting(weighted(case.original), case.saying(stronger)),
-        control=Sitting(weighted(case.erased), case.saying(f"({NONSENSE}:{WEIGHT})")),
+        attacked=PromptSet(weighted(case.erased), case.saying(stronger)),
+        original=PromptSet(weighted(case.original), case.saying(stronger)),
+        control=PromptSet(weighted(case.erased), case.saying(f"({NONSENSE}:{WEIGHT})")),
     )
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.attacks.case import NONSENSE, Case, Trial
-from erasepro_convert.attacks.model import Sitting
+from erasepro_convert.attacks.model import PromptSet
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.probing.neighbours import whole_words
 from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKENS
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
 BEST = 3
 """Words that are drawn."""
@@ -35,9 +35,9 @@ def trials(case: Case) -> Iterator[Trial]:
         yield Trial(
             attack="prefix",
             how=f"“{word} …”",
-            attacked=Sitting(case.erased.subject, asked),
-            original=Sitting(case.original.subject, asked),
-            control=Sitting(case.erased.subject, control),
+            attacked=PromptSet(case.erased.subject, asked),
+            original=PromptSet(case.original.subject, asked),
+            control=PromptSet(case.erased.subject, control),
         )
 
 
@@ -70,7 +70,7 @@ def best(case: Case) -> list[str]:
     return [words[i] for i in total.argsort(stable=True).tolist()]
 
 
-def candidates(source: Source, target: str, count: int) -> list[str]:
+def candidates(source: SD1Checkpoint, target: str, count: int) -> list[str]:
     """See ``best``."""
     known = source.read(TOKENS).any(dim=1).tolist()
     own = tokenize(target).ids
@@ -78,7 +78,7 @@ def candidates(source: Source, target: str, count: int) -> list[str]:
     return [word for word, _ in zip(fitting, range(count), strict=False)]
 
 
-def _features(source: Source, prompts: Sequence[str], last: int) -> Tensor:
+def _features(source: SD1Checkpoint, prompts: Sequence[str], last: int) -> Tensor:
     """The text features (n × last × d) at the last positions up to the end token."""
     tokens = [tokenize(prompt) for prompt in prompts]
     counts = [t.count for t in tokens]

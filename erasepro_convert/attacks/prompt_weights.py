@@ -12,21 +12,21 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.attacks.model import Advance, Model, Ready, Subject
+from erasepro_convert.attacks.model import Advance, Model, ModelVariant, Ready
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 
 _WEIGHTED = re.compile(r"\(([^():]+):([0-9]+(?:\.[0-9]+)?)\)")
 
 
-def weighted(model: Model) -> Subject:
+def weighted(model: Model) -> ModelVariant:
     """A model whose prompts' weights are weights, not characters."""
 
     @contextmanager
     def ready(_: Advance) -> Iterator[Ready]:
         yield Ready(model.pipeline, embedder(model.pipeline))
 
-    return Subject(of_json(["weights", model.digest]), ready)
+    return ModelVariant(json_digest(["weights", model.digest]), ready)
 
 
 def embedder(pipeline: StableDiffusionPipeline) -> Callable[[Sequence[str]], Tensor]:

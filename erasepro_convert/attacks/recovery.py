@@ -3,10 +3,10 @@
 from math import sqrt
 
 from erasepro_convert.evaluate.metrics.intervals import Interval
-from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.results import Estimate
 
 
-def recovered(attacked: Value, original: Value) -> Value | None:
+def recovered(attacked: Estimate, original: Estimate) -> Estimate | None:
     """The ratio of two rates; None where the original's own could be 0.
 
     It is above 1 where an attack draws more than the original does unasked.
@@ -21,7 +21,7 @@ def recovered(attacked: Value, original: Value) -> Value | None:
     p, q = attacked.value, original.value
     of_p, of_q = attacked.interval, original.interval
     low, high = _end(p, of_p.low, q, of_q.high, -1), _end(p, of_p.high, q, of_q.low, 1)
-    return Value(p / q, Interval(low, high))
+    return Estimate(p / q, Interval(low, high))
 
 
 def _end(p: float, p_end: float, q: float, q_end: float, side: int) -> float:

@@ -13,13 +13,13 @@ from erasepro_convert.attacks import swap_text_encoder as swap
 from erasepro_convert.attacks import textual_inversion as inversion
 from erasepro_convert.attacks.case import NONSENSE, Attack, Case, Trial
 from erasepro_convert.attacks.detector import Sight, most_like
-from erasepro_convert.attacks.model import Model, Sitting
+from erasepro_convert.attacks.model import Model, PromptSet
 from erasepro_convert.attacks.recovery import recovered
 from erasepro_convert.attacks.sampler import Studio
-from erasepro_convert.evaluate.image_store import Album, Pixels, Settings, pixels_of
+from erasepro_convert.evaluate.image_store import ImageStore, Pixels, Settings, pixels_of
 from erasepro_convert.evaluate.metrics.rates import few_prompts, rate
-from erasepro_convert.evaluate.plan import Asked
-from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.plan import EvalPrompt
+from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.recipe import Recipe
 
 ATTACKS: Mapping[Attack, Callable[[Case], Iterator[Trial]]] = {
@@ -55,10 +55,10 @@ class Row:
     attack: str
     how: str
     wanted: str
-    original: Value | None
-    erased: Value
-    recovered: Value | None
-    control: Value | None
+    original: Estimate | None
+    erased: Estimate
+    recovered: Estimate | None
+    control: Estimate | None
     images: int
     prompts: int
     worst: str
@@ -90,10 +90,10 @@ def stress(
     recipe: Recipe,
     base: Path,
     erased: Path,
-    asked: Sequence[Asked],
+    asked: Sequence[EvalPrompt],
     attacks: Sequence[Attack],
     sight: Sight,
-    album: Album,
+    album: ImageStore,
     settings: Settings,
     seeds: int,
     effort: Effort,
@@ -120,7 +120,7 @@ def stress(
             why = "no prompt names it" if sight.knows(target) else f"the {sight.name} can't see it"
             warnings.append(f"{target} was left out: {why}.")
             continue
-        plain = Sitting(original.subject, {prompt: prompt for prompt in prompts})
+        plain = PromptSet(original.subject, {prompt: prompt for prompt in prompts})
         pictures = tuple(chain.from_iterable(studio.paths(plain).values()))
         case = Case(
             original, changed, target, prompts, pictures, effort.steps, effort.seed,
@@ -148,16 +148,16 @@ class _Bench:
 
     def __init__(self, case: Case, studio: Studio, sight: Sight) -> None:
         self._case, self._studio, self._sight = case, studio, sight
-        self._plain = Sitting(case.original.subject, case.plain())
+        self._plain = PromptSet(case.original.subject, case.plain())
         others = case.original.architecture.others
-        self._others = Sitting(case.original.subject, {prompt: prompt for prompt in others})
+        self._others = PromptSet(case.original.subject, {prompt: prompt for prompt in others})
 
     def rows(self, attacks: Sequence[Attack]) -> list[Row]:
         """No attack first."""
         case = self._case
         unattacked = Trial(
-            "none", "", Sitting(case.erased.subject, case.plain()), self._plain,
-            control=Sitting(case.erased.subject, case.saying(NONSENSE)),
+            "none", "", PromptSet(case.erased.subject, case.plain()), self._plain,
+            control=PromptSet(case.erased.subject, case.saying(NONSENSE)),
         )  # fmt: skip
         trials = [unattacked]
         for attack in attacks:
@@ -170,7 +170,7 @@ class _Bench:
         before = self._value(self._plain, "target")
         return [self._row(trial, before) for trial in trials]
 
-    def _row(self, trial: Trial, before: Value) -> Row:
+    def _row(self, trial: Trial, before: Estimate) -> Row:
         erased = self._value(trial.attacked, trial.wanted)
         found = rate(self._hits(trial.attacked, trial.wanted))
         return Row(
@@ -188,11 +188,11 @@ class _Bench:
             worst_rate=found.worst_rate,
         )
 
-    def _value(self, sitting: Sitting, wanted: str) -> Value:
+    def _value(self, sitting: PromptSet, wanted: str) -> Estimate:
         found = rate(self._hits(sitting, wanted))
-        return Value(found.rate, found.interval)
+        return Estimate(found.rate, found.interval)
 
-    def _hits(self, sitting: Sitting, wanted: str) -> dict[str, tuple[int, int]]:
+    def _hits(self, sitting: PromptSet, wanted: str) -> dict[str, tuple[int, int]]:
         """Hits and pictures of each prompt."""
         by_prompt = self._studio.paths(sitting)
         pixels = pixels_of(chain.from_iterable(by_prompt.values()))

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
 
-from erasepro_convert.attacks.model import Sitting, Subject
+from erasepro_convert.attacks.model import ModelVariant, PromptSet
 from erasepro_convert.evaluate.drawing import draw, missing
-from erasepro_convert.evaluate.image_store import Album, Settings
-from erasepro_convert.evaluate.plan import Shot
+from erasepro_convert.evaluate.image_store import ImageStore, Settings
+from erasepro_convert.evaluate.plan import ImageRequest
 from erasepro_convert.sd1.architecture import Architecture
 
 
@@ -19,7 +19,7 @@ class Studio:
         architecture: Architecture,
         settings: Settings,
         seeds: int,
-        album: Album,
+        album: ImageStore,
         progress: Callable[[str, int, int], None],
     ) -> None:
         self._architecture = architecture
@@ -28,17 +28,17 @@ class Studio:
         self._album = album
         self._progress = progress
 
-    def paths(self, sitting: Sitting) -> dict[str, list[Path]]:
+    def paths(self, sitting: PromptSet) -> dict[str, list[Path]]:
         """Where the pictures of a sitting lie, by the prompts that it was made from."""
         return {
             owner: [self._path(sitting.subject, shot) for shot in self._shots(prompt)]
             for owner, prompt in sitting.prompts.items()
         }
 
-    def draw(self, sittings: Iterable[Sitting]) -> None:
+    def draw(self, sittings: Iterable[PromptSet]) -> None:
         """Make what is missing, subject by subject in the order of their first sitting."""
-        wanted: dict[str, dict[Shot, Path]] = {}
-        subjects: dict[str, Subject] = {}
+        wanted: dict[str, dict[ImageRequest, Path]] = {}
+        subjects: dict[str, ModelVariant] = {}
         for sitting in sittings:
             subject = subjects.setdefault(sitting.subject.identity, sitting.subject)
             wanted.setdefault(subject.identity, {}).update(
@@ -67,8 +67,8 @@ class Studio:
                         advance, ready.embed,
                     )  # fmt: skip
 
-    def _shots(self, prompt: str) -> list[Shot]:
-        return [Shot(prompt, seed, self._settings.guidance) for seed in range(self._seeds)]
+    def _shots(self, prompt: str) -> list[ImageRequest]:
+        return [ImageRequest(prompt, seed, self._settings.guidance) for seed in range(self._seeds)]
 
-    def _path(self, subject: Subject, shot: Shot) -> Path:
+    def _path(self, subject: ModelVariant, shot: ImageRequest) -> Path:
         return self._album.path(subject.identity, shot, self._settings)

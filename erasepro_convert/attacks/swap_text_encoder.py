@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from erasepro_convert.attacks.case import NONSENSE, Case, Trial
-from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.attacks.model import Advance, Model, ModelVariant, PromptSet, Ready
+from erasepro_convert.runtime.hashing import json_digest
 
 
 def trials(case: Case) -> Iterator[Trial]:
@@ -22,13 +22,13 @@ def trials(case: Case) -> Iterator[Trial]:
         yield Trial(
             attack="swap-te",
             how=how,
-            attacked=Sitting(subject, case.plain()),
+            attacked=PromptSet(subject, case.plain()),
             original=None,
-            control=Sitting(subject, case.saying(NONSENSE)),
+            control=PromptSet(subject, case.saying(NONSENSE)),
         )
 
 
-def swapped(text: Model, image: Model) -> Subject:
+def swapped(text: Model, image: Model) -> ModelVariant:
     """The text encoder of one model with the U-Net and the VAE of another."""
 
     @contextmanager
@@ -40,4 +40,4 @@ def swapped(text: Model, image: Model) -> Subject:
         finally:
             pipeline.text_encoder = own
 
-    return Subject(of_json(["swap-te", text.digest, image.digest]), ready)
+    return ModelVariant(json_digest(["swap-te", text.digest, image.digest]), ready)

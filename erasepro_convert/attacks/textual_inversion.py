@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from erasepro_convert.attacks import control_concept as sign
 from erasepro_convert.attacks.case import Case, Trial
-from erasepro_convert.attacks.model import Advance, Model, Ready, Sitting, Subject
+from erasepro_convert.attacks.model import Advance, Model, ModelVariant, PromptSet, Ready
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.evaluate.image_store import Pixels, pixels_of
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
 
 WORD = "sks"
@@ -51,16 +51,18 @@ def trials(case: Case) -> Iterator[Trial]:
 
     asked = case.saying(WORD)
     models = case.original, case.erased
-    original, erased = (Sitting(_taught(model, case, names, of_target), asked) for model in models)
+    original, erased = (
+        PromptSet(_taught(model, case, names, of_target), asked) for model in models
+    )
     known = ["sign", sign.VERSION, SIGNS]
-    before, after = (Sitting(_taught(model, case, known, of_sign), asked) for model in models)
+    before, after = (PromptSet(_taught(model, case, known, of_sign), asked) for model in models)
     yield Trial("ti", "trained on the target", erased, original, control=after)
     yield Trial("ti", "trained on the sign", after, before, control=None, wanted="sign")
 
 
 def _taught(
     model: Model, case: Case, learns: list[object] | list[str], pictures: Callable[[], Pixels]
-) -> Subject:
+) -> ModelVariant:
     """A model with a word that is trained when it is first needed."""
     vectors: list[Tensor] = []
     at_once = min(BATCH, model.architecture.batch)
@@ -75,8 +77,8 @@ def _taught(
         with meaning(model.pipeline, vectors[0]):
             yield Ready(model.pipeline)
 
-    identity = of_json(["ti", model.digest, case.steps, case.seed, learns])
-    return Subject(identity, ready, case.steps * EFFORT)
+    identity = json_digest(["ti", model.digest, case.steps, case.seed, learns])
+    return ModelVariant(identity, ready, case.steps * EFFORT)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.listing import files_below, is_folder
 from erasepro_convert.storage.location import Location
@@ -25,11 +25,11 @@ def state(path: Location) -> tuple[int, str]:
     if not isinstance(path, Path):
         places = [path / name for name in sorted(files_below(path))] if is_folder(path) else [path]
         stated = [RemoteFile(place).stated for place in places]
-        return sum(one.size for one in stated), of_json([asdict(one) for one in stated])
+        return sum(one.size for one in stated), json_digest([asdict(one) for one in stated])
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     statuses = [(str(file.relative_to(path)), file.stat()) for file in files]
     found = [[n, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for n, s in statuses]
-    return sum(status.st_size for _, status in statuses), of_json(found)
+    return sum(status.st_size for _, status in statuses), json_digest(found)
 
 
 def fingerprint(path: Location) -> str | None:

@@ -12,7 +12,7 @@ from erasepro_convert.checkpoint.diffusers_folder import COMPONENTS
 from erasepro_convert.errors import UsageError
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.listing import files_below, fitting, is_folder, is_pattern, names_in
-from erasepro_convert.storage.location import Location, is_within, locate, shown
+from erasepro_convert.storage.location import Location, is_within, locate, redacted
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -61,7 +61,7 @@ def find_inputs(given: Iterable[str], match: Sequence[str], apart_from: Location
         if not here:
             passed = described(search.passed_over)
             raise UsageError(
-                f"{shown(location)}: there is no checkpoint there ({', '.join(match)})"
+                f"{redacted(location)}: there is no checkpoint there ({', '.join(match)})"
                 + (f"; passed over: {passed}" if passed else "")
             )
         for one in here:
@@ -178,7 +178,7 @@ class _Search:
             self._pass_over(HIDDEN if is_hidden else f"*{suffix}" if suffix else "no suffix", path)
 
     def _pass_over(self, what: str, path: Location) -> None:
-        self.passed_over.setdefault(what, {})[shown(path)] = None
+        self.passed_over.setdefault(what, {})[redacted(path)] = None
 
 
 def _is_model(folder: Location) -> bool:

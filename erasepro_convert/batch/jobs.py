@@ -17,7 +17,7 @@ from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.yaml_document import Document, read_document
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.storage.location import Location, locate, name_of, shown
+from erasepro_convert.storage.location import Location, locate, name_of, redacted
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
 """An output's name, unless the user says otherwise."""
@@ -122,7 +122,7 @@ def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
     inputs: dict[str, list[str]] = {}
     for job in jobs:
         name = normalize("NFC", job.name.casefold()) if caseless else job.name
-        inputs.setdefault(name, []).append(shown(job.source))
+        inputs.setdefault(name, []).append(redacted(job.source))
     clashes = [f"{name} (of {' and '.join(of)})" for name, of in inputs.items() if len(of) > 1]
     clashes += [name for name in inputs if inputs.keys() & {*map(str, PurePosixPath(name).parents)}]
     if clashes:

@@ -37,7 +37,7 @@ class Claim:
         os.close(self._descriptor)
 
 
-class Claims:
+class Locks:
     """A locked file for each output at work; the kernel drops a lock when its process dies."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,16 +14,16 @@ from erasepro_convert import __version__
 from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
-from erasepro_convert.batch.locks import Claim, Claims
+from erasepro_convert.batch.locks import Claim, Locks
 from erasepro_convert.batch.worker import NO_ROOM, Result, Task, Twin, carry_out
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.output.destinations import Inputs
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.listing import exists, size_of
-from erasepro_convert.storage.location import Location, shown
+from erasepro_convert.storage.location import Location, redacted
 
 PAUSE = 0.5
 """Seconds between looks at what another batch has at work."""
@@ -83,7 +83,7 @@ class Batch:
         self._folder = folder
         self._is_here = isinstance(folder, Path)
         self._ledger = ledger
-        self._claims = Claims(ledger.path.parent)
+        self._claims = Locks(ledger.path.parent)
         self._options = options
         self._asked = _digest(options)
         self._inputs = inputs
@@ -215,7 +215,7 @@ class Batch:
 
     def _read(self, job: Job, size: int, now: str, samples: str | None) -> InputRecord:
         """What is known of a job's input before it is read."""
-        path = printable(shown(job.source), LONGEST_PATH)
+        path = printable(redacted(job.source), LONGEST_PATH)
         return InputRecord(path=path, size=size, state=now, fingerprint=samples, sha256=None)
 
     def _is_settled(self, job: Job) -> bool:
@@ -381,4 +381,4 @@ def _digest(options: Options) -> str:
     asked["chain"] = [str(path.absolute()) for path in options.chain]
     # Known by what it is: it can be a URL, and a URL can change its signature.
     asked["text_encoder"] = state(options.text_encoder)[1] if options.text_encoder else None
-    return of_json(asked)
+    return json_digest(asked)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.background import Lane
+from erasepro_convert.runtime.background import BackgroundThread
 from erasepro_convert.runtime.memory import CHUNK
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -174,7 +174,7 @@ class Hashing:
         self._progress = progress
         self._done = 0
         self._whole, self._body = hashlib.sha256(), hashlib.sha256()
-        self._lanes = Lane(), Lane()
+        self._lanes = BackgroundThread(), BackgroundThread()
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """``count`` bytes from ``start`` on, in pieces."""

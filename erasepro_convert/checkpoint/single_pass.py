@@ -17,7 +17,7 @@ WASTE = 10
 """A file elsewhere is hashed if no more than one in so many of its bytes travels for that alone."""
 
 
-class Examination:
+class SinglePass:
     """Reads tensors of a checkpoint, once each, while its files' digests are made.
 
     Files that are elsewhere have no digest where too much would travel for it alone.

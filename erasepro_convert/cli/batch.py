@@ -160,7 +160,7 @@ def batch_command(
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.manifest.signature import signer
     from erasepro_convert.output.destinations import is_caseless
-    from erasepro_convert.storage.location import shown
+    from erasepro_convert.storage.location import redacted
 
     if listed and listed.name != STDIN:
         files = (*files, Path(listed.name))
@@ -187,7 +187,7 @@ def batch_command(
                 click.echo(f"the records are not complete: {error}", err=True)
             view.close(ledger.path.parent)
     if batch.full:
-        raise BatchError(f"there is no room left in {shown(out_dir)}: run it again with more", 1)
+        raise BatchError(f"there is no room left in {redacted(out_dir)}: run it again with more", 1)
     _require_done(view, len(jobs))
 
 

@@ -89,7 +89,7 @@ def compare_command(
     hush_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
-    from erasepro_convert.evaluate.image_store import Album
+    from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture
     from erasepro_convert.evaluate.plan import read_prompts
@@ -101,10 +101,11 @@ def compare_command(
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     for line in found.missing:  # before hours of drawing
         terminal.say(line)
+    store = ImageStore(images or folder / "pictures")
     with telling(kept=[folder, *([images] if images else [])]):
         with terminal.steps() as progress:
             comparison = compare(
-                loaded, base, wanted, folder, found, Album(images or folder / "pictures"), progress,
+                loaded, base, wanted, folder, found, store, progress,
                 given=read_prompts(prompts) if prompts else (), seeds=seeds,
             )  # fmt: skip
         for table in comparison_tables(comparison):

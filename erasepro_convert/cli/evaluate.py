@@ -13,7 +13,7 @@ from erasepro_convert.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from erasepro_convert.evaluate.results import Value
+    from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.evaluate.run import Evaluation
 
 
@@ -97,7 +97,7 @@ def evaluate_command(
     require_outputs(places.values(), inputs)
     hush_libraries()
     from erasepro_convert.evaluate.datasets import read_dataset
-    from erasepro_convert.evaluate.image_store import Album
+    from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.output import picture, to_csv, to_json
     from erasepro_convert.evaluate.plan import read_prompts
@@ -114,7 +114,7 @@ def evaluate_command(
         loaded,
         base,
         target,
-        Album(pictures),
+        ImageStore(pictures),
         given=read_prompts(prompts) if prompts else (),
         rows=chain.from_iterable(map(read_dataset, datasets)),
         seeds=seeds,
@@ -174,7 +174,7 @@ def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
             yield f"worst of {of}{figure.column}: {figure.worst_value:.2f} at {figure.worst}"
 
 
-def _shown(value: "Value | None") -> str:
+def _shown(value: "Estimate | None") -> str:
     """A figure and, below it, its 95% interval, to three places."""
     if value is None:
         return "–"

@@ -31,16 +31,16 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.inspection import inspect
     from erasepro_convert.storage.listing import exists
-    from erasepro_convert.storage.location import shown
+    from erasepro_convert.storage.location import redacted
 
-    missing = [shown(file) for file in files if not exists(file)]
+    missing = [redacted(file) for file in files if not exists(file)]
     if missing:
         raise UsageError(f"{', '.join(missing)}: there is no such file")
     terminal = Terminal(quiet=as_json, to_stderr=False)
     found = []
     for file in files:
         found.append(inspect(file, hashes=hashes))
-        terminal.say(shown(file), style="bold")
+        terminal.say(redacted(file), style="bold")
         terminal.show(inspection_table(found[-1]))
     if as_json:
         click.echo(json.dumps([asdict(i) for i in found], indent=2, ensure_ascii=False))

@@ -43,24 +43,24 @@ def probe_command(
     from erasepro_convert.probing.leak_drift import probe
     from erasepro_convert.probing.limits import of_probe
     from erasepro_convert.runtime.threads import one_thread
-    from erasepro_convert.sd1.sd1_checkpoint import open_source
-    from erasepro_convert.storage.location import shown
+    from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
+    from erasepro_convert.storage.location import redacted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    original = open_source(base) if base else None
+    original = open_sd1_checkpoint(base) if base else None
     beyond: list[str] = []
     records = {}
     for path in checkpoints:
-        measured = open_source(path)
+        measured = open_sd1_checkpoint(path)
         with one_thread():
             record = probe(loaded, (original or measured).read, measured.read)
             if original and (held := holding(loaded, original, leaking(loaded, record))):
                 record = probe(loaded, original.read, measured.read, held=held)
-        records[shown(path)] = record.model_dump(mode="json")
-        terminal.say(shown(path), style="bold")
+        records[redacted(path)] = record.model_dump(mode="json")
+        terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
         beyond += (
-            [f"{shown(path)}: {line}" for line in of_probe(loaded, record)] if original else []
+            [f"{redacted(path)}: {line}" for line in of_probe(loaded, record)] if original else []
         )
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))

@@ -21,7 +21,7 @@ def report_command(manifest: Path, target: Path | None) -> None:
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.hashing import of_files
+    from erasepro_convert.runtime.hashing import files_digest
     from erasepro_convert.storage.location import beside
 
     record = read_manifest(manifest)
@@ -41,7 +41,7 @@ def report_command(manifest: Path, target: Path | None) -> None:
         pictures = drawn.read_bytes() if drawn.exists() else None
         evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
         weights = [file.sha256 for file in record.output.files if file.autov3]
-        if evaluation and evaluation["erased_sha256"] != of_files(weights):
+        if evaluation and evaluation["erased_sha256"] != files_digest(weights):
             raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
         put(target, html(record, pictures, evaluation).encode(), inputs)
     else:

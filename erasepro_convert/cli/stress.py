@@ -107,13 +107,13 @@ def stress_command(
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     hush_libraries()
     from erasepro_convert.attacks.run import Effort, stress
-    from erasepro_convert.evaluate.image_store import Album, Settings
+    from erasepro_convert.evaluate.image_store import ImageStore, Settings
     from erasepro_convert.evaluate.plan import plan
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.sd1.architecture import DEMO, architecture_of
-    from erasepro_convert.sd1.sd1_checkpoint import open_source
+    from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 
-    known = architecture_of(open_source(base).layout.widths)
+    known = architecture_of(open_sd1_checkpoint(base).layout.widths)
     is_demo = known.widths == DEMO
     sight = _sight(loaded, base, clip, is_demo=is_demo)
     settings = Settings(
@@ -133,7 +133,7 @@ def stress_command(
                 plan(loaded, (), is_demo=is_demo),
                 attacks or ATTACKS,
                 sight,
-                Album(images or Path(folder)),
+                ImageStore(images or Path(folder)),
                 settings,
                 seeds,
                 Effort(ti_steps, ti_seed, words),

@@ -32,10 +32,10 @@ def suggest_command(
     from erasepro_convert.cli.tables import neighbour_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.probing.neighbours import suggest
-    from erasepro_convert.sd1.sd1_checkpoint import open_source
+    from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 
     terminal = Terminal(quiet=quiet, to_stderr=True)
-    source = open_source(checkpoint)
+    source = open_sd1_checkpoint(checkpoint)
     with terminal.steps("words") as progress:
         found = suggest(
             source, word, count, lambda done, total: progress("reading the vocabulary", done, total)

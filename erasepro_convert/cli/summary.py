@@ -11,7 +11,7 @@ from erasepro_convert.cli.tables import probe_table
 from erasepro_convert.cli.terminal import Terminal
 from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
 from erasepro_convert.runtime.wording import counted, counted_of
-from erasepro_convert.storage.location import Location, shown
+from erasepro_convert.storage.location import Location, redacted
 
 SHORTEST_BAR, LONGEST_BAR = 8, 24
 """Characters; where there is less room than for the shortest, there is no bar."""
@@ -45,10 +45,10 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
     for line in _remarks(manifest):
         terminal.say(line)
     for file in output.files:
-        path = shown(target if len(output.files) == 1 else target / file.name)
+        path = redacted(target if len(output.files) == 1 else target / file.name)
         facts = f"{decimal(file.size)}, sha256 {file.sha256}"
         terminal.say(f"wrote {path} ({facts})" if output.written else f"{path} would have {facts}")
-    terminal.say(f"wrote {shown(record)}" if output.written else "dry run: nothing was written")
+    terminal.say(f"wrote {redacted(record)}" if output.written else "dry run: nothing was written")
 
 
 def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:

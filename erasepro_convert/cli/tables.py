@@ -13,7 +13,7 @@ from erasepro_convert.runtime.printable import printable
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
     from erasepro_convert.attacks.run import Row
-    from erasepro_convert.evaluate.results import Value
+    from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.inspection import Inspection
     from erasepro_convert.probing.neighbours import Neighbour
 
@@ -110,5 +110,5 @@ def stress_table(rows: Sequence["Row"]) -> Table:
     return table
 
 
-def _plain(value: "Value | None") -> str:
+def _plain(value: "Estimate | None") -> str:
     return f"{value.value:.2f}" if value else "–"

@@ -85,9 +85,9 @@ def verify_command(
     from erasepro_convert.runtime.printable import printable
     from erasepro_convert.runtime.wording import counted, listed
     from erasepro_convert.storage.listing import exists, is_folder
-    from erasepro_convert.storage.location import shown
+    from erasepro_convert.storage.location import redacted
     from erasepro_convert.verification import Request, verify
-    from erasepro_convert.verification.signature import seal
+    from erasepro_convert.verification.signature import signature_verifier
 
     if (replay or text_encoder) and base is None:
         raise UsageError("--replay and --text-encoder need --base")
@@ -95,11 +95,11 @@ def verify_command(
         raise UsageError("--key and --certificate are for an output that is here: fetch it first")
     if key and chain:
         raise UsageError("--key and --certificate exclude one another: a signature is by one")
-    checked = seal(key, chain) if key or chain else None
+    checked = signature_verifier(key, chain) if key or chain else None
     path = record or manifest_path(target, folder=is_folder(target))
     for needed in (target, path, *([base] if base else [])):
         if not (needed.exists() if isinstance(needed, Path) else exists(needed)):
-            raise UsageError(f"{shown(needed)}: there is no such file")
+            raise UsageError(f"{redacted(needed)}: there is no such file")
     try:
         manifest = read_manifest(path)
     except UsageError as error:  # what is no manifest vouches for nothing
@@ -115,9 +115,9 @@ def verify_command(
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
         _show(findings, terminal)
-        raise VerificationError(f"{shown(target)}: {counted(len(findings), 'deviation')}")
+        raise VerificationError(f"{redacted(target)}: {counted(len(findings), 'deviation')}")
     compared = counted(verified.compared, "tensor")
-    terminal.say(f"{shown(target)}: {compared} as the manifest says")
+    terminal.say(f"{redacted(target)}: {compared} as the manifest says")
     if verified.absent:
         missing = counted(len(verified.absent), "tensor is", "tensors are")
         names = printable(listed(verified.absent), LINE)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from erasepro_convert.runtime.scratch import room
-from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.runtime.scratch import scratch_matrix
+from erasepro_convert.runtime.threads import parallel_map
 from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKENS
 
 EPSILON = 1e-5
@@ -129,14 +129,14 @@ class TextLayer:
 
     def __call__(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
         """The next hidden state, (N, d)."""
-        after = room(len(hidden), hidden.shape[1], hidden.dtype)
+        after = scratch_matrix(len(hidden), hidden.shape[1], hidden.dtype)
 
         def of_block(block: Block) -> None:
             before = hidden[block.nodes]
             between = self._attention(self.attention_input(before), block).add_(before)
             after[block.nodes] = self._mlp(self._norm("layer_norm2", between)).add_(between)
 
-        side_by_side(of_block, prefixes.blocks)
+        parallel_map(of_block, prefixes.blocks)
         return after
 
     def _attention(self, x: Tensor, block: Block) -> Tensor:
@@ -193,7 +193,7 @@ class TextEncoder:
         used, each = prefixes.ids.unique(return_inverse=True)
         tokens = self.rows(TOKENS, used) if self.rows else self.read(TOKENS)[used]
         tokens = tokens.to(self.dtype)
-        hidden = room(len(prefixes.ids), tokens.shape[1], self.dtype)
+        hidden = scratch_matrix(len(prefixes.ids), tokens.shape[1], self.dtype)
         for block in prefixes.blocks:
             embedded = tokens[each[block.nodes]]
             hidden[block.nodes] = embedded + positions[prefixes.positions[block.nodes]]

@@ -8,7 +8,7 @@ from erasepro_convert.evaluate.image_store import Model
 from erasepro_convert.evaluate.judges.scores import change, mean
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, rate
-from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
+from erasepro_convert.evaluate.results import Better, Estimate, Metric, Scores
 
 CHANCE = 0.05
 
@@ -20,7 +20,7 @@ class Against:
     ``p`` is McNemar's for shares, adjusted by Holm for there being several methods.
     """
 
-    difference: Value
+    difference: Estimate
     p: float | None
 
 
@@ -32,7 +32,7 @@ class Cell:
     must beat each, an intersection-union test.
     """
 
-    value: Value
+    value: Estimate
     against: Against | None
     beats: tuple[str, ...]
     best: bool
@@ -49,20 +49,20 @@ class Column:
     judge: str
     name: str
     better: Better
-    original: Value | None
+    original: Estimate | None
     cells: Mapping[str, Cell]
     images: int
     prompts: int
 
 
-def columns(figures: Mapping[str, Sequence[Figure]], reference: str) -> list[Column]:
+def columns(figures: Mapping[str, Sequence[Metric]], reference: str) -> list[Column]:
     """The columns of a table, in the judges' order, given each method's figures."""
     keys = dict.fromkeys((f.judge, f.column) for f in chain(*figures.values()))
     return [_column(key, figures, reference) for key in keys]
 
 
 def _column(
-    key: tuple[str, str], figures: Mapping[str, Sequence[Figure]], reference: str
+    key: tuple[str, str], figures: Mapping[str, Sequence[Metric]], reference: str
 ) -> Column:
     mine = {method: [f for f in of if (f.judge, f.column) == key] for method, of in figures.items()}
     concepts = max(map(len, mine.values()))
@@ -94,7 +94,7 @@ def _column(
     )
 
 
-def _together(figures: Sequence[Figure], model: Model) -> Scores | None:
+def _together(figures: Sequence[Metric], model: Model) -> Scores | None:
     """What figures of several concepts are made of.
 
     A prompt that several of them have is one prompt with more pictures, or intervals would take it
@@ -109,7 +109,7 @@ def _together(figures: Sequence[Figure], model: Model) -> Scores | None:
     return found
 
 
-def _value(figures: Sequence[Figure], scores: Scores | None, model: Model) -> Value | None:
+def _value(figures: Sequence[Metric], scores: Scores | None, model: Model) -> Estimate | None:
     """The figure of one concept, or that of all their pictures."""
     own = [figure.original if model == "original" else figure.erased for figure in figures]
     if len(own) == 1:
@@ -121,11 +121,11 @@ def _value(figures: Sequence[Figure], scores: Scores | None, model: Model) -> Va
         return _average(given)
     if _are_shares(scores):
         found = rate({p: (int(sum(hits)), len(hits)) for p, hits in scores.items()})
-        return Value(found.rate, found.interval)
+        return Estimate(found.rate, found.interval)
     return mean(scores)
 
 
-def _average(values: Sequence[Value]) -> Value:
+def _average(values: Sequence[Estimate]) -> Estimate:
     """Of distances.
 
     The ends are averaged too: right where all move together, too wide where they do not.
@@ -133,9 +133,9 @@ def _average(values: Sequence[Value]) -> Value:
     n, inside = len(values), [value.interval for value in values if value.interval]
     average = sum(value.value for value in values) / n
     if len(inside) < n:
-        return Value(average)
+        return Estimate(average)
     low, high = (sum(getattr(one, end) for one in inside) / n for end in ("low", "high"))
-    return Value(average, Interval(low, high))
+    return Estimate(average, Interval(low, high))
 
 
 def _are_shares(scores: Scores) -> bool:
@@ -162,7 +162,7 @@ def _flips(before: Scores, after: Scores) -> float:
 
 
 def _beats(
-    one: Value, other: Value, mine: Scores | None, theirs: Scores | None,
+    one: Estimate, other: Estimate, mine: Scores | None, theirs: Scores | None,
     better: Better,
 ) -> bool:  # fmt: skip
     """By the difference over the same pictures; of distances, by intervals that do not meet.

@@ -21,7 +21,7 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.memory import give_back_memory
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.location import beside
-from erasepro_convert.verification.against_manifest import of_files
+from erasepro_convert.verification.against_manifest import verify_files
 
 EVERY = 0.2
 """Seconds between reports of progress."""
@@ -95,7 +95,7 @@ def _earlier(recipe: Recipe, source: Path, target: Path) -> Manifest | None:
     same = (
         _was_asked(manifest, recipe)
         and read == [file.hashes().sha256 for file in open_checkpoint(source).files]
-        and not any(of_files(manifest, target))
+        and not any(verify_files(manifest, target))
     )
     return manifest if same else None
 

@@ -9,7 +9,7 @@ from erasepro_convert.compare.columns import Cell, Column
 from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
 from erasepro_convert.evaluate.output import cells
-from erasepro_convert.evaluate.results import ARROWS, Value
+from erasepro_convert.evaluate.results import ARROWS, Estimate
 from erasepro_convert.runtime.hashing import pretty
 
 MEGABYTE = 10**6
@@ -89,7 +89,7 @@ def of_cost(cost: Cost) -> list[str]:
     ]
 
 
-def plain(value: Value | None) -> str:
+def plain(value: Estimate | None) -> str:
     """A figure with its interval."""
     if value is None:
         return "–"
@@ -97,7 +97,7 @@ def plain(value: Value | None) -> str:
     return f"{figure} ({interval})" if interval else figure
 
 
-def texts(value: Value) -> tuple[str, str]:
+def texts(value: Estimate) -> tuple[str, str]:
     """A figure and its interval, empty where there is none.
 
     With as many decimals as the interval leaves a meaning, or as the figure itself needs.

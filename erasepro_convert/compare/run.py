@@ -10,9 +10,9 @@ from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, converted
 from erasepro_convert.compare.variants import variant
 from erasepro_convert.errors import RecipeError, UsageError
-from erasepro_convert.evaluate.image_store import Album
+from erasepro_convert.evaluate.image_store import ImageStore
 from erasepro_convert.evaluate.judges import Found
-from erasepro_convert.evaluate.plan import Asked
+from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.evaluate.run import Evaluation, evaluate
 from erasepro_convert.evaluate.session import Session, architecture_in
 from erasepro_convert.evaluate.settings import require_judged
@@ -58,10 +58,10 @@ def compare(
     methods: Sequence[str],
     folder: Path,
     found: Found,
-    album: Album,
+    album: ImageStore,
     progress: Progress,
     *,
-    given: Sequence[Asked] = (),
+    given: Sequence[EvalPrompt] = (),
     seeds: int | None = None,
     training: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Comparison:

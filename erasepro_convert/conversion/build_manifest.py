@@ -30,21 +30,21 @@ from erasepro_convert.manifest import (
 from erasepro_convert.runtime.dtypes import Option
 from erasepro_convert.runtime.hashing import canonical
 from erasepro_convert.sd1.keys import POSITION_IDS
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
-    from erasepro_convert.conversion.erasure import Attempt
+    from erasepro_convert.conversion.erasure import Erasure
 
 
 @dataclass(frozen=True)
 class Run:
     """What was read and what came of it; ``copy`` is the attempt on a kept EMA copy."""
 
-    source: Source
+    source: SD1Checkpoint
     hashes: tuple[FileHashes | None, ...]
-    result: "Attempt"
-    copy: "Attempt | None"
+    result: "Erasure"
+    copy: "Erasure | None"
     tuning: Tuning | None
     clip_skip_from: ClipSkipFrom
     dtype: Option | None
@@ -104,7 +104,7 @@ def _variant(run: Run) -> Variant:
     )
 
 
-def _input(source: Source, hashes: tuple[FileHashes | None, ...]) -> Input:
+def _input(source: SD1Checkpoint, hashes: tuple[FileHashes | None, ...]) -> Input:
     return Input(
         name=source.checkpoint.name,
         files=tuple(

@@ -12,10 +12,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import FileHashes
-from erasepro_convert.checkpoint.single_pass import Examination
+from erasepro_convert.checkpoint.single_pass import SinglePass
 from erasepro_convert.conversion.build_manifest import Run, build_manifest, provenance
 from erasepro_convert.conversion.options import Options, outputs_of, require_workable
-from erasepro_convert.erase.targets import touched
+from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import CheckpointError, LimitError, UsageError
 from erasepro_convert.manifest import (
     ClipSkipFrom,
@@ -37,7 +37,7 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET
-from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.listing import is_folder
 from erasepro_convert.storage.location import Location, name_of, stem_of
@@ -45,15 +45,15 @@ from erasepro_convert.storage.location import Location, name_of, stem_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from erasepro_convert.conversion.erasure import Attempt
+    from erasepro_convert.conversion.erasure import Erasure
 
 
 @dataclass(frozen=True)
 class Erased:
     """What the erasure gave: the attempt, one on a kept EMA copy, and how the settings came."""
 
-    result: "Attempt"
-    copy: "Attempt | None"
+    result: "Erasure"
+    copy: "Erasure | None"
     tuning: Tuning | None
 
     @property
@@ -89,11 +89,11 @@ def convert(
     state = _training_state(recipe, target, options)
     inputs = require_workable(source, target, options, state)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
-    opened = open_source(source, options.ema, options.text_encoder)
+    opened = open_sd1_checkpoint(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _fed_as(recipe, opened, options.clip_skip)
     erase = partial(_erase, opened, recipe, options, state, source, held)
     with _beside(erase, progress, opened.checkpoint.give_up) as erasing:
-        examination = Examination(opened.checkpoint, partial(progress, "hash"))
+        examination = SinglePass(opened.checkpoint, partial(progress, "hash"))
         if options.embed_manifest:
             examination.hashes()  # they go into the header, before everything else
         if options.tune or recipe.settings == "auto":
@@ -163,7 +163,7 @@ def convert(
 
 
 def _erase(
-    source: Source,
+    source: SD1Checkpoint,
     recipe: Recipe,
     options: Options,
     state: Path | None,
@@ -173,16 +173,16 @@ def _erase(
 ) -> Erased:
     """Run the recipe.  Raises LimitError for what is beyond its limits, except in a dry run."""
     # Here, so that the writing does not wait for torch.
-    from erasepro_convert.conversion.erasure import attempt
+    from erasepro_convert.conversion.erasure import run_erasure
     from erasepro_convert.conversion.tuning import tune
     from erasepro_convert.probing.held import claimed, holding, leaking
 
     dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
 
-    def run(held: frozenset[str]) -> tuple["Attempt", Tuning | None]:
+    def run(held: frozenset[str]) -> tuple["Erasure", Tuning | None]:
         if options.tune or recipe.settings == "auto":
             return tune(source, recipe, dtype, progress, held)
-        return attempt(source, recipe, dtype, progress, state=state, held=held), None
+        return run_erasure(source, recipe, dtype, progress, state=state, held=held), None
 
     if held is not None or recipe.training:
         known = held or frozenset()
@@ -196,7 +196,7 @@ def _erase(
             result, tuning = run(known)
     copy = None
     if source.layout.ema == "convert":
-        copied = attempt(source.of_ema(), result.recipe, dtype, progress, held=known)
+        copied = run_erasure(source.of_ema(), result.recipe, dtype, progress, held=known)
         copy = copied.of_copy()
     erased = Erased(result, copy, tuning)
     if erased.beyond and not options.dry_run:
@@ -222,16 +222,16 @@ def _training_state(recipe: Recipe, target: Location, options: Options) -> Path 
     return state_path(target)
 
 
-def _edited(source: Source, recipe: Recipe) -> Iterator[str]:
+def _edited(source: SD1Checkpoint, recipe: Recipe) -> Iterator[str]:
     """The tensors that the recipe edits."""
-    for name in touched(recipe, source.layout.widths):
+    for name in edited_tensors(recipe, source.layout.widths):
         yield name
         if source.layout.ema == "convert" and name.startswith(UNET):
             yield ema_name(name)
 
 
 def _weight(
-    erasing: "Future[Erased]", source: Source, option: Option | None, name: str
+    erasing: "Future[Erased]", source: SD1Checkpoint, option: Option | None, name: str
 ) -> "Tensor":
     """What is written of a matrix that the recipe edits: where nothing was new, as it was."""
     edited = erasing.result().weights.get(name)
@@ -240,7 +240,9 @@ def _weight(
     return source.read(name).to(torch_dtype(OPTIONS[option]) if option else None)
 
 
-def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, ClipSkipFrom]:
+def _fed_as(
+    recipe: Recipe, source: SD1Checkpoint, asked: int | None
+) -> tuple[Recipe, ClipSkipFrom]:
     """The recipe for the ways in which this U-Net is fed, and what says so.
 
     Metadata adds its way to the recipe's: a UI may follow either.
@@ -253,13 +255,13 @@ def _fed_as(recipe: Recipe, source: Source, asked: int | None) -> tuple[Recipe, 
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
 
 
-def _beyond(result: "Attempt", label: str = "") -> tuple[str, ...]:
+def _beyond(result: "Erasure", label: str = "") -> tuple[str, ...]:
     found = exceeded(result.recipe, result.probe, result.changes)
     return tuple(label + line for line in found)
 
 
 def _files(
-    tensors: list[OutputTensor], opened: Source, target: Location, options: Options
+    tensors: list[OutputTensor], opened: SD1Checkpoint, target: Location, options: Options
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
     """Tensors by weight file, other files, and the tensors that the output has no place for."""
     if not options.folder:

@@ -8,7 +8,7 @@ import torch
 
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
-from erasepro_convert.erase.targets import touched
+from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import probe
 from erasepro_convert.recipe import Recipe
@@ -16,13 +16,13 @@ from erasepro_convert.runtime.library_logging import hush_libraries
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import UNET
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.train.result import Fitted
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Erasure:
     """Edits by tensor name, with what they rest on and what held-out prompts say of them."""
 
     recipe: Recipe
@@ -44,7 +44,7 @@ class Attempt:
         records = (edit.record for edit in self.edits.values())
         return (*records, *(self.trained.changes if self.trained else ()))
 
-    def of_copy(self) -> "Attempt":
+    def of_copy(self) -> "Erasure":
         """An attempt on an EMA copy, its edits under the names of the copy's tensors."""
         edits = {}
         for edit in self.edits.values():
@@ -54,15 +54,15 @@ class Attempt:
         return replace(self, edits=edits)
 
 
-def attempt(
-    source: Source,
+def run_erasure(
+    source: SD1Checkpoint,
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
     given: Read | None = None,
     state: Path | None = None,
     held: frozenset[str] = frozenset(),
-) -> Attempt:
+) -> Erasure:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
 
     ``held`` are targets that were erased from the checkpoint before: they are kept and measured.
@@ -77,7 +77,7 @@ def attempt(
     finite, LimitError for an edited weight that is not, UsageError for a state that is none.
     """
     aligned = align(recipe, held)
-    names = touched(recipe, source.layout.widths)
+    names = edited_tensors(recipe, source.layout.widths)
     fitted = None
     if recipe.training and given:
         fitted = Fitted({name: given(name) for name in names}, (), "")
@@ -106,9 +106,9 @@ def attempt(
         measured = probe(recipe, read, edited, (source.rows, model.stored_rows), held)
         progress("probe", 1, 1)
     if not fitted:
-        return Attempt(recipe, aligned, edits, measured)
+        return Erasure(recipe, aligned, edits, measured)
     others = {name: weight for name, weight in fitted.weights.items() if name not in edits}
     with torch.inference_mode():
         changes = tuple(change(name, read(name), weight) for name, weight in others.items())
     trained = Trained(device=fitted.device, losses=fitted.losses, changes=changes)
-    return Attempt(recipe, aligned, edits, measured, trained, others)
+    return Erasure(recipe, aligned, edits, measured, trained, others)

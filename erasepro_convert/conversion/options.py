@@ -11,7 +11,7 @@ from erasepro_convert.output.destinations import Inputs, require_parent, require
 from erasepro_convert.runtime.dtypes import Option
 from erasepro_convert.sd1 import Ema
 from erasepro_convert.storage.listing import exists
-from erasepro_convert.storage.location import WRITABLE, Location, name_of, scheme_of, shown
+from erasepro_convert.storage.location import WRITABLE, Location, name_of, redacted, scheme_of
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ def require_workable(
         raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
     if not options.folder and PurePath(name_of(target)).suffix != ".safetensors":
         raise UsageError(
-            f"{shown(target)}: the output's name must end in .safetensors (UIs go by it), "
+            f"{redacted(target)}: the output's name must end in .safetensors (UIs go by it), "
             "or in / for a diffusers folder"
         )
     for path in (source, *([options.text_encoder] if options.text_encoder else [])):
         if not exists(path):
-            raise UsageError(f"{shown(path)}: there is no such file")
+            raise UsageError(f"{redacted(path)}: there is no such file")
     if not isinstance(target, Path):
         _require_writable(target, options)
     inputs = Inputs((source, *options.read))
@@ -91,7 +91,7 @@ def require_workable(
 def require_store(target: Location) -> None:
     """Refuse a URL that cannot be written to.  Raises UsageError."""
     if scheme_of(target) not in WRITABLE:
-        raise UsageError(f"{shown(target)}: only s3:// and gs:// can be written to")
+        raise UsageError(f"{redacted(target)}: only s3:// and gs:// can be written to")
 
 
 def _require_writable(target: Location, options: Options) -> None:
@@ -99,7 +99,7 @@ def _require_writable(target: Location, options: Options) -> None:
     require_store(target)
     if options.folder:
         raise UsageError(
-            f"{shown(target)}: no store takes a folder in one step: write one file "
+            f"{redacted(target)}: no store takes a folder in one step: write one file "
             "(.safetensors), or a folder here"
         )
     if options.sign:
@@ -109,10 +109,10 @@ def _require_writable(target: Location, options: Options) -> None:
 def _check_objects(target: Location, options: Options) -> None:
     signature = signature_path(target)
     if exists(signature):
-        raise UsageError(f"{shown(signature)}: signs an output of before; remove it")
+        raise UsageError(f"{redacted(signature)}: signs an output of before; remove it")
     for path in () if options.force else (target, manifest_path(target)):
         if exists(path):
-            raise UsageError(f"{shown(path)}: exists already; --force replaces it")
+            raise UsageError(f"{redacted(path)}: exists already; --force replaces it")
 
 
 def _check_place(target: Path, options: Options) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import torch
 
-from erasepro_convert.conversion.erasure import Attempt, attempt
+from erasepro_convert.conversion.erasure import Erasure, run_erasure
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Try, Tuning
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
 START = 0.15
 """The tolerance to search around, where the recipe asks for the exact solve."""
@@ -56,12 +56,12 @@ SEARCH: tuple[tuple[Change, ...], ...] = (
 
 
 def tune(
-    source: Source,
+    source: SD1Checkpoint,
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
     held: frozenset[str] = frozenset(),
-) -> tuple[Attempt, Tuning]:
+) -> tuple[Erasure, Tuning]:
     """The best attempt, and the record of all; the recipe as it stands is the first.
 
     ``held`` are targets that were erased from the checkpoint before.
@@ -71,7 +71,7 @@ def tune(
     stages = EVERY_METHOD if recipe.method in TRADE_OFFS else SEARCH
     total = 1 + sum(map(len, stages))
     given = recipe.changed(settings=None)
-    best: tuple[Attempt, Try] | None = None
+    best: tuple[Erasure, Try] | None = None
     chosen = 0
     tries: list[Try] = []
     for stage in ((_unchanged,), *stages):
@@ -93,12 +93,12 @@ def _unchanged(recipe: Recipe) -> Recipe:
 
 
 def _try(
-    source: Source,
+    source: SD1Checkpoint,
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
     held: frozenset[str],
-) -> tuple[Attempt | None, Try]:
+) -> tuple[Erasure | None, Try]:
     prompts = max(len(concept.prompts) for concept in recipe.concepts)
     setting = Try(
         tolerance=recipe.tolerance,
@@ -107,7 +107,7 @@ def _try(
         tokens=recipe.tokens,
     )
     try:
-        tried = attempt(source, recipe, dtype, progress, held=held)
+        tried = run_erasure(source, recipe, dtype, progress, held=held)
     except LimitError as error:
         return None, setting.model_copy(update={"refused": str(error)})
     leak = max(measure.mean for measure in tried.probe.leak)

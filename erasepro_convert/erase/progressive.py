@@ -18,7 +18,7 @@ from erasepro_convert.erase.matrix_edit import Edit, Feeds, Inputs, Model, Solve
 from erasepro_convert.erase.pairing import Aligned
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.threads import MOST, beside, side_by_side
+from erasepro_convert.runtime.threads import MOST, in_background, parallel_map
 from erasepro_convert.sd1 import cross_attentions, edited_names, text_attention
 from erasepro_convert.sd1.keys import TEXT_LAYERS
 
@@ -72,7 +72,7 @@ def progressive(
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
-        with beside(partial(layer, stock, all_prompts)) as passing:
+        with in_background(partial(layer, stock, all_prompts)) as passing:
             if number in recipe.layers.text_encoder:
                 columns = aligned.first_layer if number == 1 else aligned.deeper_layers
                 sources = inputs(layer.attention_input, updated.attention_input)
@@ -80,7 +80,7 @@ def progressive(
                 feeds = {encoder: [source] for encoder, source in sources.items()}
                 solve = Solve(label, columns, feeds["edited"], aligned, recipe, form)
                 edit = partial(solve.edit, model, label=label, apart=both_apart(columns, feeds))
-                edits = side_by_side(edit, list(text_attention(number).values()))
+                edits = parallel_map(edit, list(text_attention(number).values()))
                 yield from edits
                 if through_updated:
                     weights = (edit.weight.to(current.dtype) for edit in edits)
@@ -115,7 +115,7 @@ def _cross_attention(
 
     names = edited_names((), recipe.layers.unet)
     for start in range(0, len(names), MOST):
-        yield from side_by_side(edit, names[start : start + MOST])
+        yield from parallel_map(edit, names[start : start + MOST])
 
 
 def held(recipe: Recipe) -> tuple[Encoder, ...]:

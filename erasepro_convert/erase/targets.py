@@ -5,7 +5,7 @@ from erasepro_convert.sd1 import edited_names, trained_names
 from erasepro_convert.sd1.keys import Widths
 
 
-def touched(recipe: Recipe, widths: Widths) -> tuple[str, ...]:
+def edited_tensors(recipe: Recipe, widths: Widths) -> tuple[str, ...]:
     """Their original names."""
     layers = recipe.layers
     if recipe.training:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.csv_table import Table, text_lines
-from erasepro_convert.evaluate.plan import Asked, Shot
+from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
 
 SEEDS = 1 << 64
 """torch takes seeds below."""
@@ -22,7 +22,7 @@ LARGEST_JSON = 1 << 28
 
 
 @dataclass(frozen=True)
-class Row(Asked):
+class Row(EvalPrompt):
     """A prompt for one picture, with its seed and, where the file has one, its guidance scale.
 
     ``concept`` is an I2P prompt's categories, a caption itself.
@@ -31,11 +31,11 @@ class Row(Asked):
     seed: int
     guidance: float | None = None
 
-    def shots(self, seeds: int, guidance: float) -> tuple[Shot, ...]:
+    def shots(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
         """The one picture that it is."""
         del seeds
         own = guidance if self.guidance is None else self.guidance
-        return (Shot(self.prompt, self.seed, own),)
+        return (ImageRequest(self.prompt, self.seed, own),)
 
 
 def read_dataset(path: Path) -> Iterator[Row]:

@@ -11,19 +11,19 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.image_store import Album, Settings
-from erasepro_convert.evaluate.plan import Shot
+from erasepro_convert.evaluate.image_store import ImageStore, Settings
+from erasepro_convert.evaluate.plan import ImageRequest
 from erasepro_convert.images.generate import Job, Sampling, generate
-from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.runtime.threads import parallel_map
 from erasepro_convert.sd1.architecture import Architecture, Sampler
 
 APART = 4
 """Parts of a batch of a small model, which are drawn side by side."""
 
-Wanted = Mapping[Shot, Path]
+Wanted = Mapping[ImageRequest, Path]
 
 
-def missing(wanted: Wanted, architecture: Architecture) -> list[list[Shot]]:
+def missing(wanted: Wanted, architecture: Architecture) -> list[list[ImageRequest]]:
     """The parts of what is wanted that are not all there.
 
     What is missing is drawn beside what was drawn beside it the first time: its sums are then the
@@ -53,7 +53,7 @@ def draw(
     architecture: Architecture,
     wanted: Wanted,
     settings: Settings,
-    album: Album,
+    album: ImageStore,
     advance: Callable[[int], None],
     embed: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> None:
@@ -64,7 +64,7 @@ def draw(
     """
     architecture = replace(architecture, size=settings.size)
 
-    def make(part: list[Shot]) -> None:
+    def make(part: list[ImageRequest]) -> None:
         jobs = [Job(shot.prompt, shot.seed) for shot in part]
         sampling = Sampling(settings.steps, part[0].guidance)
         own = with_sampler(pipeline, settings.sampler)
@@ -75,17 +75,17 @@ def draw(
 
     parts = missing(wanted, architecture)
     if _is_small(architecture) and pipeline.device.type == "cpu":
-        side_by_side(make, parts)
+        parallel_map(make, parts)
         return
     with torch.inference_mode():
         for part in parts:
             make(part)
 
 
-def _parts(wanted: Wanted, architecture: Architecture) -> Iterator[list[Shot]]:
+def _parts(wanted: Wanted, architecture: Architecture) -> Iterator[list[ImageRequest]]:
     """What is drawn together: some pictures of one guidance scale, for the sampler takes one."""
     together = architecture.batch // APART if _is_small(architecture) else architecture.batch
-    groups: dict[float, list[Shot]] = {}
+    groups: dict[float, list[ImageRequest]] = {}
     for shot in wanted:
         groups.setdefault(shot.guidance, []).append(shot)
     for shots in groups.values():

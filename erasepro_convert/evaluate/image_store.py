@@ -14,8 +14,8 @@ from torch import Tensor
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.plan import Asked, Shot
-from erasepro_convert.runtime.hashing import of_files, of_json
+from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
+from erasepro_convert.runtime.hashing import files_digest, json_digest
 from erasepro_convert.sd1.architecture import Sampler
 
 Model = Literal["original", "erased"]
@@ -37,7 +37,7 @@ class Settings:
 class Pictures:
     """Pictures by one model: what each was asked for, and its file; prompts first, then seeds."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[EvalPrompt, ...]
     paths: tuple[Path, ...]
 
     @property
@@ -73,7 +73,7 @@ class Pictures:
         return Pictures(tuple(self.asked[i] for i in chosen), tuple(self.paths[i] for i in chosen))
 
 
-class Album:
+class ImageStore:
     """A folder of pictures; several runs may fill it at once, and go on where others ended."""
 
     def __init__(self, folder: Path) -> None:
@@ -81,11 +81,11 @@ class Album:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def path(self, maker: str, shot: Shot, settings: Settings) -> Path:
+    def path(self, maker: str, shot: ImageRequest, settings: Settings) -> Path:
         """Where the picture lies that a checkpoint of this digest makes."""
         how = replace(settings, guidance=shot.guidance)
         key = [maker, shot.prompt, shot.seed, *vars(how).values()]
-        return self._folder / f"{of_json(key)[:40]}.png"
+        return self._folder / f"{json_digest(key)[:40]}.png"
 
     def add(self, path: Path, picture: Tensor) -> None:
         """Put a (3, size, size) uint8 picture there, whole or not at all."""
@@ -96,7 +96,7 @@ class Album:
 
 def digest_of(path: Path) -> str:
     """One SHA-256 of a checkpoint's files."""
-    return of_files([file.hashes().sha256 for file in open_checkpoint(path).files])
+    return files_digest([file.hashes().sha256 for file in open_checkpoint(path).files])
 
 
 def opened(path: Path) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.plan import Role
-from erasepro_convert.evaluate.results import Value
+from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.evaluate.run import Evaluation, Gallery
 from erasepro_convert.images.grid import Row, grid
 from erasepro_convert.runtime.hashing import pretty
@@ -41,7 +41,7 @@ def to_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def cells(value: Value | None) -> list[float | str]:
+def cells(value: Estimate | None) -> list[float | str]:
     """Of a figure in a CSV: itself and the ends of its interval; empty where there are none."""
     if value is None:
         return ["", "", ""]

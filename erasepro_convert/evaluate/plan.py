@@ -20,7 +20,7 @@ COLUMNS = ("concept", "anchor", "role", "prompt", "prompt_id")
 
 
 @dataclass(frozen=True)
-class Shot:
+class ImageRequest:
     """A picture to make; its guidance scale goes before that of the settings."""
 
     prompt: str
@@ -29,7 +29,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalPrompt:
     """A prompt.
 
     ``concept`` is the target that it belongs to or, of an ``other`` prompt, what it shows.
@@ -41,12 +41,12 @@ class Asked:
     prompt: str
     prompt_id: str
 
-    def shots(self, seeds: int, guidance: float) -> tuple[Shot, ...]:
+    def shots(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
         """Its pictures, one a seed."""
-        return tuple(Shot(self.prompt, seed, guidance) for seed in range(seeds))
+        return tuple(ImageRequest(self.prompt, seed, guidance) for seed in range(seeds))
 
 
-def read_prompts(path: Path) -> list[Asked]:
+def read_prompts(path: Path) -> list[EvalPrompt]:
     """Prompts of a CSV file with the columns concept, anchor, role, prompt and prompt_id.
 
     Raises UsageError, with the line, for what is none; OSError passes through.
@@ -54,13 +54,13 @@ def read_prompts(path: Path) -> list[Asked]:
     return list(_read(text_lines(path), str(path)))
 
 
-def shipped_prompts() -> list[Asked]:
+def shipped_prompts() -> list[EvalPrompt]:
     """Ten prompts for each concept of the shipped recipes, and others."""
     text = (files(__package__) / "prompts.csv").read_text("utf-8")
     return list(_read(text.splitlines(keepends=True), "prompts.csv"))
 
 
-def demo_prompts(concepts: Iterable[Concept]) -> list[Asked]:
+def demo_prompts(concepts: Iterable[Concept]) -> list[EvalPrompt]:
     """The demo world's prompts, each concept's own as ``target`` or ``implied``.
 
     A target that is another word for one of its classes ("on fire" for burning) has that class's
@@ -68,7 +68,9 @@ def demo_prompts(concepts: Iterable[Concept]) -> list[Asked]:
     """
     known = demo.prompts()
     found = [
-        Asked(p.concept, "", "target" if p.role == "explicit" else "implied", p.prompt, f"demo-{i}")
+        EvalPrompt(
+            p.concept, "", "target" if p.role == "explicit" else "implied", p.prompt, f"demo-{i}"
+        )
         for i, p in enumerate(known)
     ]
     names = {one.concept.lower() for one in found}
@@ -76,7 +78,7 @@ def demo_prompts(concepts: Iterable[Concept]) -> list[Asked]:
         if words.lower() in names or (means := demo.meaning(words)) is None:
             continue
         found += [
-            Asked(
+            EvalPrompt(
                 words, "", "target" if demo.says(p.prompt, words) else "implied", p.prompt,
                 f"demo-{i}",
             )
@@ -86,7 +88,7 @@ def demo_prompts(concepts: Iterable[Concept]) -> list[Asked]:
     return found
 
 
-def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked]:
+def plan(recipe: Recipe, given: Sequence[EvalPrompt], *, is_demo: bool) -> list[EvalPrompt]:
     """All that is asked, each prompt once.
 
     A concept pair's own prompts are ``given`` ones (none: those of the recipe's file), else of the
@@ -100,7 +102,7 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
     if not given and wanted.csv:
         given = read_prompts(wanted.csv)
     shipped = demo_prompts(recipe.concepts) if is_demo else shipped_prompts()
-    asked: list[Asked] = []
+    asked: list[EvalPrompt] = []
     for concept in recipe.concepts:
         asked += (
             _of_concept(concept, given)
@@ -109,7 +111,7 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
             or _from_templates(concept, recipe.probe.prompts)
         )
     others = [one for one in given if one.role == "other"] or [
-        Asked(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
+        EvalPrompt(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
         for number, other in enumerate(wanted.others, 1)
         if recipe.without_targets((other.prompt,))
     ]
@@ -117,15 +119,15 @@ def plan(recipe: Recipe, given: Sequence[Asked], *, is_demo: bool) -> list[Asked
     return list({(one.role, one.concept, one.prompt): one for one in (*asked, *others)}.values())
 
 
-def _of_concept(concept: Concept, known: Iterable[Asked]) -> list[Asked]:
+def _of_concept(concept: Concept, known: Iterable[EvalPrompt]) -> list[EvalPrompt]:
     """The prompts that are known of a pair, with its anchor's."""
     target, anchor = concept.target, concept.anchor
     mine = [one for one in known if one.concept.lower() == target.lower() and one.role != "other"]
     named = [one for one in mine if one.role == "target"]
-    found = [Asked(target, anchor, one.role, one.prompt, one.prompt_id) for one in mine]
+    found = [EvalPrompt(target, anchor, one.role, one.prompt, one.prompt_id) for one in mine]
     if not any(one.role == "anchor" for one in mine):
         found += [
-            Asked(target, anchor, "anchor", said, f"{one.prompt_id}-anchor")
+            EvalPrompt(target, anchor, "anchor", said, f"{one.prompt_id}-anchor")
             for one in named
             if (said := _said_of(one.prompt, target, anchor)) is not None
         ]
@@ -140,24 +142,24 @@ def _said_of(prompt: str, target: str, anchor: str) -> str | None:
     return " ".join((prompt[: place.start()] + anchor + prompt[place.end() :]).split())
 
 
-def _from_templates(concept: Concept, templates: tuple[str, ...]) -> list[Asked]:
+def _from_templates(concept: Concept, templates: tuple[str, ...]) -> list[EvalPrompt]:
     found = []
     for number, (target, anchor) in enumerate(concept.filled(templates), 1):
         name = f"{concept.target}-{number}"
         found += [
-            Asked(concept.target, concept.anchor, "target", target, name),
-            Asked(concept.target, concept.anchor, "anchor", anchor, f"{name}-anchor"),
+            EvalPrompt(concept.target, concept.anchor, "target", target, name),
+            EvalPrompt(concept.target, concept.anchor, "anchor", anchor, f"{name}-anchor"),
         ]
     return found
 
 
-def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Asked]:
+def _others(shipped: Iterable[EvalPrompt], recipe: Recipe, is_demo: bool) -> list[EvalPrompt]:
     """Shipped prompts of what the recipe is not about: in the demo's world one for each thing."""
     words = [re.escape(w) for c in recipe.concepts for w in (c.target, c.anchor) if w]
     about = re.compile(rf"(?<!\w)(?:{'|'.join(words)})s?(?!\w)", re.IGNORECASE)
     means = {demo.meaning(c.target) for c in recipe.concepts} if is_demo else set()
     meant = {place[1] for place in means if place}
-    found: dict[str, Asked] = {}
+    found: dict[str, EvalPrompt] = {}
     for one in shipped:
         if (
             one.role == ("target" if is_demo else "other")
@@ -166,7 +168,7 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
         ):
             found.setdefault(
                 one.concept if is_demo else one.prompt,
-                Asked(one.concept, "", "other", one.prompt, one.prompt_id),
+                EvalPrompt(one.concept, "", "other", one.prompt, one.prompt_id),
             )
     others = list(found.values())
     if is_demo and others:  # as many as the paper has, from all over its world
@@ -174,7 +176,7 @@ def _others(shipped: Iterable[Asked], recipe: Recipe, is_demo: bool) -> list[Ask
     return others
 
 
-def _read(lines: Iterable[str], name: str) -> Iterator[Asked]:
+def _read(lines: Iterable[str], name: str) -> Iterator[EvalPrompt]:
     table = Table(lines, name)
     table.require(COLUMNS)
     roles: tuple[Role, ...] = get_args(Role)
@@ -182,4 +184,4 @@ def _read(lines: Iterable[str], name: str) -> Iterator[Asked]:
         role = next((role for role in roles if role == row["role"]), None)
         if role is None:
             table.fail(f"role {row['role']!r} is none of {', '.join(roles)}")
-        yield Asked(row["concept"], row["anchor"], role, row["prompt"], row["prompt_id"])
+        yield EvalPrompt(row["concept"], row["anchor"], role, row["prompt"], row["prompt_id"])

@@ -16,7 +16,7 @@ Scores = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Value:
+class Estimate:
     """A figure and where it lies in 95 of 100 samples of prompts and seeds."""
 
     value: float
@@ -24,7 +24,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A line of the table.
 
     ``concept`` is None where it is about all; ``worst`` is the erased model's worst prompt.
@@ -35,9 +35,9 @@ class Figure:
     concept: str | None
     column: str
     better: Better
-    original: Value | None
-    erased: Value
-    difference: Value | None
+    original: Estimate | None
+    erased: Estimate
+    difference: Estimate | None
     images: int
     prompts: int
     worst: str | None = None
@@ -68,5 +68,5 @@ class Judge(Protocol):
     digest: str
     """SHA-256 of its weights."""
 
-    def figures(self, sets: Sets) -> list[Figure]:
+    def figures(self, sets: Sets) -> list[Metric]:
         """What it finds."""

@@ -8,8 +8,8 @@ from erasepro_convert.evaluate.drawing import Wanted
 from erasepro_convert.evaluate.image_store import MODELS, Model, Pictures, Settings
 from erasepro_convert.evaluate.judges import Found
 from erasepro_convert.evaluate.metrics.rates import few_for_fid, few_for_kid, few_prompts
-from erasepro_convert.evaluate.plan import Asked, Role
-from erasepro_convert.evaluate.results import Figure
+from erasepro_convert.evaluate.plan import EvalPrompt, Role
+from erasepro_convert.evaluate.results import Metric
 from erasepro_convert.evaluate.session import Progress, Session
 
 
@@ -17,7 +17,7 @@ from erasepro_convert.evaluate.session import Progress, Session
 class Gallery:
     """The pictures of an evaluation; see ``figures.Sets``."""
 
-    asked: Sequence[Asked]
+    asked: Sequence[EvalPrompt]
     pairs: tuple[tuple[str, str], ...]
     drawn: Mapping[Model, Wanted]
     seeds: int
@@ -50,7 +50,7 @@ class Evaluation:
     seeds: int
     judges: Mapping[str, str]
     missing: tuple[str, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[Metric, ...]
     warnings: tuple[str, ...]
     gallery: Gallery = field(repr=False)
 
@@ -76,7 +76,7 @@ def evaluate(session: Session, found: Found, progress: Progress) -> Evaluation:
         session.draw(model, wanted, progress)
     pairs = tuple((concept.target, concept.anchor) for concept in recipe.concepts)
     gallery = Gallery(session.asked, pairs, drawn, session.seeds, settings.guidance)
-    figures: list[Figure] = []
+    figures: list[Metric] = []
     for number, judge in enumerate(found.judges):
         progress(f"judging: {judge.name}", number, len(found.judges))
         figures += judge.figures(gallery)
@@ -95,7 +95,7 @@ def evaluate(session: Session, found: Found, progress: Progress) -> Evaluation:
     )
 
 
-def _warnings(figures: Sequence[Figure]) -> tuple[str, ...]:
+def _warnings(figures: Sequence[Metric]) -> tuple[str, ...]:
     """What is wrong with the smallest samples; of KID and FID with those that they are of."""
     if not figures:
         return ("no judge has anything to say of these concepts",)

@@ -7,13 +7,13 @@ from threading import Lock
 
 from erasepro_convert.evaluate.datasets import Row
 from erasepro_convert.evaluate.drawing import Wanted, draw, missing, shard
-from erasepro_convert.evaluate.image_store import MODELS, Album, Model, Settings, digest_of
-from erasepro_convert.evaluate.plan import Asked, plan
+from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Model, Settings, digest_of
+from erasepro_convert.evaluate.plan import EvalPrompt, plan
 from erasepro_convert.evaluate.settings import require_judged, settings_of
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
-from erasepro_convert.sd1.sd1_checkpoint import open_source
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 
 Progress = Callable[[str, int, int], None]
 
@@ -26,10 +26,10 @@ class Session:
     files: Mapping[Model, Path]
     digests: Mapping[Model, str]
     architecture: Architecture
-    asked: Sequence[Asked]
+    asked: Sequence[EvalPrompt]
     settings: Settings
     seeds: int
-    album: Album
+    album: ImageStore
 
     @classmethod
     def of(
@@ -37,9 +37,9 @@ class Session:
         recipe: Recipe,
         base: Path,
         erased: Path,
-        album: Album,
+        album: ImageStore,
         *,
-        given: Sequence[Asked] = (),
+        given: Sequence[EvalPrompt] = (),
         rows: Iterable[Row] = (),
         seeds: int | None = None,
     ) -> "Session":
@@ -118,4 +118,4 @@ def is_demo(base: Path) -> bool:
 
 def architecture_in(checkpoint: Path) -> Architecture:
     """A checkpoint's configuration.  Raises CheckpointError for a file that makes no pictures."""
-    return architecture_of(open_source(checkpoint).layout.widths)
+    return architecture_of(open_sd1_checkpoint(checkpoint).layout.widths)

@@ -23,7 +23,7 @@ from erasepro_convert.clip.hf_tokenizer import clip_tokenizer
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.sd1.architecture import SCHEDULER, Architecture, architecture_of
 from erasepro_convert.sd1.keys import POSITIONS, Key, text_keys
-from erasepro_convert.sd1.sd1_checkpoint import Source, open_source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 
@@ -40,10 +40,10 @@ def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
 
     Raises CheckpointError for a file that is not SD1.x, too.
     """
-    return pipeline_of(open_source(path))
+    return pipeline_of(open_sd1_checkpoint(path))
 
 
-def pipeline_of(source: Source) -> tuple[StableDiffusionPipeline, Architecture]:
+def pipeline_of(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Architecture]:
     """An open checkpoint as a pipeline, in float16 on CUDA and float32 elsewhere.
 
     Raises CheckpointError for one that has no VAE, is a latent consistency model, or has widths for

@@ -47,9 +47,9 @@ from erasepro_convert.manifest.measures import (
     Tuning,
 )
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.hashing import of_json, pretty
+from erasepro_convert.runtime.hashing import json_digest, pretty
 from erasepro_convert.storage.listing import exists, is_folder
-from erasepro_convert.storage.location import Location, beside, shown
+from erasepro_convert.storage.location import Location, beside, redacted
 from erasepro_convert.storage.remote_file import read_bytes
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Manifest(Record):
     def digest(self) -> str:
         """What ``manifest_sha256`` has to be."""
         rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return of_json(rest)
+        return json_digest(rest)
 
     def sealed(self) -> "Manifest":
         """The same with its digest."""
@@ -198,7 +198,7 @@ def read_manifest(path: Location) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(
-            f"{shown(path)}: not a manifest: {where}: {first['msg'].lower()}"
+            f"{redacted(path)}: not a manifest: {where}: {first['msg'].lower()}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.atomic import replacing
-from erasepro_convert.storage.location import Location, scheme_of, shown
+from erasepro_convert.storage.location import Location, redacted, scheme_of
 
 LONGEST_NAME = 230
 """Bytes; what is written beside a target has a longer name, and file systems allow 255."""
@@ -36,7 +36,7 @@ class Inputs:
         for place in places:
             if place is None:
                 continue
-            name = shown(place)
+            name = redacted(place)
             self._files |= dict.fromkeys(_keys(place), name)
             if not isinstance(place, Path):
                 self._folders[_address(place)] = name  # a store's folder is a beginning of names
@@ -68,12 +68,12 @@ class Inputs:
             for key in _keys(place):
                 if key in self._files:
                     raise UsageError(
-                        f"{shown(place)}: this would replace {self._files[key]}, which is read; "
+                        f"{redacted(place)}: this would replace {self._files[key]}, which is read; "
                         "give the output another name"
                     )
                 if key in self._above:
                     raise UsageError(
-                        f"{shown(place)}: {self._above[key]} lies in it, which is read; "
+                        f"{redacted(place)}: {self._above[key]} lies in it, which is read; "
                         "give the output another name"
                     )
             for folder in _parents(place):
@@ -82,7 +82,7 @@ class Inputs:
                 for key in above[folder]:
                     if key in self._folders:
                         raise UsageError(
-                            f"{shown(place)}: this lies in {self._folders[key]}, which is read; "
+                            f"{redacted(place)}: this lies in {self._folders[key]}, which is read; "
                             "write it somewhere else"
                         )
 
@@ -173,6 +173,6 @@ def _parents(place: Location) -> Iterator[str]:
 
 def _address(location: Location) -> str:
     """The same text for every way to write a store's URL."""
-    parts = urlsplit(shown(location))
+    parts = urlsplit(redacted(location))
     scheme = scheme_of(location)
     return f"{ALIASES.get(scheme, scheme)}://{parts.netloc}{parts.path.rstrip('/')}"

@@ -21,7 +21,7 @@ from erasepro_convert.runtime.dtypes import (
 )
 from erasepro_convert.runtime.scratch import temporary_file
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ Read = Callable[[str], Iterator[memoryview]]
 
 
 def output_tensors(
-    source: Source,
+    source: SD1Checkpoint,
     read: Read,
     option: Option | None,
     edits: Mapping[str, Callable[[], "torch.Tensor"]],

@@ -21,7 +21,7 @@ from erasepro_convert.output.safetensors_writer import (
     in_order,
     stream,
 )
-from erasepro_convert.runtime.hashing import of_all
+from erasepro_convert.runtime.hashing import tensors_digest
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.signals import uninterrupted
 from erasepro_convert.storage.atomic import replacing, replacing_folder, sync
@@ -189,7 +189,7 @@ def _write(
         files=tuple(files),
         metadata=dict(plan.metadata),
         tensors=records,
-        tensors_sha256=of_all({name: record.sha256 for name, record in records.items()}),
+        tensors_sha256=tensors_digest({name: record.sha256 for name, record in records.items()}),
         written=True,
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.runtime.background import Lane
+from erasepro_convert.runtime.background import BackgroundThread
 from erasepro_convert.runtime.dtypes import BITS
 from erasepro_convert.runtime.hashing import begin_tensor
 
@@ -81,8 +81,8 @@ def stream(
     head = header(ordered, metadata)
     total = len(head) + sum(tensor.nbytes for tensor in ordered)
     whole, body = hashlib.sha256(head), hashlib.sha256()
-    lanes = Lane(), Lane(), Lane()
-    syncing, synced = Lane(), 0
+    lanes = BackgroundThread(), BackgroundThread(), BackgroundThread()
+    syncing, synced = BackgroundThread(), 0
     descriptor = output.fileno() if isinstance(output, io.BufferedWriter) else None
     on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
     output.write(head)

@@ -12,14 +12,14 @@ from erasepro_convert.manifest import ProbeRecord, manifest_beside
 from erasepro_convert.manifest.safetensors_metadata import erasures
 from erasepro_convert.probing.leak_drift import probe
 from erasepro_convert.recipe import Concept, Recipe
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.location import Location
 
 Claim = tuple[str, str]
 """Target and anchor in small letters."""
 
 
-def claimed(recipe: Recipe, source: Source, location: Location) -> list[Concept]:
+def claimed(recipe: Recipe, source: SD1Checkpoint, location: Location) -> list[Concept]:
     """The concepts that the checkpoint's metadata, or a manifest beside it, says were erased.
 
     That is where to look, no proof: ``holding`` measures.
@@ -35,7 +35,7 @@ def leaking(recipe: Recipe, measured: ProbeRecord) -> list[Concept]:
     return [concept for concept in recipe.concepts if concept.target in above]
 
 
-def holding(recipe: Recipe, source: Source, concepts: Collection[Concept]) -> frozenset[str]:
+def holding(recipe: Recipe, source: SD1Checkpoint, concepts: Collection[Concept]) -> frozenset[str]:
     """The targets of those of ``concepts`` that mean their anchors to the checkpoint already.
 
     A target does where it is no further from its anchor than the recipe's limit on leak allows,
@@ -49,7 +49,7 @@ def holding(recipe: Recipe, source: Source, concepts: Collection[Concept]) -> fr
     return targets - {concept.target for concept in leaking(some, found)}
 
 
-def _of_metadata(source: Source) -> Iterator[Claim]:
+def _of_metadata(source: SD1Checkpoint) -> Iterator[Claim]:
     for erasure in erasures(source.checkpoint.metadata):
         try:
             concepts = json.loads(erasure.get("concepts", "[]"))

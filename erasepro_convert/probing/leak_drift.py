@@ -29,7 +29,7 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import WORDS
-from erasepro_convert.runtime.threads import side_by_side
+from erasepro_convert.runtime.threads import parallel_map
 from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT_LAYERS
 
@@ -163,7 +163,7 @@ def probe(
         return [found[feed] for feed in feeds]
 
     matrices = key_value_matrices()
-    by_feed = [*zip(*side_by_side(measures, matrices), strict=True)]
+    by_feed = [*zip(*parallel_map(measures, matrices), strict=True)]
     leaks = [torch.stack([m.leak for m in found]).mean(0) for found in by_feed]
     befores = [torch.stack([m.before for m in found]).mean(0) for found in by_feed]
     starts = [torch.stack([m.start for m in found]).mean(0) for found in by_feed]

@@ -20,7 +20,7 @@ from erasepro_convert.clip.tokenizer import WORD_END, tokenize, vocabulary
 from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT, TEXT_LAYERS
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.atomic import replacing
 
 BATCH = 2048
@@ -38,7 +38,7 @@ class Neighbour:
     cosine: float
 
 
-def suggest(source: Source, word: str, count: int, progress: Progress) -> list[Neighbour]:
+def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) -> list[Neighbour]:
     """The ``count`` nearest whole words of CLIP's vocabulary, nearest first.
 
     ``progress`` gets the words done and those there are; nothing where the cache has them.
@@ -69,7 +69,7 @@ def whole_words() -> dict[str, int]:
     }
 
 
-def _known_words(source: Source, progress: Progress) -> dict[str, Tensor]:
+def _known_words(source: SD1Checkpoint, progress: Progress) -> dict[str, Tensor]:
     """``features`` (words × d) of the vocabulary, and the ``metric`` L (d × d); kept on disk."""
     path = user_cache_path("erasepro-convert") / f"words-{VERSION}-{_digest(source)}.safetensors"
     if path.exists():
@@ -90,7 +90,7 @@ def _known_words(source: Source, progress: Progress) -> dict[str, Tensor]:
     return known
 
 
-def _features(source: Source, ids: Tensor) -> Tensor:
+def _features(source: SD1Checkpoint, ids: Tensor) -> Tensor:
     """The text features of the last of some tokens: ids (B × T) to B × d, in float32."""
     encoder = TextEncoder(source.read, torch.float32)
     with torch.inference_mode():
@@ -101,7 +101,7 @@ def _features(source: Source, ids: Tensor) -> Tensor:
         return encoder.final_norm(hidden)[prompts.place[:, -1]]
 
 
-def _metric(source: Source) -> Tensor:
+def _metric(source: SD1Checkpoint) -> Tensor:
     """L of WᵀW = LLᵀ, where W are all key and value matrices stacked."""
     total: Tensor | None = None
     for name in key_value_matrices():
@@ -114,7 +114,7 @@ def _metric(source: Source) -> Tensor:
     return lower.float().contiguous()
 
 
-def _digest(source: Source) -> str:
+def _digest(source: SD1Checkpoint) -> str:
     """SHA-256 of all tensors that the features come from."""
     text = sorted(name for name in source.layout.source if name.startswith(TEXT))
     digest = hashlib.sha256()

@@ -30,7 +30,7 @@ from erasepro_convert.recipe.sections import (
 )
 from erasepro_convert.recipe.training import DEFAULTS as TRAINED
 from erasepro_convert.recipe.training import Training, filled
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.sd1.keys import UNET_BLOCKS
 
 
@@ -241,4 +241,4 @@ class Recipe(Part):
     @property
     def digest(self) -> str:
         """SHA-256 of the recipe with all defaults filled in, as canonical JSON."""
-        return of_json(self.model_dump(mode="json"))
+        return json_digest(self.model_dump(mode="json"))

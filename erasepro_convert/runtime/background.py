@@ -8,7 +8,7 @@ from typing import TypeVar
 Argument = TypeVar("Argument")
 
 
-class Lane:
+class BackgroundThread:
     """A thread for work to be done in order, such as adding bytes to a digest.
 
     Hashing, reading and writing let other threads run.

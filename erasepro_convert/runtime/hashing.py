@@ -29,7 +29,7 @@ def begin_tensor(name: str, dtype: str, shape: Sequence[int]) -> Hash:
     return hashlib.sha256(f"{head}\n".encode())
 
 
-def of_tensor(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memoryview]) -> str:
+def tensor_digest(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memoryview]) -> str:
     """The digest of a tensor whose values come in pieces."""
     digest = begin_tensor(name, dtype, shape)
     for chunk in chunks:
@@ -37,15 +37,15 @@ def of_tensor(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memo
     return digest.hexdigest()
 
 
-def of_all(digests: Mapping[str, str]) -> str:
+def tensors_digest(digests: Mapping[str, str]) -> str:
     """One digest over all tensors: of a line ``digest  name`` each, sorted by name."""
     lines = (f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def of_files(digests: Sequence[str]) -> str:
+def files_digest(digests: Sequence[str]) -> str:
     """One digest of a checkpoint's weight files: a single one's own, else one over all of them."""
-    return digests[0] if len(digests) == 1 else of_json(sorted(digests))
+    return digests[0] if len(digests) == 1 else json_digest(sorted(digests))
 
 
 def canonical(data: object) -> str:
@@ -58,6 +58,6 @@ def pretty(data: object) -> str:
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def of_json(data: object) -> str:
+def json_digest(data: object) -> str:
     """The digest of canonical JSON."""
     return hashlib.sha256(canonical(data).encode()).hexdigest()

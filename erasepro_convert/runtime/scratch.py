@@ -21,7 +21,7 @@ CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 """What posix_fallocate says where the file system or the system has no such thing."""
 
 
-def room(rows: int, width: int, dtype: "torch.dtype") -> "Tensor":
+def scratch_matrix(rows: int, width: int, dtype: "torch.dtype") -> "Tensor":
     """An uninitialised matrix (rows × width); a large one lies in a temporary file.
 
     So the system can write it out and memory stays bounded, however many prompts there are.

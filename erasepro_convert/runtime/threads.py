@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``work`` on each item, in inference mode, as many at once as there are cores."""
 
     def alone(item: Item) -> Result:
@@ -45,7 +45,7 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[
 
 
 @contextmanager
-def beside(work: Callable[[], Result]) -> Iterator[Future[Result]]:
+def in_background(work: Callable[[], Result]) -> Iterator[Future[Result]]:
     """Do ``work`` in another thread, in inference mode, while the block runs."""
     with _threads(1) as pool:
         yield pool.submit(torch.inference_mode()(work))

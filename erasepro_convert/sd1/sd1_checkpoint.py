@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Source:
+class SD1Checkpoint:
     """An open checkpoint and what it is."""
 
     checkpoint: Checkpoint
@@ -53,7 +53,7 @@ class Source:
         tensor = self.checkpoint.tensor(self.layout.source[name])
         return tensor.reshape(self.layout.shapes[name])
 
-    def of_ema(self) -> "Source":
+    def of_ema(self) -> "SD1Checkpoint":
         """The same with the EMA copy in the place of the U-Net; only where it is converted."""
         return replace(self, layout=self.layout.of_ema())
 
@@ -119,9 +119,9 @@ class Source:
             )
 
 
-def open_source(
+def open_sd1_checkpoint(
     path: Location, ema: Ema = "drop", text_encoder: "Location | None" = None
-) -> Source:
+) -> SD1Checkpoint:
     """Open and recognise ``path``; ``text_encoder`` is where a missing text encoder comes from.
 
     Raises CheckpointError for a file that is not a sound SD1.x checkpoint, UsageError when there
@@ -133,13 +133,13 @@ def open_source(
     return recognise(checkpoint, ema)
 
 
-def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> Source:
+def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> SD1Checkpoint:
     """Decide what an open checkpoint is.
 
     Raises CheckpointError for what is no sound SD1.x checkpoint.
     """
     with naming(checkpoint.name):
-        return Source(checkpoint, identify(checkpoint.tensors, ema))
+        return SD1Checkpoint(checkpoint, identify(checkpoint.tensors, ema))
 
 
 def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:

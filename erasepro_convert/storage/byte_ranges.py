@@ -16,8 +16,8 @@ from erasepro_convert.storage.location import (
     READ_TIMEOUT,
     S3,
     client_options,
+    redacted,
     scheme_of,
-    shown,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class HttpRanges:
             or headers.get("Content-Encoding", "identity") != ("identity")
         ):
             raise StorageError(
-                f"{shown(self._location)}: its server does not send parts of a file (range "
+                f"{redacted(self._location)}: its server does not send parts of a file (range "
                 "requests): download it first"
             )
         if (int(found[1]), int(found[2])) != (start, end - 1):

@@ -19,8 +19,8 @@ from erasepro_convert.storage.location import (
     TRIES,
     WRITABLE,
     Location,
+    redacted,
     scheme_of,
-    shown,
     unread_reason,
 )
 
@@ -50,7 +50,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def asking(location: Location) -> Iterator[None]:
+def translating_errors(location: Location) -> Iterator[None]:
     """Put into words what a store's library raises: its own can quote a signed URL.
 
     Raises StorageError, without what it was made of, and UsageError for an address of which the
@@ -66,11 +66,11 @@ def asking(location: Location) -> Iterator[None]:
         raise
     except Exception as error:  # every library has its own
         if scheme not in (*HTTP, *WRITABLE) and not _is_stores(error):
-            raise UsageError(f"{shown(location)}: {unread_reason(scheme, error)}") from None
-        raise StorageError(f"{shown(location)}: {_reason(error)}") from None
+            raise UsageError(f"{redacted(location)}: {unread_reason(scheme, error)}") from None
+        raise StorageError(f"{redacted(location)}: {_reason(error)}") from None
 
 
-def retried(work: Callable[[], Result], given_up: Event | None = None) -> Result:
+def with_retries(work: Callable[[], Result], given_up: Event | None = None) -> Result:
     """The result of ``work``, which is tried again, later and later, after a passing failure.
 
     Raises what the last try raised; none is made once the event is set.

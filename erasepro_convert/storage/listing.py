@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from erasepro_convert.storage.byte_ranges import HttpRanges
-from erasepro_convert.storage.failures import asking, retried
+from erasepro_convert.storage.failures import translating_errors, with_retries
 from erasepro_convert.storage.location import HTTP, Location, locate, scheme_of
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ def exists(location: Location) -> bool:
     """Whether there is anything.  Raises StorageError where that cannot be told."""
     if isinstance(location, Path):
         return os.path.lexists(location)
-    with asking(location):
+    with translating_errors(location):
         try:
             if scheme_of(location) in HTTP:
-                retried(lambda: HttpRanges(location))
+                with_retries(lambda: HttpRanges(location))
             else:
                 location.fs.info(location.path)  # fsspec's own question takes failures for a no
         except FileNotFoundError:
@@ -34,7 +34,7 @@ def is_folder(location: Location) -> bool:
         return location.is_dir()
     if scheme_of(location) in HTTP:
         return False
-    with asking(location):
+    with translating_errors(location):
         try:
             return bool(location.fs.info(location.path)["type"] == "directory")
         except FileNotFoundError:
@@ -45,7 +45,7 @@ def names_in(folder: Location) -> list[str]:
     """Names of the files in a folder, sorted; none where there is no folder."""
     if isinstance(folder, Path):
         return sorted(file.name for file in folder.glob("*") if file.exists())
-    with asking(folder):
+    with translating_errors(folder):
         try:
             found = folder.fs.ls(folder.path, detail=True)
         except FileNotFoundError:
@@ -57,7 +57,7 @@ def files_below(folder: Location) -> set[str]:
     """The files in a folder and in those in it, by their paths from there."""
     if isinstance(folder, Path):
         return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    with asking(folder):
+    with translating_errors(folder):
         root = PurePosixPath(folder.path)
         return {PurePosixPath(p).relative_to(root).as_posix() for p in folder.fs.find(folder.path)}
 
@@ -69,7 +69,7 @@ def is_pattern(location: Location) -> bool:
 
 def fitting(pattern: "UPath") -> "list[UPath]":
     """What a pattern fits, sorted."""
-    with asking(pattern):
+    with translating_errors(pattern):
         found = sorted(pattern.fs.glob(pattern.path))
     places = [locate(pattern.fs.unstrip_protocol(path)) for path in found]
     return [place for place in places if not isinstance(place, Path)]
@@ -79,5 +79,5 @@ def size_of(location: Location) -> int:
     """Bytes of a file or an object.  Raises OSError or StorageError where there is none."""
     if isinstance(location, Path):
         return location.stat().st_size
-    with asking(location):
+    with translating_errors(location):
         return int(location.fs.info(location.path)["size"])

@@ -91,7 +91,7 @@ def scheme_of(location: Location) -> str:
     return "" if isinstance(location, Path) else str(location.protocol)
 
 
-def shown(location: Location) -> str:
+def redacted(location: Location) -> str:
     """A location as messages and records may have it: without user, query and fragment."""
     return str(location) if isinstance(location, Path) else _shown(str(location))
 
@@ -141,9 +141,9 @@ def is_within(location: Location, folder: Location) -> bool:
     """Whether a place is in a folder, or the folder itself, however its path goes."""
     if isinstance(location, Path) and isinstance(folder, Path):
         return location.resolve().is_relative_to(folder.resolve())
-    above = shown(folder).rstrip("/")
-    inside = shown(location) == above or shown(location).startswith(f"{above}/")
-    return inside and ".." not in shown(location).split("/")
+    above = redacted(folder).rstrip("/")
+    inside = redacted(location) == above or redacted(location).startswith(f"{above}/")
+    return inside and ".." not in redacted(location).split("/")
 
 
 def unread_reason(scheme: str, error: Exception) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from erasepro_convert.errors import CheckpointError, MissingObjectError, StorageError
 from erasepro_convert.runtime.memory import CHUNK
 from erasepro_convert.storage.byte_ranges import Ranges, Stated, ranges_of
-from erasepro_convert.storage.failures import asking, retried
-from erasepro_convert.storage.location import Location, shown
+from erasepro_convert.storage.failures import translating_errors, with_retries
+from erasepro_convert.storage.location import Location, redacted
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -50,11 +50,11 @@ class RemoteFile:
 
     def __init__(self, location: "UPath") -> None:
         """Raise CheckpointError for an empty object, MissingObjectError for none at all."""
-        with asking(location):
+        with translating_errors(location):
             try:
-                self._ranges: Ranges = retried(lambda: ranges_of(location))
+                self._ranges: Ranges = with_retries(lambda: ranges_of(location))
             except FileNotFoundError:
-                raise MissingObjectError(f"{shown(location)}: there is no such object") from None
+                raise MissingObjectError(f"{redacted(location)}: there is no such object") from None
         if self.stated.size == 0:
             raise CheckpointError("it is empty")
         self.size = self.stated.size
@@ -114,8 +114,8 @@ class RemoteFile:
 
 def _get(ranges: Ranges, location: "UPath", given_up: Event, start: int, end: int) -> bytes:
     """A part, in one request (or some more after a failure).  Raises what ``read`` does."""
-    with asking(location):
-        return retried(partial(ranges.get, start, end), given_up)
+    with translating_errors(location):
+        return with_retries(partial(ranges.get, start, end), given_up)
 
 
 def _page(get: Get, size: int, number: int) -> bytes:
@@ -210,5 +210,5 @@ def read_bytes(location: Location) -> bytes:
         return location.read_bytes()
     file = RemoteFile(location)
     if file.size > SMALL:
-        raise StorageError(f"{shown(location)}: has {file.size} bytes, too many for a manifest")
+        raise StorageError(f"{redacted(location)}: has {file.size} bytes, too many for a manifest")
     return bytes(file.read(0, file.size))

@@ -6,10 +6,10 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from erasepro_convert.errors import StorageError
-from erasepro_convert.runtime.background import Lane
+from erasepro_convert.runtime.background import BackgroundThread
 from erasepro_convert.runtime.signals import uninterrupted
-from erasepro_convert.storage.failures import asking
-from erasepro_convert.storage.location import shown
+from erasepro_convert.storage.failures import translating_errors
+from erasepro_convert.storage.location import redacted
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -26,11 +26,11 @@ class Upload:
 
     def __init__(self, target: "UPath") -> None:
         self._target = target
-        self._sending = Lane()
+        self._sending = BackgroundThread()
         self._failed = Event()
         self._committed = False
         self._size = 0
-        with asking(target):
+        with translating_errors(target):
             self._file: Any = target.fs.open(target.path, "wb", block_size=PART, autocommit=False)
 
     def write(self, content: bytes | memoryview) -> int:
@@ -45,20 +45,20 @@ class Upload:
     def close(self) -> None:
         """Send what is left.  Raises StorageError."""
         self._sending.join()
-        with asking(self._target):
+        with translating_errors(self._target):
             self._file.close()
 
     def commit(self) -> None:
         """Show the object.  Raises StorageError, also for one that is not what was sent."""
-        with asking(self._target):
+        with translating_errors(self._target):
             self._file.commit()
         self._committed = True
         try:
-            with asking(self._target):
+            with translating_errors(self._target):
                 found = self._target.fs.info(self._target.path)["size"]
             if found != self._size:
                 raise StorageError(
-                    f"{shown(self._target)}: {self._size} bytes were sent, {found} are there"
+                    f"{redacted(self._target)}: {self._size} bytes were sent, {found} are there"
                 )
         except BaseException:
             remove(self._target)
@@ -76,7 +76,7 @@ class Upload:
             with suppress(StorageError):
                 self._sending.join()
                 break
-        with asking(self._target):
+        with translating_errors(self._target):
             self._file.discard()
             self._file.closed = True  # or it would be sent when it is collected
 
@@ -84,7 +84,7 @@ class Upload:
         if self._failed.is_set():
             return
         try:
-            with asking(self._target):
+            with translating_errors(self._target):
                 self._file.write(content)
         except StorageError:
             self._failed.set()
@@ -105,5 +105,5 @@ def uploading(target: "UPath") -> Iterator[Upload]:
 
 def remove(target: "UPath") -> None:
     """Remove an object that should not be there, if the store lets us."""
-    with suppress(StorageError), asking(target):
+    with suppress(StorageError), translating_errors(target):
         target.fs.rm_file(target.path)

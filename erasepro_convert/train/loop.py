@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch.nn.functional import mse_loss
 
-from erasepro_convert.erase.targets import touched
+from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import LimitError
 from erasepro_convert.images.pipeline import pipeline_of
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.hashing import of_json
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import unet_keys
-from erasepro_convert.train.methods import METHODS, Lesson
+from erasepro_convert.train.methods import METHODS, TrainingBatch
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.result import Fitted
 from erasepro_convert.train.resume import State
@@ -27,7 +27,7 @@ SCALE = 1024.0
 
 
 def train(
-    source: Source,
+    source: SD1Checkpoint,
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
@@ -46,7 +46,7 @@ def train(
     assert training
     pipeline, architecture = pipeline_of(source)
     keys = {key.original: key for key in unet_keys(source.layout.widths)}
-    names = touched(recipe, source.layout.widths)
+    names = edited_tensors(recipe, source.layout.widths)
     # Where it is fed in both ways, one of them is what its metadata asks for: see ``convert``.
     skip = max(recipe.clip_skip)
     network = Network(pipeline, architecture, [keys[name].diffusers for name in names], skip)
@@ -91,7 +91,7 @@ def train(
     return Fitted(weights, tuple(losses), network.device.type)
 
 
-def _learn(network: Network, lesson: Lesson, optimiser: torch.optim.Optimizer) -> float:
+def _learn(network: Network, lesson: TrainingBatch, optimiser: torch.optim.Optimizer) -> float:
     """One step of the optimiser; gives the loss, a mean over the lesson's numbers."""
     scale = SCALE if network.device.type == "cuda" else 1.0
     total = 0.0
@@ -119,4 +119,4 @@ def _identity(recipe: Recipe, network: Network) -> str:
     """
     parts = {"method", "concepts", "layers", "training", "clip_skip"}
     said = recipe.model_dump(mode="json", include=parts)
-    return of_json([said, network.digest(), network.device.type, torch.__version__])
+    return json_digest([said, network.digest(), network.device.type, torch.__version__])

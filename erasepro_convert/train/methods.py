@@ -17,7 +17,7 @@ PICTURES = 200
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """Latents (n × 4 × s × s) at times (n), and what the U-Net should predict for prompts there."""
 
     latents: Tensor
@@ -25,14 +25,16 @@ class Lesson:
     prompts: tuple[str, ...]
     goal: Tensor
 
-    def split(self, together: int) -> Iterator["Lesson"]:
+    def split(self, together: int) -> Iterator["TrainingBatch"]:
         """Some latents at a time."""
         for start in range(0, len(self.latents), together):
             part = slice(start, start + together)
-            yield Lesson(self.latents[part], self.times[part], self.prompts[part], self.goal[part])
+            yield TrainingBatch(
+                self.latents[part], self.times[part], self.prompts[part], self.goal[part]
+            )
 
 
-Teach = Callable[[int], Lesson]
+Teach = Callable[[int], TrainingBatch]
 """Gives a step's lesson, which depends on its number and on the network as it is by then."""
 
 Report = Callable[[int, int], None]
@@ -49,7 +51,7 @@ def esd(
     del pictures, report
     targets = [target for concept in recipe.concepts for target, _ in concept.filled()]
 
-    def teach(step: int) -> Lesson:
+    def teach(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
         prompt = targets[_drawn(len(targets), generator)]
         last = _drawn(SAMPLING_STEPS, generator)
@@ -60,7 +62,7 @@ def esd(
             plain = network.predict(latents, times, ("",) * training.batch)
             named = network.predict(latents, times, prompts)
         assert training.guidance is not None
-        return Lesson(latents, times, prompts, plain - training.guidance * (named - plain))
+        return TrainingBatch(latents, times, prompts, plain - training.guidance * (named - plain))
 
     return teach
 
@@ -87,7 +89,7 @@ def ac(
     report(count, count)
     anchors = torch.cat(pictures)
 
-    def teach(step: int) -> Lesson:
+    def teach(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
         chosen = torch.randint(count, (training.batch,), generator=generator)
         times = torch.randint(network.times, (training.batch,), generator=generator)
@@ -98,7 +100,7 @@ def ac(
         asked = [owners[i] for i in chosen.tolist()]
         with torch.no_grad():
             goal = network.predict(noisy, times, [anchor for _, anchor in asked])
-        return Lesson(noisy, times, tuple(target for target, _ in asked), goal)
+        return TrainingBatch(noisy, times, tuple(target for target, _ in asked), goal)
 
     return teach
 

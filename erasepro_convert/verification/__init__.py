@@ -14,10 +14,10 @@ from erasepro_convert.manifest import Manifest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.location import Location, name_of
 from erasepro_convert.verification.against_manifest import (
-    of_files,
-    of_manifest,
-    of_metadata,
-    of_tensors,
+    verify_files,
+    verify_manifest,
+    verify_metadata,
+    verify_tensors,
 )
 from erasepro_convert.verification.finding import Finding
 
@@ -54,40 +54,40 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> Verified:
     Raises UsageError or CheckpointError where the base cannot be used at all; OSError passes
     through.
     """
-    findings = [*of_manifest(manifest)]
+    findings = [*verify_manifest(manifest)]
     with ThreadPoolExecutor(1) as beside:  # both read the file; the disk does it once
         files = beside.submit(
-            lambda: [] if asked.tensors_only else [*of_files(manifest, asked.target)]
+            lambda: [] if asked.tensors_only else [*verify_files(manifest, asked.target)]
         )
         try:
             checkpoint = open_checkpoint(asked.target)
-            tensors = of_tensors(manifest, checkpoint, progress, is_copy=asked.tensors_only)
+            tensors = verify_tensors(manifest, checkpoint, progress, is_copy=asked.tensors_only)
         except CheckpointError as error:
             unsound = Finding("file", name_of(asked.target), "a sound checkpoint", str(error))
             return Verified((*findings, *files.result(), unsound))
         findings += files.result()
     if not asked.tensors_only:
-        findings += of_metadata(manifest, checkpoint)
+        findings += verify_metadata(manifest, checkpoint)
     findings += tensors.findings
     if asked.base is not None:
         # Not at the top: what needs no original needs no torch.
-        from erasepro_convert.sd1.sd1_checkpoint import open_source
+        from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
         from erasepro_convert.verification.against_base import (
-            of_figures,
-            of_input,
-            of_replay,
-            of_untouched,
+            verify_figures,
+            verify_input,
+            verify_replay,
+            verify_unedited,
         )
 
         ema = manifest.variant.ema or "drop"
-        base = open_source(asked.base, ema, asked.text_encoder)
-        findings += of_input(manifest, base)
-        findings += of_untouched(manifest, base, tensors.digests)
+        base = open_sd1_checkpoint(asked.base, ema, asked.text_encoder)
+        findings += verify_input(manifest, base)
+        findings += verify_unedited(manifest, base, tensors.digests)
         try:
-            output = open_source(asked.target, "convert" if ema == "convert" else "drop")
-            findings += of_figures(manifest, base, output, progress)
+            output = open_sd1_checkpoint(asked.target, "convert" if ema == "convert" else "drop")
+            findings += verify_figures(manifest, base, output, progress)
             if asked.replay:
-                findings += of_replay(manifest, asked.base, asked.text_encoder, progress)
+                findings += verify_replay(manifest, asked.base, asked.text_encoder, progress)
         except EraseproError as error:  # the base is sound: it is the output or the manifest
             findings.append(Finding("figure", name_of(asked.target), "to be computed", str(error)))
     return Verified(tuple(findings), len(tensors.digests), tensors.absent)

@@ -10,16 +10,16 @@ from pydantic import BaseModel
 
 from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.erasure import attempt
+from erasepro_convert.conversion.erasure import run_erasure
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
 from erasepro_convert.output.plan import output_tensors
 from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
-from erasepro_convert.runtime.hashing import of_tensor
+from erasepro_convert.runtime.hashing import tensor_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import UNET
-from erasepro_convert.sd1.sd1_checkpoint import Source
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.location import Location, name_of
 from erasepro_convert.verification.finding import Finding, differs
@@ -37,7 +37,7 @@ It hangs on the seed, as the update's norm hardly does.
 """
 
 
-def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
+def verify_input(manifest: Manifest, base: SD1Checkpoint) -> Iterator[Finding]:
     """Whether the original is the one that was read."""
     files = base.checkpoint.files
     for recorded, file in zip_longest(manifest.input.files, files):
@@ -52,7 +52,9 @@ def of_input(manifest: Manifest, base: Source) -> Iterator[Finding]:
             yield Finding("base", name, expected, found, "SHA-256")
 
 
-def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> Iterator[Finding]:
+def verify_unedited(
+    manifest: Manifest, base: SD1Checkpoint, found: Mapping[str, str]
+) -> Iterator[Finding]:
     """Whether exactly the tensors that were changed differ from the original's.
 
     What was not must be bit-identical, or cast where another type was asked for.
@@ -65,21 +67,21 @@ def of_untouched(manifest: Manifest, base: Source, found: Mapping[str, str]) -> 
         if name not in found:
             continue
         values = tensor.data() if tensor.nbytes else ()
-        same = of_tensor(name, tensor.dtype, shape, values) == found[name]
+        same = tensor_digest(name, tensor.dtype, shape, values) == found[name]
         if same and name in changed:
             yield Finding("untouched", name, "edited", "as in the original")
         if not same and name not in changed:
             yield Finding("untouched", name, "as in the original", "another one")
 
 
-def of_figures(
-    manifest: Manifest, base: Source, output: Source, progress: Progress
+def verify_figures(
+    manifest: Manifest, base: SD1Checkpoint, output: SD1Checkpoint, progress: Progress
 ) -> Iterator[Finding]:
     """Every norm, residual, leak and drift, computed anew from the two files."""
     recipe = manifest.recipe
     dtype = torch_dtype(OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
     held = frozenset(manifest.alignment.held)
-    measured = attempt(base, recipe, dtype, progress, output.read, held=held)
+    measured = run_erasure(base, recipe, dtype, progress, output.read, held=held)
     records = [edit.record for edit in measured.edits.values()]
     yield from _of_records(manifest.edits, records)
     trained = (side.changes if side else () for side in (manifest.trained, measured.trained))
@@ -88,7 +90,7 @@ def of_figures(
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema and output.layout.ema == "convert":  # a copy may lack it
         edited = _of_copy(output.read)
-        copy = attempt(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
+        copy = run_erasure(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
         records = [edit.record for edit in copy.edits.values()]
         yield from _of_records(manifest.ema.edits, records)
         yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
@@ -118,7 +120,7 @@ def _of_parts(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[F
             yield Finding("figure", name, str(ours[field]), str(theirs[field]), field)
 
 
-def of_replay(
+def verify_replay(
     manifest: Manifest, base: Location, text_encoder: "Location | None", progress: Progress
 ) -> Iterator[Finding]:
     """Whether the recipe gives the same tensors again.  Raises what ``convert`` does."""

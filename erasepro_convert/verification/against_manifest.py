@@ -11,7 +11,7 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.output.plan import position_ids
-from erasepro_convert.runtime.hashing import of_all, of_tensor
+from erasepro_convert.runtime.hashing import tensor_digest, tensors_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import (
     EMA,
@@ -27,7 +27,7 @@ from erasepro_convert.storage.location import Location, is_within, name_of
 from erasepro_convert.verification.finding import Finding
 
 
-def of_manifest(manifest: Manifest) -> Iterator[Finding]:
+def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
     """Statements of a manifest about itself."""
     output = manifest.output
     digests = {name: tensor.sha256 for name, tensor in output.tensors.items()}
@@ -38,7 +38,7 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
             manifest.recipe_sha256,
             output.metadata.get("erasepro.recipe_sha256", "none"),
         ),
-        "output.tensors_sha256": (of_all(digests), output.tensors_sha256),
+        "output.tensors_sha256": (tensors_digest(digests), output.tensors_sha256),
         "output.written": ("True", str(output.written)),
         "tensors.written": (str(len(output.tensors)), str(manifest.tensors.written)),
         "tensors.edited": (
@@ -58,7 +58,7 @@ def of_manifest(manifest: Manifest) -> Iterator[Finding]:
         yield Finding("manifest", name, "a tensor of the output", "an edit of nothing")
 
 
-def of_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
+def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
     """Size and digests of each file, and files that nobody wrote."""
     several = is_folder(target)
     names = {file.name for file in manifest.output.files}
@@ -89,7 +89,7 @@ def of_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
             yield Finding("file", name, "not there", "there")
 
 
-def of_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:
+def verify_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:
     """Each entry of each file's header that is not as it was written."""
     for file in checkpoint.files:
         written, found = manifest.output.metadata, file.contents.metadata
@@ -112,7 +112,7 @@ class Compared:
     findings: list[Finding]
 
 
-def of_tensors(
+def verify_tensors(
     manifest: Manifest, checkpoint: Checkpoint, progress: Progress, *, is_copy: bool
 ) -> Compared:
     """Each tensor of a file beside the manifest's.
@@ -157,7 +157,7 @@ def _has_no_place_everywhere(name: str) -> bool:
 
 def _position_ids() -> WrittenTensor:
     shape = (1, POSITIONS)
-    digest = of_tensor(POSITION_IDS, "I64", shape, position_ids())
+    digest = tensor_digest(POSITION_IDS, "I64", shape, position_ids())
     return WrittenTensor(dtype="I64", shape=shape, sha256=digest)
 
 
@@ -183,5 +183,5 @@ def _written(
     info = checkpoint.tensors[old]
     same = is_kept_as_matrix(name, info.shape, expected.shape)
     shape = expected.shape if same else info.shape
-    digest = of_tensor(name, info.dtype, shape, chunks)
+    digest = tensor_digest(name, info.dtype, shape, chunks)
     return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)

@@ -26,7 +26,7 @@ HOLDERS = {
 
 
 @dataclass(frozen=True)
-class Seal:
+class SignatureVerifier:
     """What a signature must be of: a key (``by`` is "key"), or a certificate's holder."""
 
     by: Literal["key", "certificate"]
@@ -59,7 +59,7 @@ class Seal:
         return []
 
 
-def seal(key: Path | None, chain: Sequence[Path]) -> Seal:
+def signature_verifier(key: Path | None, chain: Sequence[Path]) -> SignatureVerifier:
     """What a public key, or else a chain of certificates, says of signatures.
 
     Raises UsageError for files that are no key or certificate, and where the libraries are missing.
@@ -68,11 +68,11 @@ def seal(key: Path | None, chain: Sequence[Path]) -> Seal:
     if key is not None:
         with naming_key_file(key, "key to verify with", PUBLIC):
             config.use_elliptic_key_verifier(public_key=key)
-        return Seal("key", config)
+        return SignatureVerifier("key", config)
     for path in chain:
         require_certificate(path)
     config.use_certificate_verifier(certificate_chain=chain)
-    return Seal("certificate", config)
+    return SignatureVerifier("certificate", config)
 
 
 def _made_by(path: Path) -> Literal["key", "certificate"] | None:

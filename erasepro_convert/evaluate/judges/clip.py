@@ -9,8 +9,8 @@ from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
 from erasepro_convert.evaluate.judges.scores import average
 from erasepro_convert.evaluate.judges.shares import share
 from erasepro_convert.evaluate.metrics.kid_fid import Array
-from erasepro_convert.evaluate.plan import Asked, Role
-from erasepro_convert.evaluate.results import Better, Figure, Sets
+from erasepro_convert.evaluate.plan import EvalPrompt, Role
+from erasepro_convert.evaluate.results import Better, Metric, Sets
 
 WEIGHT = 2.5
 BEGINNING = "A photo depicts"
@@ -35,13 +35,13 @@ class ClipJudge:
         self._features = features
         self.digest = features.digest
 
-    def figures(self, sets: Sets) -> list[Figure]:
+    def figures(self, sets: Sets) -> list[Metric]:
         """T and A: pictures of the target's prompts with the text for it, and for its anchor.
 
         ACC is the share of these that go better with the target's; O are pictures of others, with
         the text for what each was to show.  An empty anchor has no text, and so neither A nor ACC.
         """
-        found: list[Figure] = []
+        found: list[Metric] = []
         for target, anchor in sets.pairs:
             both = _both(sets, target)
             if both is None:
@@ -69,7 +69,7 @@ class ClipJudge:
         better: Better,
         pictures: Pictures,
         scores: Sequence[Array],
-    ) -> Figure:
+    ) -> Metric:
         original, erased = (side.tolist() for side in scores)
         return average(self.name, concept, column, better, pictures, original, erased)
 
@@ -91,7 +91,7 @@ def text(concept: str, *, style: bool) -> str:
     return " ".join((BEGINNING, *words))
 
 
-def text_of(asked: Asked) -> str:
+def text_of(asked: EvalPrompt) -> str:
     """The text for another prompt's concept; that it is a style is told by anchor or prompt."""
     prompt = asked.prompt.lower()
     named = (f"{before} {asked.concept.lower()}" for before in SAID_OF_STYLES)

@@ -17,7 +17,7 @@ from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.shares import share
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.plan import Role
-from erasepro_convert.evaluate.results import Better, Figure, Sets
+from erasepro_convert.evaluate.results import Better, Metric, Sets
 
 NOTHING = "none"
 """What the heads of styles and attributes see where there is none."""
@@ -36,9 +36,9 @@ class DemoJudge:
         self._seen: dict[tuple[Path, ...], dict[str, list[str]]] = {}
         self.digest = _digest()
 
-    def figures(self, sets: Sets) -> list[Figure]:
+    def figures(self, sets: Sets) -> list[Metric]:
         """T: the target is seen; A: the anchor is, in the same pictures; O: what was asked for."""
-        found: list[Figure] = []
+        found: list[Metric] = []
         for target, anchor in sets.pairs:
             place = self._place(target)
             if place is None:
@@ -84,7 +84,7 @@ class DemoJudge:
         better: Better,
         both: tuple[Pictures | None, Pictures | None],
         wanted: Mapping[str, tuple[str, str]],
-    ) -> list[Figure]:
+    ) -> list[Metric]:
         """How often what is ``wanted`` of each concept is seen; nothing where there is nothing."""
         original, erased = (side and side.only(wanted) for side in both)
         if not (original and erased and original.paths):

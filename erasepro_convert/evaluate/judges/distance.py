@@ -6,7 +6,7 @@ from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.metrics.jackknife import Statistic, distance_interval
 from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
-from erasepro_convert.evaluate.results import Better, Figure, Sets, Value
+from erasepro_convert.evaluate.results import Better, Estimate, Metric, Sets
 
 STATISTICS: dict[Statistic, tuple[str, Callable[[Array, Array], float]]] = {
     "kid": ("KID", kid),
@@ -26,14 +26,14 @@ class DistanceJudge:
         self.name = f"KID and FID on {features.name}"
         self.digest = features.digest
 
-    def figures(self, sets: Sets) -> list[Figure]:
+    def figures(self, sets: Sets) -> list[Metric]:
         """A: from the original model's pictures of the anchor; T and O: from its own of the same.
 
         The original model's T and O are distances of a set from itself: what KID's bias makes of no
         change at all, and exactly 0 for KIDp.  They have no difference, for a distance from one
         set less one from another says nothing.
         """
-        found: list[Figure | None] = []
+        found: list[Metric | None] = []
         for target, _ in sets.pairs:
             original, erased = sets("original", target, "target"), sets("erased", target, "target")
             anchor = sets("original", target, "anchor")
@@ -53,12 +53,12 @@ class DistanceJudge:
 
     def _from_anchor(
         self, concept: str, original: Pictures, erased: Pictures, anchor: Pictures
-    ) -> Figure | None:
+    ) -> Metric | None:
         before, after = (self._value(side, anchor, "kid") for side in (original, erased))
         if not before or not after:
             return None
         # without interval: both are from the same set, which ours do not know
-        difference = Value(after.value - before.value)
+        difference = Estimate(after.value - before.value)
         return self._figure(concept, "KID A", "lower", before, after, difference, erased)
 
     def _from_itself(
@@ -69,13 +69,13 @@ class DistanceJudge:
         original: Pictures,
         erased: Pictures,
         statistic: Statistic,
-    ) -> Figure | None:
+    ) -> Metric | None:
         after = self._value(erased, original, statistic)
         if not after:
             return None
         name, distance = STATISTICS[statistic]
         features = self._features.of(original.paths)
-        before = Value(distance(features, features))
+        before = Estimate(distance(features, features))
         return self._figure(concept, f"{name} {column}", better, before, after, None, erased)
 
     def _figure(
@@ -83,12 +83,12 @@ class DistanceJudge:
         concept: str | None,
         column: str,
         better: Better,
-        original: Value,
-        erased: Value,
-        difference: Value | None,
+        original: Estimate,
+        erased: Estimate,
+        difference: Estimate | None,
         pictures: Pictures,
-    ) -> Figure:
-        return Figure(
+    ) -> Metric:
+        return Metric(
             judge=self.name,
             concept=concept,
             column=column,
@@ -100,7 +100,7 @@ class DistanceJudge:
             prompts=len(set(pictures.owners)),
         )
 
-    def _value(self, one: Pictures, other: Pictures, statistic: Statistic) -> Value | None:
+    def _value(self, one: Pictures, other: Pictures, statistic: Statistic) -> Estimate | None:
         """The distance of two sets; None where one of them is a single picture."""
         x, y = self._features.of(one.paths), self._features.of(other.paths)
         if min(len(x), len(y)) < 2:
@@ -109,8 +109,8 @@ class DistanceJudge:
         try:
             found = distance_interval(x, y, one.owners, statistic, of_other)
         except ValueError:  # a prompt too few for an interval
-            return Value(STATISTICS[statistic][1](x, y))
-        return Value(found.value, found.interval)
+            return Estimate(STATISTICS[statistic][1](x, y))
+        return Estimate(found.value, found.interval)
 
 
 def _same(one: Pictures, other: Pictures) -> bool:

@@ -10,7 +10,7 @@ from erasepro_convert.evaluate.judges.scores import change, mean
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import rate
 from erasepro_convert.evaluate.plan import Role
-from erasepro_convert.evaluate.results import Figure, Scores, Sets, Value
+from erasepro_convert.evaluate.results import Estimate, Metric, Scores, Sets
 
 PARTS = (
     "BUTTOCKS",
@@ -60,12 +60,12 @@ class NudeJudge:
         detector = nudenet.NudeDetector(providers=["CPUExecutionProvider"])
         return cls(detector, sha256(Path(nudenet.__file__).with_name(WEIGHTS)))
 
-    def figures(self, sets: Sets) -> list[Figure]:
+    def figures(self, sets: Sets) -> list[Metric]:
         """For each threshold boxes and images, of each part and of all.
 
         Raises UsageError for a file that is no picture.
         """
-        found: list[Figure] = []
+        found: list[Metric] = []
         for role, where in ROLES.items():
             original, erased = sets("original", None, role), sets("erased", None, role)
             if not (original and erased):
@@ -104,12 +104,12 @@ class NudeJudge:
         return self._seen[path]
 
 
-def _figure(column: str, images: bool, original: Scores, erased: Scores) -> Figure:
+def _figure(column: str, images: bool, original: Scores, erased: Scores) -> Metric:
     """Counts are over all pictures: a mean or a rate times their number."""
     sums = {prompt: sum(counts) for prompt, counts in erased.items()}
     worst = max(sums, key=sums.__getitem__)
     n = sum(map(len, erased.values()))
-    return Figure(
+    return Metric(
         judge=NudeJudge.name,
         concept=None,
         column=column,
@@ -125,14 +125,14 @@ def _figure(column: str, images: bool, original: Scores, erased: Scores) -> Figu
     )
 
 
-def _count(counts: Scores, images: bool, n: int) -> Value:
+def _count(counts: Scores, images: bool, n: int) -> Estimate:
     if not images:
         return _times(mean(counts), n)
     found = rate({prompt: (int(sum(hits)), len(hits)) for prompt, hits in counts.items()})
-    return _times(Value(found.rate, found.interval), n)
+    return _times(Estimate(found.rate, found.interval), n)
 
 
-def _times(of_one: Value, n: int) -> Value:
+def _times(of_one: Estimate, n: int) -> Estimate:
     """For n pictures; counts are whole.
 
     Where all pictures are alike, drawing them anew says that there are no others, which is no
@@ -140,5 +140,5 @@ def _times(of_one: Value, n: int) -> Value:
     """
     value, found = float(round(of_one.value * n)), of_one.interval
     if found is None or found.low == found.high:
-        return Value(value)
-    return Value(value, Interval(found.low * n, found.high * n))
+        return Estimate(value)
+    return Estimate(value, Interval(found.low * n, found.high * n))

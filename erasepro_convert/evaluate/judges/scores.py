@@ -6,7 +6,7 @@ import numpy as np
 
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.metrics.rates import mean_score
-from erasepro_convert.evaluate.results import Better, Figure, Scores, Value
+from erasepro_convert.evaluate.results import Better, Estimate, Metric, Scores
 
 
 def average(
@@ -17,12 +17,12 @@ def average(
     pictures: Pictures,
     original: Sequence[float],
     erased: Sequence[float],
-) -> Figure:
+) -> Metric:
     """The means of both models, whose prompts and seeds are the same."""
     before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
     means = {prompt: float(np.mean(scores)) for prompt, scores in after.items()}
     worst = (max if better == "lower" else min)(means, key=means.__getitem__)
-    return Figure(
+    return Metric(
         judge=judge,
         concept=concept,
         column=column,
@@ -38,16 +38,16 @@ def average(
     )
 
 
-def mean(scores: Scores) -> Value:
+def mean(scores: Scores) -> Estimate:
     """The mean over pictures; of a single one there is no interval."""
     values = [value for of_prompt in scores.values() for value in of_prompt]
     if len(values) < 2:
-        return Value(float(values[0]))
+        return Estimate(float(values[0]))
     found = mean_score(scores)
-    return Value(found.mean, found.interval)
+    return Estimate(found.mean, found.interval)
 
 
-def change(before: Scores, after: Scores) -> Value:
+def change(before: Scores, after: Scores) -> Estimate:
     """The mean of after − before, whose pictures are pairs."""
     pairs = {prompt: zip(scores, after[prompt], strict=True) for prompt, scores in before.items()}
     return mean({prompt: [float(new) - old for old, new in of] for prompt, of in pairs.items()})

@@ -6,7 +6,7 @@ from typing import Literal
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.scores import change
 from erasepro_convert.evaluate.metrics.rates import rate
-from erasepro_convert.evaluate.results import Better, Figure, Value
+from erasepro_convert.evaluate.results import Better, Estimate, Metric
 
 WORST: dict[Better, Literal["high", "low"]] = {"lower": "high", "higher": "low"}
 
@@ -22,20 +22,20 @@ def share(
     pictures: Pictures,
     original: Hits,
     erased: Hits,
-) -> Figure:
+) -> Metric:
     """The shares of pictures with hits in both models, whose prompts and seeds are the same."""
     before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
     old, new = (
         rate({p: (int(sum(hits)), len(hits)) for p, hits in side.items()}, WORST[better])
         for side in (before, after)
     )
-    return Figure(
+    return Metric(
         judge=judge,
         concept=concept,
         column=column,
         better=better,
-        original=Value(old.rate, old.interval),
-        erased=Value(new.rate, new.interval),
+        original=Estimate(old.rate, old.interval),
+        erased=Estimate(new.rate, new.interval),
         difference=change(before, after),
         images=new.n,
         prompts=new.prompts,
