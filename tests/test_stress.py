@@ -286,7 +286,10 @@ def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_
 def test_sampling_that_no_sampler_takes_is_refused_at_once(
     command: str, option: str, value: str, cli: Cli, tmp_path: Path
 ) -> None:
-    ran = cli(command, tmp_path / "x", tmp_path / "y", "--base", tmp_path / "z", option, value)
+    recipe, erased, base = (tmp_path / name for name in ("recipe", "erased", "base"))
+    for path in (recipe, erased, base):
+        path.touch()  # Click asks for existing files first
+    ran = cli(command, recipe, erased, "--base", base, option, value)
     assert ran.code == 2
     assert option in ran.err
     assert value in ran.err
