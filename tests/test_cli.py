@@ -342,13 +342,13 @@ def test_a_signal_exits_with_130_and_leaves_nothing(
     """In a process of its own, struck in the middle of writing."""
     script = f"""
 import signal, sys
-from erasepro_convert.output import safetensors_writer as writer
+from erasepro_convert.output import staging
 from erasepro_convert.cli import main
-original = writer.header
+original = staging.stream
 def struck(*args):
     signal.raise_signal(signal.{name})
     return original(*args)
-writer.header = struck
+staging.stream = struck
 main(sys.argv[1:])
 """
     target = tmp_path / "out.safetensors"

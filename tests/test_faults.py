@@ -33,7 +33,7 @@ from erasepro_convert.conversion import convert as conversion
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
-from erasepro_convert.output import publish
+from erasepro_convert.output import staging
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.runtime import scratch as room
 from erasepro_convert.runtime.progress import Progress
@@ -289,16 +289,15 @@ def raise_in_stage(number: signal.Signals, stage: str, args: list[str]) -> None:
         target: Location,
         options: Options,
         progress: Progress,
-        held: frozenset[str] | None = None,
     ) -> Manifest:
         def report(now: str, done: int, total: int) -> None:
             progress(now, done, total)
             if now == stage and 2 * done >= total:
                 signal.raise_signal(number)
 
-        return original(recipe, source, target, options, report, held)
+        return original(recipe, source, target, options, report)
 
-    conversion.convert = struck
+    conversion.convert = struck  # type: ignore[assignment]  # as the command line calls it
     main(args)
 
 
@@ -373,7 +372,7 @@ def test_a_full_device_leaves_the_old_output(
 def test_a_full_device_leaves_no_folder(
     name: str, cli: Cli, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "open", open_full(name), raising=False)
+    monkeypatch.setattr(staging, "open", open_full(name), raising=False)
     with demo.checkpoint() as source:
         ran = cli(inputs.recipe, source, f"{tmp_path}/out/")
     assert (ran.code, ran.err) == (1, "error: the disk is full\n")

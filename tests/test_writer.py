@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.checkpoint.open_file import OpenFile
-from erasepro_convert.output.safetensors_writer import OutputTensor, stream
+from erasepro_convert.output.safetensors_writer import OutputTensor, WeightFile, stream
 from erasepro_convert.runtime.dtypes import BITS, dtype_code, packed
 from erasepro_convert.runtime.memory import CHUNK
 from erasepro_convert.storage.atomic import replacing
@@ -54,7 +54,7 @@ def write(path: Path, tensors: State = TENSORS, metadata: dict[str, str] | None 
         for name, value in tensors.items()
     ]
     with replacing(path) as (file,):
-        return stream(outputs, metadata or {}, file, lambda *_: None).sha256
+        return stream(WeightFile(outputs, metadata or {}), file, lambda *_: None).sha256
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_kernel_copies_what_it_can(
 
     monkeypatch.setattr(os, "copy_file_range", copy)
     with replacing(tmp_path / "x") as (file,):
-        written = stream([tensor], {}, file, lambda *_: None)
+        written = stream(WeightFile([tensor], {}), file, lambda *_: None)
     whole = (tmp_path / "x").read_bytes()
     assert whole.endswith(content)
     assert len(whole) == written.size
@@ -124,7 +124,7 @@ def test_a_disk_that_fails_while_the_kernel_copies_is_an_error(
 
     monkeypatch.setattr(os, "copy_file_range", copy)
     with pytest.raises(OSError, match="No space"), replacing(tmp_path / "x") as (file,):
-        stream([tensor], {}, file, lambda *_: None)
+        stream(WeightFile([tensor], {}), file, lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -142,7 +142,7 @@ def test_what_comes_late_comes_last_of_its_width(tmp_path: Path) -> None:
         tensor("float", "F32", 16, False),
     ]
     with replacing(tmp_path / "x") as (file,):
-        stream(tensors, {}, file, lambda *_: None)
+        stream(WeightFile(tensors, {}), file, lambda *_: None)
     data = (tmp_path / "x").read_bytes()
     entries = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     entries.pop("__metadata__", None)
@@ -165,10 +165,10 @@ def test_what_is_written_is_sent_on_to_the_disk_meanwhile(
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr("erasepro_convert.output.safetensors_writer.SYNC_EVERY", 1)
     with open(os.devnull, "wb") as nowhere:
-        rehearsed = stream([tensor], {}, nowhere, lambda *_: None)
+        rehearsed = stream(WeightFile([tensor], {}), nowhere, lambda *_: None)
     assert not synced
     with open(tmp_path / "x", "xb") as file:
-        assert stream([tensor], {}, file, lambda *_: None) == rehearsed
+        assert stream(WeightFile([tensor], {}), file, lambda *_: None) == rehearsed
     assert len(synced) == 3
 
 

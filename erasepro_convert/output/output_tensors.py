@@ -1,12 +1,10 @@
-"""What is written: for each tensor an edit, a copy, or a copy in another type; in which file."""
+"""The tensors of an output: each an edit, a copy, or a copy in another type."""
 
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
-
-import safetensors
 
 from erasepro_convert.errors import LimitError
 from erasepro_convert.output.safetensors_writer import OutputTensor
@@ -19,7 +17,6 @@ from erasepro_convert.runtime.dtypes import (
     packed,
     torch_dtype,
 )
-from erasepro_convert.runtime.scratch import temporary_file
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
@@ -108,20 +105,3 @@ def _holding(value: float) -> str:
         if torch.tensor(value, dtype=torch.float64).to(torch_dtype(dtype)).isfinite():
             return f"use --dtype {option}"
     return "no --dtype holds them; without it each tensor keeps its type"
-
-
-def require_head_readable(head: bytes, size: int, names: set[str]) -> None:
-    """The same for an output that is not here: of its header, with nothing behind it."""
-    with temporary_file() as file:
-        file.write(head)
-        file.truncate(size)  # a hole takes no room; nobody touches it, only the head is read
-        file.flush()
-        require_readable(file.name, names)
-
-
-def require_readable(path: str, names: set[str]) -> None:
-    """Have the reference implementation open what we wrote before it takes anything's place."""
-    with safetensors.safe_open(path, framework="pt") as file:
-        found = set(file.keys())
-    if found != names:
-        raise RuntimeError(f"the safetensors library reads {len(found)} of {len(names)} tensors")
