@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.cli import main
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.manifest import Manifest, PromptMeasure, read_manifest
-from erasepro_convert.probing.leak_drift import probe
+from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.default_prompts import WORDS
 from tests import oracle
@@ -157,7 +157,9 @@ def test_held_leak_equals_the_oracle(make_recipe: Callable[[str], Recipe], state
         unit = (sum(squares) / len(squares)) ** 0.5
         leaks.append(((v @ fed(new, "a old snoopy here") - goal) ** 2).sum() ** 0.5 / unit)
         befores.append(((w @ fed(old, "a old snoopy here") - goal) ** 2).sum() ** 0.5 / unit)
-    record = probe(recipe, state.__getitem__, other.__getitem__, held={"old snoopy"})
+    record = measure_leak_and_drift(
+        recipe, state.__getitem__, other.__getitem__, held={"old snoopy"}
+    )
     edited = next(m for m in record.leak if m.feed.text_encoder == "edited")
     assert edited.mean == pytest.approx(sum(leaks) / len(leaks), rel=1e-4)
     assert edited.before == pytest.approx(sum(befores) / len(befores), rel=1e-4)

@@ -14,7 +14,7 @@ from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import ProbeRecord, read_manifest
-from erasepro_convert.probing.leak_drift import probe
+from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
 from tests import oracle
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe
@@ -31,7 +31,7 @@ probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at nig
 
 
 def measure(recipe: Recipe, original: State, edited: State) -> ProbeRecord:
-    return probe(recipe, original.__getitem__, edited.__getitem__)
+    return measure_leak_and_drift(recipe, original.__getitem__, edited.__getitem__)
 
 
 def mean(record: ProbeRecord) -> dict[tuple[str | None, str, int], float]:

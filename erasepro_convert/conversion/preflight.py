@@ -71,12 +71,10 @@ def prepare(
     """
     if not isinstance(recipe, Recipe):
         options = replace(options, beside=(*options.beside, Path(recipe)))
-        recipe = load_recipe(Path(recipe))
-    if isinstance(target, str):
-        options = replace(options, folder=options.folder or target.endswith("/"))
-        target = locate(target)
-    if isinstance(source, str):
-        source = locate(source)
+        recipe = load_recipe(recipe)
+    if isinstance(target, str) and target.endswith("/"):
+        options = replace(options, folder=True)
+    source, target = locate(source), locate(target)
     training_state = _training_state(recipe, target, options)
     inputs = require_workable(source, target, options, training_state)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None

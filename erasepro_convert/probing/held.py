@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from erasepro_convert.manifest import ProbeRecord, manifest_beside
 from erasepro_convert.manifest.safetensors_metadata import erasures
-from erasepro_convert.probing.leak_drift import probe
+from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.location import Location
@@ -45,7 +45,9 @@ def holding(recipe: Recipe, source: SD1Checkpoint, concepts: Collection[Concept]
         return frozenset()
     targets = frozenset(concept.target for concept in concepts)
     some = recipe.changed(concepts=[concept.model_dump() for concept in concepts])
-    found = probe(some, source.read, source.read, (source.rows, source.rows), targets)
+    found = measure_leak_and_drift(
+        some, source.read, source.read, (source.rows, source.rows), targets
+    )
     return targets - {concept.target for concept in leaking(some, found)}
 
 

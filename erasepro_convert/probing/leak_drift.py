@@ -113,7 +113,7 @@ class _Measures:
     drift: Tensor
 
 
-def probe(
+def measure_leak_and_drift(
     recipe: Recipe,
     original: Read,
     edited: Read,
@@ -307,9 +307,9 @@ def _of_concept(
 ) -> PromptMeasure:
     leak, before, start, end = (value[mine] for value in values)
     chosen = tuple(prompts[i] for i in mine.tolist())
-    measure = _measure(feed, concept, chosen, leak, before=float(before.mean()))
+    measure_leak_and_drift = _measure(feed, concept, chosen, leak, before=float(before.mean()))
     distances = {"distance_before": float(start.mean()), "distance_after": float(end.mean())}
-    return measure.model_copy(update=distances)
+    return measure_leak_and_drift.model_copy(update=distances)
 
 
 def _measure(

@@ -37,11 +37,14 @@ CHECKPOINTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 """Suffixes of files that hold a checkpoint; whatever else follows a dot belongs to the name."""
 
 
-def locate(text: str) -> Location:
-    """The place that a user means.
+def locate(place: "Location | str") -> Location:
+    """The place that a user means by a path or a URL; a location stays as it is.
 
     Raises UsageError for a scheme that is unknown or lacks its library.
     """
+    if not isinstance(place, str):
+        return place
+    text = place
     found = SCHEME.match(text)
     if not found:
         return Path(text)
