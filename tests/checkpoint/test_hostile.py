@@ -37,7 +37,7 @@ from tests.hostile import (
     truncations,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOSTILE = hostile_files()
 GOOD = good_files()
 MEMORY_LIMIT = 500 << 20

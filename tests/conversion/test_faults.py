@@ -44,7 +44,7 @@ from erasepro_convert.storage.location import Location
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = Widths((32, 32, 32, 32), 64, 4, (32, 32, 32, 32), 48, 96)
 OTHER = VAN_GOGH.replace("anchor: artist", "anchor: person")
 KILLS, FOLDER_KILLS = 50, 10

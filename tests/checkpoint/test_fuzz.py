@@ -65,6 +65,12 @@ INTERESTING = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def kept_with_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that fails is kept in the test's own folder, which stays where a test fails."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def scratch() -> Iterator[Path]:
     with scratch_folder() as folder:
@@ -122,7 +128,6 @@ def test_a_faulty_reader_is_noticed_and_its_file_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(fuzz, "SECONDS_LIMIT", 0.1)
     content = in_zip(pickled(BODY))
     with pytest.raises(FuzzError, match=message) as failure:

@@ -16,8 +16,8 @@ from erasepro_convert.manifest import Manifest
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET, VAE
 from erasepro_convert.sd1.unet import ema_name
 from tests.conftest import PLAIN, SHORT, Cli, WriteRecipe
+from tests.conversion.test_convert import run
 from tests.miniature import State, components, save_folder, with_ema
-from tests.test_convert import run
 
 TEXT = "cond_stage_model.transformer."
 

@@ -30,10 +30,10 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.recipe import load_recipe
 from tests.cluster_faults import GO
 from tests.conftest import Cli
+from tests.conversion.test_faults import TINY, names
 from tests.miniature import state_dict
-from tests.test_faults import TINY, names
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOCAL = ("--host", "127.0.0.1")
 BARE = ("--no-dashboard", "--memory-limit", 0)
 DEADLINE = 60

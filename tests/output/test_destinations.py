@@ -22,7 +22,7 @@ from erasepro_convert.recipe import load_recipe
 from erasepro_convert.storage.location import locate
 from tests.conftest import VAN_GOGH, Cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNET = "unet/diffusion_pytorch_model.safetensors"
 PRECIOUS = b"precious"
 
