@@ -98,7 +98,7 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Checkpoint]:
 @pytest.fixture(params=SIZES)
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Have everything travel and be handed on in pieces so small."""
-    for name in ("BLOCK", "PAGE", "CHUNK"):
+    for name in ("BLOCK", "PAGE", "CHUNK_SIZE"):
         monkeypatch.setattr(remote, name, request.param)
     monkeypatch.setattr(remote, "NEAR", 16)
     size: int = request.param

@@ -14,7 +14,7 @@ from erasepro_convert.batch.fingerprint import digests
 from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options, require_workable
-from erasepro_convert.errors import CheckpointError, LimitError, reason_of
+from erasepro_convert.errors import CheckpointError, LimitError, describe_error
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.recipe import Recipe
@@ -103,7 +103,7 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
         return result("refused", reason=str(error))
     except Exception as error:  # a batch goes on whatever happens to one file
         full = isinstance(error, OSError) and error.errno in NO_ROOM
-        return result("failed", reason=reason_of(error), full=full)
+        return result("failed", reason=describe_error(error), full=full)
 
 
 def _found(task: Task, manifest: Manifest) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from erasepro_convert.checkpoint.file import CheckpointFile, open_file, opened
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.printable import naming, printable
+from erasepro_convert.runtime.printable import prefixing_errors, printable
 from erasepro_convert.storage.listing import exists, is_folder, names_in
 from erasepro_convert.storage.location import Location
 
@@ -160,7 +160,7 @@ def _shards(index: Location, there: list[str], name: str) -> list[str]:
 
 def _json(path: Location, name: str) -> Configuration:
     """A small JSON file that holds an object."""
-    with naming(name):
+    with prefixing_errors(name):
         file = opened(path)
         text = file.read(0, min(file.size, JSON_LIMIT))
     try:

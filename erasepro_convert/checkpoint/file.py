@@ -18,8 +18,8 @@ from erasepro_convert.checkpoint.torch_zip import read_torch_zip
 from erasepro_convert.checkpoint.zip_index import verified
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import BITS, packed, torch_dtype
-from erasepro_convert.runtime.memory import CHUNK
-from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.memory import CHUNK_SIZE
+from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.storage.location import Location
 from erasepro_convert.storage.remote_file import RemoteFile
 
@@ -50,7 +50,7 @@ class CheckpointFile:
         """
         read = read or self.file.chunks
         size = max(1, BITS[info.dtype] // 8)
-        with naming(self.name):
+        with prefixing_errors(self.name):
             if info.contiguous and info.fills_region:
                 content = verified(info.region, read(info.offset, info.nbytes))
                 yield from _whole_elements(content, size)
@@ -61,14 +61,16 @@ class CheckpointFile:
                 yield from _whole_elements(read(info.offset, info.nbytes), size)
                 return
         values = packed(self.tensor(info))
-        yield from (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+        yield from (
+            values[start : start + CHUNK_SIZE] for start in range(0, len(values), CHUNK_SIZE)
+        )
 
     def tensor(self, info: TensorInfo) -> "torch.Tensor":
         """A contiguous copy of a tensor, in its stored dtype."""
         import torch
 
         dtype = torch_dtype(info.dtype)
-        with naming(self.name):
+        with prefixing_errors(self.name):
             if info.nbytes == 0:
                 return torch.empty(info.shape, dtype=dtype)
             raw = torch.empty(info.extent, dtype=torch.uint8)
@@ -84,7 +86,7 @@ class CheckpointFile:
             return self.tensor(info)[list(numbers)]
         size = info.nbytes // info.shape[0]
         raw = torch.empty(len(numbers), size, dtype=torch.uint8)
-        with naming(self.name):
+        with prefixing_errors(self.name):
             self._check(info.region)
             for run in _runs(numbers, self.file.near // size + 1):
                 first, last = numbers[run[0]], numbers[run[-1]]
@@ -103,14 +105,14 @@ class CheckpointFile:
 
     def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
         """Digests of the file, read for them alone; ``progress`` gets the bytes done so far."""
-        with naming(self.name):
+        with prefixing_errors(self.name):
             ahead = self.file.ahead([(0, self.file.size)])
             return self.hashing(progress, ahead).finish()
 
     def autov1(self) -> str:
         """A1111's oldest hash: of 64 KiB in the file's second megabyte, eight digits."""
         count = max(0, min(AUTOV1_SIZE, self.file.size - AUTOV1_START))
-        with naming(self.name):
+        with prefixing_errors(self.name):
             content = self.file.read(AUTOV1_START, count) if count else b""
         return hashlib.sha256(content).hexdigest()[:8]
 
@@ -176,7 +178,7 @@ def open_file(path: Location, name: str) -> CheckpointFile:
     Raises CheckpointError, beginning with ``name``, when the file is none of the three containers,
     is malformed, or is a pickle that asks for anything unknown.  OSError passes through.
     """
-    with naming(name):
+    with prefixing_errors(name):
         file = opened(path)
         container, read = _container(file)
         return CheckpointFile(name, container, read(file), file)

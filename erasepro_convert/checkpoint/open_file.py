@@ -12,7 +12,7 @@ from typing import Protocol
 
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.background import BackgroundThread
-from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.memory import CHUNK_SIZE
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 """What copy_file_range says where it does not work: between file systems, into a device, in a
@@ -119,8 +119,8 @@ class OpenFile:
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """The same bytes in pieces."""
-        for position in range(start, start + count, CHUNK):
-            yield memoryview(self.read(position, min(CHUNK, start + count - position)))
+        for position in range(start, start + count, CHUNK_SIZE):
+            yield memoryview(self.read(position, min(CHUNK_SIZE, start + count - position)))
 
     def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
         """The same file: the kernel sees by itself what will be read next."""
@@ -188,7 +188,7 @@ class Hashing:
         """The digests, after reading what nobody wanted."""
         self._catch_up(self._file.size)
         for lane in self._lanes:
-            lane.join()
+            lane.wait()
         body = None if self._body_start is None else self._body.hexdigest()
         return FileHashes(self._whole.hexdigest(), body)
 
@@ -201,8 +201,8 @@ class Hashing:
         if not new:
             return
         whole, body = self._lanes
-        whole.run(self._whole.update, new)
+        whole.submit(self._whole.update, new)
         if self._body_start is not None:
-            body.run(self._body.update, new[max(0, self._body_start - self._done) :])
+            body.submit(self._body.update, new[max(0, self._body_start - self._done) :])
         self._done += len(new)
         self._progress(self._done)

@@ -19,7 +19,7 @@ from erasepro_convert.checkpoint.tensor_info import (
     is_count,
 )
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS_DTYPES
 from erasepro_convert.runtime.printable import is_plain, printable
 
 LENGTH = 8
@@ -112,7 +112,7 @@ def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
     match entry:
         case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": list() as ends}:
             fits = len(shape) <= DIMENSIONS_LIMIT and len(ends) == 2
-            if dtype in SAFETENSORS and fits and all(map(is_count, (*shape, *ends))):
+            if dtype in SAFETENSORS_DTYPES and fits and all(map(is_count, (*shape, *ends))):
                 sizes, (start, end) = tuple(shape), ends
                 region = Region(data_start + start, end - start)
                 info = TensorInfo(dtype, sizes, dense_stride(sizes), region.start, region)

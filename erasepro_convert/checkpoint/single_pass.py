@@ -8,7 +8,7 @@ from erasepro_convert.checkpoint.file import Read
 from erasepro_convert.checkpoint.open_file import Hashing
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import is_finite
-from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.storage.remote_file import RemoteFile
 
 Span = tuple[int, int]
@@ -73,7 +73,7 @@ class SinglePass:
         hashes = []
         for number, file in enumerate(self._checkpoint.files):
             hashing = self._hashing.get(id(file))
-            with naming(file.name):
+            with prefixing_errors(file.name):
                 hashes.append(hashing.finish() if hashing else None)
             self._report(number, file.file.size)
         return tuple(hashes)

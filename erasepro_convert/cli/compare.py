@@ -70,7 +70,7 @@ def compare_command(
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
+    from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
@@ -86,7 +86,7 @@ def compare_command(
     inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
     if folder.exists():
         require_outputs(places.values(), inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore

@@ -84,7 +84,7 @@ def evaluate_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
+    from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import beside
 
     loaded = load_recipe(recipe)
@@ -95,7 +95,7 @@ def evaluate_command(
     given = (recipe, target, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
     inputs = Inputs(given)
     require_outputs(places.values(), inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges

@@ -27,8 +27,8 @@ from erasepro_convert.manifest import (
     Variant,
     VariesBetweenRuns,
 )
-from erasepro_convert.runtime.dtypes import Option
-from erasepro_convert.runtime.hashing import canonical
+from erasepro_convert.runtime.dtypes import DtypeOption
+from erasepro_convert.runtime.hashing import canonical_json
 from erasepro_convert.sd1.keys import POSITION_IDS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.remote_file import RemoteFile
@@ -47,7 +47,7 @@ class Run:
     copy: "Erasure | None"
     tuning: Tuning | None
     clip_skip_from: ClipSkipFrom
-    dtype: Option | None
+    dtype: DtypeOption | None
     previous: Previous | None
     left_out: Mapping[str, str]
     """Tensors of the plan that the kind of output has no place for, with the reason."""
@@ -91,7 +91,7 @@ def provenance(run: Run) -> str:
         "probe": run.result.probe,
     }
     data = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
-    return canonical(data)
+    return canonical_json(data)
 
 
 def _variant(run: Run) -> Variant:

@@ -34,7 +34,7 @@ from erasepro_convert.output.publish import Plan, rehearse, write_file, write_fo
 from erasepro_convert.output.safetensors_writer import OutputTensor, in_order
 from erasepro_convert.probing.limits import exceeded
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, DtypeOption, torch_dtype
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
@@ -177,7 +177,7 @@ def _erase(
     from erasepro_convert.conversion.tuning import tune
     from erasepro_convert.probing.held import claimed, holding, leaking
 
-    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
+    dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
 
     def run(held: frozenset[str]) -> tuple["Erasure", Tuning | None]:
         if options.tune or recipe.settings == "auto":
@@ -231,13 +231,13 @@ def _edited(source: SD1Checkpoint, recipe: Recipe) -> Iterator[str]:
 
 
 def _weight(
-    erasing: "Future[Erased]", source: SD1Checkpoint, option: Option | None, name: str
+    erasing: "Future[Erased]", source: SD1Checkpoint, option: DtypeOption | None, name: str
 ) -> "Tensor":
     """What is written of a matrix that the recipe edits: where nothing was new, as it was."""
     edited = erasing.result().weights.get(name)
     if edited is not None:
         return edited
-    return source.read(name).to(torch_dtype(OPTIONS[option]) if option else None)
+    return source.read(name).to(torch_dtype(DTYPE_OPTIONS[option]) if option else None)
 
 
 def _fed_as(

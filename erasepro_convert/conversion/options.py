@@ -8,7 +8,7 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.output.destinations import Inputs, require_parent, require_place
-from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.runtime.dtypes import DtypeOption
 from erasepro_convert.sd1 import Ema
 from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import WRITABLE, Location, name_of, redacted, scheme_of
@@ -28,7 +28,7 @@ class Options:
     files that the caller has read, such as the recipe: they are never written, as no input is.
     """
 
-    dtype: Option | None = None
+    dtype: DtypeOption | None = None
     ema: Ema = "drop"
     clip_skip: int | None = None
     text_encoder: "Location | None" = None

@@ -7,7 +7,7 @@ from erasepro_convert.manifest.fields import Norm, Record, Sha256
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord, Tuning
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.hashing import json_digest, pretty
+from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
 
 class Tool(Record):
@@ -65,7 +65,7 @@ class Manifest(Record):
 
     def to_json(self) -> str:
         """Sorted, indented JSON text with a final newline."""
-        return pretty(self.model_dump(mode="json"))
+        return pretty_json(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """What ``manifest_sha256`` has to be."""
@@ -80,4 +80,4 @@ class Manifest(Record):
 def schema_json() -> str:
     """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
     schema = Manifest.model_json_schema(mode="serialization")
-    return pretty({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.runtime.dtypes import is_finite, packed
-from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.sd1 import Ema, Layout, identify
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.sd1.spelling import is_text_encoder
@@ -138,7 +138,7 @@ def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> SD1Checkpoint:
 
     Raises CheckpointError for what is no sound SD1.x checkpoint.
     """
-    with naming(checkpoint.name):
+    with prefixing_errors(checkpoint.name):
         return SD1Checkpoint(checkpoint, identify(checkpoint.tensors, ema))
 
 

@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from erasepro_convert.errors import CheckpointError, MissingObjectError, StorageError
-from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.memory import CHUNK_SIZE
 from erasepro_convert.storage.byte_ranges import Ranges, Stated, ranges_of
 from erasepro_convert.storage.failures import translating_errors, with_retries
 from erasepro_convert.storage.location import Location, redacted
@@ -150,8 +150,8 @@ class Ahead:
         while start < end:
             first, content = self._block(start, min(end, start + BLOCK))
             wanted = memoryview(content)[start - first :][: end - start]
-            for position in range(0, len(wanted), CHUNK):
-                yield wanted[position : position + CHUNK]
+            for position in range(0, len(wanted), CHUNK_SIZE):
+                yield wanted[position : position + CHUNK_SIZE]
             start += len(wanted)
 
     def _block(self, start: int, end: int) -> tuple[int, bytes]:

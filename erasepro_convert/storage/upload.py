@@ -35,7 +35,7 @@ class Upload:
 
     def write(self, content: bytes | memoryview) -> int:
         """Take bytes, which must stay as they are.  Raises StorageError for earlier ones too."""
-        self._sending.run(self._send, content)
+        self._sending.submit(self._send, content)
         self._size += len(content)
         return len(content)
 
@@ -44,7 +44,7 @@ class Upload:
 
     def close(self) -> None:
         """Send what is left.  Raises StorageError."""
-        self._sending.join()
+        self._sending.wait()
         with translating_errors(self._target):
             self._file.close()
 
@@ -74,7 +74,7 @@ class Upload:
         self._failed.set()
         while True:  # a part that is on its way would outlive the others
             with suppress(StorageError):
-                self._sending.join()
+                self._sending.wait()
                 break
         with translating_errors(self._target):
             self._file.discard()

@@ -15,7 +15,7 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
 from erasepro_convert.output.plan import output_tensors
-from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.hashing import tensor_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import UNET
@@ -79,7 +79,7 @@ def verify_figures(
 ) -> Iterator[Finding]:
     """Every norm, residual, leak and drift, computed anew from the two files."""
     recipe = manifest.recipe
-    dtype = torch_dtype(OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
+    dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
     held = frozenset(manifest.alignment.held)
     measured = run_erasure(base, recipe, dtype, progress, output.read, held=held)
     records = [edit.record for edit in measured.edits.values()]
