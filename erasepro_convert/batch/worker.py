@@ -20,7 +20,7 @@ from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.atomic import replacing
-from erasepro_convert.storage.location import Location, is_within, name_of
+from erasepro_convert.storage.location import Location, file_name, is_within
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -113,7 +113,7 @@ def _found(task: Task, manifest: Manifest) -> dict[str, object]:
         "written": OutputRecord(
             size=sum(file.size for file in manifest.output.files),
             sha256=tuple(file.sha256 for file in manifest.output.files),
-            manifest=name_of(manifest_path(task.target, folder=task.options.folder)),
+            manifest=file_name(manifest_path(task.target, folder=task.options.folder)),
             manifest_sha256=manifest.manifest_sha256,
         ),
         "figures": Figures(
@@ -150,7 +150,7 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | 
     if made.manifest_sha256 != twin.manifest_sha256:
         return None
     (read,), (wrote,) = made.input.files, made.output.files
-    name, target = name_of(task.source), task.target
+    name, target = file_name(task.source), task.target
     assert isinstance(target, Path)
     files = (read.model_copy(update={"name": name}),)
     written = (wrote.model_copy(update={"name": target.name}),)

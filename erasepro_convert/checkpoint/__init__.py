@@ -11,7 +11,7 @@ from erasepro_convert.checkpoint.tensor_info import TensorInfo
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.listing import is_folder
-from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.storage.location import Location, file_name
 from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class Checkpoint:
         """The packed values of a tensor, piece by piece."""
         return self._owners[name].chunks(self.tensors[name])
 
-    def ahead(self, names: Sequence[str]) -> Callable[[str], Iterator[memoryview]]:
+    def prefetching(self, names: Sequence[str]) -> Callable[[str], Iterator[memoryview]]:
         """The same as ``chunks``, for one that will ask for these tensors, in this order."""
         spans: dict[int, list[tuple[int, int]]] = {id(file): [] for file in self.files}
         for name in names:
             info = self.tensors[name]
             if info.contiguous:
                 spans[id(self._owners[name])].append((info.offset, info.nbytes))
-        readers = {id(file): file.file.ahead(spans[id(file)]) for file in self.files}
+        readers = {id(file): file.file.prefetching(spans[id(file)]) for file in self.files}
 
         def chunks(name: str) -> Iterator[memoryview]:
             owner = self._owners[name]
@@ -114,10 +114,10 @@ def open_checkpoint(path: Location) -> Checkpoint:
     Raises CheckpointError, naming the file, for what is no sound checkpoint, StorageError when a
     store fails; OSError passes through.
     """
-    name = printable(name_of(path))
+    name = printable(file_name(path))
     if not is_folder(path):
         return Checkpoint(name, (), {}, {}, {}, {}, {}).joined(open_file(path, name))
-    name = printable(name_of(path.resolve()))  # "." has none of its own
+    name = printable(file_name(path.resolve()))  # "." has none of its own
     folder = open_folder(path, name)
     checkpoint = Checkpoint(name, (), {}, {}, folder.others, folder.configurations, {})
     for component, file in folder.files:

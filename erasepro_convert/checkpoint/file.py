@@ -88,7 +88,7 @@ class CheckpointFile:
         raw = torch.empty(len(numbers), size, dtype=torch.uint8)
         with prefixing_errors(self.name):
             self._check(info.region)
-            for run in _runs(numbers, self.file.near // size + 1):
+            for run in _runs(numbers, self.file.gap_limit // size + 1):
                 first, last = numbers[run[0]], numbers[run[-1]]
                 content = self.file.read(info.offset + first * size, (last - first + 1) * size)
                 read = torch.frombuffer(content, dtype=torch.uint8).view(-1, size)
@@ -106,7 +106,7 @@ class CheckpointFile:
     def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
         """Digests of the file, read for them alone; ``progress`` gets the bytes done so far."""
         with prefixing_errors(self.name):
-            ahead = self.file.ahead([(0, self.file.size)])
+            ahead = self.file.prefetching([(0, self.file.size)])
             return self.hashing(progress, ahead).finish()
 
     def autov1(self) -> str:

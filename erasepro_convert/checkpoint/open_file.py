@@ -34,7 +34,7 @@ class Readable(Protocol):
 class File(Readable, Protocol):
     """A file that is here (OpenFile) or elsewhere (remote.RemoteFile)."""
 
-    near: int
+    gap_limit: int
 
     def read_into(self, view: memoryview, start: int) -> None:
         """Fill ``view`` with the bytes from ``start`` on."""
@@ -42,7 +42,7 @@ class File(Readable, Protocol):
     def copy(self, start: int, count: int, target: int) -> int:
         """Have the kernel copy bytes to a descriptor, and say how many it did."""
 
-    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
+    def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
         """The same for one that will read these parts (start, count), in this order."""
 
 
@@ -52,7 +52,7 @@ class OpenFile:
     Reading copies rather than maps: a mapped file that shrinks meanwhile kills the process.
     """
 
-    near = 0
+    gap_limit = 0
     """Bytes: of two parts with no more between them it is better to read all."""
 
     def __init__(self, path: Path) -> None:
@@ -122,7 +122,7 @@ class OpenFile:
         for position in range(start, start + count, CHUNK_SIZE):
             yield memoryview(self.read(position, min(CHUNK_SIZE, start + count - position)))
 
-    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
+    def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
         """The same file: the kernel sees by itself what will be read next."""
         return self
 

@@ -46,10 +46,10 @@ class SinglePass:
             all_of_it, waste = _with_the_rest(order, file.file.size)
             waste -= sum(count for _, count in self._spans(file, edited))
             if self._asked or waste * WASTE > file.file.size:
-                self._read[id(file)] = file.file.ahead(order).chunks
+                self._read[id(file)] = file.file.prefetching(order).chunks
             else:
                 report = partial(self._report, number)
-                self._hash(file, file.hashing(report, file.file.ahead(all_of_it)))
+                self._hash(file, file.hashing(report, file.file.prefetching(all_of_it)))
 
     def chunks(self, name: str) -> Iterator[memoryview]:
         """The packed values of a tensor, piece by piece.

@@ -54,7 +54,7 @@ def _storages(
         raise CheckpointError("its list of storages does not match its tensors")
     regions: dict[str, Region] = {}
     ends = accumulate((8 + storages[key].nbytes for key in keys), initial=position)
-    counts = file.ahead((start, 8) for start in ends)
+    counts = file.prefetching((start, 8) for start in ends)
     for key in keys:
         storage = storages[key]
         if counts.read(position, 8) != struct.pack("<q", storage.numel):

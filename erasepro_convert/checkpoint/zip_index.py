@@ -62,7 +62,7 @@ def read_index(file: File) -> dict[str, Region]:
     ends = [*(member.header for member in members[1:]), start]
     if not members or members[0].header:
         raise CheckpointError("its zip archive does not begin with its first member")
-    headers = file.ahead(_around_headers(members, ends))
+    headers = file.prefetching(_around_headers(members, ends))
     return {
         member.name: _region(headers, member, end)
         for member, end in zip(members, ends, strict=True)

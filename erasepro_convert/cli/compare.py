@@ -71,7 +71,7 @@ def compare_command(
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
     if not base.exists():
@@ -80,7 +80,7 @@ def compare_command(
     for method in wanted:
         if method not in METHODS:
             raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
-    folder = out or beside(base, ".comparison")
+    folder = out or sibling(base, ".comparison")
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
     places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
     inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))

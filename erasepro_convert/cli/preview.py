@@ -58,10 +58,10 @@ def preview_command(
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
-    target = png or beside(checkpoints[0], ".before-after.png")
+    target = png or sibling(checkpoints[0], ".before-after.png")
     if target.suffix != ".png":
         raise UsageError(f"{target}: the picture's name must end in .png")
     inputs = Inputs((recipe, base, *checkpoints))

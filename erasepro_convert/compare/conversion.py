@@ -20,7 +20,7 @@ from erasepro_convert.output.destinations import Inputs, put
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.memory import configure_allocator
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.storage.location import beside
+from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
 EVERY = 0.2
@@ -48,7 +48,7 @@ def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) ->
     Raises UsageError with the reason where the conversion failed, and for a file of somebody's that
     is in the way.
     """
-    record = beside(target, ".cost.json")
+    record = sibling(target, ".cost.json")
     found = _earlier(recipe, source, target)
     if found and record.exists():
         return Cost(**json.loads(record.read_text("utf-8")))

@@ -125,12 +125,12 @@ def _input(source: SD1Checkpoint, hashes: tuple[FileHashes | None, ...]) -> Inpu
 def _stored(file: File) -> Stored | None:
     if not isinstance(file, RemoteFile):
         return None
-    stated = file.stated
+    stat = file.stat
     return Stored(
-        etag=stated.etag,
-        version=stated.version,
-        modified=stated.modified,
-        checksum=stated.checksum,
+        etag=stat.etag,
+        version=stat.version,
+        modified=stat.modified,
+        checksum=stat.checksum,
     )
 
 

@@ -40,7 +40,7 @@ from erasepro_convert.sd1.keys import POSITION_IDS, UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.listing import is_folder
-from erasepro_convert.storage.location import Location, name_of, stem_of
+from erasepro_convert.storage.location import Location, checkpoint_stem, file_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,11 +129,11 @@ def convert(
             opened.metadata,
             recipe,
             opened.layout.variant,
-            base=stem_of(name_of(source)),
+            base=checkpoint_stem(file_name(source)),
             private=options.private,
             embedded=provenance(run(left_out)) if options.embed_manifest else None,
         )
-        plan = Plan(name_of(target), weights, others, metadata)
+        plan = Plan(file_name(target), weights, others, metadata)
 
         def finish(output: Output) -> Manifest:
             inputs.require_apart(*outputs_of(target, options))  # names can have moved meanwhile
@@ -265,7 +265,7 @@ def _files(
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
     """Tensors by weight file, other files, and the tensors that the output has no place for."""
     if not options.folder:
-        return {name_of(target): tensors}, {}, {}
+        return {file_name(target): tensors}, {}, {}
     from erasepro_convert.output.diffusers_folder import by_file, configurations
 
     layout = opened.layout
@@ -286,7 +286,7 @@ def _previous(source: Location, hashes: tuple[FileHashes | None, ...]) -> Previo
     if weights != {digests.sha256 for digests in hashes if digests}:
         return None
     return Previous(
-        name=name_of(manifest_path(source, folder=is_folder(source))),
+        name=file_name(manifest_path(source, folder=is_folder(source))),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
     )

@@ -105,7 +105,7 @@ class SD1Checkpoint:
         """
         damaged = []
         names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
-        chunks = self.checkpoint.ahead(names)
+        chunks = self.checkpoint.prefetching(names)
         for number, old in enumerate(names, 1):
             dtype = self.checkpoint.tensors[old].dtype
             if not all(is_finite(dtype, chunk) for chunk in chunks(old)):
