@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.checkpoint.open_file import Hashing, OpenFile
+from erasepro_convert.checkpoint.open_file import FileHasher, OpenFile
 from erasepro_convert.checkpoint.single_pass import SinglePass
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import FLOATING_DTYPES, is_finite, packed, torch_dtype
@@ -24,7 +24,7 @@ def test_a_file_is_hashed_whatever_is_read_of_it_and_when(seed: int, tmp_path: P
     content = shuffle.randbytes(2 * CHUNK_SIZE + 12345)
     (tmp_path / "file").write_bytes(content)
     seen: list[int] = []
-    hashing = Hashing(OpenFile(tmp_path / "file"), 1000, seen.append)
+    hashing = FileHasher(OpenFile(tmp_path / "file"), 1000, seen.append)
     cuts = sorted(shuffle.sample(range(len(content)), 2 * seed))
     pieces = [*pairwise(cuts)]
     if seed % 2:

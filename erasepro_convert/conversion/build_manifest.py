@@ -136,7 +136,7 @@ def _stored(file: File) -> Stored | None:
 
 def _tensors(run: Run) -> Tensors:
     layout = run.source.layout
-    entries = {**layout.dropped, **run.source.checkpoint.others}
+    entries = {**layout.dropped, **run.source.checkpoint.skipped}
     entries |= {layout.source[name]: reason for name, reason in run.left_out.items()}
     dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries.items()]
     renamed = [

@@ -150,7 +150,7 @@ def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:
     given = open_checkpoint(path)
     for prefix in ("", "text_encoder."):  # transformers' own files have no component in front
         for file in given.files:
-            names = {n for n in file.contents.tensors if is_text_encoder(prefix + n)}
+            names = {n for n in file.parsed.tensors if is_text_encoder(prefix + n)}
             if names:
                 return checkpoint.joined(file, prefix, only=names)
     raise CheckpointError(f"{given.name}: there is no CLIP text encoder in it")
