@@ -28,9 +28,9 @@ WIDTH = 1800
 def main(tasks: str | None, seeds: int, solved: bool, out: Path) -> None:
     """Run tasks that are not done yet; write docs/comparison.md when all are."""
     from erasepro_convert.compare.variants import METHODS, SOLVED
-    from erasepro_convert.runtime.library_logging import hush_libraries
+    from erasepro_convert.runtime.library_logging import silence_libraries
 
-    hush_libraries()
+    silence_libraries()
     methods = SOLVED if solved else METHODS
     for task in tasks.split(",") if tasks else TASKS:
         if not _is_done(_folder(out, task), methods, _settings(task, seeds)):

@@ -1,7 +1,7 @@
-"""The errors a user can meet, each with the exit code that the command line promises.
+"""The errors that a user can meet, each with the exit code that the command line promises.
 
-A message says what is wrong, where, and what to do about it.  The library raises; the command
-line catches once.
+A message says what is wrong, where it is, and what to do about it.  The library raises these
+errors, and the command line catches them in one place.
 """
 
 import errno
@@ -10,21 +10,21 @@ import traceback
 from pathlib import Path
 
 INTERRUPTED = 130
-"""Exit code after an interrupt."""
+"""The exit code after an interrupt."""
 
 
 class EraseproError(Exception):
-    """Base of every error of this package."""
+    """The base class of every error that this package raises."""
 
     exit_code = 1
 
 
 class StorageError(EraseproError):
-    """A store of objects, or the way to it, failed; the message holds no credentials."""
+    """An object store, or the connection to it, failed; the message holds no credentials."""
 
 
 class MissingObjectError(StorageError):
-    """A store has no object where a user says that one is."""
+    """An object store has no object at the address that the user gave."""
 
     exit_code = 2
 
@@ -42,38 +42,38 @@ class RecipeError(EraseproError):
 
 
 class LimitError(EraseproError):
-    """The result does not hold: nothing is written."""
+    """The result exceeds a limit of the recipe, so nothing is written."""
 
     exit_code = 3
 
 
 class CheckpointError(EraseproError):
-    """The checkpoint is not SD1.x, is broken, or names code that we do not know."""
+    """The checkpoint is not SD1.x, is broken, or names code that is not known to be harmless."""
 
     exit_code = 4
 
 
 class VerificationError(EraseproError):
-    """An output is not what its manifest says."""
+    """An output differs from what its manifest says."""
 
     exit_code = 5
 
 
 class InterruptedRunError(EraseproError):
-    """An interrupted run has left something; the message says what, and what another run does."""
+    """A run was interrupted and left something; the message says what, and what a rerun does."""
 
     exit_code = INTERRUPTED
 
 
 class BatchError(EraseproError):
-    """Not every file of a batch was done; the code is that of the worst that happened."""
+    """Some files of a batch failed; the exit code is that of the worst failure."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
-_USERS = {
+_PATH_PROBLEMS = {
     errno.ENOENT: "there is no such file",
     errno.EACCES: "this user may not read or write it",
     errno.EPERM: "this user may not read or write it",
@@ -83,30 +83,30 @@ _USERS = {
     errno.ELOOP: "its links lead in a circle",
     errno.EROFS: "lies where nothing can be written",
 }
-"""What is wrong with a path that a user gave, by the system's number for it."""
+"""What is wrong with a path that a user gave, by errno."""
 
-_MACHINES = {
+_SYSTEM_PROBLEMS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "this user's share of the disk is full",
     errno.EFBIG: "is larger than a file may be here",
     errno.EIO: "the disk cannot read or write it",
     errno.EMFILE: "too many files are open",
 }
-"""What broke."""
+"""What failed in the system, by errno."""
 
 
 def exit_code_of(error: OSError) -> int:
-    """2 for a path that does not work out, 1 for what broke."""
-    return UsageError.exit_code if error.filename and error.errno in _USERS else 1
+    """The exit code is 2 for a path that the user can correct, and 1 for any other failure."""
+    return UsageError.exit_code if error.filename and error.errno in _PATH_PROBLEMS else 1
 
 
-def reason_of(error: Exception) -> str:
-    """What happened, and where in the code for what is no word of ours."""
+def describe_error(error: Exception) -> str:
+    """What happened; for an unforeseen error also the place in the code."""
     if isinstance(error, OSError) and error.errno is not None:
-        if not error.filename:  # what is wrong with a path says nothing without it
-            return _MACHINES.get(error.errno) or str(error.strerror)
-        words = (_USERS | _MACHINES).get(error.errno) or error.strerror
-        return f"{os.fsdecode(error.filename)}: {words}"
+        if not error.filename:  # a problem with a path means little without the path
+            return _SYSTEM_PROBLEMS.get(error.errno) or str(error.strerror)
+        problem = (_PATH_PROBLEMS | _SYSTEM_PROBLEMS).get(error.errno) or error.strerror
+        return f"{os.fsdecode(error.filename)}: {problem}"
     if isinstance(error, EraseproError | OSError):
         return str(error)
     what = "".join(traceback.format_exception_only(error)).strip()

@@ -69,7 +69,7 @@ def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
         files=tuple(_file(file, hashes) for file in checkpoint.files),
         tensors=_tensors(checkpoint),
         metadata=checkpoint.metadata,
-        asks_for=checkpoint.asks_for,
+        asks_for=checkpoint.pickle_globals,
     )
     return _recognised(described, checkpoint)
 
@@ -80,7 +80,7 @@ def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
         source = recognise(checkpoint)
     except CheckpointError as error:
         return replace(described, refused=str(error))
-    reasons = [*source.layout.dropped.values(), *checkpoint.others.values()]
+    reasons = [*source.layout.dropped.values(), *checkpoint.skipped.values()]
     return replace(
         described,
         metadata=source.metadata,

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, DtypeOption, torch_dtype
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS, SD1, Key, Widths, text_keys
 from erasepro_convert.sd1.unet import ema_name, unet_keys
 from erasepro_convert.sd1.vae import vae_keys
@@ -23,9 +23,9 @@ MINIATURE = Widths((32, 64, 96, 96), 128, 4, (32, 64, 96, 96), 48, 96)
 State = dict[str, Tensor]
 
 
-def state_dict(widths: Widths = MINIATURE, seed: int = 0, dtype: Option = "fp32") -> State:
+def state_dict(widths: Widths = MINIATURE, seed: int = 0, dtype: DtypeOption = "fp32") -> State:
     """A whole checkpoint with random weights."""
-    to = torch_dtype(OPTIONS[dtype])
+    to = torch_dtype(DTYPE_OPTIONS[dtype])
     keys = chain(unet_keys(widths), vae_keys(widths), text_keys(widths))
     state = {name: value.to(to) for name, value in weights(keys, seed).items()}
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--full", action="store_true", help="SD1.x's real widths")
-    parser.add_argument("--dtype", choices=list(OPTIONS), default="fp32")
+    parser.add_argument("--dtype", choices=list(DTYPE_OPTIONS), default="fp32")
     parser.add_argument("--ema", action="store_true")
     args = parser.parse_args()
     state = state_dict(SD1 if args.full else MINIATURE, dtype=args.dtype)

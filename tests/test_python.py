@@ -31,7 +31,7 @@ def test_every_example_of_the_documentation_runs(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for example in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
-        exec(example, names)  # noqa: S102  # the examples of our own page
+        exec(example, names)  # the examples of our own page
     assert (tmp_path / "out.manifest.json").exists()
 
 

@@ -17,7 +17,7 @@ from erasepro_convert.batch.environment import Identity, differences, identity
 from erasepro_convert.batch.process_pool import Progress, Work
 from erasepro_convert.batch.worker import Result, Task
 from erasepro_convert.errors import BatchError, UsageError
-from erasepro_convert.runtime.memory import give_back_memory
+from erasepro_convert.runtime.memory import configure_allocator
 from erasepro_convert.storage.location import Location, absolute
 
 try:
@@ -227,7 +227,7 @@ def _carry_out(work: Work, task: Task, expected: Identity) -> Result:
     if wrong := differences(identity(), expected):
         return Result("failed", reason=f"{worker.address}: {'; '.join(wrong)}")
     key = worker.get_current_task()
-    give_back_memory()
+    configure_allocator()
     _running.add(key)
     try:
         return work(task, partial(_stop, worker, key))

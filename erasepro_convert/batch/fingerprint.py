@@ -24,7 +24,7 @@ def state(path: Location) -> tuple[int, str]:
     """
     if not isinstance(path, Path):
         places = [path / name for name in sorted(files_below(path))] if is_folder(path) else [path]
-        stated = [RemoteFile(place).stated for place in places]
+        stated = [RemoteFile(place).stat for place in places]
         return sum(one.size for one in stated), json_digest([asdict(one) for one in stated])
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     statuses = [(str(file.relative_to(path)), file.stat()) for file in files]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint.diffusers_folder import COMPONENTS
 from erasepro_convert.errors import UsageError
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.storage.listing import files_below, fitting, is_folder, is_pattern, names_in
+from erasepro_convert.storage.listing import files_below, is_folder, is_pattern, matching, names_in
 from erasepro_convert.storage.location import Location, is_within, locate, redacted
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Search:
                 return
             fits: Iterable[Location] = map(Path, sorted(glob.glob(text, recursive=True)))
         elif is_pattern(location):
-            fits = fitting(location)
+            fits = matching(location)
         else:
             yield from self._at(location, is_folder=is_folder(location))
             return

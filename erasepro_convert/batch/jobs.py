@@ -18,7 +18,7 @@ from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.yaml_document import Document, read_document
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.storage.location import Location, locate, name_of, redacted
+from erasepro_convert.storage.location import Location, file_name, locate, redacted
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
 """An output's name, unless the user says otherwise."""
@@ -149,7 +149,7 @@ def require_apart(
 
 
 def _filled(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:
-    name = PurePosixPath(name_of(source))
+    name = PurePosixPath(file_name(source))
     parts = {"stem": name.stem, "suffix": name.suffix.lstrip("."), "recipe": recipe}
     try:
         return _normal(template.format(folder=below, **parts))

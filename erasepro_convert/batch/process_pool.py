@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from erasepro_convert.batch.worker import Result, Task
-from erasepro_convert.runtime.memory import give_back_memory
+from erasepro_convert.runtime.memory import configure_allocator
 
 STAGES = ("erase", "probe", "tune", "train")
 """What the erasure can be at, by its number on the board."""
@@ -98,7 +98,7 @@ def _prepare(board: Any) -> None:
     for number in OWNERS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OWNERS)
-    give_back_memory()
+    configure_allocator()
     threading.Thread(target=_outlive_no_owner, daemon=True).start()
 
 

@@ -22,7 +22,7 @@ from erasepro_convert.manifest import manifest_path
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.storage.listing import exists, size_of
+from erasepro_convert.storage.listing import exists, file_size
 from erasepro_convert.storage.location import Location, redacted
 
 PAUSE = 0.5
@@ -248,7 +248,7 @@ class Batch:
         if entry.output.endswith("/"):
             return exists(target / written.manifest)
         there = exists(target.parent / written.manifest) and exists(target)
-        return there and size_of(target) == written.size
+        return there and file_size(target) == written.size
 
     def _land(self, future: Future[Result]) -> None:
         """Take in what a worker says, or that it died."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from erasepro_convert.batch.inputs import PassedOver
 from erasepro_convert.batch.ledger import LEDGER, Entry, Outcome
-from erasepro_convert.runtime.html_template import fill
+from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.atomic import replacing
 
@@ -41,7 +41,7 @@ def write_summary(
 ) -> None:
     """Write the page; the same entries give the same page, in whatever order they came."""
     rows = sorted(entries.values(), key=attrgetter("output"))
-    page = fill(
+    page = fill_template(
         "batch/summary.html.jinja",
         entries=rows,
         size=sum({entry.input.path: entry.input.size for entry in rows}.values()),

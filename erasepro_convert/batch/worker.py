@@ -13,14 +13,14 @@ from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.conversion.preflight import require_workable
-from erasepro_convert.errors import CheckpointError, LimitError, reason_of
+from erasepro_convert.errors import CheckpointError, LimitError, describe_error
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.runtime.stopwatch import Stopwatch
 from erasepro_convert.storage.atomic import replacing
-from erasepro_convert.storage.location import Location, is_within, name_of
+from erasepro_convert.storage.location import Location, file_name, is_within
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -100,7 +100,7 @@ def carry_out(task: Task, progress: Progress = silent) -> Result:
         return result("refused", reason=str(error))
     except Exception as error:  # a batch goes on whatever happens to one file
         full = isinstance(error, OSError) and error.errno in NO_ROOM
-        return result("failed", reason=reason_of(error), full=full)
+        return result("failed", reason=describe_error(error), full=full)
 
 
 def _found(task: Task, manifest: Manifest) -> dict[str, object]:
@@ -110,7 +110,7 @@ def _found(task: Task, manifest: Manifest) -> dict[str, object]:
         "written": OutputRecord(
             size=sum(file.size for file in manifest.output.files),
             sha256=tuple(file.sha256 for file in manifest.output.files),
-            manifest=name_of(manifest_path(task.target, folder=task.options.folder)),
+            manifest=file_name(manifest_path(task.target, folder=task.options.folder)),
             manifest_sha256=manifest.manifest_sha256,
         ),
         "figures": Figures(
@@ -147,7 +147,7 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | 
     if made.manifest_sha256 != twin.manifest_sha256:
         return None
     (read,), (wrote,) = made.input.files, made.output.files
-    name, target = name_of(task.source), task.target
+    name, target = file_name(task.source), task.target
     assert isinstance(target, Path)
     files = (read.model_copy(update={"name": name}),)
     written = (wrote.model_copy(update={"name": target.name}),)

@@ -1,7 +1,7 @@
-"""A diffusers folder: which weight files of its components are read.
+"""A diffusers folder: the choice of the weight files that are read.
 
-Only weights are read, never code and never a custom pipeline; tensors get their component's name in
-front, as in a single file with diffusers names.
+Only weights are read, never code and never a custom pipeline.  The component's name goes before the
+names of its tensors, as in a single file with diffusers names.
 """
 
 import json
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erasepro_convert.checkpoint.file import CheckpointFile, open_file, opened
+from erasepro_convert.checkpoint.file import CheckpointFile, open_file, open_for_reading
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.printable import naming, printable
+from erasepro_convert.runtime.printable import prefixing_errors, printable
 from erasepro_convert.storage.listing import exists, is_folder, names_in
 from erasepro_convert.storage.location import Location
 
@@ -22,42 +22,46 @@ COMPONENTS = {
     "text_encoder": "model",
     "vae": "diffusion_pytorch_model",
 }
-"""The components that hold an SD1.x model, and what their weight files are called."""
+"""The components that hold an SD1.x model, and the stems of their weight files."""
 
-FOREIGN = {
+OTHER_MODELS = {
     "text_encoder_2": "SDXL or another model with two text encoders",
     "transformer": "a transformer model (Stable Diffusion 3, Flux, …)",
     "prior": "a model with a prior (Kandinsky, unCLIP, …)",
 }
+"""Folders that SD1.x does not have, and the model that each belongs to."""
 JSON_LIMIT = 4 << 20
 SHARDS_LIMIT = 100
 SHOWN = 5
-"""Names that a message lists."""
+"""The most names that a message lists."""
 CONFIGURATIONS = {"scheduler": "scheduler_config.json", "text_encoder": "config.json"}
-"""Those that say how the U-Net was trained and is fed: weights alone do not tell."""
+"""Configurations that say how the U-Net was trained and is fed, which weights do not tell."""
 VARIANTS = ("", "fp16", "bf16")
-"""Of weight files: those that are taken whatever else is there, in this order."""
+"""Variants of weight files in the order in which they are preferred to any other."""
 OTHER_FILE = "another file of the same component, not read"
 
 Configuration = dict[str, Any]
-"""A JSON object of a stranger's making."""
+"""A JSON object from an untrusted file."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Each weight file with its component, why others are not read, configurations by component."""
+    """What a diffusers folder holds: weight files and configurations by component.
+
+    ``skipped`` gives the reason why each other weight file is not read.
+    """
 
     files: list[tuple[str, CheckpointFile]]
-    others: dict[str, str]
+    skipped: dict[str, str]
     configurations: dict[str, Configuration]
 
 
 def open_folder(path: Location, name: str) -> Folder:
     """Find the weight files of a diffusers folder and open them; messages call it ``name``.
 
-    Raises CheckpointError for a folder that is no diffusers model, and as ``open_file`` does.
+    Raises CheckpointError for a folder that is no diffusers model, and what ``open_file`` raises.
     """
-    for part, model in FOREIGN.items():
+    for part, model in OTHER_MODELS.items():
         if is_folder(path / part):
             raise CheckpointError(
                 f"{name}: not a Stable Diffusion 1.x checkpoint: this is {model} "
@@ -69,7 +73,7 @@ def open_folder(path: Location, name: str) -> Folder:
             "give a checkpoint file"
         )
     read: list[tuple[str, CheckpointFile]] = []
-    others: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for component, stem in COMPONENTS.items():
         folder = path / component
         there = names_in(folder)
@@ -81,15 +85,18 @@ def open_folder(path: Location, name: str) -> Folder:
                 f"{name}: {component}/ has no weight file that diffusers knows; it holds {found}"
             )
         read += [(component, open_file(folder / file, f"{component}/{file}")) for file in chosen]
-        others |= {f"{component}/{printable(f)}": OTHER_FILE for f in files if f not in chosen}
-    return Folder(read, others, _configurations(path, name))
+        skipped |= {f"{component}/{printable(f)}": OTHER_FILE for f in files if f not in chosen}
+    return Folder(read, skipped, _configurations(path, name))
 
 
 def _class_of(path: Location, name: str) -> str:
-    """What the configuration of a component says that it is, where one lies alone in a folder."""
+    """The class that a configuration in the folder names, as the end of a message, or nothing.
+
+    It tells users that they gave the folder of a single component.
+    """
     for file, key in (("config.json", "_class_name"), ("adapter_config.json", "peft_type")):
         if exists(path / file):
-            config = _json(path / file, f"{name}/{file}")
+            config = _read_json(path / file, f"{name}/{file}")
             said = config.get(key, config.get("architectures"))
             first = next(iter(said), None) if isinstance(said, list) else said
             if isinstance(first, str):
@@ -99,25 +106,24 @@ def _class_of(path: Location, name: str) -> str:
 
 def _configurations(path: Location, name: str) -> dict[str, Configuration]:
     return {
-        component: _json(path / component / file, f"{name}/{component}/{file}")
+        component: _read_json(path / component / file, f"{name}/{component}/{file}")
         for component, file in CONFIGURATIONS.items()
         if exists(path / component / file)
     }
 
 
 def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterator[str]:
-    """The weight files of a component: as diffusers would, plain before fp16, safetensors first.
+    """Choose a component's weight files as diffusers does: plain before fp16, safetensors first.
 
-    Another variant (``ema``, ``non_ema``, …) is read where it is the only one that is there.
-
-    Raises CheckpointError where several others are there and nothing tells which one is meant.
+    Another variant (``ema``, ``non_ema``, …) is chosen where it is the only one.  Raises
+    CheckpointError where there are several other variants, since nothing tells which one is meant.
     """
     stems = {"safetensors": stem, "bin": "pytorch_model" if stem == "model" else stem}
     others = sorted({v for file in there if (v := _variant(file, stems))} - {*VARIANTS})
     for variant in (*VARIANTS, *others):
         for suffix, base in stems.items():
             whole = ".".join(filter(None, (base, variant, suffix)))
-            # Both orders are in use: diffusers moved the variant.
+            # Names of an index have the variant in either place: diffusers moved it.
             moved = ".".join(filter(None, (base, suffix, "index", variant, "json")))
             index = next((file for file in (moved, f"{whole}.index.json") if file in there), None)
             if whole not in there and index is None:
@@ -135,7 +141,7 @@ def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterato
 
 
 def _variant(file: str, stems: Mapping[str, str]) -> str | None:
-    """Which variant of a component's weights a file is, or an index of; None for other files."""
+    """The variant of a weight file, or of an index of weight files; None for other files."""
     for suffix, base in stems.items():
         for pattern in (r"(\w+)\.{}(\.index\.json)?", r"{}\.index\.(\w+)\.json"):
             if found := re.fullmatch(rf"{base}\.{pattern.format(suffix)}", file):
@@ -144,10 +150,10 @@ def _variant(file: str, stems: Mapping[str, str]) -> str | None:
 
 
 def _shards(index: Location, there: list[str], name: str) -> list[str]:
-    """The files that an index names, each a plain name in its own folder."""
+    """The weight files that an index names; each must be a file in the index's folder."""
     broken = CheckpointError(f"{name}: it is no index of weight files")
     try:
-        shards = sorted(set(_json(index, name)["weight_map"].values()))
+        shards = sorted(set(_read_json(index, name)["weight_map"].values()))
     except (TypeError, KeyError, AttributeError) as error:
         raise broken from error
     for shard in shards:
@@ -158,10 +164,10 @@ def _shards(index: Location, there: list[str], name: str) -> list[str]:
     return shards
 
 
-def _json(path: Location, name: str) -> Configuration:
-    """A small JSON file that holds an object."""
-    with naming(name):
-        file = opened(path)
+def _read_json(path: Location, name: str) -> Configuration:
+    """Read a small JSON file that holds an object.  Raises CheckpointError, naming the file."""
+    with prefixing_errors(name):
+        file = open_for_reading(path)
         text = file.read(0, min(file.size, JSON_LIMIT))
     try:
         content = json.loads(text.decode())

@@ -1,4 +1,4 @@
-"""One open file: every read comes from the same descriptor and notices a change of the file."""
+"""An open local file, and digests of files that are made while they are read."""
 
 import errno
 import hashlib
@@ -12,15 +12,15 @@ from typing import Protocol
 
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.background import BackgroundThread
-from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.memory import CHUNK_SIZE
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
-"""What copy_file_range says where it does not work: between file systems, into a device, in a
-sandbox."""
+"""Error numbers of copy_file_range where it does not work: between file systems, into a device, in
+a sandbox."""
 
 
 class Readable(Protocol):
-    """Something whose bytes can be read at any place; OpenFile says how."""
+    """A file whose bytes can be read at any position; OpenFile documents the methods."""
 
     size: int
 
@@ -28,32 +28,33 @@ class Readable(Protocol):
         """``count`` bytes from ``start`` on."""
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """The same bytes in pieces."""
+        """``count`` bytes from ``start`` on, in chunks."""
 
 
 class File(Readable, Protocol):
-    """A file that is here (OpenFile) or elsewhere (remote.RemoteFile)."""
+    """A file on the disk (OpenFile) or in a store (storage.remote_file.RemoteFile)."""
 
-    near: int
+    gap_limit: int
 
     def read_into(self, view: memoryview, start: int) -> None:
         """Fill ``view`` with the bytes from ``start`` on."""
 
     def copy(self, start: int, count: int, target: int) -> int:
-        """Have the kernel copy bytes to a descriptor, and say how many it did."""
+        """Let the kernel copy bytes to a descriptor, and return how many it copied."""
 
-    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
-        """The same for one that will read these parts (start, count), in this order."""
+    def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
+        """A reader that requests these ranges (start, count) in advance, in this order."""
 
 
 class OpenFile:
-    """A regular file, open for reading at any place; closed with its last reference.
+    """A regular file, open for reading at any position; it is closed with its last reference.
 
+    All reading uses one descriptor, and fails when the file has changed since it was opened.
     Reading copies rather than maps: a mapped file that shrinks meanwhile kills the process.
     """
 
-    near = 0
-    """Bytes: of two parts with no more between them it is better to read all."""
+    gap_limit = 0
+    """Bytes.  A gap between two ranges that is no larger is better read too."""
 
     def __init__(self, path: Path) -> None:
         """Raise CheckpointError for anything but a regular file with content."""
@@ -72,9 +73,9 @@ class OpenFile:
     def read(self, start: int, count: int) -> bytearray:
         """``count`` bytes from ``start`` on.
 
-        Raises CheckpointError when the file ends before, or has changed since it was opened.
+        Raises CheckpointError when the file is too short, or has changed since it was opened.
         """
-        self._require(start + count)
+        self._require_within(start + count)
         content = bytearray(count)
         self.read_into(memoryview(content), start)
         return content
@@ -82,7 +83,7 @@ class OpenFile:
     def read_into(self, view: memoryview, start: int) -> None:
         """Fill ``view`` with the bytes from ``start`` on.  Raises what ``read`` does."""
         count, done = len(view), 0
-        self._require(start + count)
+        self._require_within(start + count)
         while done < count:
             read = os.preadv(self._descriptor, [view[done:]], start + done)
             if read == 0:
@@ -90,14 +91,14 @@ class OpenFile:
             done += read
         self._require_unchanged(done == count)
 
-    def _require(self, end: int) -> None:
+    def _require_within(self, end: int) -> None:
         if end > self.size:
             raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")
 
     def copy(self, start: int, count: int, target: int) -> int:
-        """Have the kernel copy bytes to the descriptor ``target``, and say how many it did.
+        """Let the kernel copy bytes to the descriptor ``target``, and return how many it copied.
 
-        That is not all of them where the system or the file systems cannot do it.  Raises
+        It copies fewer than ``count`` where the system or the file systems cannot do it.  Raises
         CheckpointError when the file has changed since it was opened.
         """
         done = 0
@@ -118,12 +119,12 @@ class OpenFile:
             raise CheckpointError("it changed while it was read")
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """The same bytes in pieces."""
-        for position in range(start, start + count, CHUNK):
-            yield memoryview(self.read(position, min(CHUNK, start + count - position)))
+        """``count`` bytes from ``start`` on, in chunks."""
+        for position in range(start, start + count, CHUNK_SIZE):
+            yield memoryview(self.read(position, min(CHUNK_SIZE, start + count - position)))
 
-    def ahead(self, spans: Iterable[tuple[int, int]]) -> Readable:
-        """The same file: the kernel sees by itself what will be read next."""
+    def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
+        """This file itself, since the kernel reads ahead by itself."""
         return self
 
 
@@ -147,23 +148,26 @@ def _signature(status: os.stat_result) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class FileHashes:
-    """SHA-256 of a file, and of what follows a safetensors header (None for other containers)."""
+    """SHA-256 digests of a file.
+
+    ``autov3`` covers what follows a safetensors header; it is None for other containers.
+    """
 
     sha256: str
     autov3: str | None
 
     @property
     def autov2(self) -> str:
-        """A1111's and Civitai's short hash."""
+        """The short hash of A1111 and Civitai."""
         return self.sha256[:10]
 
 
-class Hashing:
-    """Digests of a file made while it is read for other purposes: each byte is read once.
+class FileHasher:
+    """Hashes a file while it is read for other purposes, so that each byte is read once.
 
-    Bytes count in the order of the file, whatever the order of reading; what was skipped is read
-    when something behind it is.  ``body_start`` is where a safetensors file's header ends.
-    ``progress`` gets the bytes done so far.
+    Bytes are hashed in the order of the file, whatever the order of reading: before a chunk is
+    read, all bytes before it that were skipped are read and hashed.  ``body_start`` is where a
+    safetensors file's header ends.  ``progress`` gets the bytes hashed so far.
     """
 
     def __init__(
@@ -174,10 +178,10 @@ class Hashing:
         self._progress = progress
         self._done = 0
         self._whole, self._body = hashlib.sha256(), hashlib.sha256()
-        self._lanes = BackgroundThread(), BackgroundThread()
+        self._threads = BackgroundThread(), BackgroundThread()
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in pieces."""
+        """``count`` bytes from ``start`` on, in chunks, which are hashed on the way."""
         self._catch_up(start)
         for chunk in self._file.chunks(start, count):
             self._add(start, chunk)
@@ -185,10 +189,10 @@ class Hashing:
             yield chunk
 
     def finish(self) -> FileHashes:
-        """The digests, after reading what nobody wanted."""
+        """The digests, after reading the rest of the file."""
         self._catch_up(self._file.size)
-        for lane in self._lanes:
-            lane.join()
+        for thread in self._threads:
+            thread.wait()
         body = None if self._body_start is None else self._body.hexdigest()
         return FileHashes(self._whole.hexdigest(), body)
 
@@ -200,9 +204,9 @@ class Hashing:
         new = chunk[self._done - start :]
         if not new:
             return
-        whole, body = self._lanes
-        whole.run(self._whole.update, new)
+        whole, body = self._threads
+        whole.submit(self._whole.update, new)
         if self._body_start is not None:
-            body.run(self._body.update, new[max(0, self._body_start - self._done) :])
+            body.submit(self._body.update, new[max(0, self._body_start - self._done) :])
         self._done += len(new)
         self._progress(self._done)

@@ -33,13 +33,13 @@ TOO_LARGE = (
 )
 
 
-class EndsEarlyError(CheckpointError):
-    """A pickle goes on behind the bytes at hand."""
+class TruncatedPickleError(CheckpointError):
+    """A pickle continues after the bytes that were given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A global that a pickle names.  It stands for itself alone."""
+class GlobalName:
+    """The name of a global (a class or function) in a pickle; it is never imported."""
 
     module: str
     name: str
@@ -49,40 +49,42 @@ class Named:
 
 
 class Opaque:
-    """Something that a pickle builds and nobody reads: it takes whatever is put into it."""
+    """A stand-in for an object that a pickle builds and nobody reads; it ignores its content."""
 
     __slots__ = ()
 
 
-KEYS = (str, int, float, bool, type(None), Named, Opaque)
+KEY_TYPES = (str, int, float, bool, type(None), GlobalName, Opaque)
 """Types of dict keys that are cheap to hash."""
 
 
-class Machine:
+class PickleMachine:
     """Runs the pickle that starts at ``start`` of ``data``.
 
-    ``call`` gets a global and the arguments that the pickle applies it to; ``refer`` gets a
-    persistent reference.  After ``run``, ``end`` is the position behind the pickle.
+    ``call`` gets a global and the arguments that the pickle applies it to; ``load_reference`` gets
+    a persistent reference; ``note_global`` gets each global.  What they return goes on the stack.
+    After ``run``, ``end`` is the position after the pickle.
     """
 
     def __init__(
         self,
         data: bytes | bytearray,
         start: int,
-        call: Callable[[Named, tuple[object, ...]], object],
-        refer: Callable[[object], object],
-        name: Callable[[Named], object],
+        call: Callable[[GlobalName, tuple[object, ...]], object],
+        load_reference: Callable[[object], object],
+        note_global: Callable[[GlobalName], object],
     ) -> None:
         self._data = data
         self.end = start
-        self._call, self._refer, self._name = call, refer, name
+        self._call = call
+        self._load_reference, self._note_global = load_reference, note_global
         self._stack: list[object] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
         self._depths: dict[int, tuple[int, object]] = {}
 
     def run(self) -> object:
-        """What the pickle holds.
+        """Run the pickle and return the object that it holds.
 
         Raises CheckpointError for a malformed pickle, an instruction that torch does not write, or
         more of anything than a checkpoint needs.
@@ -106,7 +108,7 @@ class Machine:
     def _take(self, count: int) -> bytes | bytearray:
         taken = self._data[self.end : self.end + count]
         if len(taken) < count:
-            raise EndsEarlyError("its pickle is malformed: it ends early")
+            raise TruncatedPickleError("its pickle is malformed: it ends early")
         self.end += count
         return taken
 
@@ -114,7 +116,7 @@ class Machine:
         return int(layout.unpack(self._take(layout.size))[0])
 
     def _text(self, length: int) -> str:
-        return decoded(self._take(length))
+        return decode_utf8(self._take(length))
 
     def _line(self) -> str:
         end = self._data.find(b"\n", self.end, self.end + NAME_LIMIT + 1)
@@ -142,7 +144,7 @@ class Machine:
         self._stack.append(top)
         return top
 
-    # What follows is one method a kind of instruction.
+    # One method for each kind of instruction follows.
 
     def _proto(self) -> None:
         version = self._take(1)[0]
@@ -208,7 +210,10 @@ class Machine:
         depth = 1 + max(depths, default=0)
         if depth > NESTING_LIMIT:
             raise CheckpointError("its pickle is nested too deep")
-        self._depths[id(made)] = depth, made  # kept, so that its id stays its own
+        self._depths[id(made)] = (
+            depth,
+            made,
+        )  # the tuple is kept, so that no other object gets its id
         self._stack.append(made)
 
     def _append(self) -> None:
@@ -237,7 +242,7 @@ class Machine:
         if len(pairs) % 2:
             raise CheckpointError("its pickle is malformed: a key has no value")
         if type(into) is dict:
-            put(into, zip(pairs[::2], pairs[1::2], strict=True))
+            add_items(into, zip(pairs[::2], pairs[1::2], strict=True))
         elif type(into) is not Opaque:
             raise CheckpointError("its pickle is malformed: it sets items of what is no dict")
 
@@ -261,7 +266,7 @@ class Machine:
 
     def _global(self) -> None:
         module = self._line()
-        self._stack.append(self._name(Named(module, self._line())))
+        self._stack.append(self._note_global(GlobalName(module, self._line())))
 
     def _stack_global(self) -> None:
         name, module = self._pop(), self._pop()
@@ -269,40 +274,42 @@ class Machine:
             raise CheckpointError("its pickle is malformed: a global's name is no text")
         if max(len(module), len(name)) > NAME_LIMIT:
             raise CheckpointError(f"its pickle names a global of more than {NAME_LIMIT} characters")
-        self._stack.append(self._name(Named(module, name)))
+        self._stack.append(self._note_global(GlobalName(module, name)))
 
     def _reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
-        if type(function) is not Named or type(arguments) is not tuple:
+        if type(function) is not GlobalName or type(arguments) is not tuple:
             raise CheckpointError("its pickle calls what is no function")
         self._stack.append(self._call(function, arguments))
 
     def _build(self) -> None:
-        self._pop()  # attributes: of no use to anyone here
+        self._pop()  # attributes are not needed
         if type(self._top()) not in (dict, Opaque):
             raise CheckpointError("its pickle tries to change what was made already")
 
     def _reference(self) -> None:
-        self._stack.append(self._refer(self._pop()))
+        self._stack.append(self._load_reference(self._pop()))
 
 
-def put(into: dict[object, object], pairs: Iterable[tuple[object, object]]) -> None:
+def add_items(into: dict[object, object], pairs: Iterable[tuple[object, object]]) -> None:
     """Add pairs of key and value to a dict; torch never writes a key twice.
 
     Raises CheckpointError before a key is hashed that is not plain: the hash of a tuple recurses.
     """
     for key, value in pairs:
-        if type(key) not in KEYS:
+        if type(key) not in KEY_TYPES:
             raise CheckpointError(f"its pickle has a {type(key).__name__} as the key of a dict")
-        if type(key) is int and abs(key) >= sys.hash_info.modulus:  # could all hash alike
+        if (
+            type(key) is int and abs(key) >= sys.hash_info.modulus
+        ):  # such numbers could all have one hash
             raise CheckpointError("its pickle has a huge number as the key of a dict")
         if key in into:
             raise CheckpointError(f"its pickle sets {printable(str(key))} twice")
         into[key] = value
 
 
-def decoded(raw: bytes | bytearray) -> str:
-    """UTF-8 text.  Raises CheckpointError."""
+def decode_utf8(raw: bytes | bytearray) -> str:
+    """Decode UTF-8 text.  Raises CheckpointError."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
@@ -313,15 +320,15 @@ U8, U16, U32, U64 = (struct.Struct("<" + code) for code in "BHIQ")
 I32, DOUBLE = struct.Struct("<i"), struct.Struct(">d")
 STOP = ord(".")
 
-INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
-    0x80: Machine._proto,
-    0x95: Machine._frame,
-    ord("("): Machine._mark,
+INSTRUCTIONS: dict[int, Callable[[PickleMachine], None]] = {
+    0x80: PickleMachine._proto,
+    0x95: PickleMachine._frame,
+    ord("("): PickleMachine._mark,
     ord("J"): lambda m: m._integer(I32),
     ord("K"): lambda m: m._integer(U8),
     ord("M"): lambda m: m._integer(U16),
-    0x8A: Machine._long,
-    ord("G"): Machine._double,
+    0x8A: PickleMachine._long,
+    ord("G"): PickleMachine._double,
     ord("N"): lambda m: m._constant(None),
     0x88: lambda m: m._constant(True),
     0x89: lambda m: m._constant(False),
@@ -331,32 +338,32 @@ INSTRUCTIONS: dict[int, Callable[[Machine], None]] = {
     ord("T"): lambda m: m._string(U32),
     ord("C"): lambda m: m._raw(U8),
     ord("B"): lambda m: m._raw(U32),
-    0x96: Machine._byte_array,
+    0x96: PickleMachine._byte_array,
     0x8F: lambda m: m._constant(Opaque()),
-    0x90: Machine._add_items,
-    0x91: Machine._set_of,
-    ord("]"): Machine._empty_list,
-    ord("}"): Machine._empty_dict,
+    0x90: PickleMachine._add_items,
+    0x91: PickleMachine._set_of,
+    ord("]"): PickleMachine._empty_list,
+    ord("}"): PickleMachine._empty_dict,
     ord(")"): lambda m: m._short_tuple(0),
     0x85: lambda m: m._short_tuple(1),
     0x86: lambda m: m._short_tuple(2),
     0x87: lambda m: m._short_tuple(3),
-    ord("t"): Machine._long_tuple,
-    ord("a"): Machine._append,
-    ord("e"): Machine._appends,
-    ord("s"): Machine._set_item,
-    ord("u"): Machine._set_items,
+    ord("t"): PickleMachine._long_tuple,
+    ord("a"): PickleMachine._append,
+    ord("e"): PickleMachine._appends,
+    ord("s"): PickleMachine._set_item,
+    ord("u"): PickleMachine._set_items,
     ord("q"): lambda m: m._put(U8),
     ord("r"): lambda m: m._put(U32),
-    0x94: Machine._memoize,
+    0x94: PickleMachine._memoize,
     ord("h"): lambda m: m._get(U8),
     ord("j"): lambda m: m._get(U32),
-    ord("c"): Machine._global,
-    0x93: Machine._stack_global,
-    ord("R"): Machine._reduce,
-    0x81: Machine._reduce,  # NEWOBJ: a class and its arguments
-    ord("b"): Machine._build,
-    ord("Q"): Machine._reference,
+    ord("c"): PickleMachine._global,
+    0x93: PickleMachine._stack_global,
+    ord("R"): PickleMachine._reduce,
+    0x81: PickleMachine._reduce,  # NEWOBJ: a class and its arguments
+    ord("b"): PickleMachine._build,
+    ord("Q"): PickleMachine._reference,
 }
-"""What torch.save writes, in any pickle protocol from 2 to 5.  Buffers out of the pickle (0x97) are
-nothing that it could write: they would be in another file."""
+"""The instructions that torch.save writes, in any pickle protocol from 2 to 5.  It cannot write
+buffers outside of the pickle (0x97), which would lie in another file."""

@@ -1,6 +1,6 @@
 """The safetensors container: a JSON header, then the values.
 
-Read by our own code because the safetensors library accepts a name twice, and hides where a
+It is parsed here because the safetensors library accepts a name twice, and does not tell where a
 tensor's bytes lie.
 """
 
@@ -12,29 +12,30 @@ from typing import Any
 from erasepro_convert.checkpoint.open_file import File
 from erasepro_convert.checkpoint.tensor_info import (
     DIMENSIONS_LIMIT,
-    Contents,
+    ParsedFile,
     Region,
     TensorInfo,
     dense_stride,
     is_count,
 )
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS_DTYPES
 from erasepro_convert.runtime.printable import is_plain, printable
 
 LENGTH = 8
-"""Bytes that say how long the header is, which follows them."""
+"""Bytes at the start of a file that give the length of the header, which follows them."""
 
 HEADER_LIMIT = 100_000_000
-"""Bytes; the safetensors library reads no more.  Workflows and pictures in metadata reach 9 MB."""
+"""Bytes.  The safetensors library reads no more; workflows and images in metadata reach 9 MB."""
 
 TEXTS_LIMIT, STRUCTURE_LIMIT = 1_000_000, 8 << 20
-"""Names and values in quotes, and bytes of all that stands between them, white space left out: what
-makes a header large in memory.  A full checkpoint with EMA has less than a tenth of either."""
+"""Limits on the number of texts in quotes, and on the bytes between them without white space.
+
+Both make a header large in memory; a full checkpoint with EMA has less than a tenth of either."""
 
 
 def header_size(file: File) -> int:
-    """Bytes of the JSON header.  Raises CheckpointError when there cannot be one."""
+    """The bytes of the JSON header.  Raises CheckpointError when the file cannot hold so many."""
     size = int.from_bytes(file.read(0, LENGTH), "little")
     if size > file.size - LENGTH:
         raise CheckpointError(
@@ -47,24 +48,24 @@ def header_size(file: File) -> int:
 
 
 def require_readable_header(header: bytes | bytearray) -> None:
-    """Raise CheckpointError for a JSON header of a size that this reader, or the library, refuses.
+    """Raise CheckpointError for a JSON header that this reader or the library refuses by its size.
 
-    Looks at it before it is parsed, since parsed structure takes many times its room.
+    This is checked before parsing, since the parsed structure takes many times the memory.
     """
     if len(header) > HEADER_LIMIT:
         raise CheckpointError(_too_large(len(header)))
     unescaped = header.replace(rb"\\", b"").replace(rb"\"", b"")
-    parts = unescaped.split(b'"', 2 * TEXTS_LIMIT + 1)  # between texts and within them, by turns
+    parts = unescaped.split(b'"', 2 * TEXTS_LIMIT + 1)  # alternately between texts and within them
     structure = b"".join(parts[::2]).translate(None, b" \t\r\n")
     if len(parts) > 2 * TEXTS_LIMIT + 1 or len(structure) > STRUCTURE_LIMIT:
         raise CheckpointError("its safetensors header describes more than a checkpoint can hold")
 
 
-def read_safetensors(file: File) -> Contents:
-    """Tensors and metadata of a safetensors file.
+def read_safetensors(file: File) -> ParsedFile:
+    """Parse the tensors and metadata of a safetensors file.
 
-    Tensors come in the order of their bytes, whatever the order of the header: mergers that work
-    with several threads, and MLX, write names in any order.
+    Tensors are ordered by their bytes, whatever the order in the header: mergers with several
+    threads, and MLX, write names in any order.
 
     Raises CheckpointError for a malformed header and for holes, overlaps or missing bytes.
     """
@@ -84,7 +85,7 @@ def read_safetensors(file: File) -> Contents:
     described = ((name, _tensor(name, entry, start)) for name, entry in header.items())
     tensors = dict(sorted(described, key=lambda named: (named[1].offset, named[1].nbytes)))
     _require_packed(tensors, start, file.size)
-    return Contents(tensors, metadata, {})
+    return ParsedFile(tensors, metadata, {})
 
 
 def _reason(error: Exception) -> str:
@@ -99,7 +100,7 @@ def _too_large(size: int) -> str:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for text in (part for pair in pairs for part in pair if isinstance(part, str)):
-        text.encode()  # JSON can spell what UTF-8 cannot
+        text.encode()  # raises for lone surrogates, which JSON can hold and UTF-8 cannot
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("a name stands there twice")
@@ -112,7 +113,7 @@ def _tensor(name: str, entry: object, data_start: int) -> TensorInfo:
     match entry:
         case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": list() as ends}:
             fits = len(shape) <= DIMENSIONS_LIMIT and len(ends) == 2
-            if dtype in SAFETENSORS and fits and all(map(is_count, (*shape, *ends))):
+            if dtype in SAFETENSORS_DTYPES and fits and all(map(is_count, (*shape, *ends))):
                 sizes, (start, end) = tuple(shape), ends
                 region = Region(data_start + start, end - start)
                 info = TensorInfo(dtype, sizes, dense_stride(sizes), region.start, region)

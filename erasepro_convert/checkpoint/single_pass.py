@@ -1,60 +1,61 @@
-"""One pass over a checkpoint: what is written is read, checked and hashed on the way."""
+"""One pass over a checkpoint, in which tensors are read and checked and the files are hashed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from erasepro_convert.checkpoint import Checkpoint, CheckpointFile, FileHashes
-from erasepro_convert.checkpoint.file import Read
-from erasepro_convert.checkpoint.open_file import Hashing
+from erasepro_convert.checkpoint.file import ReadChunks
+from erasepro_convert.checkpoint.open_file import FileHasher
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import is_finite
-from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.storage.remote_file import RemoteFile
 
 Span = tuple[int, int]
+"""The start of a range of bytes and its length."""
 
-WASTE = 10
-"""A file elsewhere is hashed if no more than one in so many of its bytes travels for that alone."""
+WASTE_DIVISOR = 10
+"""A file in a store is hashed if at most one in so many bytes is transferred for that alone."""
 
 
 class SinglePass:
-    """Reads tensors of a checkpoint, once each, while its files' digests are made.
+    """Reads tensors of a checkpoint once each, and hashes its files meanwhile.
 
-    Files that are elsewhere have no digest where too much would travel for it alone.
+    A file in a store is not hashed where too many bytes would be transferred only for that.
     """
 
     def __init__(self, checkpoint: Checkpoint, progress: Callable[[int, int], None]) -> None:
-        """``progress`` gets the bytes hashed so far and those of all files."""
+        """``progress`` gets the bytes hashed so far and the bytes of all files."""
         self._checkpoint = checkpoint
         self._progress = progress
         self._done = [0] * len(checkpoint.files)
-        self._asked = False
-        # By identity: files given in two folders can have one name.
-        self._hashing: dict[int, Hashing] = {}
-        self._read: dict[int, Read] = {}
+        self._hashes_taken = False
+        # The keys are identities, since files from two folders can have the same name.
+        self._hashers: dict[int, FileHasher] = {}
+        self._read: dict[int, ReadChunks] = {}
         for number, file in enumerate(checkpoint.files):
             self._read[id(file)] = file.file.chunks
             if not isinstance(file.file, RemoteFile):
-                self._hash(file, file.hashing(partial(self._report, number)))
+                self._hash(file, file.hasher(partial(self._report, number)))
 
     def expect(self, names: Sequence[str], edited: Sequence[str]) -> None:
-        """Say which tensors will be read, in this order, and which are read elsewhere."""
+        """Announce the tensors that will be read, in order, and those that another reader reads."""
         for number, file in enumerate(self._checkpoint.files):
             if not isinstance(file.file, RemoteFile):
                 continue
             order = self._spans(file, names)
-            all_of_it, waste = _with_the_rest(order, file.file.size)
+            covering, waste = _covering_spans(order, file.file.size)
             waste -= sum(count for _, count in self._spans(file, edited))
-            if self._asked or waste * WASTE > file.file.size:
-                self._read[id(file)] = file.file.ahead(order).chunks
+            if self._hashes_taken or waste * WASTE_DIVISOR > file.file.size:
+                self._read[id(file)] = file.file.prefetching(order).chunks
             else:
                 report = partial(self._report, number)
-                self._hash(file, file.hashing(report, file.file.ahead(all_of_it)))
+                self._hash(file, file.hasher(report, file.file.prefetching(covering)))
 
     def chunks(self, name: str) -> Iterator[memoryview]:
-        """The packed values of a tensor, piece by piece.
+        """The packed values of a tensor, in chunks.
 
-        Raises CheckpointError for NaN and infinity, and for bytes that are not as the file says.
+        Raises CheckpointError for NaN and infinity, and for bytes whose CRC is wrong.
         """
         owner, info = self._checkpoint.owner(name), self._checkpoint.tensors[name]
         for chunk in owner.chunks(info, self._read[id(owner)]):
@@ -65,35 +66,39 @@ class SinglePass:
             yield chunk
 
     def hashes(self) -> tuple[FileHashes | None, ...]:
-        """Digests of the files, after reading what nobody wanted of them.
+        """The digests of the files, after reading the rest of each.
 
-        What is asked for before it is known what will be read is None for a file elsewhere.
+        The digest of a file in a store is None where hashing it would transfer too much, or where
+        this is called before ``expect``.
         """
-        self._asked = True
+        self._hashes_taken = True
         hashes = []
         for number, file in enumerate(self._checkpoint.files):
-            hashing = self._hashing.get(id(file))
-            with naming(file.name):
-                hashes.append(hashing.finish() if hashing else None)
+            hasher = self._hashers.get(id(file))
+            with prefixing_errors(file.name):
+                hashes.append(hasher.finish() if hasher else None)
             self._report(number, file.file.size)
         return tuple(hashes)
 
-    def _hash(self, file: CheckpointFile, hashing: Hashing) -> None:
-        self._hashing[id(file)] = hashing
-        self._read[id(file)] = hashing.chunks
+    def _hash(self, file: CheckpointFile, hasher: FileHasher) -> None:
+        self._hashers[id(file)] = hasher
+        self._read[id(file)] = hasher.chunks
 
     def _report(self, number: int, done: int) -> None:
         self._done[number] = done
         self._progress(sum(self._done), self._checkpoint.size)
 
     def _spans(self, file: CheckpointFile, names: Sequence[str]) -> list[Span]:
-        """Where tensors lie in a file, of those that do."""
+        """The ranges of those of the tensors that lie in ``file``."""
         infos = [self._checkpoint.tensors[n] for n in names if self._checkpoint.owner(n) is file]
         return [(info.offset, info.nbytes) for info in infos if info.contiguous]
 
 
-def _with_the_rest(order: Sequence[Span], size: int) -> tuple[list[Span], int]:
-    """What is read where ``order`` is and a digest is made of it all, and the bytes for that."""
+def _covering_spans(order: Sequence[Span], size: int) -> tuple[list[Span], int]:
+    """The ranges that are read where ``order`` is wanted and the whole file is hashed.
+
+    The second value is the number of bytes that are read for hashing alone.
+    """
     spans: list[Span] = []
     done = waste = 0
     for start, count in (*order, (size, 0)):

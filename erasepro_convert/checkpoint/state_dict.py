@@ -1,10 +1,10 @@
-"""Find the state dict in what a pickle held, and name what stands beside it."""
+"""Find the state dict in what a pickle held, and list the entries beside it."""
 
 from collections.abc import Callable
 
-from erasepro_convert.checkpoint.pickle_machine import Named
+from erasepro_convert.checkpoint.pickle_machine import GlobalName
 from erasepro_convert.checkpoint.tensor_info import (
-    Contents,
+    ParsedFile,
     Region,
     StorageRecord,
     TensorInfo,
@@ -18,23 +18,23 @@ TRAINING_STATE = "training state beside the weights"
 WRAPPER = "state_dict"
 WRAPPERS_LIMIT = 3
 SHOWN = 5
-"""Keys in a message."""
+"""The most keys that a message lists."""
 
 
-def state_contents(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> Contents:
-    """The tensors of a bare dict or of the one that it wraps; the rest is only named.
+def parse_state_dict(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> ParsedFile:
+    """The tensors of the state dict, which may lie in an outer dict; the rest is only listed.
 
-    ``locate`` gives a storage's place in the file.  Raises CheckpointError when there is no state
-    dict, or more than one that could be meant, when it is wrapped too often (or holds itself), when
+    ``locate`` gives a storage's position in the file.  Raises CheckpointError when there is no
+    state dict, or more than one that could be meant, when it is wrapped too often (or holds itself), when
     a tensor reaches outside of its storage, or has a name that cannot be written.
     """
-    others: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     state = _as_dict(pickled.root)
     for _ in range(WRAPPERS_LIMIT + 1):
         wrapper = _wrapper(state)
         if wrapper is None:
             break
-        others |= {_name(key): TRAINING_STATE for key in state if key != wrapper}
+        skipped |= {_key_text(key): TRAINING_STATE for key in state if key != wrapper}
         state = _as_dict(state[wrapper])
     else:
         raise CheckpointError("its state_dict holds a state_dict too often")
@@ -45,14 +45,14 @@ def state_contents(pickled: Unpickled, locate: Callable[[StorageRecord], Region]
                 raise CheckpointError(f"it has a tensor with an odd name: {printable(key, 80)}")
             tensors[key] = value.locate(key, locate(value.storage))
         else:
-            others[_name(key)] = "not a tensor"
-    return Contents(tensors, {}, others, pickled.asks_for)
+            skipped[_key_text(key)] = "not a tensor"
+    return ParsedFile(tensors, {}, skipped, pickled.pickle_globals)
 
 
 def _wrapper(state: dict[object, object]) -> object:
     """The key under which the state dict lies; None where ``state`` is it, or has none.
 
-    Trainers write ``state_dict``, or a word of their own such as ``model`` beside their settings.
+    Trainers use the key ``state_dict``, or one of their own such as ``model`` beside settings.
     """
     if type(state.get(WRAPPER)) is dict:
         return WRAPPER
@@ -60,7 +60,7 @@ def _wrapper(state: dict[object, object]) -> object:
         return None
     inner = [key for key, value in state.items() if _has_tensors(value) or _is_wrapped(value)]
     if len(inner) > 1:
-        keys = ", ".join(map(_name, inner[:SHOWN]))
+        keys = ", ".join(map(_key_text, inner[:SHOWN]))
         raise CheckpointError(
             f"its tensors lie under several keys ({keys}): save the one that is meant by itself"
         )
@@ -83,10 +83,10 @@ def _as_dict(root: object) -> dict[object, object]:
     return root
 
 
-def _name(key: object) -> str:
-    """A dict's key for the record."""
+def _key_text(key: object) -> str:
+    """A dict's key as text for messages and records."""
     if type(key) is str:
         return printable(key, 100)
-    if type(key) is Named:
+    if type(key) is GlobalName:
         return str(key)
     return f"(an entry whose key is a {type(key).__name__}: {printable(str(key), 40)})"

@@ -1,4 +1,4 @@
-"""Where a tensor's bytes lie in a file: shapes, strides, offsets.  No torch needed."""
+"""Where a tensor's bytes lie in a file: shapes, strides, offsets.  This needs no torch."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ DIMENSIONS_LIMIT = 8
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A storage's bytes in a file, and their CRC-32 where the file states one."""
+    """The position of a storage's bytes in a file, and their CRC-32 where the file states one."""
 
     start: int
     size: int
@@ -37,13 +37,13 @@ class TensorInfo:
     region: Region
 
     def __post_init__(self) -> None:
-        """Raise CheckpointError where torch could not count: an empty tensor can hide that."""
+        """Raise CheckpointError for a shape that is too large for torch, even if a size is 0."""
         if math.prod(size for size in self.shape if size) >= 2**63:
             raise CheckpointError("it has a tensor whose shape is too large")
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values, densely packed."""
+        """The bytes of the values, densely packed."""
         return math.prod(self.shape) * BITS[self.dtype] // 8
 
     @property
@@ -59,7 +59,7 @@ class TensorInfo:
 
     @property
     def extent(self) -> int:
-        """Bytes from the first element's start to the last element's end."""
+        """The bytes from the first element's start to the last element's end."""
         if math.prod(self.shape) == 0:
             return 0
         last = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
@@ -72,7 +72,7 @@ class TensorInfo:
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether ``value`` is a number that torch could count with."""
+    """Whether ``value`` is an integer that torch accepts as a size, stride or offset."""
     return type(value) is int and 0 <= value < 2**63
 
 
@@ -88,7 +88,7 @@ def dense_stride(shape: Shape) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class StorageRecord:
-    """A storage that a pickle names: its key in the container, dtype and number of elements."""
+    """A storage that a pickle refers to: its key in the container, dtype and number of elements."""
 
     key: str
     dtype: str
@@ -96,13 +96,13 @@ class StorageRecord:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole storage."""
+        """The bytes of the whole storage."""
         return self.numel * BITS[self.dtype] // 8
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor that a pickle describes: a view of a storage; offset and stride in elements."""
+    """A tensor that a pickle describes: a view of a storage.  Offset and stride count elements."""
 
     storage: StorageRecord
     dtype: str
@@ -111,10 +111,10 @@ class TensorRecord:
     stride: Shape
 
     def locate(self, name: str, region: Region) -> TensorInfo:
-        """The tensor's place in the file, given its storage's.
+        """The tensor's position in the file, given its storage's position.
 
-        Raises CheckpointError when the view reaches outside of the storage, or shows more values
-        than the storage has (a short file could ask for any amount of memory so).
+        Raises CheckpointError when the view reaches outside of the storage, or has more values than
+        the storage (otherwise a short file could ask for any amount of memory).
         """
         skipped = self.offset * BITS[self.dtype] // 8
         info = TensorInfo(self.dtype, self.shape, self.stride, region.start + skipped, region)
@@ -128,14 +128,14 @@ class TensorRecord:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a parser found.
+class ParsedFile:
+    """What a parser found in a file.
 
-    Tensors by name, text metadata, why each entry that is no tensor is left out, and what the
-    file's pickles ask for.
+    ``skipped`` gives the reason why each entry that is no tensor is left out; ``pickle_globals``
+    are the classes and functions that the file's pickles name.
     """
 
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str]
-    others: dict[str, str]
-    asks_for: tuple[str, ...] = ()
+    skipped: dict[str, str]
+    pickle_globals: tuple[str, ...] = ()

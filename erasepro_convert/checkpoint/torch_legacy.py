@@ -4,24 +4,24 @@ import struct
 from itertools import accumulate
 
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE, EndsEarlyError
-from erasepro_convert.checkpoint.state_dict import state_contents
-from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord
+from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE, TruncatedPickleError
+from erasepro_convert.checkpoint.state_dict import parse_state_dict
+from erasepro_convert.checkpoint.tensor_info import ParsedFile, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.printable import printable
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 MAGIC = b"\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
-"""How the first pickle ends; before it are the protocol and, from 4 on, the length of a frame."""
+"""The end of the first pickle.  The protocol and, from 4 on, a frame's length come before it."""
 MAGIC_LIMIT = 2 + 9 + len(MAGIC)
 PROTOCOL = 1001
 
 
-def read_torch_legacy(file: File) -> Contents:
-    """Tensors of a pre-1.6 file; each storage is a count (int64) followed by its values.
+def read_torch_legacy(file: File) -> ParsedFile:
+    """Parse the tensors of a pre-1.6 file; each storage is a count (int64) and its values.
 
-    Raises CheckpointError for what torch did not write.
+    Raises CheckpointError for a file that torch does not write.
     """
     head = file.read(0, min(file.size, PICKLE_LIMIT))
     pickles = []
@@ -29,7 +29,7 @@ def read_torch_legacy(file: File) -> Contents:
     for _ in range(5):
         try:
             pickles.append(unpickle(head, position))
-        except EndsEarlyError as error:
+        except TruncatedPickleError as error:
             raise CheckpointError(TOO_LARGE) if len(head) < file.size else error from error
         position = pickles[-1].end
     magic, protocol, system, data, keys = pickles
@@ -42,7 +42,7 @@ def read_torch_legacy(file: File) -> Contents:
     def locate(storage: StorageRecord) -> Region:
         return regions[storage.key]
 
-    return state_contents(data, locate)
+    return parse_state_dict(data, locate)
 
 
 def _storages(
@@ -54,7 +54,7 @@ def _storages(
         raise CheckpointError("its list of storages does not match its tensors")
     regions: dict[str, Region] = {}
     ends = accumulate((8 + storages[key].nbytes for key in keys), initial=position)
-    counts = file.ahead((start, 8) for start in ends)
+    counts = file.prefetching((start, 8) for start in ends)
     for key in keys:
         storage = storages[key]
         if counts.read(position, 8) != struct.pack("<q", storage.numel):

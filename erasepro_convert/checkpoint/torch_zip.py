@@ -1,9 +1,9 @@
-"""The zip container that torch has written since 1.6: one pickle, one stored member a storage."""
+"""The zip container that torch has written since 1.6: a pickle, and a member for each storage."""
 
 from erasepro_convert.checkpoint.open_file import File
 from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE
-from erasepro_convert.checkpoint.state_dict import state_contents
-from erasepro_convert.checkpoint.tensor_info import Contents, Region, StorageRecord
+from erasepro_convert.checkpoint.state_dict import parse_state_dict
+from erasepro_convert.checkpoint.tensor_info import ParsedFile, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle
 from erasepro_convert.checkpoint.zip_index import read_index, verified
 from erasepro_convert.errors import CheckpointError
@@ -11,12 +11,12 @@ from erasepro_convert.runtime.printable import printable
 
 MAGIC = b"PK\x03\x04"
 VERSIONS = range(1, 11)
-"""What torch reads; it has written 3 since 1.6.  A later one may mean anything."""
+"""The versions that torch reads; it has written 3 since 1.6.  A later one may mean anything."""
 VERSION_RECORDS = "version", ".data/version"
 
 
-def read_torch_zip(file: File) -> Contents:
-    """Tensors of a torch zip: each is a range of the file, since members are stored unpacked.
+def read_torch_zip(file: File) -> ParsedFile:
+    """Parse the tensors of a torch zip; each is a range of the file, since members are stored.
 
     Raises CheckpointError for archives that torch does not write.
     """
@@ -58,11 +58,11 @@ def read_torch_zip(file: File) -> Contents:
             )
         return region
 
-    return state_contents(pickled, locate)
+    return parse_state_dict(pickled, locate)
 
 
 def _require_known_version(content: bytearray) -> None:
-    """Raise CheckpointError for what torch refuses, and for more than a number and a line's end."""
+    """Raise CheckpointError for a version that torch refuses, or that is no plain number."""
     number = content.removesuffix(b"\n")
     if len(number) > 2 or not number.isdigit() or int(number) not in VERSIONS:
         shown = printable(content[:20].decode("latin-1"))
@@ -72,7 +72,7 @@ def _require_known_version(content: bytearray) -> None:
 
 
 def _content(file: File, region: Region) -> bytearray:
-    """The bytes of a small member."""
+    """The bytes of a small member.  Raises CheckpointError for a large or damaged one."""
     if region.size > PICKLE_LIMIT:
         raise CheckpointError(TOO_LARGE)
     return bytearray().join(verified(region, file.chunks(region.start, region.size)))

@@ -1,28 +1,28 @@
-"""Names that the training state of real checkpoints holds: passed over, and never imported.
+"""Globals that the training state of real checkpoints names; they are ignored, never imported.
 
-What they would build is not looked at, so being listed gives a name no power; whatever is not
-listed refuses the file.  A family that moved between packages is listed under each address.
+What they would build is not read, so a listed name can do nothing; a name that is not listed makes
+the file refused.  Names that moved between packages are listed under each package.
 """
 
 from collections.abc import Iterator
 
-from erasepro_convert.checkpoint.pickle_machine import Named
+from erasepro_convert.checkpoint.pickle_machine import GlobalName
 
-Address = tuple[str, ...]
-"""The modules under which one family of names is written."""
+Modules = tuple[str, ...]
+"""The modules in which the same names are found, in one version of a library or another."""
 
 LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
 FABRIC = ("lightning_lite", "lightning_fabric", "lightning.fabric")
-"""What pytorch_lightning has been called since 1.8, and its smaller half."""
+"""Names of the part of pytorch_lightning that was split off in 1.8."""
 NUMPY = ("numpy.core", "numpy._core")
-"""Before and since NumPy 2."""
+"""Names of the package before and since NumPy 2."""
 
 
-def _in(roots: Address, module: str) -> Address:
+def _in(roots: Modules, module: str) -> Modules:
     return tuple(f"{root}.{module}" for root in roots)
 
 
-FAMILIES: tuple[tuple[Address, str], ...] = (
+NAMES_BY_MODULES: tuple[tuple[Modules, str], ...] = (
     # Python: values, and the containers that hold settings.
     (
         ("builtins", "__builtin__"),
@@ -82,10 +82,10 @@ FAMILIES: tuple[tuple[Address, str], ...] = (
 )
 
 
-def _names() -> Iterator[Named]:
-    for modules, names in FAMILIES:
+def _names() -> Iterator[GlobalName]:
+    for modules, names in NAMES_BY_MODULES:
         for module in modules:
-            yield from (Named(module, name) for name in names.split())
+            yield from (GlobalName(module, name) for name in names.split())
 
 
-HARMLESS = frozenset(_names())
+TRAINING_STATE_NAMES = frozenset(_names())

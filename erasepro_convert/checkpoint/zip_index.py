@@ -1,4 +1,4 @@
-"""The members of a zip file, only where every statement about them agrees with every other.
+"""Find the members of a zip file, if all statements about them agree.
 
 Zip says most things twice, and readers differ in which copy they trust; that is how a file shows a
 scanner one thing and a loader another.  torch writes its members stored, one after another from the
@@ -17,7 +17,7 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.printable import is_plain, printable
 
 DIRECTORY_LIMIT = 8 << 20
-"""Bytes; a full training checkpoint has a tenth of that."""
+"""Bytes.  A full training checkpoint has a tenth of that."""
 
 LOCAL = struct.Struct("<4s5H3I2H")
 CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -31,7 +31,7 @@ MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF
 ZIP64_EXTRA = 1
 FOLDER_ATTRIBUTE = 0x10
 USUAL_EXTRA = 96
-"""Bytes: torch fills up to where values are aligned to 64."""
+"""Bytes of an extra field; torch pads with it so that values are aligned to 64 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Member:
 
 
 def read_index(file: File) -> dict[str, Region]:
-    """The place of each member's bytes, by name.
+    """The position of each member's bytes, by name.
 
     A CRC of zero states nothing: torch writes that where it was told to compute none.
 
@@ -62,7 +62,7 @@ def read_index(file: File) -> dict[str, Region]:
     ends = [*(member.header for member in members[1:]), start]
     if not members or members[0].header:
         raise CheckpointError("its zip archive does not begin with its first member")
-    headers = file.ahead(_around_headers(members, ends))
+    headers = file.prefetching(_around_headers(members, ends))
     return {
         member.name: _region(headers, member, end)
         for member, end in zip(members, ends, strict=True)
@@ -70,9 +70,9 @@ def read_index(file: File) -> dict[str, Region]:
 
 
 def verified(region: Region, content: Iterable[memoryview]) -> Iterator[memoryview]:
-    """Pass on the bytes of ``region``, piece by piece.
+    """Pass on the bytes of ``region``, in chunks.
 
-    Raises CheckpointError after the last one where they do not have the CRC that it states.
+    Raises CheckpointError after the last chunk where the bytes do not have the region's CRC.
     """
     crc = 0
     for piece in content:
@@ -84,7 +84,7 @@ def verified(region: Region, content: Iterable[memoryview]) -> Iterator[memoryvi
 
 
 def _directory(file: File) -> tuple[int, int, int]:
-    """Position, size and number of entries of the central directory."""
+    """The position, size and number of entries of the central directory."""
     last = file.size - END.size
     if last < 0:
         raise CheckpointError("its zip archive is cut short")
@@ -163,7 +163,7 @@ def _name(raw: bytes) -> str:
 
 
 def _wide(extra: bytes, *values: int) -> list[int]:
-    """Those values that do not fit into 32 bits, from the zip64 field of ``extra``."""
+    """Replace the values that do not fit into 32 bits by those in the zip64 field of ``extra``."""
     wide = b""
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<2H", extra)
@@ -184,14 +184,14 @@ def _wide(extra: bytes, *values: int) -> list[int]:
 
 
 def _around_headers(members: Iterable[Member], ends: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The parts of the file (start, count) in which local headers and descriptors lie."""
+    """The ranges of the file (start, count) in which local headers and descriptors lie."""
     for member, end in zip(members, ends, strict=True):
         yield member.header, LOCAL.size + len(member.raw_name) + USUAL_EXTRA
         yield end - max(DESCRIPTORS), max(DESCRIPTORS)
 
 
 def _region(file: Readable, member: Member, end: int) -> Region:
-    """The member's bytes, given where whatever follows it begins."""
+    """The position of a member's bytes, given where the next member or the directory begins."""
     lie = CheckpointError(f"its zip member {member.name} is not what the directory says")
     if member.header + LOCAL.size > end:
         raise lie

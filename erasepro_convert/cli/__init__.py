@@ -26,10 +26,10 @@ from erasepro_convert.errors import (
     INTERRUPTED,
     EraseproError,
     InterruptedRunError,
+    describe_error,
     exit_code_of,
-    reason_of,
 )
-from erasepro_convert.runtime.memory import give_back_memory
+from erasepro_convert.runtime.memory import configure_allocator
 
 
 class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
@@ -110,7 +110,7 @@ def main(args: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
             signal.signal(number, signal.default_int_handler)
-    give_back_memory()
+    configure_allocator()
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:
@@ -126,5 +126,5 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {reason_of(error)}", err=True)
+        click.echo(f"error: {describe_error(error)}", err=True)
         sys.exit(exit_code_of(error))

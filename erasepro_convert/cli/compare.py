@@ -70,8 +70,8 @@ def compare_command(
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.runtime.library_logging import silence_libraries
+    from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
     if not base.exists():
@@ -80,13 +80,13 @@ def compare_command(
     for method in wanted:
         if method not in METHODS:
             raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
-    folder = out or beside(base, ".comparison")
+    folder = out or sibling(base, ".comparison")
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
     places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
     inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
     if folder.exists():
         require_outputs(places.values(), inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore

@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.runtime.dtypes import OPTIONS
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS
 
 Command = Callable[..., Any]
 
 _OPTIONS = (
     click.option(
         "--dtype",
-        type=click.Choice(list(OPTIONS)),
+        type=click.Choice(list(DTYPE_OPTIONS)),
         help="Store every floating tensor in this type.  [default: as in the input]",
     ),
     click.option(

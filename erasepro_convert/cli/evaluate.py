@@ -84,18 +84,18 @@ def evaluate_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.runtime.library_logging import silence_libraries
+    from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
     for path in (target, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
-    places = {kind: beside(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
+    places = {kind: sibling(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
     given = (recipe, target, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
     inputs = Inputs(given)
     require_outputs(places.values(), inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
@@ -108,7 +108,7 @@ def evaluate_command(
     from erasepro_convert.runtime.wording import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    pictures = images or beside(target, ".pictures")
+    pictures = images or sibling(target, ".pictures")
     found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
     session = Session.of(
         loaded,

@@ -56,17 +56,17 @@ def preview_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
+    from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
-    target = png or beside(checkpoints[0], ".before-after.png")
+    target = png or sibling(checkpoints[0], ".before-after.png")
     if target.suffix != ".png":
         raise UsageError(f"{target}: the picture's name must end in .png")
     inputs = Inputs((recipe, base, *checkpoints))
     require_outputs([target], inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.images.generate import Sampling
     from erasepro_convert.images.grid import to_png
     from erasepro_convert.images.preview import preview

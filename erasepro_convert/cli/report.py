@@ -22,17 +22,17 @@ def report_command(manifest: Path, target: Path | None) -> None:
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.runtime.hashing import files_digest
-    from erasepro_convert.storage.location import beside
+    from erasepro_convert.storage.location import sibling
 
     record = read_manifest(manifest)
     output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
     if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
         output = manifest.resolve().parent
-    target = target or beside(output, ".html")
+    target = target or sibling(output, ".html")
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
-    drawn = beside(output, ".before-after.png")
-    found = beside(output, ".evaluation.json")
+    drawn = sibling(output, ".before-after.png")
+    found = sibling(output, ".evaluation.json")
     inputs = Inputs((manifest, drawn, found))
     require_outputs([target], inputs)
     from erasepro_convert.report import html, png

@@ -100,12 +100,12 @@ def stress_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.recipe import load_recipe
-    from erasepro_convert.runtime.library_logging import hush_libraries
+    from erasepro_convert.runtime.library_logging import silence_libraries
 
     loaded = load_recipe(recipe)
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
-    hush_libraries()
+    silence_libraries()
     from erasepro_convert.attacks.run import Effort, stress
     from erasepro_convert.evaluate.image_store import ImageStore, Settings
     from erasepro_convert.evaluate.plan import plan
@@ -168,9 +168,9 @@ def _write(
     from erasepro_convert.output.destinations import put
 
     if json_file:
-        from erasepro_convert.runtime.hashing import pretty
+        from erasepro_convert.runtime.hashing import pretty_json
 
-        put(json_file, pretty(found.to_data()).encode(), inputs)
+        put(json_file, pretty_json(found.to_data()).encode(), inputs)
     if csv_file:
         text = StringIO()
         lines = [_flat(row) for row in found.rows]

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import CLIPTokenizerFast
 
 from erasepro_convert.clip.tokenizer import END, START, vocabulary
-from erasepro_convert.runtime.hashing import pretty
+from erasepro_convert.runtime.hashing import pretty_json
 from erasepro_convert.sd1.keys import POSITIONS
 
 
@@ -74,9 +74,9 @@ def write_vocabulary(folder: Path) -> None:
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     texts = {
         "merges.txt": "\n".join(lines) + "\n",
-        "special_tokens_map.json": pretty(tokens),
-        "tokenizer_config.json": pretty(configuration),
-        "vocab.json": pretty(words),
+        "special_tokens_map.json": pretty_json(tokens),
+        "tokenizer_config.json": pretty_json(configuration),
+        "vocab.json": pretty_json(words),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -14,13 +14,13 @@ from time import monotonic
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.errors import UsageError, reason_of
+from erasepro_convert.errors import UsageError, describe_error
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.output.destinations import Inputs, put
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.memory import give_back_memory
+from erasepro_convert.runtime.memory import configure_allocator
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.storage.location import beside
+from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
 EVERY = 0.2
@@ -48,7 +48,7 @@ def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) ->
     Raises UsageError with the reason where the conversion failed, and for a file of somebody's that
     is in the way.
     """
-    record = beside(target, ".cost.json")
+    record = sibling(target, ".cost.json")
     found = _earlier(recipe, source, target)
     if found and record.exists():
         return Cost(**json.loads(record.read_text("utf-8")))
@@ -126,7 +126,7 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
     """In the child, whose parent says when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    give_back_memory()
+    configure_allocator()
     lock, last, started = Lock(), 0.0, monotonic()
 
     def report(stage: str, done: int, total: int) -> None:
@@ -142,7 +142,7 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
     except KeyboardInterrupt:
         return  # it has cleaned up
     except Exception as error:  # the comparison goes on without this method
-        connection.send(("failed", reason_of(error)))
+        connection.send(("failed", describe_error(error)))
         return
     connection.send(("done", monotonic() - started, _peak()))
 

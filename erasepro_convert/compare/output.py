@@ -10,7 +10,7 @@ from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
 from erasepro_convert.evaluate.output import cells
 from erasepro_convert.evaluate.results import ARROWS, Estimate
-from erasepro_convert.runtime.hashing import pretty
+from erasepro_convert.runtime.hashing import pretty_json
 
 MEGABYTE = 10**6
 SHOWN_PARTS = ("total:",)
@@ -24,7 +24,7 @@ HEADINGS = (
 
 def to_json(comparison: Comparison) -> str:
     """Everything but the pictures: sorted, with a final newline."""
-    return pretty(comparison.to_data())
+    return pretty_json(comparison.to_data())
 
 
 def to_csv(comparison: Comparison) -> str:

@@ -27,12 +27,12 @@ from erasepro_convert.manifest import (
     manifest_beside,
     manifest_path,
 )
-from erasepro_convert.runtime.hashing import canonical
+from erasepro_convert.runtime.hashing import canonical_json
 from erasepro_convert.runtime.stopwatch import Stopwatch
 from erasepro_convert.sd1.keys import POSITION_IDS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.listing import is_folder
-from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.storage.location import Location, file_name
 from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def provenance(conversion: Conversion, erasure: "CheckpointErasure", hashes: Has
         "probe": erasure.main.probe,
     }
     data = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
-    return canonical(data)
+    return canonical_json(data)
 
 
 def _tool() -> Tool:
@@ -109,7 +109,7 @@ def _previous(source: Location, hashes: Hashes) -> Previous | None:
     if weights != {digests.sha256 for digests in hashes if digests}:
         return None
     return Previous(
-        name=name_of(manifest_path(source, folder=is_folder(source))),
+        name=file_name(manifest_path(source, folder=is_folder(source))),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
     )
@@ -146,12 +146,12 @@ def _input(base: SD1Checkpoint, hashes: Hashes) -> Input:
 def _stored(file: File) -> Stored | None:
     if not isinstance(file, RemoteFile):
         return None
-    stated = file.stated
+    stat = file.stat
     return Stored(
-        etag=stated.etag,
-        version=stated.version,
-        modified=stated.modified,
-        checksum=stated.checksum,
+        etag=stat.etag,
+        version=stat.version,
+        modified=stat.modified,
+        checksum=stat.checksum,
     )
 
 
@@ -159,7 +159,7 @@ def _tensors(
     conversion: Conversion, erasure: "CheckpointErasure", left_out: Mapping[str, str]
 ) -> Tensors:
     base, layout = conversion.base, conversion.base.layout
-    entries = {**layout.dropped, **base.checkpoint.others}
+    entries = {**layout.dropped, **base.checkpoint.skipped}
     entries |= {layout.source[name]: reason for name, reason in left_out.items()}
     dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries.items()]
     renamed = [

@@ -11,7 +11,7 @@ from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Tuning
 from erasepro_convert.probing.held import claimed, holding, leaking
 from erasepro_convert.probing.limits import exceeded
-from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.progress import Progress
 
 
@@ -47,7 +47,7 @@ def erase_checkpoint(
     LimitError for what exceeds the recipe's limits, except in a dry run.
     """
     base, options = conversion.base, conversion.options
-    dtype = torch_dtype(OPTIONS[options.dtype]) if options.dtype else None
+    dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
     main, tuning, held = _erase_what_is_new(conversion, dtype, held, progress)
     ema = None
     if base.layout.ema == "convert":

@@ -12,7 +12,7 @@ from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.library_logging import hush_libraries
+from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import UNET
@@ -82,7 +82,7 @@ def run_erasure(
     if recipe.training and given:
         fitted = Fitted({name: given(name) for name in names}, (), "")
     elif recipe.training:
-        hush_libraries()  # that only a training imports
+        silence_libraries()  # that only a training imports
         from erasepro_convert.train.loop import train
 
         fitted = train(source, recipe, dtype, progress, state)

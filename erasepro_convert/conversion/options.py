@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.runtime.dtypes import DtypeOption
 from erasepro_convert.sd1 import Ema
 from erasepro_convert.storage.location import Location
 
@@ -22,7 +22,7 @@ class Options:
     files that the caller has read, such as the recipe: they are never written, as no input is.
     """
 
-    dtype: Option | None = None
+    dtype: DtypeOption | None = None
     ema: Ema = "drop"
     clip_skip: int | None = None
     text_encoder: "Location | None" = None

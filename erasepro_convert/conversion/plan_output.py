@@ -14,7 +14,7 @@ from erasepro_convert.output.safetensors_writer import OutputTensor
 from erasepro_convert.output.write_plan import WritePlan, plan_files
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET
 from erasepro_convert.sd1.unet import ema_name
-from erasepro_convert.storage.location import name_of, stem_of
+from erasepro_convert.storage.location import checkpoint_stem, file_name
 
 
 def plan_output(
@@ -38,11 +38,11 @@ def plan_output(
         base.metadata,
         recipe,
         base.layout.variant,
-        base=stem_of(name_of(conversion.source)),
+        base=checkpoint_stem(file_name(conversion.source)),
         private=options.private,
         embedded=embedded,
     )
-    plan = plan_files(name_of(conversion.target), by_file, others, metadata, left_out)
+    plan = plan_files(file_name(conversion.target), by_file, others, metadata, left_out)
     written = [tensor for file in plan.weights.values() for tensor in file.ordered]
     copied = [tensor.original[0] for tensor in written if not tensor.late]
     stored = base.layout.source
@@ -65,7 +65,7 @@ def _files(
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
     """Tensors by weight file, other files, and the tensors that the output has no place for."""
     if not conversion.options.folder:
-        return {name_of(conversion.target): tensors}, {}, {}
+        return {file_name(conversion.target): tensors}, {}, {}
     from erasepro_convert.output.diffusers_folder import by_file, configurations
 
     base = conversion.base

@@ -15,10 +15,10 @@ from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import (
     WRITABLE,
     Location,
+    file_name,
     locate,
-    name_of,
     redacted,
-    scheme_of,
+    url_scheme,
 )
 
 
@@ -134,7 +134,7 @@ def require_workable(
         raise UsageError("--certificate and --chain go with --sign")
     if options.embed_manifest and options.private:
         raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
-    if not options.folder and PurePath(name_of(target)).suffix != ".safetensors":
+    if not options.folder and PurePath(file_name(target)).suffix != ".safetensors":
         raise UsageError(
             f"{redacted(target)}: the output's name must end in .safetensors (UIs go by it), "
             "or in / for a diffusers folder"
@@ -156,7 +156,7 @@ def require_workable(
 
 def require_store(target: Location) -> None:
     """Refuse a URL that cannot be written to.  Raises UsageError."""
-    if scheme_of(target) not in WRITABLE:
+    if url_scheme(target) not in WRITABLE:
         raise UsageError(f"{redacted(target)}: only s3:// and gs:// can be written to")
 
 

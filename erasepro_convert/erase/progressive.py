@@ -18,7 +18,7 @@ from erasepro_convert.erase.matrix_edit import Edit, Feeds, Inputs, Model, Solve
 from erasepro_convert.erase.pairing import Aligned
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.threads import MOST, in_background, parallel_map
+from erasepro_convert.runtime.threads import THREAD_LIMIT, parallel_map, running_in_background
 from erasepro_convert.sd1 import cross_attentions, edited_names, text_attention
 from erasepro_convert.sd1.keys import TEXT_LAYERS
 
@@ -72,7 +72,7 @@ def progressive(
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
-        with in_background(partial(layer, stock, all_prompts)) as passing:
+        with running_in_background(partial(layer, stock, all_prompts)) as passing:
             if number in recipe.layers.text_encoder:
                 columns = aligned.first_layer if number == 1 else aligned.deeper_layers
                 sources = inputs(layer.attention_input, updated.attention_input)
@@ -114,8 +114,8 @@ def _cross_attention(
         return shared.edit(model, name, labels[name], apart, alone)
 
     names = edited_names((), recipe.layers.unet)
-    for start in range(0, len(names), MOST):
-        yield from parallel_map(edit, names[start : start + MOST])
+    for start in range(0, len(names), THREAD_LIMIT):
+        yield from parallel_map(edit, names[start : start + THREAD_LIMIT])
 
 
 def held(recipe: Recipe) -> tuple[Encoder, ...]:

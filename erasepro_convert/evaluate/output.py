@@ -13,7 +13,7 @@ from erasepro_convert.evaluate.plan import Role
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.evaluate.run import Evaluation, Gallery
 from erasepro_convert.images.grid import Row, grid
-from erasepro_convert.runtime.hashing import pretty
+from erasepro_convert.runtime.hashing import pretty_json
 
 SHOWN = 4
 """Seeds of a prompt that the picture shows."""
@@ -24,7 +24,7 @@ SIDES = ("original", "erased", "difference")
 
 def to_json(evaluation: Evaluation) -> str:
     """Everything but the pictures: sorted, with a final newline."""
-    return pretty(evaluation.to_data())
+    return pretty_json(evaluation.to_data())
 
 
 def to_csv(evaluation: Evaluation) -> str:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from erasepro_convert.checkpoint.tensor_info import Container
 from erasepro_convert.manifest.fields import Count, Record, Sha256
-from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.runtime.dtypes import DtypeOption
 from erasepro_convert.sd1 import Ema
 
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
@@ -130,7 +130,7 @@ class Tensors(Record):
     written: Count
     edited: Count
     """Tensors that the recipe changed: those of the edits whose ``changed`` is true."""
-    dtype: Option | None
+    dtype: DtypeOption | None
     """What ``--dtype`` asked for; null keeps each tensor's own."""
     dropped: tuple[DroppedEntry, ...]
     renamed: tuple[RenamedTensor, ...]

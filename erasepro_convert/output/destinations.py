@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.atomic import replacing
-from erasepro_convert.storage.location import Location, redacted, scheme_of
+from erasepro_convert.storage.location import Location, redacted, url_scheme
 
 LONGEST_NAME = 230
 """Bytes; what is written beside a target has a longer name, and file systems allow 255."""
@@ -174,5 +174,5 @@ def _parents(place: Location) -> Iterator[str]:
 def _address(location: Location) -> str:
     """The same text for every way to write a store's URL."""
     parts = urlsplit(redacted(location))
-    scheme = scheme_of(location)
+    scheme = url_scheme(location)
     return f"{ALIASES.get(scheme, scheme)}://{parts.netloc}{parts.path.rstrip('/')}"

@@ -10,9 +10,9 @@ from erasepro_convert.errors import LimitError
 from erasepro_convert.output.safetensors_writer import OutputTensor
 from erasepro_convert.runtime.dtypes import (
     BITS,
-    FLOATING,
-    OPTIONS,
-    Option,
+    DTYPE_OPTIONS,
+    FLOATING_DTYPES,
+    DtypeOption,
     is_finite,
     packed,
     torch_dtype,
@@ -30,7 +30,7 @@ Read = Callable[[str], Iterator[memoryview]]
 def output_tensors(
     source: SD1Checkpoint,
     read: Read,
-    option: Option | None,
+    option: DtypeOption | None,
     edits: Mapping[str, Callable[[], "torch.Tensor"]],
 ) -> list[OutputTensor]:
     """Every tensor to write, each with the way to get its bytes when its turn comes.
@@ -51,7 +51,7 @@ def output_tensors(
         old = source.layout.source[name]
         info = checkpoint.tensors[old]
         shape, dtype = source.layout.shapes[name], info.dtype
-        asked = OPTIONS[option] if option and dtype in FLOATING else dtype
+        asked = DTYPE_OPTIONS[option] if option and dtype in FLOATING_DTYPES else dtype
         origin, late = None, False
         data: Callable[[], Iterator[memoryview]]
         if name == POSITION_IDS:
@@ -101,7 +101,7 @@ def _holding(value: float) -> str:
     """What to ask for instead of a type that is too small."""
     import torch
 
-    for option, dtype in OPTIONS.items():
+    for option, dtype in DTYPE_OPTIONS.items():
         if torch.tensor(value, dtype=torch.float64).to(torch_dtype(dtype)).isfinite():
             return f"use --dtype {option}"
     return "no --dtype holds them; without it each tensor keeps its type"

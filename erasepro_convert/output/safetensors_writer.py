@@ -17,7 +17,7 @@ from typing import Protocol
 from erasepro_convert.checkpoint.open_file import File
 from erasepro_convert.runtime.background import BackgroundThread
 from erasepro_convert.runtime.dtypes import BITS
-from erasepro_convert.runtime.hashing import begin_tensor
+from erasepro_convert.runtime.hashing import begin_tensor_digest
 
 SYNC_EVERY = 256 << 20
 """Bytes: left to itself the disk would begin when all else is done."""
@@ -120,10 +120,10 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
     for tensor in file.ordered:
         end = done + tensor.nbytes
         name, shape = tensor.original
-        own = digests[name] = begin_tensor(name, tensor.dtype, shape)
+        own = digests[name] = begin_tensor_digest(name, tensor.dtype, shape)
         for chunk in tensor.data() if tensor.nbytes else ():
             for thread, digest in zip(hashing, (whole, body, own), strict=True):
-                thread.run(digest.update, chunk)
+                thread.submit(digest.update, chunk)
             copied = 0
             if tensor.origin and descriptor is not None:
                 origin, start = tensor.origin
@@ -132,11 +132,11 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
             sink.write(chunk[copied:])
             done += len(chunk)
             if descriptor is not None and on_disk and done - synced >= SYNC_EVERY:
-                syncing.run(os.fsync, descriptor)
+                syncing.submit(os.fsync, descriptor)
                 synced = done
             progress(done, total)
         assert done == end, tensor.name
     for thread in (*hashing, syncing):
-        thread.join()
+        thread.wait()
     of_tensors = {name: own.hexdigest() for name, own in digests.items()}
     return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors)

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import yaml
 
-from erasepro_convert.errors import RecipeError, reason_of
+from erasepro_convert.errors import RecipeError, describe_error
 from erasepro_convert.recipe.slips import hint, invisible, quoted
 
 SIZE_LIMIT = 1 << 20
@@ -87,7 +87,7 @@ def _read_text(path: Path) -> str:
             _fail(path, None, f"has {status.st_size} bytes; a recipe may have {SIZE_LIMIT}")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise RecipeError(reason_of(error)) from error
+        raise RecipeError(describe_error(error)) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         _fail(path, line, "is not UTF-8 text; save it as UTF-8")

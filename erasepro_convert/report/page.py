@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure
 from erasepro_convert.report.charts import svg
-from erasepro_convert.runtime.html_template import fill
+from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.wording import counted, counted_of
 
 
@@ -26,7 +26,7 @@ def html(
     ``evaluate`` wrote as JSON.
     """
     recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
-    return fill(
+    return fill_template(
         "report/page.html.jinja",
         m=manifest,
         matrices=counted_of(

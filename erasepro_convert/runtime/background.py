@@ -1,4 +1,4 @@
-"""Work in another thread, in order, while the caller goes on."""
+"""A thread that does work in order while the caller continues."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,25 +9,28 @@ Argument = TypeVar("Argument")
 
 
 class BackgroundThread:
-    """A thread for work to be done in order, such as adding bytes to a digest.
+    """A thread that does submitted work in order, such as adding bytes to a digest.
 
-    Hashing, reading and writing let other threads run.
+    Hashing, reading and writing release the interpreter lock, so the caller runs meanwhile.
     """
 
-    DEPTH = 4
-    """How much may wait: what is to be hashed stays in memory so long."""
+    QUEUE_LIMIT = 4
+    """The calls that may wait; the arguments of a waiting call stay in memory."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[object]] = deque()
 
-    def run(self, work: Callable[[Argument], object], argument: Argument) -> None:
-        """Have it done; wait where too much does.  Raises what earlier work raised."""
-        if len(self._waiting) == self.DEPTH:
+    def submit(self, work: Callable[[Argument], object], argument: Argument) -> None:
+        """Queue ``work(argument)``, after waiting while the queue is full.
+
+        Raises what an earlier call raised.
+        """
+        if len(self._waiting) == self.QUEUE_LIMIT:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(work, argument))
 
-    def join(self) -> None:
-        """Wait until all is done.  Raises what it raised."""
+    def wait(self) -> None:
+        """Wait until all submitted work is done.  Raises what it raised."""
         while self._waiting:
             self._waiting.popleft().result()

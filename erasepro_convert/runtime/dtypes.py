@@ -1,7 +1,8 @@
-"""The one table of element types: safetensors' code, bits an element, torch's name, infinity.
+"""The table of element types: safetensors' code, bits per element, torch's name, infinity.
 
-Types of torch alone have codes of our own.  Infinity is its bits, the sign left out; what is above
-them is NaN (F8_E4M3 has NaN alone).  None: such values are never read.
+Types that only torch has get codes of this package.  The column for infinity holds its bits without
+the sign; larger bit patterns are NaN (F8_E4M3 has NaN and no infinity).  It is None for types whose
+values are never checked.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -32,7 +33,7 @@ _TABLE = {
     "F6_E2M3": (6, None, None),
     "F6_E3M2": (6, None, None),
     "F4": (4, None, None),
-    # torch alone has what follows
+    # Only torch has the types that follow.
     "F4_X2": (8, "float4_e2m1fn_x2", None),
     "C128": (128, "complex128", None),
     "C32": (32, "complex32", None),
@@ -41,24 +42,24 @@ _TABLE = {
     "QU8": (8, "quint8", None),
 }
 BITS = {code: bits for code, (bits, _, _) in _TABLE.items()}
-"""Bits an element, by code."""
+"""The number of bits per element, by code."""
 
-SAFETENSORS = frozenset(_TABLE) - {"F4_X2", "C128", "C32", "QI32", "QI8", "QU8"}
+SAFETENSORS_DTYPES = frozenset(_TABLE) - {"F4_X2", "C128", "C32", "QI32", "QI8", "QU8"}
 """The types that a safetensors file can hold."""
 
-FLOATING = ("F64", "F32", "F16", "BF16")
+FLOATING_DTYPES = ("F64", "F32", "F16", "BF16")
 """The types in which weights can be edited."""
 
-ORDINARY = (*FLOATING, "I64", "I32", "I16", "I8", "U8", "BOOL")
+SD1_DTYPES = (*FLOATING_DTYPES, "I64", "I32", "I16", "I8", "U8", "BOOL")
 """The types that tensors of Stable Diffusion 1.x have in one checkpoint or another."""
 
-Option = Literal["fp16", "bf16", "fp32"]
-OPTIONS: dict[Option, str] = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
-"""What ``--dtype`` accepts, and its code."""
+DtypeOption = Literal["fp16", "bf16", "fp32"]
+DTYPE_OPTIONS: dict[DtypeOption, str] = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
+"""The values that ``--dtype`` accepts, and the code of each."""
 
 
 def torch_dtype(code: str) -> "torch.dtype":
-    """The torch dtype of a safetensors code; torch is imported only when one is asked for."""
+    """The torch dtype of a safetensors code.  This call imports torch."""
     import torch
 
     name = _TABLE[code][1]
@@ -76,8 +77,9 @@ def dtype_code(dtype: "torch.dtype") -> str:
 def is_finite(code: str, values: memoryview) -> bool:
     """Whether packed values hold neither NaN nor infinity.
 
-    Looks at the bits as integers, which needs no torch and no temporary copy: positive values that
-    are not finite are the largest signed integers, negative ones the largest unsigned.
+    The check compares the bits as integers, which needs neither torch nor a temporary copy:
+    positive values that are not finite are the largest signed integers, negative ones the largest
+    unsigned integers.
     """
     bits, _, infinity = _TABLE[code]
     if infinity is None or not values.nbytes:
@@ -91,7 +93,7 @@ def is_finite(code: str, values: memoryview) -> bool:
 
 
 def packed(tensor: "torch.Tensor") -> memoryview:
-    """The bytes of a tensor's values in row-major order, without a copy if they lie so already."""
+    """The bytes of a tensor's values in row-major order; a contiguous tensor is not copied."""
     import torch
 
     return tensor.contiguous().flatten().view(torch.uint8).numpy().data

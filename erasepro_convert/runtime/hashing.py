@@ -1,7 +1,7 @@
-"""A SHA-256 for each tensor that depends on nothing but the tensor.
+"""SHA-256 digests of tensors, of files and of JSON.
 
-It covers name (in the original spelling), dtype, shape and values, so a copy that was saved anew,
-in another order, container or spelling, can still be matched.
+The digest of a tensor covers its name (in the original spelling), dtype, shape and values and
+nothing else.  A copy that was saved in another order, container or spelling has the same digest.
 """
 
 import hashlib
@@ -11,53 +11,53 @@ from typing import Protocol
 
 
 class Hash(Protocol):
-    """A digest in the making."""
+    """A digest that bytes are still added to."""
 
     def update(self, data: memoryview, /) -> None:
         """Add bytes."""
 
     def hexdigest(self) -> str:
-        """The digest so far."""
+        """The digest of the bytes added so far."""
 
 
-def begin_tensor(name: str, dtype: str, shape: Sequence[int]) -> Hash:
-    """The digest of a tensor before its values, which follow packed, row-major, little-endian.
+def begin_tensor_digest(name: str, dtype: str, shape: Sequence[int]) -> Hash:
+    """Begin the digest of a tensor; its values are to follow packed, row-major, little-endian.
 
-    What goes before them is ``[name, dtype, shape]`` as JSON without white space, and a newline.
+    The digest begins with ``[name, dtype, shape]`` as JSON without white space, and a newline.
     """
     head = json.dumps([name, dtype, list(shape)], ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(f"{head}\n".encode())
 
 
 def tensor_digest(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memoryview]) -> str:
-    """The digest of a tensor whose values come in pieces."""
-    digest = begin_tensor(name, dtype, shape)
+    """The digest of a tensor whose values come in chunks."""
+    digest = begin_tensor_digest(name, dtype, shape)
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
 
 
 def tensors_digest(digests: Mapping[str, str]) -> str:
-    """One digest over all tensors: of a line ``digest  name`` each, sorted by name."""
+    """One digest over all tensors: that of their lines ``digest  name``, sorted by name."""
     lines = (f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def files_digest(digests: Sequence[str]) -> str:
-    """One digest of a checkpoint's weight files: a single one's own, else one over all of them."""
+    """One digest of a checkpoint's weight files: that of a single file, or one over all digests."""
     return digests[0] if len(digests) == 1 else json_digest(sorted(digests))
 
 
-def canonical(data: object) -> str:
-    """JSON in one way only: sorted keys, no white space."""
+def canonical_json(data: object) -> str:
+    """``data`` as JSON with sorted keys and no white space, which leaves one way to write it."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def pretty(data: object) -> str:
-    """JSON for people too: sorted keys, indented, a final newline."""
+def pretty_json(data: object) -> str:
+    """``data`` as JSON that people read too: sorted keys, indented, with a final newline."""
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def json_digest(data: object) -> str:
-    """The digest of canonical JSON."""
-    return hashlib.sha256(canonical(data).encode()).hexdigest()
+    """The digest of ``data`` as canonical JSON."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()

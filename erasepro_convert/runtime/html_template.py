@@ -1,10 +1,10 @@
-"""Pages for people: the package's templates, filled in; what is put into them is escaped."""
+"""HTML pages made from the package's templates; values put into them are escaped."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def fill(template: str, **values: object) -> str:
-    """The page; ``template`` is a path in the package, and so is what it includes."""
+def fill_template(template: str, **values: object) -> str:
+    """Render the template at a path in the package; its includes are such paths too."""
     environment = Environment(
         loader=PackageLoader("erasepro_convert", "."),
         autoescape=True,

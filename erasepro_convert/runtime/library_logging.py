@@ -1,10 +1,10 @@
-"""Keeping libraries from talking."""
+"""Keep the log messages of libraries off the terminal."""
 
 import os
 
 
-def hush_libraries() -> None:
-    """Keep diffusers and transformers from talking about themselves; call before importing them."""
+def silence_libraries() -> None:
+    """Silence diffusers and transformers, offline.  Call this before importing them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers.utils import logging
 

@@ -1,28 +1,28 @@
-"""Text from a stranger's file, made fit for a message or a list."""
+"""Text from an untrusted file, made safe for messages and lists."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from erasepro_convert.errors import CheckpointError
 
-LONGEST = 300
-"""Characters; the longest tensor name of a real checkpoint has 107."""
+LENGTH_LIMIT = 300
+"""Characters.  The longest tensor name in a real checkpoint has 107."""
 
 
-def printable(text: str, limit: int = LONGEST) -> str:
-    """``text`` with an escape for whatever a terminal does not show, cut to ``limit``."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
-    return shown[:limit] + ("…" if max(len(shown), len(text)) > limit else "")
+def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
+    """``text`` with escapes for unprintable characters, cut to ``limit`` characters."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
+    return escaped[:limit] + ("…" if max(len(escaped), len(text)) > limit else "")
 
 
 def is_plain(text: str) -> bool:
     """Whether ``text`` can be listed, written and printed as it is."""
-    return len(text) <= LONGEST and text.isprintable()
+    return len(text) <= LENGTH_LIMIT and text.isprintable()
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Put a file's name before what is wrong with it."""
+def prefixing_errors(name: str) -> Iterator[None]:
+    """Put ``name`` before the message of a CheckpointError that the block raises."""
     try:
         yield
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Room for what grows with the number of prompts, and for files that are needed for a moment."""
+"""Memory for large intermediate matrices, and temporary files."""
 
 import errno
 import os
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-LARGE = 64 << 20
-"""Bytes."""
-PIECE = 1 << 20
+FILE_THRESHOLD = 64 << 20
+"""Bytes from which a matrix lies in a temporary file."""
+ZEROS_SIZE = 1 << 20
 """Bytes of zeros that are written at once."""
 CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
-"""What posix_fallocate says where the file system or the system has no such thing."""
+"""Error numbers of posix_fallocate where the file system or the system does not support it."""
 
 
 def scratch_matrix(rows: int, width: int, dtype: "torch.dtype") -> "Tensor":
-    """An uninitialised matrix (rows × width); a large one lies in a temporary file.
+    """Allocate an uninitialised matrix (rows × width); a large one lies in a temporary file.
 
-    So the system can write it out and memory stays bounded, however many prompts there are.
+    The system can then write it to disk, so memory stays bounded however many prompts there are.
     Raises EraseproError where the folder for temporary files has too little room.
     """
     import torch
 
     size = rows * width * dtype.itemsize
-    if size < LARGE:
+    if size < FILE_THRESHOLD:
         return torch.empty(rows, width, dtype=dtype)
-    with temporary_file() as file:  # the mapping outlives it
+    with temporary_file() as file:  # the mapping outlives the file
         _reserve(file, size)
         mapped = torch.from_file(file.name, shared=True, size=rows * width, dtype=dtype)
     return mapped.view(rows, width)
@@ -40,10 +40,10 @@ def scratch_matrix(rows: int, width: int, dtype: "torch.dtype") -> "Tensor":
 
 @contextmanager
 def temporary_file() -> Iterator[BinaryIO]:
-    """A file with a name, which is gone after the block.
+    """Make a temporary file, which is deleted after the block.
 
     Raises EraseproError, which names the folder for temporary files, where the system refuses to
-    make, fill or map it.
+    create, fill or map the file.
     """
     try:
         with tempfile.NamedTemporaryFile(prefix="erasepro-") as file:
@@ -57,9 +57,10 @@ def temporary_file() -> Iterator[BinaryIO]:
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
-    """Give a new file its size, and blocks for all of it.
+    """Give a new file its size, and reserve blocks on the disk for all of it.
 
-    Who writes to a mapped hole on a full disk is killed by the system (SIGBUS).
+    Without them the system kills the process (SIGBUS) that writes to the mapped file on a full
+    disk.
     """
     try:
         if hasattr(os, "posix_fallocate"):  # Linux has it
@@ -68,6 +69,6 @@ def _reserve(file: BinaryIO, size: int) -> None:
     except OSError as error:
         if error.errno not in CANNOT_RESERVE:
             raise
-    for start in range(0, size, PIECE):
-        file.write(bytes(min(PIECE, size - start)))
+    for start in range(0, size, ZEROS_SIZE):
+        file.write(bytes(min(ZEROS_SIZE, size - start)))
     file.flush()

@@ -1,4 +1,4 @@
-"""Signals that end a run, held back where they would leave a job half done."""
+"""Delay the signals that end a run while a step must not be interrupted."""
 
 import signal
 import threading
@@ -8,23 +8,23 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back the signals that end a run until the block is done.
+    """Delay SIGINT, SIGTERM and SIGHUP until the block is done.
 
-    A mask would not do: while other threads are alive they take the signal, and what handles it
-    runs in the main one all the same.
+    A signal mask would not do: other threads take the signal while they are alive, and its handler
+    runs in the main thread all the same.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled elsewhere
+        yield  # signals are handled in the main thread alone
         return
-    came: list[int] = []
+    received: list[int] = []
     handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    held = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
-    for number in held:
-        signal.signal(number, lambda number, _: came.append(number))
+    delayed = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
+    for number in delayed:
+        signal.signal(number, lambda number, _: received.append(number))
     try:
         yield
     finally:
-        for number, handler in held.items():
+        for number, handler in delayed.items():
             signal.signal(number, handler)
-        for late in came:
-            signal.raise_signal(late)
+        for signal_number in received:
+            signal.raise_signal(signal_number)

@@ -1,7 +1,7 @@
 """Computing on several cores so that the result does not depend on how many there are.
 
-The libraries' own threads share out a sum, and rounding depends on the shares.  Here each piece of
-work is computed in one thread, and the pieces are the same whatever computes them.
+The libraries' own threads divide a sum among them, and rounding depends on how it is divided.  Here
+each item is computed in one thread, and the items do not depend on the number of threads.
 """
 
 import os
@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import torch
 
-MOST = 4
-"""Threads; each holds intermediate results of its own."""
+THREAD_LIMIT = 4
+"""Each thread holds intermediate results of its own."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread for a while."""
+    """Let torch compute in one thread during the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -31,26 +31,26 @@ def one_thread() -> Iterator[None]:
 
 
 def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``work`` on each item, in inference mode, as many at once as there are cores."""
+    """Apply ``work`` to each item, in inference mode, to as many at once as there are cores."""
 
-    def alone(item: Item) -> Result:
+    def work_in_inference_mode(item: Item) -> Result:
         with torch.inference_mode():
             return work(item)
 
-    workers = min(MOST, os.cpu_count() or 1, len(items))
+    workers = min(THREAD_LIMIT, os.cpu_count() or 1, len(items))
     if workers < 2:
-        return [alone(item) for item in items]
-    with _threads(workers) as pool:
-        return list(pool.map(alone, items))
+        return [work_in_inference_mode(item) for item in items]
+    with _single_core_threads(workers) as pool:
+        return list(pool.map(work_in_inference_mode, items))
 
 
 @contextmanager
-def in_background(work: Callable[[], Result]) -> Iterator[Future[Result]]:
+def running_in_background(work: Callable[[], Result]) -> Iterator[Future[Result]]:
     """Do ``work`` in another thread, in inference mode, while the block runs."""
-    with _threads(1) as pool:
+    with _single_core_threads(1) as pool:
         yield pool.submit(torch.inference_mode()(work))
 
 
-def _threads(count: int) -> ThreadPoolExecutor:
-    # A new thread has the libraries' default, which is one for each core.
+def _single_core_threads(count: int) -> ThreadPoolExecutor:
+    # In a new thread torch would compute on all cores again.
     return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))

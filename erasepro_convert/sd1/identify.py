@@ -7,7 +7,7 @@ from typing import Literal
 
 from erasepro_convert.checkpoint.tensor_info import Shape, TensorInfo
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.dtypes import FLOATING, ORDINARY
+from erasepro_convert.runtime.dtypes import FLOATING_DTYPES, SD1_DTYPES
 from erasepro_convert.sd1.foreign import name_addition, name_other_model, name_part
 from erasepro_convert.sd1.keys import (
     EMA,
@@ -51,7 +51,7 @@ OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
 PACKED = {"U32": ", as MLX packs weights", "U8": ", as bitsandbytes packs weights"}
 FIRST = UNET + "input_blocks.0.0.weight"
 NO_WEIGHTS = {POSITION_IDS, *EMA_COUNTERS, *PREDICTION_MARKERS}
-COPIED = (*ORDINARY, "F8_E4M3", "F8_E5M2")
+COPIED = (*SD1_DTYPES, "F8_E4M3", "F8_E5M2")
 """The types that a tensor without weights may have."""
 
 
@@ -154,7 +154,7 @@ def _not_sd1(known: Mapping[str, TensorInfo]) -> str:
 def _require_editable(tensors: Mapping[str, TensorInfo]) -> None:
     """Before any shape is looked at: what is quantised is packed, and has other ones."""
     for name, info in tensors.items():
-        if info.dtype not in (COPIED if name in NO_WEIGHTS else FLOATING):
+        if info.dtype not in (COPIED if name in NO_WEIGHTS else FLOATING_DTYPES):
             raise CheckpointError(
                 f"{name} is stored as {info.dtype}{PACKED.get(info.dtype, '')}: quantised "
                 "checkpoints can't be edited; give the fp16, bf16 or fp32 original"
@@ -298,4 +298,4 @@ def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> It
 
 def _with_type(reason: str, info: TensorInfo) -> str:
     """Why a tensor is left out; with its type, where that is one that SD1.x never has."""
-    return reason if info.dtype in ORDINARY else f"{reason} (stored as {info.dtype})"
+    return reason if info.dtype in SD1_DTYPES else f"{reason} (stored as {info.dtype})"

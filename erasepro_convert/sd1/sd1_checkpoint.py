@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from erasepro_convert.checkpoint import Checkpoint, open_checkpoint
 from erasepro_convert.errors import CheckpointError, UsageError
 from erasepro_convert.runtime.dtypes import is_finite, packed
-from erasepro_convert.runtime.printable import naming
+from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.sd1 import Ema, Layout, identify
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.sd1.spelling import is_text_encoder
@@ -105,7 +105,7 @@ class SD1Checkpoint:
         """
         damaged = []
         names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
-        chunks = self.checkpoint.ahead(names)
+        chunks = self.checkpoint.prefetching(names)
         for number, old in enumerate(names, 1):
             dtype = self.checkpoint.tensors[old].dtype
             if not all(is_finite(dtype, chunk) for chunk in chunks(old)):
@@ -138,7 +138,7 @@ def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> SD1Checkpoint:
 
     Raises CheckpointError for what is no sound SD1.x checkpoint.
     """
-    with naming(checkpoint.name):
+    with prefixing_errors(checkpoint.name):
         return SD1Checkpoint(checkpoint, identify(checkpoint.tensors, ema))
 
 
@@ -150,7 +150,7 @@ def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:
     given = open_checkpoint(path)
     for prefix in ("", "text_encoder."):  # transformers' own files have no component in front
         for file in given.files:
-            names = {n for n in file.contents.tensors if is_text_encoder(prefix + n)}
+            names = {n for n in file.parsed.tensors if is_text_encoder(prefix + n)}
             if names:
                 return checkpoint.joined(file, prefix, only=names)
     raise CheckpointError(f"{given.name}: there is no CLIP text encoder in it")

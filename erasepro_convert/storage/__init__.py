@@ -1,1 +1,1 @@
-"""Files and objects: where they are, how they are read in parts, and how they appear whole."""
+"""Local files and objects in stores: addresses, reading in ranges, atomic writing, uploads."""

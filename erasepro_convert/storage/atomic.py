@@ -1,4 +1,4 @@
-"""Files and folders on a disk that appear whole, in one step, or not at all."""
+"""Write files and folders on a disk that appear complete, in one step, or not at all."""
 
 import errno
 import fcntl
@@ -16,11 +16,12 @@ from erasepro_convert.runtime.signals import uninterrupted
 
 @contextmanager
 def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
-    """Files to write that take the places of ``targets`` (in one folder) when the block ends well.
+    """Open files that replace ``targets`` (all in one folder) when the block succeeds.
 
-    They lie beside the targets meanwhile; after a failure or an interrupt they are gone and the
-    targets are as they were.  All are on the disk before the first one is moved, and no signal
-    comes between the moves.  What a killed run left there is removed first.
+    Until then they lie beside the targets under temporary names.  After a failure or an interrupt
+    they are removed and the targets are unchanged.  All files are on the disk before the first is
+    moved, and no signal is handled between the moves.  Temporary files of killed runs are removed
+    first.
     """
     temporaries = [_temporary(target) for target in targets]
     try:
@@ -44,9 +45,10 @@ def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """The same for a folder to fill; ``target`` must be an empty folder or nothing.
+    """Make a folder to fill, which takes the place of ``target`` when the block succeeds.
 
-    Whoever writes a file into it must ``sync`` it.
+    ``target`` must be an empty folder or not exist.  The block must ``sync`` each file that it
+    writes.  After a failure or an interrupt the folder is removed.
     """
     temporary = _temporary(target)
     try:
@@ -68,17 +70,17 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Bring what was written to the disk."""
+    """Flush a file's content to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _temporary(target: Path) -> Path:
-    """A new name beside ``target``, after removing what killed runs left under such names."""
+    """A new temporary name beside ``target``; what killed runs left under such names is removed."""
     ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
     for left in target.parent.iterdir():
         if ours.fullmatch(left.name) and not _in_use(left):
-            # What cannot be removed (in a shared folder, another user's) is in nobody's way.
+            # What cannot be removed (another user's file in a shared folder) does no harm.
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
@@ -88,12 +90,12 @@ def _temporary(target: Path) -> Path:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether another run is writing it: the kernel drops a run's lock when it dies."""
+    """Whether another run is writing ``path``.  The kernel drops a run's lock when the run dies."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return True  # not ours to judge
-    try:  # not LOCK_EX, which NFS gives only to who may write
+        return True  # it cannot be told, so it is left alone
+    try:  # a shared lock: NFS gives an exclusive one only to those who may write
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True  # locked, or on a file system without locks
@@ -104,14 +106,14 @@ def _in_use(path: Path) -> bool:
 
 @contextmanager
 def _locked(descriptor: int) -> Iterator[None]:
-    # Where the file system has no locks, nobody can tell a dead run's file: it stays.
+    # Without locks in the file system a dead run's file cannot be told from a live one's: it stays.
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     yield
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, so that they survive a power cut."""
+    """Flush a folder's entries to the disk, so that they survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

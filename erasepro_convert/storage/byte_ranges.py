@@ -1,6 +1,6 @@
-"""Parts of an object in a store, each of the very object that was there at first.
+"""Read ranges of bytes of an object in a store, and notice when the object has been replaced.
 
-One class a kind of store.  Each request is made once: who asks may ask again.
+There is a class for each kind of store.  Each makes a request once; retrying is left to the caller.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from erasepro_convert.errors import CheckpointError, StorageError
-from erasepro_convert.storage.failures import AnswerError
+from erasepro_convert.storage.failures import ResponseError
 from erasepro_convert.storage.location import (
     CONNECT_TIMEOUT,
     HTTP,
@@ -17,7 +17,7 @@ from erasepro_convert.storage.location import (
     S3,
     client_options,
     redacted,
-    scheme_of,
+    url_scheme,
 )
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from upath import UPath
 
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-DIGESTS = ("Repr-Digest", "Digest", "md5Hash", "crc32c")
-"""Where headers and stores state a checksum of the whole object."""
+CHECKSUM_FIELDS = ("Repr-Digest", "Digest", "md5Hash", "crc32c")
+"""Fields in which headers and stores state a checksum of the whole object."""
 
 CHANGED = "it changed while it was read"
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What a store says of an object: enough to notice another one in its place."""
+class ObjectStat:
+    """What a store reports of an object, enough to notice that another one has replaced it."""
 
     size: int
     etag: str | None = None
@@ -42,55 +42,55 @@ class Stated:
     checksum: str | None = None
 
 
-class Ranges(Protocol):
-    """An object that parts can be had of."""
+class RangeReader(Protocol):
+    """An object whose ranges of bytes can be read."""
 
-    stated: Stated
+    stat: ObjectStat
 
     def get(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` up to ``end``, of which there is at least one.
+        """The bytes from ``start`` up to ``end``; the range must not be empty.
 
-        Raises CheckpointError when the object is not the same any more, and whatever the store's
-        library raises.
+        Raises CheckpointError when the object has been replaced, and whatever the store's library
+        raises.
         """
 
 
-def ranges_of(location: "UPath") -> Ranges:
-    """The object at ``location``.  Raises whatever the store's library raises."""
-    scheme = scheme_of(location)
+def open_range_reader(location: "UPath") -> RangeReader:
+    """Open the object at ``location``.  Raises whatever the store's library raises."""
+    scheme = url_scheme(location)
     if scheme in HTTP:
-        return HttpRanges(location)
-    return S3Ranges(location) if scheme in S3 else OtherRanges(location)
+        return HttpRangeReader(location)
+    return S3RangeReader(location) if scheme in S3 else FsspecRangeReader(location)
 
 
-class HttpRanges:
-    """What an HTTP server has.
+class HttpRangeReader:
+    """An object on an HTTP server.
 
-    fsspec makes the session, as the user configured it; the requests are our own, since it does
-    not look whether a server kept to the range that it was asked for.
+    fsspec makes the session, as the user configured it.  The requests are made here, since fsspec
+    does not check that a server answers with the range that was requested.
     """
 
     def __init__(self, location: "UPath") -> None:
         self._location = location
         self._fs, self._url = location.fs, str(location)
-        self.stated = Stated(0)
-        # Not a HEAD: a signed URL is good for GET alone.
-        self.stated = self._ask(0, 1)[0]
+        self.stat = ObjectStat(0)
+        # This is no HEAD request: a signed URL is valid for GET alone.
+        self.stat = self._request(0, 1)[0]
 
     def get(self, start: int, end: int) -> bytes:
-        """See Ranges."""
-        stated, content = self._ask(start, end)
-        if stated != self.stated:
+        """See RangeReader."""
+        stat, content = self._request(start, end)
+        if stat != self.stat:
             raise CheckpointError(CHANGED)
         return content
 
-    def _ask(self, start: int, end: int) -> tuple[Stated, bytes]:
+    def _request(self, start: int, end: int) -> tuple[ObjectStat, bytes]:
         from fsspec.asyn import sync
 
-        answer: tuple[Stated, bytes] = sync(self._fs.loop, self._get, start, end)
+        answer: tuple[ObjectStat, bytes] = sync(self._fs.loop, self._request_async, start, end)
         return answer
 
-    async def _get(self, start: int, end: int) -> tuple[Stated, bytes]:
+    async def _request_async(self, start: int, end: int) -> tuple[ObjectStat, bytes]:
         from aiohttp import ClientTimeout
 
         session = await self._fs.set_session()
@@ -105,40 +105,40 @@ class HttpRanges:
             ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT),
         )
         async with session.get(self._fs.encode_url(self._url), **options) as reply:
-            stated = self._stated(reply, start, end)
-            return stated, await reply.content.readexactly(end - start) if stated.size else b""
+            stat = self._stat_of_reply(reply, start, end)
+            return stat, await reply.content.readexactly(end - start) if stat.size else b""
 
-    def _stated(self, reply: "ClientResponse", start: int, end: int) -> Stated:
-        """What the headers of a reply say, if they are those of the part that was asked for."""
+    def _stat_of_reply(self, reply: "ClientResponse", start: int, end: int) -> ObjectStat:
+        """Read the headers of a reply, and check that it holds the range that was requested."""
         headers = reply.headers
         if reply.status in (404, 410):
             raise FileNotFoundError
         if reply.status == 416 and headers.get("Content-Range") == "bytes */0":
-            return Stated(0)
-        if reply.status in (412, 416) and self.stated.size:
-            raise CheckpointError(CHANGED)  # it is shorter now
+            return ObjectStat(0)
+        if reply.status in (412, 416) and self.stat.size:
+            raise CheckpointError(CHANGED)  # the object is shorter now
         if reply.status not in (200, 206):
-            raise AnswerError(reply.status)
+            raise ResponseError(reply.status)
         found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if (
             reply.status == 200
             or not found
-            or headers.get("Content-Encoding", "identity") != ("identity")
+            or headers.get("Content-Encoding", "identity") != "identity"
         ):
             raise StorageError(
                 f"{redacted(self._location)}: its server does not send parts of a file (range "
                 "requests): download it first"
             )
         if (int(found[1]), int(found[2])) != (start, end - 1):
-            raise AnswerError(502)  # another part than the one that was asked for
+            raise ResponseError(502)  # the server sent another range
         etag = headers.get("ETag")
-        # Servers that share the work can differ in the date of the same file.
+        # Servers behind one address can report different dates for one file.
         modified = None if etag else headers.get("Last-Modified")
-        return Stated(int(found[3]), etag, None, modified, _checksum(headers))
+        return ObjectStat(int(found[3]), etag, None, modified, _checksum(headers))
 
 
-class S3Ranges:
-    """What S3 has, or a store that speaks like it."""
+class S3RangeReader:
+    """An object in S3, or in a store with S3's interface."""
 
     def __init__(self, location: "UPath") -> None:
         fs = location.fs
@@ -153,16 +153,16 @@ class S3Ranges:
         self._object = {"Bucket": bucket, "Key": key, "IfMatch": info["ETag"]}
         if version and version != "null":
             self._object["VersionId"] = version
-        self.stated = Stated(info["size"], info["ETag"], self._object.get("VersionId"))
+        self.stat = ObjectStat(info["size"], info["ETag"], self._object.get("VersionId"))
 
     def get(self, start: int, end: int) -> bytes:
-        """See Ranges."""
+        """See RangeReader."""
         from botocore.exceptions import ClientError
         from fsspec.asyn import sync
 
-        asked = f"bytes={start}-{end - 1}"
+        byte_range = f"bytes={start}-{end - 1}"
         try:
-            reply = self._fs.call_s3("get_object", **self._object, Range=asked)
+            reply = self._fs.call_s3("get_object", **self._object, Range=byte_range)
         except OSError as error:
             cause = error.__cause__
             if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in (
@@ -172,29 +172,30 @@ class S3Ranges:
             ):
                 raise CheckpointError(CHANGED) from error
             raise
-        # Some that speak like S3 pass over the condition.
-        same = reply.get("ETag") == self.stated.etag
-        content: bytes = sync(self._fs.loop, _content, reply["Body"], same)
+        # Some stores with S3's interface ignore IfMatch.
+        same = reply.get("ETag") == self.stat.etag
+        content: bytes = sync(self._fs.loop, _read_body, reply["Body"], same)
         if not same:
             raise CheckpointError(CHANGED)
-        return _whole(content, start, end)
+        return _complete(content, start, end)
 
 
-async def _content(body: Any, wanted: bool) -> bytes:
+async def _read_body(body: Any, wanted: bool) -> bytes:
+    """Close the body of a reply, after reading it if it is ``wanted``."""
     try:
         return bytes(await body.read()) if wanted else b""
     finally:
         body.close()
 
 
-class OtherRanges:
-    """What any other store has that fsspec knows."""
+class FsspecRangeReader:
+    """An object in any other store that fsspec supports."""
 
     def __init__(self, location: "UPath") -> None:
         self._fs, self._path = location.fs, location.path
-        self.stated = self._now()
+        self.stat = self._current_stat()
 
-    def _now(self) -> Stated:
+    def _current_stat(self) -> ObjectStat:
         self._fs.invalidate_cache()
         info = self._fs.info(self._path)
         if info["type"] != "file":
@@ -202,25 +203,26 @@ class OtherRanges:
         etag, version = info.get("etag") or info.get("ETag"), info.get("generation")
         dates = (info.get(name) for name in ("updated", "mtime", "last_modified", "created"))
         modified = next((str(date) for date in dates if date), None)
-        return Stated(info["size"], etag, version, modified, _checksum(info))
+        return ObjectStat(info["size"], etag, version, modified, _checksum(info))
 
     def get(self, start: int, end: int) -> bytes:
-        """See Ranges."""
+        """See RangeReader."""
         content = self._fs.cat_file(self._path, start=start, end=end)
-        if self._now() != self.stated:  # asked afterwards: what was read before was the same too
+        if self._current_stat() != self.stat:  # after reading, so that no change escapes
             raise CheckpointError(CHANGED)
-        return _whole(content, start, end)
+        return _complete(content, start, end)
 
 
-def _whole(content: bytes, start: int, end: int) -> bytes:
+def _complete(content: bytes, start: int, end: int) -> bytes:
+    """Pass on the bytes of a range.  Raises EOFError where some are missing."""
     if len(content) != end - start:
         raise EOFError
     return content
 
 
-def _checksum(says: Mapping[str, Any]) -> str | None:
-    """A checksum of the whole object, where one is stated."""
-    for name in DIGESTS:
-        if says.get(name):
-            return f"{name}: {says[name]}"
+def _checksum(fields: Mapping[str, Any]) -> str | None:
+    """The checksum of the whole object with the name of its field; None where none is stated."""
+    for name in CHECKSUM_FIELDS:
+        if fields.get(name):
+            return f"{name}: {fields[name]}"
     return None

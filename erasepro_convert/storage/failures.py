@@ -1,7 +1,7 @@
-"""Failures of stores: which pass, and what to say of them.
+"""Failures of stores: which ones are transient, and the messages for them.
 
-What a store's library says of a failure can quote a signed URL.  Messages are therefore made of
-the kind of the failure alone.
+The message of a store's library can quote a signed URL.  Messages for the user are therefore made
+from the kind of failure alone.
 """
 
 import errno
@@ -20,60 +20,61 @@ from erasepro_convert.storage.location import (
     WRITABLE,
     Location,
     redacted,
-    scheme_of,
-    unread_reason,
+    unsupported_reason,
+    url_scheme,
 )
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+"""Seconds between two tries."""
 
-WAIT_AND_SEE = (408, 425, 429)
-"""What a server says, beside its own failures (5xx), that may be otherwise in a moment."""
+TRANSIENT_STATUSES = (408, 425, 429)
+"""HTTP statuses, beside those from 500 on, after which the request may succeed later."""
 
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-PASSING = {
+PERMANENT_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+TRANSIENT_ERRORS = {
     "ClientError",  # aiohttp: no connection, a broken one
-    "TransportError",  # httpx: the same
-    "ConnectionError",  # botocore: the same
+    "TransportError",  # httpx: no connection, a broken one
+    "ConnectionError",  # botocore: no connection, a broken one
     "HTTPClientError",
     "IncompleteReadError",
     "ResponseParserError",
 }
-"""Errors of libraries, by the names of their classes: not all of them are installed."""
+"""Errors of libraries by the names of their classes, since not all libraries are installed."""
 
-SPOKEN = {
+BOTOCORE_REASONS = {
     "NoCredentialsError": "no credentials were found",
     "ParamValidationError": "this is no address of an object",
 }
-"""What to say of botocore's errors, by the names of their classes."""
+"""The reason to give for an error of botocore, by the name of its class."""
 
 Result = TypeVar("Result")
 
 
 @contextmanager
 def translating_errors(location: Location) -> Iterator[None]:
-    """Put into words what a store's library raises: its own can quote a signed URL.
+    """Turn what a store's library raises into an error whose message quotes no signed URL.
 
-    Raises StorageError, without what it was made of, and UsageError for an address of which the
-    library of a store that is not among ours makes nothing.
+    Raises StorageError without the original error.  Raises UsageError where the store is
+    neither HTTP nor writable and its library cannot use the address.
     """
     if isinstance(location, Path):
         yield
         return
-    scheme = scheme_of(location)
+    scheme = url_scheme(location)
     try:
         yield
     except EraseproError:
         raise
     except Exception as error:  # every library has its own
-        if scheme not in (*HTTP, *WRITABLE) and not _is_stores(error):
-            raise UsageError(f"{redacted(location)}: {unread_reason(scheme, error)}") from None
+        if scheme not in (*HTTP, *WRITABLE) and not _is_store_failure(error):
+            raise UsageError(f"{redacted(location)}: {unsupported_reason(scheme, error)}") from None
         raise StorageError(f"{redacted(location)}: {_reason(error)}") from None
 
 
 def with_retries(work: Callable[[], Result], given_up: Event | None = None) -> Result:
-    """The result of ``work``, which is tried again, later and later, after a passing failure.
+    """Call ``work``, and call it again after growing waits while its failure is transient.
 
-    Raises what the last try raised; none is made once the event is set.
+    Raises what the last call raised, and InterruptedError once the event is set.
     """
     given_up = given_up or Event()
     for number in range(TRIES):
@@ -82,38 +83,38 @@ def with_retries(work: Callable[[], Result], given_up: Event | None = None) -> R
         try:
             return work()
         except Exception as error:
-            if number == TRIES - 1 or not _is_passing(error):
+            if number == TRIES - 1 or not _is_transient(error):
                 raise
-        # Not all clients at the same moment.
+        # The random factor keeps clients from retrying all at the same moment.
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2**number) * random.uniform(0.5, 1)  # noqa: S311
         given_up.wait(wait)
     raise AssertionError
 
 
-class AnswerError(OSError):
-    """A server's answer that is not what was asked for."""
+class ResponseError(OSError):
+    """A server's response that does not answer the request."""
 
     def __init__(self, status: int) -> None:
         super().__init__(errno.EIO, f"status {status}")
         self.status = status
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether the same may go well in a moment."""
+def _is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
     status = _status(error)
     if status is not None:
-        return status in WAIT_AND_SEE or status >= 500
-    if isinstance(error, (EraseproError, ValueError, *PERMANENT)):
+        return status in TRANSIENT_STATUSES or status >= 500
+    if isinstance(error, (EraseproError, ValueError, *PERMANENT_ERRORS)):
         return False
-    return isinstance(error, OSError | EOFError) or _is_of_passing_kind(error)
+    return isinstance(error, OSError | EOFError) or _has_transient_class(error)
 
 
-def _is_of_passing_kind(error: BaseException) -> bool:
-    return any(kind.__name__ in PASSING for kind in type(error).__mro__)
+def _has_transient_class(error: BaseException) -> bool:
+    return any(kind.__name__ in TRANSIENT_ERRORS for kind in type(error).__mro__)
 
 
 def _status(error: BaseException | None) -> int | None:
-    """What the server answered, where it did."""
+    """The HTTP status that the server answered with; None where it did not answer."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -123,14 +124,14 @@ def _status(error: BaseException | None) -> int | None:
         for attribute in ("status", "code"):
             if isinstance(status := getattr(error, attribute, None), int) and status >= 100:
                 return status
-        if _is_of_passing_kind(error):
-            return None  # what is behind it speaks of the connection
+        if _has_transient_class(error):
+            return None  # its causes are about the connection
         error = error.__cause__ or error.__context__
     return None
 
 
-def _code(error: BaseException | None) -> str:
-    """S3's word for what is wrong, if it is one."""
+def _s3_error_code(error: BaseException | None) -> str:
+    """S3's error code; empty where there is none, or where it is no plain word."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -140,15 +141,15 @@ def _code(error: BaseException | None) -> str:
     return ""
 
 
-def _is_stores(error: Exception) -> bool:
-    """Whether a store, or the way to it, failed: not its library at what it was given."""
-    return _status(error) is not None or _is_passing(error) or isinstance(error, PERMANENT)
+def _is_store_failure(error: Exception) -> bool:
+    """Whether the store or the connection failed, not its library because of the address."""
+    return _status(error) is not None or _is_transient(error) or isinstance(error, PERMANENT_ERRORS)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words that quote nothing."""
+    """The reason of a failure, in words that quote nothing of the address."""
     status, kind = _status(error), type(error).__name__
-    code = _code(error)
+    code = _s3_error_code(error)
     if code == "NoSuchBucket":
         return "there is no such bucket"
     if isinstance(error, FileNotFoundError) or status in (404, 410):
@@ -156,9 +157,9 @@ def _reason(error: Exception) -> str:
     if status is not None:
         phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         return f"the server says {status} {phrase}".rstrip() + (f" ({code})" if code else "")
-    if kind in SPOKEN:
-        return SPOKEN[kind]
+    if kind in BOTOCORE_REASONS:
+        return BOTOCORE_REASONS[kind]
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return "no answer in time"
-    what = "the connection failed" if _is_passing(error) else "its library failed"
+    what = "the connection failed" if _is_transient(error) else "its library failed"
     return f"{what} ({kind})"

@@ -1,38 +1,38 @@
-"""What there is: in a folder, in a store, under a pattern."""
+"""List what exists: files in folders, objects in stores, matches of a pattern."""
 
 import os
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from erasepro_convert.storage.byte_ranges import HttpRanges
+from erasepro_convert.storage.byte_ranges import HttpRangeReader
 from erasepro_convert.storage.failures import translating_errors, with_retries
-from erasepro_convert.storage.location import HTTP, Location, locate, scheme_of
+from erasepro_convert.storage.location import HTTP, Location, locate, url_scheme
 
 if TYPE_CHECKING:
     from upath import UPath
 
 
 def exists(location: Location) -> bool:
-    """Whether there is anything.  Raises StorageError where that cannot be told."""
+    """Whether a file, folder or object is there.  Raises StorageError where that is unknown."""
     if isinstance(location, Path):
         return os.path.lexists(location)
     with translating_errors(location):
         try:
-            if scheme_of(location) in HTTP:
-                with_retries(lambda: HttpRanges(location))
+            if url_scheme(location) in HTTP:
+                with_retries(lambda: HttpRangeReader(location))
             else:
-                location.fs.info(location.path)  # fsspec's own question takes failures for a no
+                location.fs.info(location.path)  # fsspec's exists() returns False on failures
         except FileNotFoundError:
             return False
         return True
 
 
 def is_folder(location: Location) -> bool:
-    """Whether it holds files.  What http serves is never taken for a folder: it cannot list one."""
+    """Whether ``location`` is a folder.  An http address never is: http cannot list folders."""
     if isinstance(location, Path):
         return location.is_dir()
-    if scheme_of(location) in HTTP:
+    if url_scheme(location) in HTTP:
         return False
     with translating_errors(location):
         try:
@@ -42,7 +42,7 @@ def is_folder(location: Location) -> bool:
 
 
 def names_in(folder: Location) -> list[str]:
-    """Names of the files in a folder, sorted; none where there is no folder."""
+    """The sorted names of the files in a folder; empty where there is no folder."""
     if isinstance(folder, Path):
         return sorted(file.name for file in folder.glob("*") if file.exists())
     with translating_errors(folder):
@@ -54,7 +54,7 @@ def names_in(folder: Location) -> list[str]:
 
 
 def files_below(folder: Location) -> set[str]:
-    """The files in a folder and in those in it, by their paths from there."""
+    """The paths of all files below a folder, relative to it."""
     if isinstance(folder, Path):
         return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
     with translating_errors(folder):
@@ -63,20 +63,20 @@ def files_below(folder: Location) -> set[str]:
 
 
 def is_pattern(location: Location) -> bool:
-    """Whether a URL stands for all that it fits."""
-    return scheme_of(location) not in HTTP and has_magic(str(location))
+    """Whether a URL is a pattern with wildcards."""
+    return url_scheme(location) not in HTTP and has_magic(str(location))
 
 
-def fitting(pattern: "UPath") -> "list[UPath]":
-    """What a pattern fits, sorted."""
+def matching(pattern: "UPath") -> "list[UPath]":
+    """The objects that match a pattern, sorted."""
     with translating_errors(pattern):
         found = sorted(pattern.fs.glob(pattern.path))
     places = [locate(pattern.fs.unstrip_protocol(path)) for path in found]
     return [place for place in places if not isinstance(place, Path)]
 
 
-def size_of(location: Location) -> int:
-    """Bytes of a file or an object.  Raises OSError or StorageError where there is none."""
+def file_size(location: Location) -> int:
+    """The bytes of a file or object.  Raises OSError or StorageError where there is none."""
     if isinstance(location, Path):
         return location.stat().st_size
     with translating_errors(location):

@@ -1,7 +1,7 @@
-"""An object in a store, read like an open file, by requests for parts of it.
+"""An object in a store, read like an open file by requests for ranges of its bytes.
 
-A request costs as long as a megabyte or so takes, so what is read soon is asked for ahead, several
-parts at once, and what lies close together in one.
+A request takes as long as the transfer of about a megabyte.  Ranges that will be read soon are
+therefore requested in advance, several at once, and ranges close together in one request.
 """
 
 import weakref
@@ -14,65 +14,70 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from erasepro_convert.errors import CheckpointError, MissingObjectError, StorageError
-from erasepro_convert.runtime.memory import CHUNK
-from erasepro_convert.storage.byte_ranges import Ranges, Stated, ranges_of
+from erasepro_convert.runtime.memory import CHUNK_SIZE
+from erasepro_convert.storage.byte_ranges import ObjectStat, RangeReader, open_range_reader
 from erasepro_convert.storage.failures import translating_errors, with_retries
 from erasepro_convert.storage.location import Location, redacted
 
 if TYPE_CHECKING:
     from upath import UPath
 
-BLOCK = 8 << 20
-"""Bytes that one request asks for at most."""
+BLOCK_SIZE = 8 << 20
+"""The most bytes that one request asks for."""
 
-NEAR = 128 << 10
-"""Bytes: what lies between two parts and is not more travels along."""
+GAP_LIMIT = 128 << 10
+"""Bytes.  A gap between two ranges that is no larger is read too, in the same request."""
 
-PAGE, PAGES = 512 << 10, 32
-"""What is small is read with its surroundings, since the next thing is there; how many are kept."""
+PAGE_SIZE, PAGES_KEPT = 512 << 10, 32
+"""Small ranges are read in pages of so many bytes, since the next range is near; so many pages are
+kept."""
 
-AHEAD_REQUESTS, AHEAD_BYTES = 8, 32 << 20
-"""How much is on its way, or waits to be used, at most."""
+PREFETCHED_REQUESTS, PREFETCHED_BYTES = 8, 32 << 20
+"""The most requests and bytes that are on their way or wait to be used."""
 
-SMALL = 256 << 20
-"""Bytes; the manifest of a thousand concepts has a tenth of that."""
+READ_LIMIT = 256 << 20
+"""Bytes that ``read_bytes`` reads at most; the manifest of a thousand concepts has a tenth."""
 
 Span = tuple[int, int]
-"""Where bytes begin, and how many there are."""
+"""The start of a range of bytes and its length."""
 
-Get = Callable[[int, int], bytes]
+GetRange = Callable[[int, int], bytes]
+"""Reads the bytes from a start up to an end."""
 
 
 class RemoteFile:
-    """An object that stays the same while it is read; see OpenFile, which has the same methods."""
+    """An object in a store, open for reading at any position.  OpenFile has the same methods.
 
-    near = NEAR
+    Reading fails when the object has been replaced since it was opened.
+    """
+
+    gap_limit = GAP_LIMIT
 
     def __init__(self, location: "UPath") -> None:
-        """Raise CheckpointError for an empty object, MissingObjectError for none at all."""
+        """Raise CheckpointError for an empty object, MissingObjectError where there is none."""
         with translating_errors(location):
             try:
-                self._ranges: Ranges = with_retries(lambda: ranges_of(location))
+                self._reader: RangeReader = with_retries(lambda: open_range_reader(location))
             except FileNotFoundError:
                 raise MissingObjectError(f"{redacted(location)}: there is no such object") from None
-        if self.stated.size == 0:
+        if self.stat.size == 0:
             raise CheckpointError("it is empty")
-        self.size = self.stated.size
+        self.size = self.stat.size
         self._given_up = Event()
-        # Threads that bring something hold no reference to this object.
-        self.get: Get = partial(_get, self._ranges, location, self._given_up)
-        self._page = lru_cache(PAGES)(partial(_page, self.get, self.size))
+        # Threads that read hold no reference to this object, so that it can be finalised.
+        self.get: GetRange = partial(_get, self._reader, location, self._given_up)
+        self._page = lru_cache(PAGES_KEPT)(partial(_page, self.get, self.size))
         weakref.finalize(self, self._given_up.set)
 
     @property
-    def stated(self) -> Stated:
-        """What the store says of it."""
-        return self._ranges.stated
+    def stat(self) -> ObjectStat:
+        """What the store reports of the object."""
+        return self._reader.stat
 
     def read(self, start: int, count: int) -> bytearray:
         """``count`` bytes from ``start`` on.
 
-        Raises CheckpointError when the object ends before or has been replaced, StorageError when
+        Raises CheckpointError when the object is too short or has been replaced, StorageError when
         the store fails.
         """
         content = bytearray()
@@ -88,52 +93,52 @@ class RemoteFile:
             done += len(piece)
 
     def copy(self, start: int, count: int, target: int) -> int:
-        """No kernel copies what is not here."""
+        """Copy nothing, since the kernel cannot copy from a store, and return 0."""
         return 0
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """The same bytes in pieces."""
+        """``count`` bytes from ``start`` on, in chunks.  Raises what ``read`` does."""
         end = start + count
-        if count > NEAR or end > self.size:
-            yield from self.ahead([(start, count)]).chunks(start, count)
+        if count > GAP_LIMIT or end > self.size:
+            yield from self.prefetching([(start, count)]).chunks(start, count)
             return
         while start < end:
-            number, skipped = divmod(start, PAGE)
+            number, skipped = divmod(start, PAGE_SIZE)
             piece = memoryview(self._page(number))[skipped:][: end - start]
             yield piece
             start += len(piece)
 
     def give_up(self) -> None:
-        """Make what is read from now on fail, and what failed not be tried again."""
+        """Make all further reading fail, and stop retrying what failed."""
         self._given_up.set()
 
-    def ahead(self, spans: Iterable[Span]) -> "Ahead":
-        """The same file for one that will read these parts, in this order."""
-        return Ahead(self, spans)
+    def prefetching(self, spans: Iterable[Span]) -> "Prefetcher":
+        """A reader that requests these ranges in advance; they should be read in this order."""
+        return Prefetcher(self, spans)
 
 
-def _get(ranges: Ranges, location: "UPath", given_up: Event, start: int, end: int) -> bytes:
-    """A part, in one request (or some more after a failure).  Raises what ``read`` does."""
+def _get(reader: RangeReader, location: "UPath", given_up: Event, start: int, end: int) -> bytes:
+    """Read a range in one request, with retries.  Raises what ``RemoteFile.read`` does."""
     with translating_errors(location):
-        return with_retries(partial(ranges.get, start, end), given_up)
+        return with_retries(partial(reader.get, start, end), given_up)
 
 
-def _page(get: Get, size: int, number: int) -> bytes:
-    return get(number * PAGE, min((number + 1) * PAGE, size))
+def _page(get: GetRange, size: int, number: int) -> bytes:
+    return get(number * PAGE_SIZE, min((number + 1) * PAGE_SIZE, size))
 
 
-class Ahead:
-    """Reads parts of an object in the order that was announced, while the next are on their way.
+class Prefetcher:
+    """Reads ranges of an object in a given order, and requests the next ones in advance.
 
-    Parts out of that order are read too, only slower.  For one thread.
+    Other ranges can be read too, only slower.  Only one thread may use a Prefetcher.
     """
 
     def __init__(self, file: RemoteFile, spans: Iterable[Span]) -> None:
         self._file, self.size = file, file.size
-        self._blocks = deque(blocks(spans, file.size))
-        self._coming: deque[tuple[int, int, Future[bytes]]] = deque()
+        self._blocks = deque(request_blocks(spans, file.size))
+        self._requested: deque[tuple[int, int, Future[bytes]]] = deque()
         self._get = file.get
-        self._threads = ThreadPoolExecutor(AHEAD_REQUESTS) if len(self._blocks) > 1 else None
+        self._threads = ThreadPoolExecutor(PREFETCHED_REQUESTS) if len(self._blocks) > 1 else None
 
     def read(self, start: int, count: int) -> bytearray:
         """See RemoteFile."""
@@ -148,36 +153,38 @@ class Ahead:
         if end > self.size:
             raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")
         while start < end:
-            first, content = self._block(start, min(end, start + BLOCK))
+            first, content = self._block(start, min(end, start + BLOCK_SIZE))
             wanted = memoryview(content)[start - first :][: end - start]
-            for position in range(0, len(wanted), CHUNK):
-                yield wanted[position : position + CHUNK]
+            for position in range(0, len(wanted), CHUNK_SIZE):
+                yield wanted[position : position + CHUNK_SIZE]
             start += len(wanted)
 
     def _block(self, start: int, end: int) -> tuple[int, bytes]:
-        """A block that holds ``start``, and where it begins; one up to ``end`` if none is ahead."""
-        ahead = (*((s, e) for s, e, _ in self._coming), *self._blocks)
-        if not any(s <= start < e for s, e in ahead):
+        """The start and bytes of the block that holds ``start``; a new one if none is requested."""
+        planned = (*((s, e) for s, e, _ in self._requested), *self._blocks)
+        if not any(s <= start < e for s, e in planned):
             return start, self._get(start, end)
         while True:
-            self._ask()
-            first, last, coming = self._coming[0]
+            self._request_next()
+            first, last, future = self._requested[0]
             if first <= start < last:
-                return first, coming.result()
-            self._coming.popleft()
-            coming.cancel()
+                return first, future.result()
+            self._requested.popleft()
+            future.cancel()
 
-    def _ask(self) -> None:
-        """Have the next blocks brought, as many as may be on their way."""
+    def _request_next(self) -> None:
+        """Request the next blocks, as many as may be on their way."""
         while self._blocks:
             start, end = self._blocks[0]
-            size = sum(e - s for s, e, _ in self._coming) + end - start
-            if self._coming and (len(self._coming) == AHEAD_REQUESTS or size > AHEAD_BYTES):
+            size = sum(e - s for s, e, _ in self._requested) + end - start
+            if self._requested and (
+                len(self._requested) == PREFETCHED_REQUESTS or size > PREFETCHED_BYTES
+            ):
                 return
             self._blocks.popleft()
-            self._coming.append((start, end, self._begin(start, end)))
+            self._requested.append((start, end, self._request(start, end)))
 
-    def _begin(self, start: int, end: int) -> Future[bytes]:
+    def _request(self, start: int, end: int) -> Future[bytes]:
         if self._threads:
             return self._threads.submit(self._get, start, end)
         only: Future[bytes] = Future()
@@ -185,30 +192,30 @@ class Ahead:
         return only
 
 
-def blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
-    """Beginnings and ends of the requests for some parts of a file of ``size``, in their order."""
+def request_blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
+    """The start and end of each request that ``spans`` of a file of ``size`` need, in order."""
     start = end = size
     for first, count in spans:
         last = min(first + count, size)
         if first >= last:
             continue
-        if not end <= first <= end + NEAR:
-            yield from _cut(start, end)
+        if not end <= first <= end + GAP_LIMIT:
+            yield from _split(start, end)
             start = first
         end = last
-    yield from _cut(start, end)
+    yield from _split(start, end)
 
 
-def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
-    for first in range(start, end, BLOCK):
-        yield first, min(first + BLOCK, end)
+def _split(start: int, end: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, end, BLOCK_SIZE):
+        yield first, min(first + BLOCK_SIZE, end)
 
 
 def read_bytes(location: Location) -> bytes:
-    """All of a small file.  Raises StorageError, also for what is no small file."""
+    """Read a small file whole.  Raises StorageError for a failure, and for a large object."""
     if isinstance(location, Path):
         return location.read_bytes()
     file = RemoteFile(location)
-    if file.size > SMALL:
+    if file.size > READ_LIMIT:
         raise StorageError(f"{redacted(location)}: has {file.size} bytes, too many for a manifest")
     return bytes(file.read(0, file.size))

@@ -1,4 +1,4 @@
-"""Write an object to a store in parts; it shows when all are there, or never."""
+"""Upload an object to a store in parts; it appears when it is complete, or never."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,14 +14,14 @@ from erasepro_convert.storage.location import redacted
 if TYPE_CHECKING:
     from upath import UPath
 
-PART = 16 << 20
-"""Bytes: a failed part is sent again whole, and S3 takes 10,000 of them."""
+PART_SIZE = 16 << 20
+"""Bytes.  A failed part is sent again whole, and S3 accepts 10,000 parts."""
 
 
 class Upload:
-    """An object in the making.  Parts are sent by another thread, while the next is written.
+    """An object that is being uploaded.  Another thread sends parts while the next is written.
 
-    Each part is retried by the store's library, which also sends a checksum with it.
+    The store's library retries each part, and sends a checksum with it.
     """
 
     def __init__(self, target: "UPath") -> None:
@@ -31,25 +31,27 @@ class Upload:
         self._committed = False
         self._size = 0
         with translating_errors(target):
-            self._file: Any = target.fs.open(target.path, "wb", block_size=PART, autocommit=False)
+            self._file: Any = target.fs.open(
+                target.path, "wb", block_size=PART_SIZE, autocommit=False
+            )
 
     def write(self, content: bytes | memoryview) -> int:
-        """Take bytes, which must stay as they are.  Raises StorageError for earlier ones too."""
-        self._sending.run(self._send, content)
+        """Queue bytes, which must not change.  Raises StorageError, also for earlier bytes."""
+        self._sending.submit(self._send, content)
         self._size += len(content)
         return len(content)
 
     def flush(self) -> None:
-        """Do nothing: parts are sent when they are large enough."""
+        """Do nothing, since a part is sent when it is large enough."""
 
     def close(self) -> None:
-        """Send what is left.  Raises StorageError."""
-        self._sending.join()
+        """Send the remaining bytes.  Raises StorageError."""
+        self._sending.wait()
         with translating_errors(self._target):
             self._file.close()
 
     def commit(self) -> None:
-        """Show the object.  Raises StorageError, also for one that is not what was sent."""
+        """Make the object visible.  Raises StorageError, also if its size is not what was sent."""
         with translating_errors(self._target):
             self._file.commit()
         self._committed = True
@@ -65,20 +67,20 @@ class Upload:
             raise
 
     def discard(self) -> None:
-        """Give up what was not committed: parts that were sent are removed.
+        """Remove the parts that were sent, unless the upload was committed.
 
         Raises StorageError where that fails.
         """
         if self._committed:
             return
         self._failed.set()
-        while True:  # a part that is on its way would outlive the others
+        while True:  # wait for the part on its way, which would outlive the others
             with suppress(StorageError):
-                self._sending.join()
+                self._sending.wait()
                 break
         with translating_errors(self._target):
             self._file.discard()
-            self._file.closed = True  # or it would be sent when it is collected
+            self._file.closed = True  # otherwise garbage collection would send it
 
     def _send(self, content: bytes | memoryview) -> None:
         if self._failed.is_set():
@@ -93,17 +95,17 @@ class Upload:
 
 @contextmanager
 def uploading(target: "UPath") -> Iterator[Upload]:
-    """An upload that is given up unless the block ends well.  The block has to commit it."""
+    """Begin an upload, which is discarded if the block raises.  The block has to commit it."""
     upload = Upload(target)
     try:
         yield upload
     except BaseException:
-        with uninterrupted(), suppress(StorageError):  # the first failure is the one to tell
+        with uninterrupted(), suppress(StorageError):  # the first failure is the one to report
             upload.discard()
         raise
 
 
 def remove(target: "UPath") -> None:
-    """Remove an object that should not be there, if the store lets us."""
+    """Remove an object that should not be there, if the store permits it."""
     with suppress(StorageError), translating_errors(target):
         target.fs.rm_file(target.path)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.storage.location import beside
+from erasepro_convert.storage.location import sibling
 
 EVERY = 60.0
 """Seconds between two times that it is written, at least."""
@@ -28,7 +28,7 @@ PICTURES = "pictures"
 
 def state_path(output: Path) -> Path:
     """Where the state of an output's training lies."""
-    return beside(output, ".training.safetensors")
+    return sibling(output, ".training.safetensors")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.storage.location import Location, file_name
 from erasepro_convert.verification.against_manifest import (
     verify_files,
     verify_manifest,
@@ -63,7 +63,7 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> Verified:
             checkpoint = open_checkpoint(asked.target)
             tensors = verify_tensors(manifest, checkpoint, progress, is_copy=asked.tensors_only)
         except CheckpointError as error:
-            unsound = Finding("file", name_of(asked.target), "a sound checkpoint", str(error))
+            unsound = Finding("file", file_name(asked.target), "a sound checkpoint", str(error))
             return Verified((*findings, *files.result(), unsound))
         findings += files.result()
     if not asked.tensors_only:
@@ -89,5 +89,7 @@ def verify(manifest: Manifest, asked: Request, progress: Progress) -> Verified:
             if asked.replay:
                 findings += verify_replay(manifest, asked.base, asked.text_encoder, progress)
         except EraseproError as error:  # the base is sound: it is the output or the manifest
-            findings.append(Finding("figure", name_of(asked.target), "to be computed", str(error)))
+            findings.append(
+                Finding("figure", file_name(asked.target), "to be computed", str(error))
+            )
     return Verified(tuple(findings), len(tensors.digests), tensors.absent)

@@ -15,13 +15,13 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
 from erasepro_convert.output.output_tensors import output_tensors
-from erasepro_convert.runtime.dtypes import OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.hashing import tensor_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import ema_name
-from erasepro_convert.storage.location import Location, name_of
+from erasepro_convert.storage.location import Location, file_name
 from erasepro_convert.verification.finding import Finding, differs
 
 TRAINED = 0.1
@@ -61,7 +61,7 @@ def verify_unedited(
     """
     changed = {edit.name for edit in manifest.all_edits if edit.changed}
     names = base.checkpoint.in_order(set(base.layout.source.values()))
-    chunks = base.checkpoint.ahead(names)
+    chunks = base.checkpoint.prefetching(names)
     for tensor in output_tensors(base, chunks, manifest.tensors.dtype, {}):
         name, shape = tensor.original
         if name not in found:
@@ -79,7 +79,7 @@ def verify_figures(
 ) -> Iterator[Finding]:
     """Every norm, residual, leak and drift, computed anew from the two files."""
     recipe = manifest.recipe
-    dtype = torch_dtype(OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
+    dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
     held = frozenset(manifest.alignment.held)
     measured = run_erasure(base, recipe, dtype, progress, output.read, held=held)
     records = [edit.record for edit in measured.edits.values()]
@@ -135,7 +135,7 @@ def verify_replay(
     )
     held = frozenset(manifest.alignment.held)
     with TemporaryDirectory() as nowhere:  # no file of the user's can be in its place
-        target = Path(nowhere) / name_of(Path(manifest.output.name))
+        target = Path(nowhere) / file_name(Path(manifest.output.name))
         replayed = convert(manifest.recipe, base, target, options, progress, held=held)
     recorded, again = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
@@ -148,7 +148,7 @@ def verify_replay(
     if manifest.trained and replayed.trained:
         yield from _of_training(manifest, replayed)
         return  # files differ where a tensor does
-    if name_of(base) == manifest.input.name and recorded.files != again.files:
+    if file_name(base) == manifest.input.name and recorded.files != again.files:
         # The title names the input: under another name the header is another one.
         yield Finding("replay", recorded.name, "the same files", "others")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from erasepro_convert.checkpoint import Checkpoint
-from erasepro_convert.checkpoint.file import opened
-from erasepro_convert.checkpoint.open_file import Hashing
+from erasepro_convert.checkpoint.file import open_for_reading
+from erasepro_convert.checkpoint.open_file import FileHasher
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.manifest.signature import signature_path
@@ -23,7 +23,7 @@ from erasepro_convert.sd1.keys import (
 from erasepro_convert.sd1.spelling import spelling_of
 from erasepro_convert.sd1.vae import is_kept_as_matrix
 from erasepro_convert.storage.listing import exists, files_below, is_folder
-from erasepro_convert.storage.location import Location, is_within, name_of
+from erasepro_convert.storage.location import Location, file_name, is_within
 from erasepro_convert.verification.finding import Finding
 
 
@@ -71,9 +71,11 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
             yield Finding("file", file.name, "there", "missing")
             continue
         try:
-            read = opened(path)
+            read = open_for_reading(path)
             start = 8 + int.from_bytes(read.read(0, min(8, read.size)), "little")
-            hashes = Hashing(read.ahead([(0, read.size)]), start, lambda done: None).finish()
+            hashes = FileHasher(
+                read.prefetching([(0, read.size)]), start, lambda done: None
+            ).finish()
         except CheckpointError as error:
             yield Finding("file", file.name, "a readable file", str(error))
             continue
@@ -84,7 +86,7 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
         if file.autov3 and file.autov3 != hashes.autov3:
             yield Finding("file", file.name, file.autov3, str(hashes.autov3), "AutoV3")
     if several:
-        ours = {name_of(path(target, folder=True)) for path in (manifest_path, signature_path)}
+        ours = {file_name(path(target, folder=True)) for path in (manifest_path, signature_path)}
         for name in sorted(files_below(target) - names - ours):
             yield Finding("file", name, "not there", "there")
 
@@ -92,7 +94,7 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
 def verify_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:
     """Each entry of each file's header that is not as it was written."""
     for file in checkpoint.files:
-        written, found = manifest.output.metadata, file.contents.metadata
+        written, found = manifest.output.metadata, file.parsed.metadata
         for key in sorted(written.keys() | found.keys()):
             if written.get(key) != found.get(key):
                 expected, actual = (json.dumps(side.get(key)) for side in (written, found))
@@ -136,7 +138,7 @@ def verify_tensors(
     digests = {}
     names = {old: name for name, old in spelling.source.items() if name in known}
     order = checkpoint.in_order(names)
-    chunks = checkpoint.ahead(order)
+    chunks = checkpoint.prefetching(order)
     deviating: list[Finding] = []
     for number, old in enumerate(order, 1):
         name = names[old]

@@ -112,7 +112,7 @@ def test_training_state_of_2022_is_read_as_inert_records(
     before = set(sys.modules)
     checkpoint = open_checkpoint(tmp_path / "x")
     assert list(checkpoint.tensors) == ["weight"]
-    assert set(checkpoint.others) == {"callbacks", "optimizer_states", "epoch"}
+    assert set(checkpoint.skipped) == {"callbacks", "optimizer_states", "epoch"}
     assert not {name for name in set(sys.modules) - before if "lightning" in name}
 
 
@@ -192,7 +192,7 @@ def test_names_of_training_state_under_every_address(
     monkeypatch.undo()
     found = open_checkpoint(tmp_path / "x")
     assert list(found.tensors) == ["w"]
-    assert f"{module}.{name}" in found.asks_for
+    assert f"{module}.{name}" in found.pickle_globals
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_odd_keys_are_named_harmlessly(tmp_path: Path) -> None:
     odd = {"\x1b[31mred": 1, 7: 2, None: 3, 1.5: 4, "x" * 500: 5, "a": torch.ones(1)}
     save_zip(odd, tmp_path / "x")
     checkpoint = open_checkpoint(tmp_path / "x")
-    assert set(checkpoint.others) == {
+    assert set(checkpoint.skipped) == {
         "\\x1b[31mred",
         "(an entry whose key is a int: 7)",
         "(an entry whose key is a NoneType: None)",

@@ -18,7 +18,7 @@ from torch import nn
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import manifest_path, read_manifest
-from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS
+from erasepro_convert.runtime.dtypes import BITS, SAFETENSORS_DTYPES
 from erasepro_convert.sd1.unet import cross_attentions
 from tests.conftest import Cli
 from tests.hostile import require_clear, safetensors
@@ -46,7 +46,7 @@ def test_a_type_takes_the_room_that_the_library_gives_it(
             with pytest.raises(CheckpointError, match="wrongly"):
                 open_checkpoint(tmp_path / "x")
             continue
-        assert code in SAFETENSORS
+        assert code in SAFETENSORS_DTYPES
         checkpoint = open_checkpoint(tmp_path / "x")
         assert checkpoint.tensors["a"].dtype == theirs["dtype"] == code
         assert b"".join(checkpoint.chunks("a")) == bytes(size)

@@ -10,21 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.checkpoint.open_file import Hashing, OpenFile
+from erasepro_convert.checkpoint.open_file import FileHasher, OpenFile
 from erasepro_convert.checkpoint.single_pass import SinglePass
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.dtypes import FLOATING, is_finite, packed, torch_dtype
-from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.dtypes import FLOATING_DTYPES, is_finite, packed, torch_dtype
+from erasepro_convert.runtime.memory import CHUNK_SIZE
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_file_is_hashed_whatever_is_read_of_it_and_when(seed: int, tmp_path: Path) -> None:
     """Pieces in order, out of order, overlapping, or none at all: the digest is the file's."""
     shuffle = random.Random(seed)
-    content = shuffle.randbytes(2 * CHUNK + 12345)
+    content = shuffle.randbytes(2 * CHUNK_SIZE + 12345)
     (tmp_path / "file").write_bytes(content)
     seen: list[int] = []
-    hashing = Hashing(OpenFile(tmp_path / "file"), 1000, seen.append)
+    hashing = FileHasher(OpenFile(tmp_path / "file"), 1000, seen.append)
     cuts = sorted(shuffle.sample(range(len(content)), 2 * seed))
     pieces = [*pairwise(cuts)]
     if seed % 2:
@@ -83,7 +83,7 @@ def test_bytes_that_are_not_as_the_zip_says_are_found_on_the_way(tmp_path: Path)
         list(examination.chunks("a"))
 
 
-@pytest.mark.parametrize("code", [*FLOATING, "F8_E4M3", "F8_E5M2"])
+@pytest.mark.parametrize("code", [*FLOATING_DTYPES, "F8_E4M3", "F8_E5M2"])
 def test_finite_is_what_torch_calls_finite(code: str) -> None:
     dtype = torch_dtype(code)
     largest = torch.finfo(dtype).max

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert import __version__
 from erasepro_convert.cli import group
 from erasepro_convert.cli.convert import convert_command
-from erasepro_convert.errors import exit_code_of, reason_of
+from erasepro_convert.errors import describe_error, exit_code_of
 from tests.conftest import SHORT, VAN_GOGH, Cli, WriteRecipe
 from tests.miniature import State
 
@@ -273,7 +273,7 @@ def test_a_missing_file_is_wrong_usage(
 )
 def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, words: str) -> None:
     assert exit_code_of(error) == code
-    assert reason_of(error).startswith(words)
+    assert describe_error(error).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Manifest, manifest_path
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.runtime.dtypes import Option
+from erasepro_convert.runtime.dtypes import DtypeOption
 from tests import oracle
 from tests.conftest import PLAIN, SHORT, VAN_GOGH
 from tests.miniature import State, state_dict
@@ -103,7 +103,7 @@ def assert_close(output: State, expected: State, original: State) -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [("fp32", 1e-6), ("fp16", 1e-3), ("bf16", 1e-2)])
 def test_one_pair_leaves_no_residual(
-    dtype: Option, bound: float, make_recipe: MakeRecipe, tmp_path: Path
+    dtype: DtypeOption, bound: float, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     """Algorithm 1 meets WX = W_oY in every edited matrix, up to the rounding of the file."""
     source = tmp_path / "in.safetensors"

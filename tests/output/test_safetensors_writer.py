@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.checkpoint.open_file import OpenFile
 from erasepro_convert.output.safetensors_writer import OutputTensor, WeightFile, stream
 from erasepro_convert.runtime.dtypes import BITS, dtype_code, packed
-from erasepro_convert.runtime.memory import CHUNK
+from erasepro_convert.runtime.memory import CHUNK_SIZE
 from erasepro_convert.storage.atomic import replacing
 from tests.miniature import State
 
@@ -78,7 +78,7 @@ def test_the_layout_is_the_librarys(tmp_path: Path) -> None:
 
 def origin(tmp_path: Path) -> tuple[OutputTensor, bytes]:
     """A tensor whose bytes lie in a file, and these bytes: more than one chunk of them."""
-    content = torch.arange(3 * CHUNK // 4, dtype=torch.int32).numpy().tobytes()
+    content = torch.arange(3 * CHUNK_SIZE // 4, dtype=torch.int32).numpy().tobytes()
     (tmp_path / "in").write_bytes(b"ahead" + content + b"behind")
     file = OpenFile(tmp_path / "in")
     shape = (len(content) // 4,)
@@ -111,7 +111,7 @@ def test_the_kernel_copies_what_it_can(
     assert len(whole) == written.size
     assert hashlib.sha256(whole).hexdigest() == written.sha256
     assert hashlib.sha256(content).hexdigest() == written.autov3
-    assert calls == [CHUNK] if trouble == 0 else len(calls) > 1
+    assert calls == [CHUNK_SIZE] if trouble == 0 else len(calls) > 1
 
 
 def test_a_disk_that_fails_while_the_kernel_copies_is_an_error(

@@ -38,7 +38,7 @@ from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage import byte_ranges, failures, remote_file, upload
 from erasepro_convert.storage.failures import translating_errors
 from erasepro_convert.storage.listing import exists
-from erasepro_convert.storage.location import TRIES, Location, locate, name_of, redacted
+from erasepro_convert.storage.location import TRIES, Location, file_name, locate, redacted
 from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
@@ -104,7 +104,7 @@ def web(models: Models) -> Iterator[Web]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between tries; send parts as small as S3 takes them."""
     monkeypatch.setattr(failures, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(upload, "PART", 5 << 20)
+    monkeypatch.setattr(upload, "PART_SIZE", 5 << 20)
 
 
 @pytest.fixture(scope="session")
@@ -226,8 +226,8 @@ def test_ema_copies_do_not_travel(
     name: str, models: Models, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for what lies right beside something that is needed."""
-    monkeypatch.setattr(remote_file, "NEAR", 2048)
-    monkeypatch.setattr(remote_file, "PAGE", 4096)
+    monkeypatch.setattr(remote_file, "GAP_LIMIT", 2048)
+    monkeypatch.setattr(remote_file, "PAGE_SIZE", 4096)
     manifest = run(models, f"{web.url}/{name}", tmp_path / "out.safetensors")
     checkpoint = open_checkpoint(models.of(name))
     copies = {n: t for n, t in checkpoint.tensors.items() if n.startswith("model_ema.")}
@@ -430,7 +430,7 @@ def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_of_a_url_are_not_shown(url: str, name: str) -> None:
     place = locate(url)
     assert SECRET not in redacted(place)
-    assert name_of(place) == name
+    assert file_name(place) == name
     assert SECRET not in redacted(manifest_path(place))
 
 
@@ -553,7 +553,7 @@ def test_a_failing_store_leaves_nothing(
 def test_cut_lines_to_a_store_are_survived(
     cut_after: int, bucket: Any, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_file, "BLOCK", 1 << 20)
+    monkeypatch.setattr(remote_file, "BLOCK_SIZE", 1 << 20)
     port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
     with proxy(port) as line:
         monkeypatch.setenv("AWS_ENDPOINT_URL", line.url)
@@ -614,8 +614,8 @@ def test_parts_carry_checksums(
 def test_an_object_that_is_replaced_is_noticed(
     bucket: Any, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_file, "AHEAD_REQUESTS", 1)
-    monkeypatch.setattr(remote_file, "BLOCK", 1 << 20)
+    monkeypatch.setattr(remote_file, "PREFETCHED_REQUESTS", 1)
+    monkeypatch.setattr(remote_file, "BLOCK_SIZE", 1 << 20)
     struck = threading.Event()
 
     def replace(stage: str, done: int, total: int) -> None:
@@ -643,13 +643,13 @@ def test_a_signed_url_is_read(bucket: Any, models: Models, cli: Cli, tmp_path: P
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Parts that are asked of S3 from now on."""
     asked: list[tuple[int, int]] = []
-    original = byte_ranges.S3Ranges.get
+    original = byte_ranges.S3RangeReader.get
 
-    def get(self: byte_ranges.S3Ranges, start: int, end: int) -> bytes:
+    def get(self: byte_ranges.S3RangeReader, start: int, end: int) -> bytes:
         asked.append((start, end))
         return original(self, start, end)
 
-    monkeypatch.setattr(byte_ranges.S3Ranges, "get", get)
+    monkeypatch.setattr(byte_ranges.S3RangeReader, "get", get)
     return asked
 
 

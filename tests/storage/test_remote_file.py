@@ -20,7 +20,7 @@ from erasepro_convert.recipe import load_recipe
 from erasepro_convert.runtime.dtypes import BITS, is_finite, packed
 from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage import remote_file as remote
-from erasepro_convert.storage.byte_ranges import Stated
+from erasepro_convert.storage.byte_ranges import ObjectStat
 from erasepro_convert.storage.location import locate
 from tests.conftest import VAN_GOGH
 from tests.hostile import saved
@@ -78,7 +78,7 @@ class Stored:
     """What a store has, at hand: parts of it, nothing around them."""
 
     def __init__(self, content: bytes) -> None:
-        self.content, self.stated = content, Stated(len(content))
+        self.content, self.stat = content, ObjectStat(len(content))
 
     def get(self, start: int, end: int) -> bytes:
         return self.content[start:end]
@@ -89,7 +89,7 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Checkpoint]:
     """Put a file into a store that is in memory, and open it there."""
 
     def opened(content: bytes) -> Checkpoint:
-        monkeypatch.setattr(remote, "ranges_of", lambda _: Stored(content))
+        monkeypatch.setattr(remote, "open_range_reader", lambda _: Stored(content))
         return open_checkpoint(locate(THERE))
 
     return opened
@@ -98,9 +98,9 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Checkpoint]:
 @pytest.fixture(params=SIZES)
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Have everything travel and be handed on in pieces so small."""
-    for name in ("BLOCK", "PAGE", "CHUNK"):
+    for name in ("BLOCK_SIZE", "PAGE_SIZE", "CHUNK_SIZE"):
         monkeypatch.setattr(remote, name, request.param)
-    monkeypatch.setattr(remote, "NEAR", 16)
+    monkeypatch.setattr(remote, "GAP_LIMIT", 16)
     size: int = request.param
     return size
 
@@ -116,7 +116,7 @@ def test_no_element_is_cut_in_two(
     examination = SinglePass(checkpoint, lambda *_: None)
     names = checkpoint.in_order(STATE)
     examination.expect(names, [])
-    ahead = checkpoint.ahead(names)
+    ahead = checkpoint.prefetching(names)
     for read in (checkpoint.chunks, ahead, examination.chunks):
         for name in names:
             size = BITS[checkpoint.tensors[name].dtype] // 8

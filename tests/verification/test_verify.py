@@ -22,7 +22,7 @@ from erasepro_convert.demo import checkpoint
 from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.output.diffusers_folder import write_configurations
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.runtime.dtypes import OPTIONS, Option, torch_dtype
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, DtypeOption, torch_dtype
 from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET, text_keys
 from erasepro_convert.sd1.unet import unet_keys
@@ -471,7 +471,7 @@ def test_a_replay_minds_no_file_in_the_working_folder(
 
 @pytest.mark.parametrize("dtype", [None, "fp16"])
 def test_only_what_the_recipe_changed_counts_as_edited(
-    dtype: Option | None, checkpoint_file: Path, cli: Cli, tmp_path: Path
+    dtype: DtypeOption | None, checkpoint_file: Path, cli: Cli, tmp_path: Path
 ) -> None:
     """A loose tolerance leaves matrices as they were; a cast alone is no edit."""
     loose = PLAIN.replace("tolerance: 0", "tolerance: 0.99")
@@ -480,7 +480,7 @@ def test_only_what_the_recipe_changed_counts_as_edited(
     options = ("--dtype", dtype) if dtype else ()
     ran = cli(*options, tmp_path / "recipe.yaml", checkpoint_file, output)
     assert (ran.code, ran.err) == (0, "")
-    to = torch_dtype(OPTIONS[dtype]) if dtype else torch.float32
+    to = torch_dtype(DTYPE_OPTIONS[dtype]) if dtype else torch.float32
     different = {
         name
         for name, tensor in load_file(output).items()

@@ -1,0 +1,83 @@
+"""The model of a manifest, and by it the JSON Schema of manifests."""
+
+from typing import Literal
+
+from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Trained
+from erasepro_convert.manifest.fields import Norm, Record, Sha256
+from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
+from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord, Tuning
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.hashing import json_digest, pretty_json
+
+
+class Tool(Record):
+    """What made the output."""
+
+    name: Literal["erasepro-convert"] = "erasepro-convert"
+    version: str
+    libraries: dict[str, str]
+    """Versions that the output's bytes depend on."""
+
+
+class VariesBetweenRuns(Record):
+    """The only part that differs between two identical runs."""
+
+    started: str
+    """ISO 8601, UTC."""
+    seconds: Norm
+
+
+class Manifest(Record):
+    """Everything that was done to one checkpoint."""
+
+    schema_version: Literal[1] = 1
+    tool: Tool
+    recipe: Recipe
+    recipe_sha256: Sha256
+    """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
+    input: Input
+    previous: Previous | None
+    """Where the input was erased before; that manifest names the one before it."""
+    output: Output
+    variant: Variant
+    tensors: Tensors
+    alignment: Alignment
+    edits: tuple[EditRecord, ...]
+    trained: Trained | None
+    """Null for the closed forms."""
+    probe: ProbeRecord
+    ema: EmaRecord | None
+    """Only where the EMA copy is kept."""
+    tuning: Tuning | None
+    """Null where the settings were given."""
+    exceeded: tuple[str, ...]
+    """Limits that a dry run found exceeded; nothing is ever written with one."""
+    varies_between_runs: VariesBetweenRuns
+
+    manifest_sha256: Sha256 = "0" * 64
+    """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
+
+    @property
+    def all_edits(self) -> tuple[Change, ...]:
+        """Of the model and of a kept EMA copy."""
+        trained = self.trained.changes if self.trained else ()
+        return (*self.edits, *trained, *(self.ema.edits if self.ema else ()))
+
+    def to_json(self) -> str:
+        """Sorted, indented JSON text with a final newline."""
+        return pretty_json(self.model_dump(mode="json"))
+
+    def digest(self) -> str:
+        """What ``manifest_sha256`` has to be."""
+        rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
+        return json_digest(rest)
+
+    def sealed(self) -> "Manifest":
+        """The same with its digest."""
+        return self.model_copy(update={"manifest_sha256": self.digest()})
+
+
+def schema_json() -> str:
+    """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
