@@ -246,7 +246,7 @@ def test_large_states_lie_in_files_and_are_the_same(
         return encoder.layer(1)(encoder.embed(prompts), prompts)
 
     in_memory = features()
-    monkeypatch.setattr("erasepro_convert.runtime.scratch.LARGE", 0)
+    monkeypatch.setattr("erasepro_convert.runtime.scratch.FILE_THRESHOLD", 0)
     in_file = features()
     assert torch.equal(in_file, in_memory)
     with open("/proc/self/maps", encoding="utf-8") as maps:

@@ -35,7 +35,7 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.output import staging
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.runtime import scratch as room
+from erasepro_convert.runtime import scratch
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage import atomic
@@ -482,7 +482,7 @@ def test_room_has_its_blocks_where_none_can_be_reserved(
     else:
         monkeypatch.delattr(os, "posix_fallocate")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(room, "LARGE", 0)
+    monkeypatch.setattr(scratch, "FILE_THRESHOLD", 0)
     seen = []
 
     def mapped(name: str, **asked: Any) -> torch.Tensor:
@@ -491,7 +491,7 @@ def test_room_has_its_blocks_where_none_can_be_reserved(
 
     from_file = torch.from_file
     monkeypatch.setattr(torch, "from_file", mapped)
-    matrix = room.scratch_matrix(300_001, 3, torch.float32)
+    matrix = scratch.scratch_matrix(300_001, 3, torch.float32)
     ((size, allocated),) = seen
     assert size == matrix.nbytes
     assert allocated >= size

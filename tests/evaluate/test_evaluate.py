@@ -148,7 +148,7 @@ def test_an_interrupt_says_what_lies_there(
     asked = ("evaluate", folder / "recipe.yaml", folder / "out.safetensors", "--images", pictures)
     command = (*asked, "--base", folder / "in.safetensors")
     with monkeypatch.context() as patch:
-        patch.setattr(drawing, "side_by_side", lambda work, parts: [work(part) for part in parts])
+        patch.setattr(drawing, "parallel_map", lambda work, parts: [work(part) for part in parts])
         patch.setattr(drawing, "generate", struck)
         ran = cli(*command)
         drawn = len([*pictures.iterdir()])
