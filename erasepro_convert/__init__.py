@@ -7,6 +7,8 @@ of it: they move.
 import importlib as _importlib
 import typing as _typing
 
+from erasepro_convert.runtime.version import __version__
+
 if _typing.TYPE_CHECKING:
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
@@ -25,8 +27,6 @@ if _typing.TYPE_CHECKING:
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe
     from erasepro_convert.verification import Finding, Verified, verify
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "conversion.convert": ("convert",),

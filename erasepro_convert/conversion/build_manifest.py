@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from erasepro_convert import __version__
 from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.checkpoint.open_file import File
 from erasepro_convert.conversion.preflight import Conversion
@@ -29,6 +28,7 @@ from erasepro_convert.manifest import (
 )
 from erasepro_convert.runtime.hashing import canonical_json
 from erasepro_convert.runtime.stopwatch import Stopwatch
+from erasepro_convert.runtime.version import __version__
 from erasepro_convert.sd1.keys import POSITION_IDS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.listing import is_folder

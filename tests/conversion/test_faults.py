@@ -446,7 +446,7 @@ def run_with_full_temporary_folder(mount: str, recipe: str, source: str, out: st
         print(mounted.stderr, file=sys.stderr)
         sys.exit(CANNOT)
     tempfile.tempdir = mount
-    room.FILE_THRESHOLD = 0
+    scratch.FILE_THRESHOLD = 0
     main(["--quiet", recipe, source, out])
 
 
