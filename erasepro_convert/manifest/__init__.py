@@ -13,11 +13,11 @@ from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest.erasure import (
     Alignment,
     AnchorPlace,
-    Apart,
     Change,
     ColumnSet,
     Conflict,
     EditRecord,
+    FeatureDistance,
     PromptPair,
     Residual,
     Trained,
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "AnchorPlace",
-    "Apart",
     "Change",
     "ClipSkipFrom",
     "ColumnSet",
@@ -67,6 +66,7 @@ __all__ = [
     "EditRecord",
     "EmaRecord",
     "Encoder",
+    "FeatureDistance",
     "Feed",
     "Input",
     "InputFile",
