@@ -5,9 +5,9 @@ norms, computed in float64 from the weights as stored in the output.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from pydantic import ValidationError
+from pydantic import ModelWrapValidatorHandler, PrivateAttr, ValidationError, model_validator
 
 from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest.erasure import (
@@ -46,6 +46,7 @@ from erasepro_convert.manifest.measures import (
     Try,
     Tuning,
 )
+from erasepro_convert.manifest.version_1 import to_version_1, to_version_2
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty
 from erasepro_convert.storage.listing import exists, is_folder
@@ -116,7 +117,7 @@ class VariesBetweenRuns(Record):
 class Manifest(Record):
     """Everything that was done to one checkpoint."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool: Tool
     recipe: Recipe
     recipe_sha256: Sha256
@@ -143,6 +144,18 @@ class Manifest(Record):
     manifest_sha256: Sha256 = "0" * 64
     """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
 
+    _version: Literal[1, 2] = PrivateAttr(2)
+    """The schema version that was read, over whose form ``manifest_sha256`` is."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _version_1_is_read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict) or data.get("schema_version") != 1:
+            return handler(data)
+        manifest = handler(to_version_2(data))
+        manifest._version = 1
+        return manifest
+
     @property
     def all_edits(self) -> tuple[Change, ...]:
         """Of the model and of a kept EMA copy."""
@@ -156,10 +169,10 @@ class Manifest(Record):
     def digest(self) -> str:
         """What ``manifest_sha256`` has to be."""
         rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return json_digest(rest)
+        return json_digest(to_version_1(rest) if self._version == 1 else rest)
 
     def sealed(self) -> "Manifest":
-        """The same with its digest."""
+        """This manifest with its digest."""
         return self.model_copy(update={"manifest_sha256": self.digest()})
 
 
@@ -187,10 +200,10 @@ def manifest_beside(checkpoint: Location) -> Manifest | None:
 
 
 def read_manifest(path: Location) -> Manifest:
-    """The manifest in a file.
+    """Read the manifest in a file, of schema version 1 or 2.
 
-    Raises UsageError for a file that is none, StorageError when a store fails; OSError passes
-    through.
+    Raises UsageError for a file that is no manifest, StorageError when a store fails; OSError
+    passes through.
     """
     try:
         return Manifest.model_validate_json(read_bytes(path))

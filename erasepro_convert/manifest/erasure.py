@@ -161,7 +161,7 @@ class EditRecord(Change):
     """How far X is from Y where the layer reads them, with all earlier edits (Fig. 3a)."""
     feature_distance_without_edits: FeatureDistance
     """How far X is from Y there without any edit."""
-    single_encoder_update: dict[Encoder, Norm] | None = None
+    single_encoder_update: dict[Encoder, Norm] | None
     """‖W* − W_o‖ of an edit that holds for one text encoder alone, for a matrix of the
     cross-attention.  "stock" is the burden without progression, "edited" what is left of it
     (Fig. 2d).  Null where nobody asked: no edit rests on it."""
