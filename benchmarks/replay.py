@@ -17,7 +17,7 @@ import yaml
 from benchmarks.comparison_tasks import RATES, STEPS
 from erasepro_convert import demo
 from erasepro_convert.manifest import Manifest, read_manifest
-from erasepro_convert.recipe.training import DEFAULTS
+from erasepro_convert.recipe.methods import METHODS
 
 OLD = {
     "ATEN_CPU_CAPABILITY": "default",
@@ -34,7 +34,7 @@ def main() -> None:
     print(f"| {' | '.join(HEADINGS)} |")
     print("|---" * len(HEADINGS) + "|")
     for method, found in RATES.items():
-        for rate in (DEFAULTS[method]["learning_rate"], found):
+        for rate in (METHODS[method].defaults["training"]["learning_rate"], found):
             new, old = _both(method, rate)
             assert new.trained
             assert old.trained

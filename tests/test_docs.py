@@ -15,9 +15,11 @@ from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
+from erasepro_convert.recipe.methods import METHODS, SOLVED, TRAINED
 from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.sections import Concept, Layers, Limits, Probe, Retain
-from tests.conftest import WriteRecipe
+from erasepro_convert.recipe.training import Training
+from tests.conftest import Cli, WriteRecipe
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 
@@ -61,6 +63,30 @@ def test_every_recipe_key_is_explained() -> None:
     keys += [f"{part}.{name}" for part, model in parts.items() for name in model.model_fields]
     for key in keys:
         assert f"| `{key}` |" in page, key
+
+
+def test_every_method_is_explained_as_the_registry_has_it(cli: Cli) -> None:
+    """The page has a row for each method, and the command line names each one."""
+    page = Path("docs/recipe.md").read_text(encoding="utf-8")
+    for method in METHODS.values():
+        keys = ", ".join(f"`{key}`" for key in sorted(method.keys))
+        way = "trained" if method.is_trained else "solved"
+        row = ("", f"`{method.name}`", method.title, method.paper, way, method.edits, keys, "")
+        assert " | ".join(row).strip() in page, method.name
+    said = " ".join(cli("compare", "--help").out.split())
+    assert ", ".join(TRAINED) in said
+    assert all(name in said for name in SOLVED)
+    assert f"({', '.join(TRAINED)})" in " ".join(cli("--help").out.split())
+
+
+def test_the_defaults_of_training_are_the_registrys() -> None:
+    page = Path("docs/recipe.md").read_text(encoding="utf-8")
+    for key in Training.model_fields:
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `training.{key}` |"))
+        cells = [cell.strip().strip("`") for cell in line.split("|")[2:5]]
+        for name, cell in zip(TRAINED, cells, strict=True):
+            default = METHODS[name].defaults["training"].get(key, {"seed": 0}.get(key, "–"))
+            assert (float(cell) if isinstance(default, int | float) else cell) == default
 
 
 def test_the_studys_tables_are_those_of_its_counts() -> None:

@@ -11,7 +11,20 @@ from erasepro_convert.errors import UsageError
 @click.command("report")
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
-def report_command(manifest: Path, target: Path | None) -> None:
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True),
+    help="The original checkpoint: draw also what each text encoder alone would need.",
+)
+@click.option(
+    "--text-encoder",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True),
+    help="Where the original's text encoder came from if it had none.",
+)
+def report_command(
+    manifest: Path, target: Path | None, base: Path | None, text_encoder: Path | None
+) -> None:
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
     Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
@@ -24,6 +37,8 @@ def report_command(manifest: Path, target: Path | None) -> None:
     from erasepro_convert.runtime.hashing import files_digest
     from erasepro_convert.storage.location import sibling
 
+    if text_encoder and base is None:
+        raise UsageError("--text-encoder needs --base")
     record = read_manifest(manifest)
     output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
     if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
@@ -33,9 +48,17 @@ def report_command(manifest: Path, target: Path | None) -> None:
         raise UsageError(f"{target}: the report is an .html or a .png file")
     drawn = sibling(output, ".before-after.png")
     found = sibling(output, ".evaluation.json")
-    inputs = Inputs((manifest, drawn, found))
+    originals = [path for path in (base, text_encoder) if path]
+    inputs = Inputs((manifest, drawn, found, *originals))
     require_outputs([target], inputs)
     from erasepro_convert.report import html, png
+
+    terminal = Terminal(quiet=False, to_stderr=False)
+    if base:
+        from erasepro_convert.report.burden import with_burden
+
+        with terminal.progress() as progress:
+            record = with_burden(record, base, output, text_encoder, progress)
 
     if target.suffix == ".html":
         pictures = drawn.read_bytes() if drawn.exists() else None
@@ -46,4 +69,4 @@ def report_command(manifest: Path, target: Path | None) -> None:
         put(target, html(record, pictures, evaluation).encode(), inputs)
     else:
         put(target, png(record), inputs)
-    Terminal(quiet=False, to_stderr=False).say(f"wrote {target}")
+    terminal.say(f"wrote {target}")

@@ -10,6 +10,8 @@ from rich.table import Table
 from erasepro_convert.cli.tables import probe_table
 from erasepro_convert.cli.terminal import Terminal
 from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.runtime.wording import counted, counted_of
 from erasepro_convert.storage.location import Location, redacted
 
@@ -17,8 +19,6 @@ SHORTEST_BAR, LONGEST_BAR = 8, 24
 """Characters; where there is less room than for the shortest, there is no bar."""
 GAP = 2
 """Characters between two columns."""
-EXACT = ("erasepro", "erasepro-modified")
-"""Methods that a tolerance of 0 makes exact."""
 HARMFUL = 1000
 """Condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
@@ -108,6 +108,11 @@ def _tuning_table(tuning: Tuning) -> Table:
     return table
 
 
+def _is_exact(recipe: Recipe) -> bool:
+    """Whether the recipe asks for a closed form without any residual (Eq. 5)."""
+    return "tolerance" in METHODS[recipe.method].keys and recipe.tolerance == 0
+
+
 def _remarks(manifest: Manifest) -> Iterator[str]:
     alignment = manifest.alignment
     edits = manifest.edits
@@ -142,7 +147,7 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     if left_out := alignment.left_out:
         prompts = counted(len(left_out), "retained prompt")
         yield f"{prompts} with a target's words left out: {', '.join(map(repr, left_out))}"
-    if manifest.recipe.method in EXACT and manifest.recipe.tolerance == 0 and condition > HARMFUL:
+    if _is_exact(manifest.recipe) and condition > HARMFUL:
         yield (
             "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "
             "leave tolerance and retain.weight at their defaults to avoid that"

@@ -1,23 +1,17 @@
-"""The same recipe for each method."""
+"""Variants of a recipe, one for each method that a comparison runs."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.recipe.training import DEFAULTS as TRAINED
+from erasepro_convert.recipe import methods as registry
 
 PAPER = "erasepro-paper"
 """ErasePro as the paper has it: the bare name, exact, by position, for the edited text encoder."""
 
-ERASEPRO = ("erasepro", "erasepro-modified")
+METHODS: tuple[str, ...] = ("erasepro", PAPER, *list(registry.METHODS)[1:])
 
-METHODS: tuple[str, ...] = (
-    "erasepro",
-    PAPER,
-    *get_args(Recipe.model_fields["method"].annotation)[1:],
-)
-
-SOLVED = tuple(method for method in METHODS if method not in TRAINED)
+SOLVED = tuple(method for method in METHODS if method not in registry.TRAINED)
 
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
 
@@ -37,17 +31,18 @@ def variant(
     said = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
     data = {key: value for key, value in said.items() if key not in _OF_A_METHOD}
     data |= {"limits": NO_LIMITS, "evaluate": recipe.evaluate}
-    if method == recipe.method or (recipe.method in ERASEPRO and method in ERASEPRO):
+    theirs = registry.METHODS.get(method)  # None: the paper's settings are no method of their own
+    if theirs and _share_settings(registry.METHODS[recipe.method], theirs):
         data |= {key: said[key] for key in (*_OF_ERASEPRO, "training") if key in said}
         if recipe.settings:
             data["limits"] = recipe.limits
-    elif method != PAPER:
-        if "unet" in said.get("layers", {}) and method != "esd-u":  # which edits what is in none
+    elif theirs:
+        if "unet" in said.get("layers", {}) and not _trains_outside_blocks(theirs):
             data["layers"] = {"unet": said["layers"]["unet"]}
         if "prompts" in said.get("retain", {}):
-            weight = {"weight": 0} if method == "uce" or method in TRAINED else {}
+            weight = {} if "retain.weight" in theirs.keys else {"weight": 0}
             data["retain"] = {"prompts": said["retain"]["prompts"], **weight}
-    if method in TRAINED and training and method in training:
+    if theirs and theirs.is_trained and training and method in training:
         data["training"] = training[method]
     if method == PAPER:
         data |= {
@@ -63,3 +58,14 @@ def variant(
         }
         return Recipe.model_validate(data)
     return Recipe.model_validate({**data, "method": method})
+
+
+def _share_settings(one: registry.Method, other: registry.Method) -> bool:
+    """Whether settings of the one mean the same to the other."""
+    return one is other or ("tolerance" in one.keys and "tolerance" in other.keys)
+
+
+def _trains_outside_blocks(method: registry.Method) -> bool:
+    """Whether the method's tensors lie in no single block, so that it takes the U-Net whole."""
+    training: Mapping[str, Any] = method.defaults.get("training", {})
+    return bool(training.get("parameters") == "not-cross-attention")

@@ -1,5 +1,6 @@
-"""One erasure in memory, measured: what conversion writes, and what tuning chooses among."""
+"""An erasure in memory, with its measures: conversion writes one, tuning chooses among some."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -7,7 +8,15 @@ from pathlib import Path
 import torch
 
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
-from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
+from erasepro_convert.erase import (
+    AlignedPrompts,
+    Edit,
+    Model,
+    align,
+    change,
+    measure_recipe,
+    solve_recipe,
+)
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
@@ -23,29 +32,29 @@ from erasepro_convert.train.result import Fitted
 
 @dataclass(frozen=True)
 class Erasure:
-    """Edits by tensor name, with what they rest on and what held-out prompts say of them."""
+    """Edits by tensor name, the prompts that they were solved for, and the measures of both."""
 
     recipe: Recipe
-    aligned: Aligned
+    aligned: AlignedPrompts
     edits: dict[str, Edit]
     probe: ProbeRecord
     trained: Trained | None = None
     others: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Trained tensors that are no matrices of the text side, by name; they have no residual."""
+    """Trained tensors by name that read no text features; they have no residual."""
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Everything that was edited, by tensor name."""
+        """The edited weights by tensor name."""
         return {name: edit.weight for name, edit in self.edits.items()} | self.others
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """A record of each of them."""
+        """The record of each edited tensor."""
         records = (edit.record for edit in self.edits.values())
         return (*records, *(self.trained.changes if self.trained else ()))
 
     def of_copy(self) -> "Erasure":
-        """An attempt on an EMA copy, its edits under the names of the copy's tensors."""
+        """This erasure as one of an EMA copy: its U-Net edits, under the copy's tensor names."""
         edits = {}
         for edit in self.edits.values():
             if edit.name.startswith(UNET):
@@ -59,58 +68,139 @@ def run_erasure(
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
-    given: Read | None = None,
+    *,
     state: Path | None = None,
     held: frozenset[str] = frozenset(),
 ) -> Erasure:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
 
-    ``held`` are targets that were erased from the checkpoint before: they are kept and measured.
-
-    ``given`` reads weights that were edited before: then they are measured in place of solving.
-    So are those of a gradient method, once they are trained; ``state`` is where training keeps
-    what it needs to go on.
+    Targets in ``held`` were erased from the checkpoint before: they are kept and measured.
+    ``state`` is the file where a training keeps what it needs to go on.
 
     What is solved does not depend on the number of threads.
 
     Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
-    finite, LimitError for an edited weight that is not, UsageError for a state that is none.
+    finite, LimitError for an edited weight that is not finite, UsageError for a file at ``state``
+    that a training did not write.
     """
-    aligned = align(recipe, held)
-    names = edited_tensors(recipe, source.layout.widths)
-    fitted = None
-    if recipe.training and given:
-        fitted = Fitted({name: given(name) for name in names}, (), "")
-    elif recipe.training:
-        silence_libraries()  # that only a training imports
-        from erasepro_convert.train.loop import train
+    task = _Task.of(source, recipe, dtype, progress, held)
+    if recipe.training:
+        return task.with_training(_train(source, recipe, dtype, progress, state))
+    return task.with_edits(solve_recipe(task.model, task.prompts, recipe))
 
-        fitted = train(source, recipe, dtype, progress, state)
-    read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # what is wanted twice in a row
-    model = Model(read=read, dtype=dtype, edited=given, rows=source.rows)
-    if fitted:
-        model = replace(model, edited=lambda name: fitted.weights.get(name, model.stored(name)))
-    edits: dict[str, Edit] = {}
 
-    def edited(name: str) -> torch.Tensor:
-        return edits[name].weight if name in edits else model.stored(name)
+def measure_erasure(
+    source: SD1Checkpoint,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    edited: Read,
+    *,
+    held: frozenset[str] = frozenset(),
+    single_encoder: bool = False,
+) -> Erasure:
+    """Measure weights that a recipe gave before, which ``edited`` reads by original name.
 
-    with one_thread(), torch.inference_mode():
-        progress("erase", 0, len(names))
-        solved = METHODS[recipe.method](model, aligned, recipe) if aligned.record.prompts else ()
-        for edit in solved:
-            if edit.name in names:
-                edits[edit.name] = edit
-                progress("erase", len(edits), len(names))
-        progress("probe", 0, 1)
-        measured = measure_leak_and_drift(
-            recipe, read, edited, (source.rows, model.stored_rows), held
+    ``single_encoder`` asks for the updates that each text encoder alone would need.
+
+    Raises what ``run_erasure`` does.
+    """
+    task = _Task.of(source, recipe, dtype, progress, held)
+    if recipe.training:
+        weights = {name: edited(name) for name in task.names}
+        return task.with_training(Fitted(weights, (), ""), single_encoder=single_encoder)
+    return task.with_edits(
+        measure_recipe(task.model, task.prompts, recipe, edited, single_encoder=single_encoder)
+    )
+
+
+def _train(
+    source: SD1Checkpoint,
+    recipe: Recipe,
+    dtype: torch.dtype | None,
+    progress: Progress,
+    state: Path | None,
+) -> Fitted:
+    silence_libraries()  # that only a training imports
+    from erasepro_convert.train.loop import train
+
+    return train(source, recipe, dtype, progress, state)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A recipe on a checkpoint: what all ways to its edited weights have in common."""
+
+    source: SD1Checkpoint
+    recipe: Recipe
+    progress: Progress
+    held: frozenset[str]
+    prompts: AlignedPrompts
+    model: Model
+    names: tuple[str, ...]
+    """Tensors that the recipe edits."""
+
+    @classmethod
+    def of(
+        cls,
+        source: SD1Checkpoint,
+        recipe: Recipe,
+        dtype: torch.dtype | None,
+        progress: Progress,
+        held: frozenset[str],
+    ) -> "_Task":
+        """Align the prompts and wrap the weights.
+
+        Raises RecipeError for prompts that do not fit.
+        """
+        read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # many are read twice in a row
+        model = Model(read=read, dtype=dtype, rows=source.rows)
+        names = edited_tensors(recipe, source.layout.widths)
+        return cls(source, recipe, progress, held, align(recipe, held), model, names)
+
+    def with_edits(self, stream: Iterator[Edit]) -> Erasure:
+        """Compute the edits of a stream, and measure them."""
+        edits = self._computed(stream)
+        return Erasure(self.recipe, self.prompts, edits, self._probed(edits))
+
+    def with_training(self, fitted: Fitted, *, single_encoder: bool = False) -> Erasure:
+        """Measure trained weights: matrices that read text features like solved ones."""
+
+        def trained(name: str) -> torch.Tensor:
+            weights = fitted.weights
+            return weights[name] if name in weights else self.model.stored(name)
+
+        model, prompts, recipe = self.model, self.prompts, self.recipe
+        edits = self._computed(
+            measure_recipe(model, prompts, recipe, trained, single_encoder=single_encoder)
         )
-        progress("probe", 1, 1)
-    if not fitted:
-        return Erasure(recipe, aligned, edits, measured)
-    others = {name: weight for name, weight in fitted.weights.items() if name not in edits}
-    with torch.inference_mode():
-        changes = tuple(change(name, read(name), weight) for name, weight in others.items())
-    trained = Trained(device=fitted.device, losses=fitted.losses, changes=changes)
-    return Erasure(recipe, aligned, edits, measured, trained, others)
+        measured = self._probed(edits)
+        others = {name: weight for name, weight in fitted.weights.items() if name not in edits}
+        with torch.inference_mode():
+            changes = tuple(change(name, model.read(name), other) for name, other in others.items())
+        record = Trained(device=fitted.device, losses=fitted.losses, changes=changes)
+        return Erasure(recipe, prompts, edits, measured, record, others)
+
+    def _computed(self, stream: Iterator[Edit]) -> dict[str, Edit]:
+        """Compute the edits of tensors that the recipe edits; a stream can hold others."""
+        edits: dict[str, Edit] = {}
+        with one_thread(), torch.inference_mode():
+            self.progress("erase", 0, len(self.names))
+            for edit in stream:
+                if edit.name in self.names:
+                    edits[edit.name] = edit
+                    self.progress("erase", len(edits), len(self.names))
+        return edits
+
+    def _probed(self, edits: Mapping[str, Edit]) -> ProbeRecord:
+        """Measure the held-out prompts on the weights as they will be stored."""
+        model, rows = self.model, (self.source.rows, self.model.stored_rows)
+
+        def edited(name: str) -> torch.Tensor:
+            return edits[name].weight if name in edits else model.stored(name)
+
+        with one_thread(), torch.inference_mode():
+            self.progress("probe", 0, 1)
+            measured = measure_leak_and_drift(self.recipe, model.read, edited, rows, self.held)
+            self.progress("probe", 1, 1)
+        return measured

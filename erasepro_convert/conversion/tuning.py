@@ -12,7 +12,7 @@ from erasepro_convert.conversion.erasure import Erasure, run_erasure
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Try, Tuning
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.recipe.model import TRADE_OFFS
+from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
@@ -68,7 +68,7 @@ def tune(
 
     Raises LimitError when no setting gives weights that can be stored.
     """
-    stages = EVERY_METHOD if recipe.method in TRADE_OFFS else SEARCH
+    stages = SEARCH if "tolerance" in METHODS[recipe.method].keys else EVERY_METHOD
     total = 1 + sum(map(len, stages))
     given = recipe.changed(settings=None)
     best: tuple[Erasure, Try] | None = None

@@ -33,8 +33,8 @@ RANK_CUTOFF = 1e-10
 BISECTIONS = 60
 
 Spectrum = Callable[[Tensor, Tensor, float], Tensor]
-"""From singular values (r), the squared size of what stands against each (r), and the size of the
-goal ‖W_oY‖, to f (r)."""
+"""Gives f(s) (r) from the singular values s (r), the squared norms of the columns of the projected
+residual W_o(Y − X)V (r), and ‖W_oY‖."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,11 @@ class Columns:
 
     @classmethod
     def of(cls, parts: Iterable[tuple[Tensor, Tensor]], count: int) -> "Columns":
-        """Of X and Y in parts, with ``count`` columns in all.
+        """Compress X and Y, which come in parts and have ``count`` columns in all.
 
-        By QR, part by part.  The Gram matrices XXᵀ and YXᵀ would do as well, but squaring X loses
-        half of the digits: of singular values below 1e-8 of the largest, all.
+        This is a QR decomposition, part by part.  The Gram matrices XXᵀ and YXᵀ would do as well,
+        but squaring X loses half of the digits, and all digits of singular values below 1e-8 of the
+        largest.
         """
         pairs = iter(parts)
         first = next(pairs)
@@ -98,8 +99,8 @@ class Columns:
         return cls(r[:d, :d].T, r[:d, d:].T, r[d:, d:].T)
 
     @cached_property
-    def goal_root(self) -> Tensor:
-        """Some matrix (at most d columns) such that W times it has the norm of WY."""
+    def anchor_root(self) -> Tensor:
+        """A matrix R (d × at most d) with ‖WR‖ = ‖WY‖ for every W."""
         if not self.rest.numel():
             return self.y
         upper: Tensor = torch.linalg.qr(torch.cat([self.y, self.rest], dim=1).T, mode="r").R
@@ -107,7 +108,7 @@ class Columns:
 
 
 def _moment(features: Iterable[Tensor]) -> Tensor:
-    """M (d × d), the second moment of ``features`` (d × k, in parts) scaled to mean diagonal 1."""
+    """M (d × d): the second moment of ``features`` (d × k, in parts), scaled to mean diagonal 1."""
     moment = sum((part @ part.T for part in features), torch.zeros(()))
     return moment / moment.diagonal().mean()
 
@@ -134,20 +135,21 @@ def factorise(x: Tensor, norm: Tensor | None = None) -> Factor:
     return Factor(s[keep], vt[keep].T, reader)
 
 
-Factoring = Callable[[Tensor, Sequence[Tensor], float], Factor]
-"""From X, retained features (d × k, in parts, or none) and their weight to the factors of X."""
+Factorisation = Callable[[Tensor, Sequence[Tensor], float], Factor]
+"""Factors X, given retained features (d × k, in parts, or none) and their weight λ."""
 
 
-def weighed(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
-    """In the norm that counts what retained prompts use; the plain one where there are none."""
+def weighted_factor(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
+    """Factor X in the norm of C = I + λM; without retained features in the plain norm."""
     return factorise(x, retain_norm(retained, weight) if retained else None)
 
 
-def unused(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
-    """Of what X has in the directions that retained prompts hardly use; of X where there are none.
+def null_space_factor(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
+    """Factor what X has in the directions that retained prompts hardly use.
 
-    These are the eigenvectors of M with eigenvalues below 1 / ``weight``, as in SPEED (Li et al.,
-    ICLR 2026), whose threshold is 0.1 on the moment unscaled.
+    Those directions are the eigenvectors of M with eigenvalues below 1 / ``weight``, as in SPEED
+    (Li et al., ICLR 2026), whose threshold is 0.1 on the moment unscaled.  Without retained
+    features X is factored whole.
     """
     if not retained:
         return factorise(x)
@@ -157,15 +159,15 @@ def unused(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
     return Factor(factor.s, factor.v, factor.reader @ basis.T)
 
 
-def pseudo_inverse(s: Tensor, against: Tensor, goal: float) -> Tensor:
+def pseudo_inverse(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
     """1/s: X⁺, the least update with zero residual (ErasePro, Eq. 5)."""
-    del against, goal
+    del squares, anchor_norm
     return 1 / s
 
 
-def ridge(s: Tensor, against: Tensor, goal: float) -> Tensor:
+def ridge(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
     """s/(s² + 1): Xᵀ(XXᵀ + I)⁻¹, the trade-off of UCE (Eq. 2, rewritten as an update in Eq. 6)."""
-    del against, goal
+    del squares, anchor_norm
     return s / (s * s + 1)
 
 
@@ -173,22 +175,22 @@ def within(tolerance: float) -> Spectrum:
     """s/(s² + ε) with the largest ε whose residual is at most ``tolerance``·‖W_oY‖.
 
     Only the part of the residual that an update can change is counted: where columns conflict, the
-    rest stays whatever ε is.  Residual² = Σ (ε/(s² + ε))² · against.
+    rest stays whatever ε is.  Residual² = Σᵢ (ε/(sᵢ² + ε))²‖W_o(Y − X)vᵢ‖².
     """
 
-    def spectrum(s: Tensor, against: Tensor, goal: float) -> Tensor:
-        squares, allowed = s * s, (tolerance * goal) ** 2
+    def spectrum(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
+        s_squared, allowed = s * s, (tolerance * anchor_norm) ** 2
 
         def residual(epsilon: float) -> float:
-            return float(((epsilon / (squares + epsilon)) ** 2 * against).sum())
+            return float(((epsilon / (s_squared + epsilon)) ** 2 * squares).sum())
 
-        if float(against.sum()) <= allowed:  # it holds already: nothing to change
+        if float(squares.sum()) <= allowed:  # it holds already: nothing to change
             return torch.zeros_like(s)
-        low, high = float(squares[-1]) * 1e-20, float(squares[0]) * 1e20
+        low, high = float(s_squared[-1]) * 1e-20, float(s_squared[0]) * 1e20
         for _ in range(BISECTIONS):
             middle = math.sqrt(low * high)  # ε spans magnitudes
             low, high = (middle, high) if residual(middle) <= allowed else (low, middle)
-        return s / (squares + low)
+        return s / (s_squared + low)
 
     return spectrum
 
@@ -198,20 +200,27 @@ class Form:
     """A closed form: how X is factored, and what is made of its singular values."""
 
     spectrum: Spectrum
-    factor: Factoring = weighed
+    factor: Factorisation = weighted_factor
 
 
-def update(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
-    """Δ = W* − W_o (m × d), where ``against`` is W_o(Y − X)V (m × r) and ``goal`` is ‖W_oY‖."""
-    return _shares(against, goal, factor, spectrum) @ factor.reader
+def update(residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum) -> Tensor:
+    """Δ = W* − W_o (m × d).
+
+    ``residual`` is the projected residual W_o(Y − X)V (m × r), ``anchor_norm`` is ‖W_oY‖.
+    """
+    return _coefficients(residual, anchor_norm, factor, spectrum) @ factor.reader
 
 
-def update_norm(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> float:
-    """‖Δ‖, without making Δ."""
-    shares = _shares(against, goal, factor, spectrum)
-    return float(torch.linalg.matrix_norm(shares @ factor.triangle))
+def update_norm(residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum) -> float:
+    """‖Δ‖ for the arguments of ``update``, without making Δ."""
+    coefficients = _coefficients(residual, anchor_norm, factor, spectrum)
+    return float(torch.linalg.matrix_norm(coefficients @ factor.triangle))
 
 
-def _shares(against: Tensor, goal: float, factor: Factor, spectrum: Spectrum) -> Tensor:
-    shares: Tensor = against * spectrum(factor.s, (against * against).sum(0), goal)
-    return shares
+def _coefficients(
+    residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum
+) -> Tensor:
+    """Δ in the basis of the factor's reader (m × r)."""
+    squares = (residual * residual).sum(0)
+    coefficients: Tensor = residual * spectrum(factor.s, squares, anchor_norm)
+    return coefficients

@@ -1,4 +1,7 @@
-"""The solve of some matrices that read the same features: columns in, stored weights out."""
+"""The edit of matrices that read the same features: columns in, stored weights and records out.
+
+m × d is the shape of a matrix, n the number of columns; all computation is in float64.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,23 +12,21 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
 from erasepro_convert.erase.closed_form import Columns, Form, update, update_norm
-from erasepro_convert.erase.pairing import Aligned, ColumnPlaces
+from erasepro_convert.erase.columns import ColumnIndex, TokenIndex
 from erasepro_convert.errors import CheckpointError, LimitError
-from erasepro_convert.manifest import Apart, Change, EditRecord, Encoder, Residual
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.manifest import Change, EditRecord, Encoder, FeatureDistance, Residual
 from erasepro_convert.runtime.dtypes import dtype_code
+
+PART = 3072
+"""Columns that are looked at together."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """The original weights by name, and the dtype of the output (None: each as it is).
-
-    ``edited`` reads weights that were edited before: they are measured, nothing is solved.
-    """
+    """The original weights by name, and the dtype of the output (None: each as it is)."""
 
     read: Read
     dtype: torch.dtype | None = None
-    edited: Read | None = None
     rows: Rows | None = None
 
     def stored(self, name: str) -> Tensor:
@@ -66,15 +67,30 @@ class Inputs:
     retained: Features
 
 
-Feeds = dict[Encoder, list[Inputs]]
+Feeds = Mapping[Encoder, list[Inputs]]
 """What a matrix reads, by the text encoder that it comes from."""
 
+FeatureDistances = Mapping[Encoder, FeatureDistance]
+"""How far X is from Y, with all edits so far ("edited") and without any ("stock")."""
 
-PART = 3072
-"""Columns that are looked at together."""
+
+def feature_distances(columns: ColumnIndex, feeds: Feeds) -> FeatureDistances:
+    """How far target features are from anchor features, by text encoder."""
+    return {encoder: _feature_distance(columns, inputs) for encoder, inputs in feeds.items()}
 
 
-def _parts(columns: ColumnPlaces, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
+def _feature_distance(columns: ColumnIndex, inputs: list[Inputs]) -> FeatureDistance:
+    difference, size, angles, count = 0.0, 0.0, 0.0, 0
+    for x, y in _parts(columns, inputs):
+        difference += _norm(x - y) ** 2
+        size += _norm(y) ** 2
+        cosines = torch.nn.functional.cosine_similarity(x, y, dim=0).clamp(-1, 1)
+        angles += float(cosines.acos().rad2deg().sum())
+        count += x.shape[1]
+    return FeatureDistance(distance=_ratio(difference**0.5, size**0.5), angle=angles / count)
+
+
+def _parts(columns: ColumnIndex, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
     """X and Y piece by piece; each element of ``inputs`` gives a full set of columns."""
     for source in inputs:
         for start in range(0, len(columns.target), PART):
@@ -83,24 +99,10 @@ def _parts(columns: ColumnPlaces, inputs: list[Inputs]) -> Iterator[tuple[Tensor
             yield x, columns.anchor.columns(source.anchor, part)
 
 
-def both_apart(columns: ColumnPlaces, feeds: Feeds) -> tuple[Apart, Apart]:
-    """How far X and Y are apart with the edits so far, and without any."""
-    return _apart(columns, feeds["edited"]), _apart(columns, feeds["stock"])
+class FactoredColumns:
+    """The columns X and Y that some matrices read, with X factored once for all of them.
 
-
-def _apart(columns: ColumnPlaces, inputs: list[Inputs]) -> Apart:
-    difference, size, angles, count = 0.0, 0.0, 0.0, 0
-    for x, y in _parts(columns, inputs):
-        difference += _norm(x - y) ** 2
-        size += _norm(y) ** 2
-        cosines = torch.nn.functional.cosine_similarity(x, y, dim=0).clamp(-1, 1)
-        angles += float(cosines.acos().rad2deg().sum())
-        count += x.shape[1]
-    return Apart(distance=_ratio(difference**0.5, size**0.5), angle=angles / count)
-
-
-class Solve:
-    """The features that some matrices share, factored once; edits any of these matrices.
+    ``retained`` indexes the features that C counts with the weight λ; None counts nothing.
 
     Raises CheckpointError when features are not finite, LimitError when no change is allowed.
     """
@@ -108,84 +110,108 @@ class Solve:
     def __init__(
         self,
         label: str,
-        columns: ColumnPlaces,
+        columns: ColumnIndex,
         inputs: list[Inputs],
-        aligned: Aligned,
-        recipe: Recipe,
         form: Form,
+        retained: TokenIndex | None,
+        retain_weight: float,
     ) -> None:
-        self._count = len(inputs) * len(columns.target)
-        self._columns = Columns.of(_parts(columns, inputs), self._count)
-        weight = recipe.retain.weight
-        kept = inputs if weight and len(aligned.retained_ids) else []
-        retained = [aligned.retained.columns(part.retained) for part in kept]
-        _require_finite(label, *retained, self._columns.x, self._columns.y, self._columns.rest)
-        self._factor = form.factor(self._columns.x, retained, weight)
-        if not self._factor.rank:
+        self.count = len(inputs) * len(columns.target)
+        self.merged = len(inputs) * columns.record.merged
+        self.conflicts = len(inputs) * len(columns.record.conflicts)
+        self.xy = Columns.of(_parts(columns, inputs), self.count)
+        kept = [retained.columns(part.retained) for part in inputs] if retained else []
+        _require_finite(label, *kept, self.xy.x, self.xy.y, self.xy.rest)
+        self.factor = form.factor(self.xy.x, kept, retain_weight)
+        if not self.factor.rank:
             raise LimitError(
                 f"{label}: the retained prompts use all that the targets do, which leaves nothing "
                 "to change; retain fewer of them, or with less weight"
             )
-        self._against = (self._columns.y - self._columns.x) @ self._factor.v
-        self._spectrum = form.spectrum
-        self._merged = len(inputs) * columns.record.merged
-        self._conflicts = len(inputs) * len(columns.record.conflicts)
+        self.spectrum = form.spectrum
+        self.difference = (self.xy.y - self.xy.x) @ self.factor.v  # (Y − X)V, d × r
 
     def update_norm(self, w_o: Tensor) -> float:
-        """The size of the update that ``w_o`` would get, before it is rounded."""
-        goal = _norm(w_o @ self._columns.goal_root)
-        return update_norm(w_o @ self._against, goal, self._factor, self._spectrum)
+        """‖Δ‖ of the update that W_o (m × d) would get, before it is rounded."""
+        anchor_norm = _norm(w_o @ self.xy.anchor_root)
+        return update_norm(w_o @ self.difference, anchor_norm, self.factor, self.spectrum)
+
+    def problem(self, original: Tensor) -> "AlignmentProblem":
+        """Pose the problem of one matrix W_o (m × d) that reads these columns."""
+        w_o = original.double()
+        anchor, rest = w_o @ self.xy.y, w_o @ self.xy.rest
+        return AlignmentProblem(self, original, w_o, anchor, rest, _norm(anchor, rest))
+
+
+@dataclass(frozen=True)
+class AlignmentProblem:
+    """Find W (m × d) near W_o with WX near W_oY.
+
+    ``anchor`` is W_oY and ``rest`` is W_o times what Y has beyond X; ``anchor_norm`` is ‖W_oY‖ of
+    both together.
+    """
+
+    columns: FactoredColumns
+    original: Tensor
+    w_o: Tensor
+    anchor: Tensor
+    rest: Tensor
+    anchor_norm: float
+
+    def solve(self, dtype: torch.dtype | None) -> Tensor:
+        """W* in ``dtype`` (None: that of the original)."""
+        columns = self.columns
+        residual = self.w_o @ columns.difference
+        delta = update(residual, self.anchor_norm, columns.factor, columns.spectrum)
+        return (self.w_o + delta).to(dtype or self.original.dtype)
 
     def edit(
         self,
-        model: Model,
         name: str,
         label: str,
-        apart: tuple[Apart, Apart],
-        alone: Mapping[Encoder, "Solve"] | None = None,
+        weight: Tensor,
+        distances: FeatureDistances,
+        single_encoder: Mapping[Encoder, FactoredColumns] | None = None,
     ) -> Edit:
-        """The edited weight of tensor ``name`` as it will be stored, and its record.
+        """Record what ``weight`` in the place of W_o does to the columns.
 
-        ``alone`` are the solves for one text encoder only, which the record compares with.
+        ``single_encoder`` has the columns of each text encoder alone, for the size of the update
+        that it alone would ask for; None where nobody asked.
 
-        Raises LimitError when the weight does not fit into its dtype.
+        Raises LimitError for a weight that is not finite: it does not fit into its dtype.
         """
-        original = model.read(name)
-        w_o = original.double()
-        x, y, rest = self._columns.x, self._columns.y, w_o @ self._columns.rest
-        goal = w_o @ y
-        size = _norm(goal, rest)
-        if model.edited:
-            weight = model.edited(name)
-        else:
-            delta = update(w_o @ self._against, size, self._factor, self._spectrum)
-            weight = (w_o + delta).to(model.dtype or original.dtype)
+        columns = self.columns
         if not torch.isfinite(weight).all():
             wider = ", or --dtype fp32" if weight.dtype.itemsize < torch.float32.itemsize else ""
             raise LimitError(
                 f"the edited {name} does not fit into {dtype_code(weight.dtype)}: condition number "
-                f"{self._factor.condition:.1e}; use fewer prompts{wider}"
+                f"{columns.factor.condition:.1e}; use fewer prompts{wider}"
             )
-        w = weight.double()
+        alone = single_encoder.items() if single_encoder else ()
         record = EditRecord(
-            **dict(change(name, original, weight)),
+            **dict(change(name, self.original, weight)),
             layer=label,
-            residual_before=_residual(_norm(goal - w_o @ x, rest), size),
-            residual_after=_residual(_norm(goal - w @ x, rest), size),
-            columns=self._count,
-            rank=self._factor.rank,
-            condition=self._factor.condition,
-            merged=self._merged,
-            conflicts=self._conflicts,
-            apart=apart[0],
-            apart_without=apart[1],
-            alone={e: solve.update_norm(w_o) for e, solve in alone.items()} if alone else None,
+            residual_before=self._residual(self.w_o),
+            residual_after=self._residual(weight.double()),
+            columns=columns.count,
+            rank=columns.factor.rank,
+            condition=columns.factor.condition,
+            merged=columns.merged,
+            conflicts=columns.conflicts,
+            feature_distance=distances["edited"],
+            feature_distance_without_edits=distances["stock"],
+            single_encoder_update={e: one.update_norm(self.w_o) for e, one in alone} or None,
         )
         return Edit(name, weight, record)
 
+    def _residual(self, w: Tensor) -> Residual:
+        """‖WX − W_oY‖."""
+        absolute = _norm(self.anchor - w @ self.columns.xy.x, self.rest)
+        return Residual(absolute=absolute, relative=_ratio(absolute, self.anchor_norm))
+
 
 def change(name: str, original: Tensor, weight: Tensor) -> Change:
-    """The size of an edit."""
+    """Record the size of an edit that puts ``weight`` in the place of ``original``."""
     w_o = original.double()
     norm, changed = (float(torch.linalg.vector_norm(w)) for w in (w_o, weight.double() - w_o))
     return Change(
@@ -197,10 +223,6 @@ def change(name: str, original: Tensor, weight: Tensor) -> Change:
         update_norm=changed,
         relative_update=_ratio(changed, norm),
     )
-
-
-def _residual(absolute: float, goal: float) -> Residual:
-    return Residual(absolute=absolute, relative=_ratio(absolute, goal))
 
 
 def _require_finite(label: str, *features: Tensor) -> None:

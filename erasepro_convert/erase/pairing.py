@@ -1,210 +1,33 @@
-"""Prompt pairs to columns: which target feature is sent to which anchor feature.
+"""Which position of a target prompt is sent to which position of its anchor prompt."""
 
-Equal columns are found once, among token ids, and no feature is compared.  CLIP's text encoder is
-causal, so in any layer a feature is determined by the tokens up to its position.  What the first
-layer reads has seen no attention yet: there the token and its position alone determine it.  So the
-first layer has duplicates, and conflicts, that deeper ones do not have.
-"""
-
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 
-import torch
-from torch import Tensor
-
-from erasepro_convert.clip.text_encoder import Features
-from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
-from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
+from erasepro_convert.clip.tokenizer import Tokens, tokenize
+from erasepro_convert.manifest import PromptPair
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.fields import PLACEHOLDER
 from erasepro_convert.recipe.sections import Concept, First
 from erasepro_convert.sd1.keys import POSITIONS
 
-Ids = tuple[int, ...]
-Key = Callable[[Ids, int], Hashable]
-
 
 @dataclass(frozen=True)
-class Places:
-    """Where columns are picked: for each, the row of its prompt and the position in it."""
+class TokenizedPair:
+    """A target prompt and its anchor prompt as tokens, with their record for the manifest."""
 
-    rows: Tensor
-    positions: Tensor
-
-    def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
-        """ColumnPlaces (d × n), or a part of them, out of prompts' features."""
-        return features.at(self.rows[part], self.positions[part]).T
-
-    def __len__(self) -> int:
-        """How many columns there are."""
-        return len(self.rows)
-
-
-@dataclass(frozen=True)
-class ColumnPlaces:
-    """The places of X's columns and of Y's, in the same order, and their record."""
-
-    target: Places
-    anchor: Places
-    record: ColumnSet
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """Token ids of target prompts (P × T), anchor prompts (Q × T), retained ones (R × T); columns.
-
-    T reaches as far as any column does, and the lengths say how far each prompt's do; later
-    positions cannot matter to a causal encoder.  ``retained`` are the distinct features of the
-    retained prompts, BOS to EOS.
-    """
-
-    target_ids: Tensor
-    anchor_ids: Tensor
-    retained_ids: Tensor
-    target_lengths: tuple[int, ...]
-    anchor_lengths: tuple[int, ...]
-    retained_lengths: tuple[int, ...]
-    first_layer: ColumnPlaces
-    deeper_layers: ColumnPlaces
-    retained: Places
-    record: Alignment
-
-
-@dataclass(frozen=True)
-class _Pair:
     record: PromptPair
     target: Tokens
     anchor: Tokens
 
 
-@lru_cache(maxsize=8)  # a batch has a few recipes and many files
-def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> Aligned:
-    """Tokenise the recipe's prompts and pair their positions.
-
-    Targets in ``held`` mean their anchors already: nothing is solved for them, and their prompts
-    are retained as they are.
-
-    Raises RecipeError for a concept that CLIP does not read at all.
-    """
-    new = [concept for concept in recipe.concepts if concept.target not in held]
-    pairs = [pair for concept in new for pair in _pairs(recipe, concept)]
-    target_rows = _rows([pair.target for pair in pairs])
-    anchor_rows = _rows([pair.anchor for pair in pairs])
-    first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
-    deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
-    kept, left_out = _retained(recipe, held)
-    retained = [tokenize(prompt) for prompt in kept]
-    lengths = [
-        1 + max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
-    ]
-    length = max([1, *lengths, *(tokens.count for tokens in retained)])
-    return Aligned(
-        target_ids=_ids(target_rows, length),
-        anchor_ids=_ids(anchor_rows, length),
-        retained_ids=_ids([tokens.ids for tokens in retained], length),
-        target_lengths=_lengths(len(target_rows), first.target, deeper.target),
-        anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
-        retained_lengths=tuple(tokens.count for tokens in retained),
-        first_layer=first,
-        deeper_layers=deeper,
-        retained=_distinct(retained),
-        record=Alignment(
-            prompts=tuple(pair.record for pair in pairs),
-            held=tuple(c.target for c in recipe.concepts if c.target in held),
-            retained=kept,
-            left_out=left_out,
-            first_layer=first.record,
-            deeper_layers=deeper.record,
-        ),
-    )
-
-
-def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The prompts whose features weigh the update, and the recipe's that name a target."""
-    if not recipe.retain.weight:
-        return (), ()
-    kept = recipe.without_targets(recipe.retain.prompts)
-    left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
-    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.filled())
-    return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
-
-
-def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
-    """Row of each distinct prompt."""
-    distinct = dict.fromkeys(tokens.ids for tokens in prompts)
-    return {ids: row for row, ids in enumerate(distinct)}
-
-
-def _ids(prompts: Iterable[Ids], length: int) -> Tensor:
-    return torch.tensor([ids[:length] for ids in prompts], dtype=torch.long).view(-1, length)
-
-
-def _columns(
-    pairs: list[_Pair], target_rows: dict[Ids, int], anchor_rows: dict[Ids, int], key: Key
-) -> ColumnPlaces:
-    """One column for each distinct pair of features, where ``key`` tells features apart."""
-    claims: dict[Hashable, dict[Hashable, tuple[_Pair, int, int]]] = {}
-    total = 0
-    for pair in pairs:
-        for i, j in enumerate(pair.record.anchor_positions):
-            claim = claims.setdefault(key(pair.target.ids, i), {})
-            claim.setdefault(key(pair.anchor.ids, j), (pair, i, j))
-            total += 1
-    kept = [place for claim in claims.values() for place in claim.values()]
-    return ColumnPlaces(
-        target=_places([(target_rows[pair.target.ids], i) for pair, i, _ in kept]),
-        anchor=_places([(anchor_rows[pair.anchor.ids], j) for pair, _, j in kept]),
-        record=ColumnSet(
-            columns=len(kept),
-            merged=total - len(kept),
-            conflicts=tuple(
-                _conflict(list(claim.values())) for claim in claims.values() if len(claim) > 1
-            ),
-        ),
-    )
-
-
-def _lengths(prompts: int, *used: Places) -> tuple[int, ...]:
-    """How far into each prompt columns reach."""
-    lengths = torch.zeros(prompts, dtype=torch.long)
-    for places in used:
-        lengths.scatter_reduce_(0, places.rows, places.positions + 1, "amax")
-    return tuple(lengths.tolist())
-
-
-def _places(places: list[tuple[int, int]]) -> Places:
-    rows, positions = torch.tensor(places, dtype=torch.long).view(-1, 2).T
-    return Places(rows, positions)
-
-
-def _distinct(prompts: list[Tokens]) -> Places:
-    """The places of the distinct features of some prompts, BOS to EOS."""
-    seen: dict[Ids, tuple[int, int]] = {}
-    for row, tokens in enumerate(prompts):
-        for position in range(tokens.count):
-            seen.setdefault(tokens.ids[: position + 1], (row, position))
-    return _places(list(seen.values()))
-
-
-def _conflict(claims: list[tuple[_Pair, int, int]]) -> Conflict:
-    pair, position, _ = claims[0]
-    return Conflict(
-        target_prompt=pair.record.target,
-        position=position,
-        token=decode(pair.target.ids[position]),
-        anchors=tuple(
-            AnchorPlace(prompt=other.record.anchor, position=j, token=decode(other.anchor.ids[j]))
-            for other, _, j in claims
-        ),
-    )
-
-
 @dataclass(frozen=True)
-class Paired:
-    """A held-out prompt pair: for each position up to the target's EOS, the anchor's position."""
+class HeldOutPair:
+    """A prompt pair that is measured and never solved for.
+
+    ``positions`` has the anchor's position for each position up to the target's EOS.
+    """
 
     concept: str
     target: str
@@ -212,8 +35,8 @@ class Paired:
     positions: tuple[int, ...]
 
 
-def paired_positions(concept: Concept, recipe: Recipe) -> Iterator[Paired]:
-    """The probe's prompt pairs of a concept, paired by word whatever the recipe's pairing is.
+def held_out_pairs(concept: Concept, recipe: Recipe) -> Iterator[HeldOutPair]:
+    """Pair the probe's prompts for a concept, by word whatever the recipe's pairing is.
 
     Raises RecipeError for a concept that CLIP does not read at all.
     """
@@ -223,10 +46,14 @@ def paired_positions(concept: Concept, recipe: Recipe) -> Iterator[Paired]:
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = range(target.count)
         positions = _word_positions(template, concept, target, anchor, length)
-        yield Paired(concept.target, target_text, anchor_text, positions)
+        yield HeldOutPair(concept.target, target_text, anchor_text, positions)
 
 
-def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
+def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
+    """Pair the prompts that are solved for, as the recipe's ``pairing`` and ``tokens`` say.
+
+    Raises RecipeError for a concept that CLIP does not read at all.
+    """
     for template, (target_text, anchor_text) in zip(concept.prompts, concept.filled(), strict=True):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = _length(recipe, target, anchor)
@@ -242,13 +69,13 @@ def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
             pairing=recipe.pairing,
             anchor_positions=positions,
         )
-        yield _Pair(record, target, anchor)
+        yield TokenizedPair(record, target, anchor)
 
 
 def _word_positions(
     template: str, concept: Concept, target: Tokens, anchor: Tokens, length: range
 ) -> tuple[int, ...]:
-    """The anchor's position for each of the target's."""
+    """The anchor's position for each of the target's positions in ``length``."""
     start = template.index(PLACEHOLDER)
     span = target.covering(start, start + len(concept.target))
     if concept.anchor:
@@ -274,11 +101,12 @@ def _by_word(
 ) -> int:
     """The anchor's position for the target's position ``i``.
 
-    What stands before the concept goes to itself, what stands after it (EOS too) to itself shifted,
-    padding to padding, and the concept's tokens to the anchor's: stretched, in order, last to last,
-    since in a causal encoder the last token is the one that knows the whole concept.  Where the
-    anchor is empty they go to what comes next (EOS, if nothing does), which has read all that is
-    left of the prompt so far.
+    Tokens before the concept are sent to themselves.  Tokens after it, EOS included, are sent to
+    themselves at their shifted position, and padding is sent to padding.  The concept's tokens are
+    spread over the anchor's in order, and the last one is sent to the last one: in a causal encoder
+    it is the token that has read the whole concept.  Where the anchor is empty, the concept's
+    tokens are sent to the token that follows (EOS, if none does), which has read the rest of the
+    prompt up to there.
     """
     (t_start, t_end), (a_start, a_end) = target_span, anchor_span
     if i < t_start:

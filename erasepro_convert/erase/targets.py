@@ -1,4 +1,4 @@
-"""Which tensors a recipe edits: known before anything is computed."""
+"""Which tensors a recipe edits, known before anything is computed."""
 
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1 import edited_names, trained_names
@@ -6,7 +6,7 @@ from erasepro_convert.sd1.keys import Widths
 
 
 def edited_tensors(recipe: Recipe, widths: Widths) -> tuple[str, ...]:
-    """Their original names."""
+    """The original names of the tensors that the recipe edits in a checkpoint of these widths."""
     layers = recipe.layers
     if recipe.training:
         return trained_names(widths, recipe.training.parameters, layers.unet)

@@ -7,11 +7,11 @@ norms, computed in float64 from the weights as stored in the output.
 from erasepro_convert.manifest.erasure import (
     Alignment,
     AnchorPlace,
-    Apart,
     Change,
     ColumnSet,
     Conflict,
     EditRecord,
+    FeatureDistance,
     PromptPair,
     Residual,
     Trained,
@@ -46,7 +46,6 @@ from erasepro_convert.manifest.model import Manifest, Tool, VariesBetweenRuns, s
 __all__ = [
     "Alignment",
     "AnchorPlace",
-    "Apart",
     "Change",
     "ClipSkipFrom",
     "ColumnSet",
@@ -55,6 +54,7 @@ __all__ = [
     "EditRecord",
     "EmaRecord",
     "Encoder",
+    "FeatureDistance",
     "Feed",
     "Input",
     "InputFile",

@@ -1,4 +1,4 @@
-"""What was done: which features were sent where, and each edited matrix."""
+"""Records of an erasure: which features were sent where, and each edited matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,8 +52,8 @@ class ColumnSet(Record):
 class Alignment(Record):
     """Which target features are sent to which anchor features.
 
-    Layer 1 of the text encoder is apart: before any attention a token and its position are all
-    that a feature knows, so more columns are equal there.
+    Layer 1 of the text encoder has columns of its own: it reads features before any attention,
+    which a token and its position determine, so more columns are equal there.
     """
 
     prompts: tuple[PromptPair, ...]
@@ -75,7 +75,7 @@ class Residual(Record):
     relative: Norm
 
 
-class Apart(Record):
+class FeatureDistance(Record):
     """How far target features X are from anchor features Y."""
 
     distance: Norm
@@ -157,10 +157,11 @@ class EditRecord(Change):
     """Columns of X left out as duplicates."""
     conflicts: Count
     """Columns of X that are sent to several anchor features."""
-    apart: Apart
-    """X and Y where the layer reads them, with all earlier edits (Fig. 3a)."""
-    apart_without: Apart
-    """The same without any edit."""
-    alone: dict[Encoder, Norm] | None
-    """‖W* − W_o‖ of an edit that holds for one text encoder alone; only the cross-attention's.
-    "stock" is the burden without progression, "edited" what is left of it (Fig. 2d)."""
+    feature_distance: FeatureDistance
+    """How far X is from Y where the layer reads them, with all earlier edits (Fig. 3a)."""
+    feature_distance_without_edits: FeatureDistance
+    """How far X is from Y there without any edit."""
+    single_encoder_update: dict[Encoder, Norm] | None
+    """‖W* − W_o‖ of an edit that holds for one text encoder alone, for a matrix of the
+    cross-attention.  "stock" is the burden without progression, "edited" what is left of it
+    (Fig. 2d).  Null where nobody asked: no edit rests on it."""

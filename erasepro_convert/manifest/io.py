@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest.model import Manifest
 from erasepro_convert.storage.listing import exists, is_folder
-from erasepro_convert.storage.location import Location, redacted, sibling
+from erasepro_convert.storage.location import Location, locate, redacted, sibling
 from erasepro_convert.storage.remote_file import read_bytes
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def manifest_beside(checkpoint: Location) -> Manifest | None:
         return None  # somebody else's file of that name
 
 
-def read_manifest(path: Location) -> Manifest:
-    """The manifest in a file.
+def read_manifest(path: "Location | str") -> Manifest:
+    """Read the manifest in a file, of schema version 1 or 2, at a path or a URL.
 
-    Raises UsageError for a file that is none, StorageError when a store fails; OSError passes
-    through.
+    Raises UsageError for a file that is no manifest, StorageError when a store fails; OSError
+    passes through.
     """
+    path = locate(path)
     try:
         return Manifest.model_validate_json(read_bytes(path))
     except ValidationError as error:

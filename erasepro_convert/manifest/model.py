@@ -1,11 +1,14 @@
 """The model of a manifest, and by it the JSON Schema of manifests."""
 
-from typing import Literal
+from typing import Any, Literal, Self
+
+from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Trained
 from erasepro_convert.manifest.fields import Norm, Record, Sha256
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord, Tuning
+from erasepro_convert.manifest.version_1 import to_version_1, to_version_2
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
@@ -30,7 +33,7 @@ class VariesBetweenRuns(Record):
 class Manifest(Record):
     """Everything that was done to one checkpoint."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool: Tool
     recipe: Recipe
     recipe_sha256: Sha256
@@ -57,6 +60,18 @@ class Manifest(Record):
     manifest_sha256: Sha256 = "0" * 64
     """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
 
+    _version: Literal[1, 2] = PrivateAttr(2)
+    """The schema version that was read, over whose form ``manifest_sha256`` is."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _version_1_is_read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, dict) or data.get("schema_version") != 1:
+            return handler(data)
+        manifest = handler(to_version_2(data))
+        manifest._version = 1
+        return manifest
+
     @property
     def all_edits(self) -> tuple[Change, ...]:
         """Of the model and of a kept EMA copy."""
@@ -70,11 +85,13 @@ class Manifest(Record):
     def digest(self) -> str:
         """What ``manifest_sha256`` has to be."""
         rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return json_digest(rest)
+        return json_digest(to_version_1(rest) if self._version == 1 else rest)
 
     def sealed(self) -> "Manifest":
-        """The same with its digest."""
-        return self.model_copy(update={"manifest_sha256": self.digest()})
+        """This manifest, in the form of today, with its digest."""
+        manifest = self.model_copy()
+        manifest._version = 2
+        return manifest.model_copy(update={"manifest_sha256": manifest.digest()})
 
 
 def schema_json() -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Prefixes, Read, Rows, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
-from erasepro_convert.erase.pairing import Paired, paired_positions
+from erasepro_convert.erase.pairing import HeldOutPair, held_out_pairs
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Concept, Recipe
@@ -129,7 +129,7 @@ def measure_leak_and_drift(
     not finite.
     """
     others = recipe.without_targets(recipe.probe.others)
-    pairs = [pair for concept in recipe.concepts for pair in paired_positions(concept, recipe)]
+    pairs = [pair for concept in recipe.concepts for pair in held_out_pairs(concept, recipe)]
     instead = [found for concept in recipe.concepts for found in _instead(concept, recipe, held)]
     measured = [*pairs, *(pair for _, pair in instead)]
     tokens = {
@@ -189,7 +189,7 @@ def measure_leak_and_drift(
 
 def _instead(
     concept: Concept, recipe: Recipe, held: Collection[str]
-) -> Iterator[tuple[Paired, Paired]]:
+) -> Iterator[tuple[HeldOutPair, HeldOutPair]]:
     """Each held-out pair of a held concept, with one that has other words in the target's place.
 
     Words that target and anchor share stay: beside "nude woman" stands "dog woman".
@@ -203,9 +203,7 @@ def _instead(
         changed = {i: free[(start + n) % len(free)] for n, i in enumerate(own)}
         target = " ".join(changed.get(i, word) for i, word in enumerate(words))
         other = concept.model_copy(update={"target": target})
-        yield from zip(
-            paired_positions(concept, recipe), paired_positions(other, recipe), strict=True
-        )
+        yield from zip(held_out_pairs(concept, recipe), held_out_pairs(other, recipe), strict=True)
 
 
 def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tensor]]:
@@ -216,7 +214,7 @@ def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tenso
     return prefixes, dict(zip(tokens, prefixes.place, strict=True))
 
 
-def _paired(beginnings: Mapping[str, Tensor], pairs: Sequence[Paired]) -> _Pairs:
+def _paired(beginnings: Mapping[str, Tensor], pairs: Sequence[HeldOutPair]) -> _Pairs:
     return _pairs(
         beginnings,
         [(p.target, range(1, len(p.positions)), p.anchor, p.positions[1:]) for p in pairs],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from math import sqrt
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.fields import Name, Part, distinct, not_empty
+from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
 from erasepro_convert.recipe.sections import (
     ClipSkip,
     Concept,
@@ -28,8 +29,7 @@ from erasepro_convert.recipe.sections import (
     Retain,
     Tokens,
 )
-from erasepro_convert.recipe.training import DEFAULTS as TRAINED
-from erasepro_convert.recipe.training import Training, filled
+from erasepro_convert.recipe.training import Training
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.sd1.keys import UNET_BLOCKS
 
@@ -77,8 +77,15 @@ def _a_number(version: Any) -> Any:
     return str(version).lower() if isinstance(version, bool) else version
 
 
-TRADE_OFFS = ("uce", "null-space")
-"""Methods that weigh erasing against keeping by themselves; they edit the cross-attention only."""
+def _method_of(info: ValidationInfo) -> Method | None:
+    """The recipe's method while its other keys are checked; None where the method is a mistake."""
+    return METHODS.get(info.data.get("method", ""))
+
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 
 def _default_tolerance(recipe: dict[str, Any]) -> float:
@@ -96,9 +103,7 @@ class Recipe(Part):
 
     version: Annotated[Literal[1], BeforeValidator(_a_number)]
     name: Name
-    method: Literal[
-        "erasepro", "erasepro-modified", "uce", "null-space", "esd-x", "esd-u", "ac"
-    ] = "erasepro"
+    method: MethodName = "erasepro"
     concepts: Annotated[
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
@@ -113,7 +118,7 @@ class Recipe(Part):
     """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
     retain: Retain = Retain()
     training: Annotated[Training | None, Field(exclude_if=lambda value: value is None)] = None
-    """Of the gradient methods, which have it always."""
+    """Settings of a method that is trained; the closed forms have none."""
     text_encoders: Annotated[
         tuple[Literal["edited", "stock"], ...],
         AfterValidator(not_empty),
@@ -130,37 +135,38 @@ class Recipe(Part):
     @model_validator(mode="before")
     @classmethod
     def _methods_have_their_own_defaults(cls, data: Any) -> Any:
-        """UCE is defined on the cross-attention alone, by a trade-off of its own (Eq. 2)."""
-        method = data.get("method") if isinstance(data, dict) else None
-        if not isinstance(method, str) or method not in (*TRAINED, *TRADE_OFFS):
-            return data
-        if method in TRAINED:
-            return filled(method, data)
-        retain = {} if method == "null-space" else {"retain": {"weight": 0}}
-        data = {"tolerance": 0, "text_encoders": ["edited"], **retain, **data}
-        if isinstance(layers := data.get("layers", {}), dict):
-            data["layers"] = {"text_encoder": "none", **layers}
-        return data
+        name = data.get("method") if isinstance(data, dict) else None
+        method = METHODS.get(name) if isinstance(name, str) else None
+        return method.with_defaults(data) if method else data
 
     @field_validator("layers", "tolerance", "retain")
     @classmethod
-    def _only_erasepro_has_such_a_part(cls, value: Any, info: ValidationInfo) -> Any:
-        method = info.data.get("method")
-        if method not in (*TRADE_OFFS, *TRAINED):
+    def _the_method_has_such_a_part(cls, value: Any, info: ValidationInfo) -> Any:
+        method = _method_of(info)
+        if method is None:
             return value
-        if method == "null-space" and isinstance(value, Retain):
-            return value
-        if isinstance(value, Layers) and value.text_encoder:
-            raise ValueError(f"{method} edits the U-Net only: set text_encoder to none")
-        if not isinstance(value, Layers) and (value.weight if isinstance(value, Retain) else value):
-            why = "is trained" if method in TRAINED else "has a trade-off of its own"
-            raise ValueError(f"{method} {why}: leave this out")
+        key: Key
+        match value:
+            case Layers():
+                if value.text_encoder and "layers.text_encoder" not in method.keys:
+                    raise ValueError(
+                        f"{method.name} edits the U-Net only: set text_encoder to none"
+                    )
+                return value
+            case Retain():
+                key, is_set = "retain.weight", bool(value.weight)
+            case _:
+                key, is_set = "tolerance", bool(value)
+        if is_set and key not in method.keys:
+            why = "is trained" if method.is_trained else "has a trade-off of its own"
+            raise ValueError(f"{method.name} {why}: leave this out")
         return value
 
     @field_validator("settings")
     @classmethod
     def _training_has_no_search(cls, value: Any, info: ValidationInfo) -> Any:
-        if value and info.data.get("method") in TRAINED:
+        method = _method_of(info)
+        if value and method and "settings" not in method.keys:
             raise ValueError("auto searches for a closed form's settings: leave this out")
         return value
 
@@ -168,9 +174,9 @@ class Recipe(Part):
     @classmethod
     def _closed_forms_have_no_training(cls, value: Any, info: ValidationInfo) -> Any:
         if "method" not in info.data:
-            return None  # it is a mistake; which defaults training has, nobody knows
+            return None  # the method is a mistake, and with it the defaults of training are unknown
         method = info.data["method"]
-        if value is not None and method not in TRAINED:
+        if value is not None and not METHODS[method].is_trained:
             raise ValueError(f"{method} is a closed form: only {', '.join(TRAINED)} are trained")
         return value
 
@@ -180,8 +186,9 @@ class Recipe(Part):
         if value is None:
             return value
         layers = info.data.get("layers")
-        if info.data.get("method") == "ac" and value.guidance is not None:
-            raise ValueError("guidance is ESD's: ac has none")
+        method = _method_of(info)
+        if value.guidance is not None and method and "training.guidance" not in method.keys:
+            raise ValueError(f"guidance is ESD's: {method.name} has none")
         whole = isinstance(layers, Layers) and layers.unet == UNET_BLOCKS
         if value.parameters == "not-cross-attention" and not whole:
             raise ValueError("what is not attention is in no block: set layers.unet to all")

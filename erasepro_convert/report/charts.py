@@ -36,8 +36,9 @@ def _figure(manifest: Manifest) -> Figure:
         panels.append(partial(_losses, trained=trained))
         panels += [partial(_parts, trained=trained)] if trained.changes else []
     if edits:
-        panels += [partial(_updates, edits=edits), partial(_apart, edits=edits)]
-        panels.append(partial(_burden, edits=[edit for edit in edits if edit.alone]))
+        panels += [partial(_updates, edits=edits), partial(_distances, edits=edits)]
+        alone = [edit for edit in edits if edit.single_encoder_update]
+        panels += [partial(_burden, edits=alone)] if alone else []
     figure = Figure(figsize=(7, 11 / 3 * len(panels)), layout="constrained")
     for axes, panel in zip(
         figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True
@@ -77,7 +78,7 @@ def _updates(axes: Axes, edits: Sequence[EditRecord]) -> None:
     _name_layers(axes, layers)
 
 
-def _apart(axes: Axes, edits: Sequence[EditRecord]) -> None:
+def _distances(axes: Axes, edits: Sequence[EditRecord]) -> None:
     """Target features against anchor features where each layer reads them (Fig. 3a).
 
     All of the U-Net reads the same features, so it is one place.
@@ -86,7 +87,10 @@ def _apart(axes: Axes, edits: Sequence[EditRecord]) -> None:
     firsts = dict(reversed(firsts.items()))
     angles = axes.twinx()
     for encoder, label in (("edited", "with the edits before it"), ("stock", "without")):
-        places = [e.apart if encoder == "edited" else e.apart_without for e in firsts.values()]
+        places = [
+            e.feature_distance if encoder == "edited" else e.feature_distance_without_edits
+            for e in firsts.values()
+        ]
         colour = COLOURS[encoder]
         axes.plot([p.distance for p in places], "o-", ms=3, c=colour, label=label)
         angles.plot([p.angle for p in places], "s:", ms=3, c=colour, alpha=0.6)
@@ -100,14 +104,18 @@ def _burden(axes: Axes, edits: Sequence[EditRecord]) -> None:
     """What the cross-attention must change, with and without the edits before it (Fig. 2d)."""
     labels: dict[Encoder, str] = {"stock": "without the edits before it", "edited": "with them"}
     for encoder, label in labels.items():
-        norms = [edit.alone[encoder] / (edit.norm or 1.0) for edit in edits if edit.alone]
+        norms = [
+            edit.single_encoder_update[encoder] / (edit.norm or 1.0)
+            for edit in edits
+            if edit.single_encoder_update
+        ]
         axes.plot(norms, "o-", ms=3, c=COLOURS[encoder], label=label)
     axes.set_title("update that each cross-attention matrix alone would need, ‖ΔW‖ / ‖W‖")
     _name_layers(axes, [edit.layer for edit in edits])
 
 
 def _reader(edit: EditRecord) -> str:
-    return "unet" if edit.alone else edit.layer
+    return "unet" if edit.layer.startswith("unet.") else edit.layer
 
 
 def _name_layers(axes: Axes, layers: list[str]) -> None:

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from erasepro_convert.clip.text_encoder import Read
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.erasure import run_erasure
+from erasepro_convert.conversion.erasure import measure_erasure
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.manifest import Change, Manifest
+from erasepro_convert.manifest import Change, EditRecord, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
 from erasepro_convert.output.output_tensors import output_tensors
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
@@ -81,7 +81,15 @@ def verify_figures(
     recipe = manifest.recipe
     dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
     held = frozenset(manifest.alignment.held)
-    measured = run_erasure(base, recipe, dtype, progress, output.read, held=held)
+    measured = measure_erasure(
+        base,
+        recipe,
+        dtype,
+        progress,
+        output.read,
+        held=held,
+        single_encoder=_has_single(manifest.edits),
+    )
     records = [edit.record for edit in measured.edits.values()]
     yield from _of_records(manifest.edits, records)
     trained = (side.changes if side else () for side in (manifest.trained, measured.trained))
@@ -90,10 +98,23 @@ def verify_figures(
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema and output.layout.ema == "convert":  # a copy may lack it
         edited = _of_copy(output.read)
-        copy = run_erasure(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
+        copy = measure_erasure(
+            base.of_ema(),
+            recipe,
+            dtype,
+            progress,
+            edited,
+            held=held,
+            single_encoder=_has_single(manifest.ema.edits),
+        ).of_copy()
         records = [edit.record for edit in copy.edits.values()]
         yield from _of_records(manifest.ema.edits, records)
         yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
+
+
+def _has_single(edits: Sequence[EditRecord]) -> bool:
+    """Whether somebody asked for the updates that each text encoder alone would need."""
+    return any(edit.single_encoder_update for edit in edits)
 
 
 def _of_copy(read: Read) -> Read:

@@ -11,10 +11,10 @@ from erasepro_convert.erase.closed_form import (
     Columns,
     Spectrum,
     factorise,
+    null_space_factor,
     pseudo_inverse,
     retain_norm,
     ridge,
-    unused,
     update,
     update_norm,
     within,
@@ -105,7 +105,7 @@ def retained(d: int, seed: int, weight: float) -> tuple[Tensor, Tensor]:
 
 def in_null_space(w: Tensor, x: Tensor, y: Tensor, kept: Tensor, weight: float) -> Tensor:
     """The update of w."""
-    factor = unused(x, kept.split(3, dim=1), weight)
+    factor = null_space_factor(x, kept.split(3, dim=1), weight)
     return update(w @ (y - x) @ factor.v, 0.0, factor, ridge)
 
 
@@ -220,7 +220,7 @@ def test_many_columns_are_compressed_without_loss(spectrum: Spectrum, decay: flo
     columns = Columns.of(parts, n)
     assert columns.x.shape == columns.y.shape == columns.rest.shape == (d, d)
     expected = solve(w, x, y, spectrum, norm)
-    factor, goal = factorise(columns.x, norm), float((w @ columns.goal_root).norm())
+    factor, goal = factorise(columns.x, norm), float((w @ columns.anchor_root).norm())
     ours = update(w @ (columns.y - columns.x) @ factor.v, goal, factor, spectrum)
     assert float((ours - expected).norm() / expected.norm()) < 1e-9
     assert factor.rank == factorise(x, norm).rank == d
@@ -237,7 +237,7 @@ def test_few_columns_are_left_as_they_are() -> None:
     assert torch.equal(columns.x, x)
     assert torch.equal(columns.y, y)
     assert not columns.rest.numel()
-    assert columns.goal_root is columns.y
+    assert columns.anchor_root is columns.y
 
 
 def test_the_size_of_an_update_needs_no_update() -> None:

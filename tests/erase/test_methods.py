@@ -10,11 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.erasure import measure_erasure
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import LimitError
-from erasepro_convert.manifest import Manifest, manifest_path
+from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.runtime.dtypes import DtypeOption
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from tests import oracle
 from tests.conftest import PLAIN, SHORT, VAN_GOGH
 from tests.miniature import State, state_dict
@@ -301,7 +303,10 @@ def test_distance_and_angle_to_the_anchor_are_recorded(
         unet = edit.layer.startswith("unet")
         layer = None if unet else int(edit.layer.removeprefix("text_encoder."))
         y = oracle.stack(old, anchor, layer)
-        for model, apart in ((new, edit.apart), (old, edit.apart_without)):
+        for model, apart in (
+            (new, edit.feature_distance),
+            (old, edit.feature_distance_without_edits),
+        ):
             x = oracle.stack(model, target, layer)
             cosines = (x * y).sum(0) / np.linalg.norm(x, axis=0) / np.linalg.norm(y, axis=0)
             angle = np.degrees(np.arccos(np.clip(cosines, -1, 1))).mean()
@@ -310,21 +315,25 @@ def test_distance_and_angle_to_the_anchor_are_recorded(
             assert apart.angle == pytest.approx(angle, abs=1e-2)
 
 
-def test_the_burden_with_and_without_progression_is_recorded(
+def test_the_burden_with_and_without_progression_is_computed_when_asked_for(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     """What one text encoder alone asks of the cross-attention is what a run for it alone does."""
-    path = tmp_path / "out.safetensors"
-    edited, _ = run(make_recipe(VAN_GOGH), checkpoint_file, path)
-    path.unlink()
-    manifest_path(path).unlink()
+    path, recipe = tmp_path / "out.safetensors", make_recipe(VAN_GOGH)
+    written, _ = run(recipe, checkpoint_file, path)
+    assert all(edit.single_encoder_update is None for edit in written.edits)
+    base, output = open_sd1_checkpoint(checkpoint_file), open_sd1_checkpoint(path)
+    edited = measure_erasure(
+        base, recipe, None, lambda *_: None, output.read, single_encoder=True
+    ).edits.values()
     alone = make_recipe(VAN_GOGH + "layers: {text_encoder: none}\n")
-    stock, _ = run(alone, checkpoint_file, path)
+    stock, _ = run(alone, checkpoint_file, tmp_path / "stock.safetensors")
     unet = {edit.name: edit for edit in stock.edits}
-    for edit in edited.edits:
+    for edit in (edit.record for edit in edited):
+        update = edit.single_encoder_update
         if not edit.layer.startswith("unet"):
-            assert edit.alone is None
+            assert update is None
             continue
-        assert edit.alone is not None
-        assert edit.alone["edited"] == pytest.approx(edit.update_norm, rel=1e-4)
-        assert edit.alone["stock"] == pytest.approx(unet[edit.name].update_norm, rel=1e-4)
+        assert update is not None
+        assert update["edited"] == pytest.approx(edit.update_norm, rel=1e-4)
+        assert update["stock"] == pytest.approx(unet[edit.name].update_norm, rel=1e-4)

@@ -7,7 +7,7 @@ import torch
 
 from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.erase import align
-from erasepro_convert.erase.pairing import paired_positions
+from erasepro_convert.erase.pairing import held_out_pairs
 from erasepro_convert.recipe import Recipe
 
 MakeRecipe = Callable[[str], Recipe]
@@ -134,6 +134,6 @@ def test_the_probe_pairs_by_word_up_to_eos(make_recipe: MakeRecipe) -> None:
         "version: 1\npairing: position\nconcepts: [{target: van gogh, anchor: artist}]\n"
         "probe: {prompts: ['by {} at night']}"
     )
-    (pair,) = paired_positions(recipe.concepts[0], recipe)
+    (pair,) = held_out_pairs(recipe.concepts[0], recipe)
     assert (pair.target, pair.anchor) == ("by van gogh at night", "by artist at night")
     assert pair.positions == (0, 1, 2, 2, 3, 4, 5)

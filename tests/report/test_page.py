@@ -56,6 +56,23 @@ def test_the_charts_alone(cli: Cli, manifest: Path, tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_burden_is_drawn_where_the_original_is_given(
+    cli: Cli, manifest: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """It takes solves that no conversion makes (Fig. 2d)."""
+    cli("report", manifest, tmp_path / "plain.html")
+    ran = cli("report", manifest, tmp_path / "full.html", "--base", checkpoint_file)
+    assert (ran.code, ran.err) == (0, "")
+    plain, full = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("plain", "full"))
+    title = "update that each cross-attention matrix alone would need"
+    assert title not in plain
+    assert title in full
+    other = cli("report", manifest, tmp_path / "other.html", "--base", tmp_path / "out.safetensors")
+    assert other.code == 2
+    assert "not what this was made from" in other.err
+    assert not (tmp_path / "other.html").exists()
+
+
 @pytest.mark.parametrize("layers", ["{unet: none}", "{text_encoder: none, unet: mid}"])
 def test_half_an_edit_has_a_report(
     layers: str,

@@ -1,0 +1,196 @@
+"""The columns of X and Y: which target features are sent to which anchor features.
+
+Equal columns are found among token ids; no feature is compared.  CLIP's text encoder is causal, so
+in any layer the tokens up to a position determine the feature there.  The first layer reads
+features before any attention, which the token and its position alone determine.  It therefore has
+duplicates, and conflicts, that deeper layers do not have.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from erasepro_convert.clip.text_encoder import Features
+from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
+from erasepro_convert.erase.pairing import TokenizedPair, solved_pairs
+from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict
+from erasepro_convert.recipe import Recipe
+
+Ids = tuple[int, ...]
+FeatureKey = Callable[[Ids, int], Hashable]
+"""Gives equal values for equal features, from a prompt's token ids and a position."""
+
+
+@dataclass(frozen=True)
+class TokenIndex:
+    """Where n columns are: the row of each one's prompt (n) and its position there (n)."""
+
+    rows: Tensor
+    positions: Tensor
+
+    def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
+        """Pick columns (d × n), or a part of them, out of the features of prompts."""
+        return features.at(self.rows[part], self.positions[part]).T
+
+    def __len__(self) -> int:
+        """How many columns there are."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class ColumnIndex:
+    """Where the columns of X (``target``) and Y (``anchor``) are, in the same order."""
+
+    target: TokenIndex
+    anchor: TokenIndex
+    record: ColumnSet
+
+
+@dataclass(frozen=True)
+class AlignedPrompts:
+    """The prompts of a recipe as token ids, and the columns that a solve takes from them.
+
+    Ids are P × T for target prompts, Q × T for anchor prompts and R × T for retained prompts.  T
+    reaches to the last column of all, and the lengths say how far each prompt's columns reach; in a
+    causal encoder later positions cannot matter.  ``retained`` indexes the distinct features of the
+    retained prompts, BOS to EOS.
+    """
+
+    target_ids: Tensor
+    anchor_ids: Tensor
+    retained_ids: Tensor
+    target_lengths: tuple[int, ...]
+    anchor_lengths: tuple[int, ...]
+    retained_lengths: tuple[int, ...]
+    first_layer: ColumnIndex
+    deeper_layers: ColumnIndex
+    retained: TokenIndex
+    record: Alignment
+
+
+@lru_cache(maxsize=8)  # a batch has a few recipes and many files
+def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> AlignedPrompts:
+    """Tokenise the recipe's prompts and index the columns of X and Y.
+
+    Targets in ``held`` were erased before and mean their anchors already: nothing is solved for
+    them, and their prompts are retained as they are.
+
+    Raises RecipeError for a concept that CLIP does not read at all.
+    """
+    new = [concept for concept in recipe.concepts if concept.target not in held]
+    pairs = [pair for concept in new for pair in solved_pairs(concept, recipe)]
+    target_rows = _rows([pair.target for pair in pairs])
+    anchor_rows = _rows([pair.anchor for pair in pairs])
+    first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
+    deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
+    kept, left_out = _retained(recipe, held)
+    retained = [tokenize(prompt) for prompt in kept]
+    lengths = [
+        1 + max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
+    ]
+    length = max([1, *lengths, *(tokens.count for tokens in retained)])
+    return AlignedPrompts(
+        target_ids=_ids(target_rows, length),
+        anchor_ids=_ids(anchor_rows, length),
+        retained_ids=_ids([tokens.ids for tokens in retained], length),
+        target_lengths=_lengths(len(target_rows), first.target, deeper.target),
+        anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
+        retained_lengths=tuple(tokens.count for tokens in retained),
+        first_layer=first,
+        deeper_layers=deeper,
+        retained=_distinct(retained),
+        record=Alignment(
+            prompts=tuple(pair.record for pair in pairs),
+            held=tuple(c.target for c in recipe.concepts if c.target in held),
+            retained=kept,
+            left_out=left_out,
+            first_layer=first.record,
+            deeper_layers=deeper.record,
+        ),
+    )
+
+
+def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts that C counts, and prompts of the recipe that are left out for their targets."""
+    if not recipe.retain.weight:
+        return (), ()
+    kept = recipe.without_targets(recipe.retain.prompts)
+    left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
+    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.filled())
+    return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
+
+
+def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
+    """Row of each distinct prompt."""
+    distinct = dict.fromkeys(tokens.ids for tokens in prompts)
+    return {ids: row for row, ids in enumerate(distinct)}
+
+
+def _ids(prompts: Iterable[Ids], length: int) -> Tensor:
+    return torch.tensor([ids[:length] for ids in prompts], dtype=torch.long).view(-1, length)
+
+
+def _columns(
+    pairs: list[TokenizedPair],
+    target_rows: dict[Ids, int],
+    anchor_rows: dict[Ids, int],
+    key: FeatureKey,
+) -> ColumnIndex:
+    """One column for each distinct pair of features, where ``key`` tells features apart."""
+    claims: dict[Hashable, dict[Hashable, tuple[TokenizedPair, int, int]]] = {}
+    total = 0
+    for pair in pairs:
+        for i, j in enumerate(pair.record.anchor_positions):
+            claim = claims.setdefault(key(pair.target.ids, i), {})
+            claim.setdefault(key(pair.anchor.ids, j), (pair, i, j))
+            total += 1
+    kept = [column for claim in claims.values() for column in claim.values()]
+    return ColumnIndex(
+        target=_token_index([(target_rows[pair.target.ids], i) for pair, i, _ in kept]),
+        anchor=_token_index([(anchor_rows[pair.anchor.ids], j) for pair, _, j in kept]),
+        record=ColumnSet(
+            columns=len(kept),
+            merged=total - len(kept),
+            conflicts=tuple(
+                _conflict(list(claim.values())) for claim in claims.values() if len(claim) > 1
+            ),
+        ),
+    )
+
+
+def _lengths(prompts: int, *used: TokenIndex) -> tuple[int, ...]:
+    """How far the columns reach into each prompt."""
+    lengths = torch.zeros(prompts, dtype=torch.long)
+    for index in used:
+        lengths.scatter_reduce_(0, index.rows, index.positions + 1, "amax")
+    return tuple(lengths.tolist())
+
+
+def _token_index(places: list[tuple[int, int]]) -> TokenIndex:
+    rows, positions = torch.tensor(places, dtype=torch.long).view(-1, 2).T
+    return TokenIndex(rows, positions)
+
+
+def _distinct(prompts: list[Tokens]) -> TokenIndex:
+    """Index the distinct features of some prompts, BOS to EOS."""
+    seen: dict[Ids, tuple[int, int]] = {}
+    for row, tokens in enumerate(prompts):
+        for position in range(tokens.count):
+            seen.setdefault(tokens.ids[: position + 1], (row, position))
+    return _token_index(list(seen.values()))
+
+
+def _conflict(claims: list[tuple[TokenizedPair, int, int]]) -> Conflict:
+    pair, position, _ = claims[0]
+    return Conflict(
+        target_prompt=pair.record.target,
+        position=position,
+        token=decode(pair.target.ids[position]),
+        anchors=tuple(
+            AnchorPlace(prompt=other.record.anchor, position=j, token=decode(other.anchor.ids[j]))
+            for other, _, j in claims
+        ),
+    )
