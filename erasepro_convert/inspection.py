@@ -104,7 +104,7 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _facts(source: SD1Checkpoint) -> list[str]:
-    facts = list(source.states.facts)
+    facts = list(source.statements.facts)
     old = source.layout.source.get(POSITION_IDS)
     if old and source.checkpoint.tensors[old].dtype != "I64":
         facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")

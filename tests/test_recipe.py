@@ -14,7 +14,7 @@ from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
 from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.recipe.sections import Retain
-from erasepro_convert.sd1.architecture import KNOWN
+from erasepro_convert.sd1.architecture import ARCHITECTURES
 from erasepro_convert.sd1.keys import UNET_BLOCKS
 from tests.conftest import SHORT, Cli, WriteRecipe
 
@@ -436,10 +436,10 @@ def test_digests_are_what_they_were() -> None:
 
 
 def test_pictures_are_made_as_suits_the_model(make_recipe: MakeRecipe) -> None:
-    real, demo = KNOWN
+    real, demo = ARCHITECTURES
     asked = make_recipe(SHORT).evaluate
     assert settings_of(asked, real) == Settings(50, 7.5, 512, "ddpm")
     assert settings_of(asked, demo) == Settings(20, 4.0, 64, "dpm++")
-    for model in KNOWN:
+    for model in ARCHITECTURES:
         asked = make_recipe(SHORT + EVALUATE).evaluate
         assert settings_of(asked, model) == Settings(30, 0, 256, "dpm++")

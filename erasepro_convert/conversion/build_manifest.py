@@ -98,7 +98,7 @@ def _variant(run: Run) -> Variant:
     layout = run.source.layout
     return Variant(
         name=layout.variant,
-        evidence=(*layout.evidence, *run.source.states.unclear),
+        evidence=(*layout.evidence, *run.source.statements.unclear),
         clip_skip_from=run.clip_skip_from,
         ema=layout.ema,
     )

@@ -196,7 +196,7 @@ def _erase(
             result, tuning = run(known)
     copy = None
     if source.layout.ema == "convert":
-        copied = run_erasure(source.of_ema(), result.recipe, dtype, progress, held=known)
+        copied = run_erasure(source.with_ema_as_unet(), result.recipe, dtype, progress, held=known)
         copy = copied.of_copy()
     erased = Erased(result, copy, tuning)
     if erased.beyond and not options.dry_run:
@@ -249,7 +249,7 @@ def _fed_as(
     """
     if asked is not None:
         return recipe.changed(clip_skip=[asked]), "command line"
-    stated = source.states.clip_skip
+    stated = source.statements.clip_skip
     if stated is None or stated in recipe.clip_skip:
         return recipe, "recipe"
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"
@@ -270,7 +270,7 @@ def _files(
 
     layout = opened.layout
     weights, left_out = by_file(tensors, layout.widths)
-    clip_skip = opened.states.clip_skip or 1
+    clip_skip = opened.statements.clip_skip or 1
     others = configurations(layout.widths, layout.variant, opened.scheduler, clip_skip)
     return weights, others, left_out
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
+from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, ReadTensor
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
@@ -59,7 +59,7 @@ def run_erasure(
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
-    given: Read | None = None,
+    given: ReadTensor | None = None,
     state: Path | None = None,
     held: frozenset[str] = frozenset(),
 ) -> Erasure:

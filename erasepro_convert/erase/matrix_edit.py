@@ -7,7 +7,7 @@ from math import hypot
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
+from erasepro_convert.clip.text_encoder import Features, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.erase.closed_form import Columns, Form, update, update_norm
 from erasepro_convert.erase.pairing import Aligned, ColumnPlaces
 from erasepro_convert.errors import CheckpointError, LimitError
@@ -23,10 +23,10 @@ class Model:
     ``edited`` reads weights that were edited before: they are measured, nothing is solved.
     """
 
-    read: Read
+    read: ReadTensor
     dtype: torch.dtype | None = None
-    edited: Read | None = None
-    rows: Rows | None = None
+    edited: ReadTensor | None = None
+    rows: ReadRows | None = None
 
     def stored(self, name: str) -> Tensor:
         """A weight as the output will hold it if it is not edited."""

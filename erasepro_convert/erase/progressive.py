@@ -43,26 +43,28 @@ def progressive(
     lengths = (*aligned.anchor_lengths, *aligned.target_lengths, *aligned.retained_lengths)
     ends = accumulate(counts)
     anchors, targets, retained = (slice(end - n, end) for n, end in zip(counts, ends, strict=True))
-    all_prompts = Prefixes.of(ids, lengths)
+    all_prompts = Prefixes.from_token_ids(ids, lengths)
     as_stock = not through_updated and model.dtype is None  # one pass tells both
     # Anchors pass through the original weights alone.
-    prompts = all_prompts if as_stock else Prefixes.of(ids[counts[0] :], lengths[counts[0] :])
+    prompts = (
+        all_prompts if as_stock else Prefixes.from_token_ids(ids[counts[0] :], lengths[counts[0] :])
+    )
     skipped = 0 if as_stock else counts[0]
     stock = original.embed(all_prompts)
     edited = stock if as_stock else current.embed(prompts)
 
     def inputs(of_stock: Norm, of_edited: Norm) -> dict[Encoder, Inputs]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor = Features(stock, all_prompts.place[anchors], of_stock)
+        anchor = Features(stock, all_prompts.prefix_at[anchors], of_stock)
         own = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
         return {
             "edited": Inputs(
-                anchor, *(Features(edited, prompts.place[part], of_edited) for part in own)
+                anchor, *(Features(edited, prompts.prefix_at[part], of_edited) for part in own)
             ),
             "stock": Inputs(
                 anchor,
                 *(
-                    Features(stock, all_prompts.place[part], of_stock)
+                    Features(stock, all_prompts.prefix_at[part], of_stock)
                     for part in (targets, retained)
                 ),
             ),

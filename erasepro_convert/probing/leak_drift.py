@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Prefixes, Read, Rows, TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.pairing import Paired, paired_positions
 from erasepro_convert.errors import CheckpointError
@@ -115,9 +115,9 @@ class _Measures:
 
 def probe(
     recipe: Recipe,
-    original: Read,
-    edited: Read,
-    rows: tuple[Rows, Rows] | None = None,
+    original: ReadTensor,
+    edited: ReadTensor,
+    rows: tuple[ReadRows, ReadRows] | None = None,
     held: Collection[str] = (),
 ) -> ProbeRecord:
     """Measure the checkpoint that ``edited`` reads against the one that ``original`` reads.
@@ -212,8 +212,8 @@ def _beginnings(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tenso
     """The distinct beginnings of prompts, and which of them each prompt's positions have."""
     length = max(t.count for t in tokens.values())
     ids = torch.tensor([t.ids[:length] for t in tokens.values()])
-    prefixes = Prefixes.of(ids, [t.count for t in tokens.values()])
-    return prefixes, dict(zip(tokens, prefixes.place, strict=True))
+    prefixes = Prefixes.from_token_ids(ids, [t.count for t in tokens.values()])
+    return prefixes, dict(zip(tokens, prefixes.prefix_at, strict=True))
 
 
 def _paired(beginnings: Mapping[str, Tensor], pairs: Sequence[Paired]) -> _Pairs:

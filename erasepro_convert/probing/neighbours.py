@@ -94,11 +94,11 @@ def _features(source: SD1Checkpoint, ids: Tensor) -> Tensor:
     """The text features of the last of some tokens: ids (B × T) to B × d, in float32."""
     encoder = TextEncoder(source.read, torch.float32)
     with torch.inference_mode():
-        prompts = Prefixes.of(ids, [ids.shape[1]] * len(ids))
+        prompts = Prefixes.from_token_ids(ids, [ids.shape[1]] * len(ids))
         hidden = encoder.embed(prompts)
         for number in range(1, TEXT_LAYERS + 1):
             hidden = encoder.layer(number)(hidden, prompts)
-        return encoder.final_norm(hidden)[prompts.place[:, -1]]
+        return encoder.final_norm(hidden)[prompts.prefix_at[:, -1]]
 
 
 def _metric(source: SD1Checkpoint) -> Tensor:

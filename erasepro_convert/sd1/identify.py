@@ -1,4 +1,4 @@
-"""Decide once which SD1.x variant a checkpoint is, and what becomes of each of its tensors."""
+"""Decide which SD1.x variant a checkpoint is, and which of its tensors are written or dropped."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,12 +8,12 @@ from typing import Literal
 from erasepro_convert.checkpoint.tensor_info import Shape, TensorInfo
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.dtypes import FLOATING_DTYPES, SD1_DTYPES
-from erasepro_convert.sd1.foreign import name_addition, name_other_model, name_part
+from erasepro_convert.sd1.dropped_tensors import REPLACED_BY_EMA, drop_reasons
 from erasepro_convert.sd1.keys import (
     EMA,
     EMA_COUNTERS,
-    EMBEDDED_POSITIONS,
-    GUIDANCE,
+    GUIDANCE_EMBEDDING,
+    POSITION_EMBEDDING,
     POSITION_IDS,
     POSITIONS,
     PREDICTION_MARKERS,
@@ -22,7 +22,7 @@ from erasepro_convert.sd1.keys import (
     TEXT,
     TEXT_HEADS,
     TEXT_LAYERS,
-    TOKENS,
+    TOKEN_EMBEDDING,
     UNET,
     VAE,
     VOCABULARY,
@@ -30,8 +30,8 @@ from erasepro_convert.sd1.keys import (
     Widths,
     text_keys,
 )
-from erasepro_convert.sd1.left_out import REPLACED, reasons
-from erasepro_convert.sd1.spelling import Spelling, originals, spelling_of
+from erasepro_convert.sd1.other_models import name_addition, name_other_model, name_part
+from erasepro_convert.sd1.spelling import Spelling, original_names, resolve_spelling
 from erasepro_convert.sd1.unet import cross_attentions, ema_name, unet_keys
 from erasepro_convert.sd1.vae import is_kept_as_matrix, vae_keys
 
@@ -40,28 +40,29 @@ VARIANTS = {
     9: "stable-diffusion-v1-inpainting",
     8: "stable-diffusion-v1-instruct-pix2pix",
 }
-"""ModelSpec architecture by the number of U-Net input channels."""
+"""The ModelSpec architecture, by the number of U-Net input channels."""
 
 Ema = Literal["drop", "convert", "use"]
-"""What becomes of an EMA copy of the U-Net: left out; edited too; taken as the U-Net."""
+"""What to do with an EMA copy of the U-Net: leave it out, edit it too, or use it as the U-Net."""
 
 OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
-"""Widths of the text features that other U-Nets take."""
+"""Widths of text features that U-Nets of other models take."""
 
-PACKED = {"U32": ", as MLX packs weights", "U8": ", as bitsandbytes packs weights"}
-FIRST = UNET + "input_blocks.0.0.weight"
+PACKED_BY = {"U32": ", as MLX packs weights", "U8": ", as bitsandbytes packs weights"}
+FIRST_CONVOLUTION = UNET + "input_blocks.0.0.weight"
 NO_WEIGHTS = {POSITION_IDS, *EMA_COUNTERS, *PREDICTION_MARKERS}
-COPIED = (*SD1_DTYPES, "F8_E4M3", "F8_E5M2")
-"""The types that a tensor without weights may have."""
+COPIED_DTYPES = (*SD1_DTYPES, "F8_E4M3", "F8_E5M2")
+"""The dtypes that a tensor without weights may have."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a checkpoint is: variant, evidence, widths, and the plan for its tensors.
+    """What a checkpoint is: its variant, evidence and widths, and the plan for its tensors.
 
-    ``source`` maps each tensor to write (its current original name) to its name in the input,
-    ``shapes`` to the shape that it is written in; ``dropped`` maps each of the others to the reason
-    why it is not written.  ``ema`` is what becomes of an EMA copy, None where there is none.
+    ``source`` maps the name of each tensor that is written to its name in the input; ``shapes``
+    maps it to the shape that is written.  ``dropped`` maps the input name of each other tensor to
+    the reason why it is not written.  ``ema`` says what to do with the EMA copy; it is None where
+    there is no copy.
     """
 
     variant: str
@@ -74,11 +75,11 @@ class Layout:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Tensors whose name changes: input name to output name."""
+        """The tensors whose name changes: input name to output name."""
         return {old: new for new, old in self.source.items() if old != new}
 
-    def of_ema(self) -> "Layout":
-        """The same with the EMA copy in the place of the U-Net; only where ``ema`` is convert."""
+    def with_ema_as_unet(self) -> "Layout":
+        """This layout with the EMA copy read as the U-Net; ``ema`` must be convert."""
         copies = {k.original: self.source[ema_name(k.original)] for k in unet_keys(self.widths)}
         return replace(self, source={**self.source, **copies})
 
@@ -86,15 +87,15 @@ class Layout:
 def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     """Recognise an SD1.x checkpoint by its tensor names, shapes and dtypes.
 
-    Raises CheckpointError, naming the model, when it is not SD1.x; when a U-Net or text-encoder
-    tensor is missing, or an EMA copy that is asked for; when a shape contradicts the others; when
-    a dtype cannot be edited.
+    Raises CheckpointError when it is not SD1.x (the message names the model), when a U-Net or
+    text-encoder tensor is missing, when an EMA copy that ``ema`` needs is missing, when a shape
+    contradicts the others, or when a dtype cannot be edited.
     """
-    spelling = spelling_of(tensors)
+    spelling = resolve_spelling(tensors)
     known = {name: tensors[old] for name, old in spelling.source.items()}
-    if FIRST not in known or TEXT + "final_layer_norm.weight" not in known:
-        raise CheckpointError(_not_sd1(known))
-    _require_editable({name: known[name] for name in originals() if name in known})
+    if FIRST_CONVOLUTION not in known or TEXT + "final_layer_norm.weight" not in known:
+        raise CheckpointError(_describe_other_file(known))
+    _require_editable({name: known[name] for name in original_names() if name in known})
     _require_cross_attention(known)
     widths = _read_widths(known)
     _require_plain_text_encoder(known)
@@ -113,11 +114,13 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
             shapes |= {name: key.shape for name, key in copies.items()}
             shapes |= {name: () for name in EMA_COUNTERS if name in known}
             source |= {name: spelling.source[name] for name in shapes if name.startswith(EMA)}
-    _check({name: (tensors[old], shapes[name]) for name, old in source.items()})
+    _require_shapes_and_dtypes({name: (tensors[old], shapes[name]) for name, old in source.items()})
     taken = set(source.values())
     replaced = {spelling.source[name] for name in shapes} - taken
-    dropped = reasons(spelling, taken | replaced, copies) | dict.fromkeys(replaced, REPLACED)
-    dropped = {old: _with_type(reason, tensors[old]) for old, reason in dropped.items()}
+    dropped = drop_reasons(spelling, taken | replaced, copies) | dict.fromkeys(
+        replaced, REPLACED_BY_EMA
+    )
+    dropped = {old: _with_dtype(reason, tensors[old]) for old, reason in dropped.items()}
     return Layout(
         variant=VARIANTS[widths.in_channels],
         evidence=tuple(_evidence(widths, spelling, has_vae, has_ema)),
@@ -129,10 +132,10 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     )
 
 
-def _not_sd1(known: Mapping[str, TensorInfo]) -> str:
-    """What a file is that lacks the U-Net's first layer or the text encoder's last one."""
+def _describe_other_file(known: Mapping[str, TensorInfo]) -> str:
+    """Say what a file is that lacks the U-Net's first layer or the text encoder's last one."""
     other = name_other_model(known)
-    if other is None and FIRST not in known:
+    if other is None and FIRST_CONVOLUTION not in known:
         other = name_addition(known)
     has_unet = any(name.startswith(UNET) for name in known)
     if other is None and not has_unet:
@@ -146,17 +149,22 @@ def _not_sd1(known: Mapping[str, TensorInfo]) -> str:
             "trained with, or from CLIP ViT-L/14"
         )
     if has_unet:
-        return f"not a complete Stable Diffusion 1.x checkpoint: its U-Net has no {FIRST}"
+        return (
+            f"not a complete Stable Diffusion 1.x checkpoint: its U-Net has no {FIRST_CONVOLUTION}"
+        )
     examples = ", ".join(sorted(known)[:3]) or "no tensors at all"
     return f"not a Stable Diffusion 1.x checkpoint: no U-Net ({UNET}*) in it; it holds {examples}"
 
 
 def _require_editable(tensors: Mapping[str, TensorInfo]) -> None:
-    """Before any shape is looked at: what is quantised is packed, and has other ones."""
+    """Raise CheckpointError for quantised tensors.
+
+    This comes before any check of shapes, since quantised tensors are packed into other shapes.
+    """
     for name, info in tensors.items():
-        if info.dtype not in (COPIED if name in NO_WEIGHTS else FLOATING_DTYPES):
+        if info.dtype not in (COPIED_DTYPES if name in NO_WEIGHTS else FLOATING_DTYPES):
             raise CheckpointError(
-                f"{name} is stored as {info.dtype}{PACKED.get(info.dtype, '')}: quantised "
+                f"{name} is stored as {info.dtype}{PACKED_BY.get(info.dtype, '')}: quantised "
                 "checkpoints can't be edited; give the fp16, bf16 or fp32 original"
             )
 
@@ -198,11 +206,11 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
     widths = Widths(
         unet=levels(UNET + "input_blocks.{1}.0.out_layers.3.bias"),
         time=size(UNET + "time_embed.0.bias"),
-        in_channels=size(FIRST, 1),
+        in_channels=size(FIRST_CONVOLUTION, 1),
         vae=levels(VAE + "encoder.down.{0}.block.0.conv1.bias") if has_vae else (0, 0, 0, 0),
         text=text,
         mlp=size(TEXT + "encoder.layers.0.mlp.fc1.bias"),
-        guidance=size(GUIDANCE, 1) if GUIDANCE in known else 0,
+        guidance=size(GUIDANCE_EMBEDDING, 1) if GUIDANCE_EMBEDDING in known else 0,
     )
     if widths.in_channels not in VARIANTS:
         known_counts = ", ".join(f"{n} ({name})" for n, name in VARIANTS.items())
@@ -215,7 +223,7 @@ def _read_widths(known: Mapping[str, TensorInfo]) -> Widths:
 
 
 def _require_plain_text_encoder(known: Mapping[str, TensorInfo]) -> None:
-    """Name the text encoders that look like SD1.x's but hold more or less."""
+    """Raise CheckpointError for a text encoder of another number of layers, tokens or positions."""
     layers = next(n for n in count() if f"{TEXT}encoder.layers.{n}.layer_norm1.weight" not in known)
     if layers < TEXT_LAYERS and not any(
         name.startswith(f"{TEXT}encoder.layers.{layers}.") for name in known
@@ -226,13 +234,13 @@ def _require_plain_text_encoder(known: Mapping[str, TensorInfo]) -> None:
             "model's original (a diffusers folder says clip skip 2 by num_hidden_layers 11 in "
             "text_encoder/config.json, with all layers stored)"
         )
-    tokens, positions = known.get(TOKENS), known.get(EMBEDDED_POSITIONS)
+    tokens, positions = known.get(TOKEN_EMBEDDING), known.get(POSITION_EMBEDDING)
     if tokens and len(tokens.shape) == 2 and tokens.shape[0] > VOCABULARY:
         raise CheckpointError(
             f"its text encoder has {tokens.shape[0]} tokens, {tokens.shape[0] - VOCABULARY} more "
             f"than CLIP's {VOCABULARY}, as training of new words (textual inversion) adds them: no "
-            f"UI loads such a checkpoint; cut {TOKENS} to its first {VOCABULARY} rows, and keep "
-            "the others as an embedding"
+            f"UI loads such a checkpoint; cut {TOKEN_EMBEDDING} to its first {VOCABULARY} rows, "
+            "and keep the others as an embedding"
         )
     if positions and len(positions.shape) == 2 and positions.shape[0] > POSITIONS:
         raise CheckpointError(
@@ -251,7 +259,7 @@ def _require_complete(table: list[Key], known: Mapping[str, TensorInfo]) -> None
 
 
 def _optional_shapes(known: Mapping[str, TensorInfo]) -> dict[str, Shape]:
-    """Tensors that some SD1.x files carry and their loaders read; copied when there."""
+    """Shapes of the optional tensors that are there; some loaders read them, so they are copied."""
     shapes: dict[str, Shape] = {POSITION_IDS: (1, POSITIONS)}
     shapes |= dict.fromkeys(SCHEDULE_BUFFERS, (SCHEDULE_STEPS,))
     shapes |= dict.fromkeys(PREDICTION_MARKERS, (0,))
@@ -269,7 +277,7 @@ def _require_ema(copies: Mapping[str, Key], known: Mapping[str, TensorInfo]) -> 
         )
 
 
-def _check(planned: Mapping[str, tuple[TensorInfo, Shape]]) -> None:
+def _require_shapes_and_dtypes(planned: Mapping[str, tuple[TensorInfo, Shape]]) -> None:
     for name, (info, shape) in planned.items():
         if info.shape != shape and not is_kept_as_matrix(name, info.shape, shape):
             found, expected = list(info.shape), list(shape)
@@ -296,6 +304,6 @@ def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> It
         yield f"EMA: a copy of the U-Net under {EMA}"
 
 
-def _with_type(reason: str, info: TensorInfo) -> str:
-    """Why a tensor is left out; with its type, where that is one that SD1.x never has."""
+def _with_dtype(reason: str, info: TensorInfo) -> str:
+    """The reason why a tensor is left out, with its dtype if SD1.x never has that dtype."""
     return reason if info.dtype in SD1_DTYPES else f"{reason} (stored as {info.dtype})"

@@ -18,13 +18,15 @@ EMA_COUNTERS = (EMA + "decay", EMA + "num_updates")
 
 TEXT_LAYERS = 12
 TEXT_HEADS = 12
-POSITIONS = 77  # tokens in a prompt, padding included
+POSITIONS = 77
+"""Tokens in a prompt, padding included."""
 VOCABULARY = 49408
 BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
-GUIDANCE = UNET + "time_embed.cond_proj.weight"
-"""What tells a latent consistency model (LCM) the guidance scale; other U-Nets have none."""
-TOKENS = TEXT + "embeddings.token_embedding.weight"
-EMBEDDED_POSITIONS = TEXT + "embeddings.position_embedding.weight"
+GUIDANCE_EMBEDDING = UNET + "time_embed.cond_proj.weight"
+"""The weight by which a latent consistency model (LCM) reads the guidance scale; other U-Nets lack
+it."""
+TOKEN_EMBEDDING = TEXT + "embeddings.token_embedding.weight"
+POSITION_EMBEDDING = TEXT + "embeddings.position_embedding.weight"
 POSITION_IDS = TEXT + "embeddings.position_ids"
 
 UNET_BLOCKS = ("down.0", "down.1", "down.2", "mid", "up.1", "up.2", "up.3")
@@ -89,7 +91,7 @@ def text_attention(layer: int) -> dict[str, str]:
 
 
 def affine(original: str, diffusers: str, shape: Shape) -> Iterator[Key]:
-    """A weight of ``shape`` and its bias (one for each output)."""
+    """The keys of a weight of ``shape`` and of its bias (one value for each output)."""
     yield Key(f"{original}.weight", f"{diffusers}.weight", shape)
     yield Key(f"{original}.bias", f"{diffusers}.bias", shape[:1])
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.erasure import run_erasure
 from erasepro_convert.conversion.options import Options
@@ -90,13 +90,15 @@ def verify_figures(
     yield from _of_parts("alignment", manifest.alignment, measured.aligned.record)
     if manifest.ema and output.layout.ema == "convert":  # a copy may lack it
         edited = _of_copy(output.read)
-        copy = run_erasure(base.of_ema(), recipe, dtype, progress, edited, held=held).of_copy()
+        copy = run_erasure(
+            base.with_ema_as_unet(), recipe, dtype, progress, edited, held=held
+        ).of_copy()
         records = [edit.record for edit in copy.edits.values()]
         yield from _of_records(manifest.ema.edits, records)
         yield from _of_parts("ema.probe", manifest.ema.probe, copy.probe)
 
 
-def _of_copy(read: Read) -> Read:
+def _of_copy(read: ReadTensor) -> ReadTensor:
     return lambda name: read(ema_name(name) if name.startswith(UNET) else name)
 
 
