@@ -11,7 +11,12 @@ from erasepro_convert.errors import RecipeError
 from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.default_prompts import (
+    DRIFT_PROMPTS,
+    PROBE_TEMPLATES,
+    RETAIN_PROMPTS,
+    TEMPLATES,
+)
 from erasepro_convert.recipe.model import TRADE_OFFS
 from erasepro_convert.recipe.sections import Retain
 from erasepro_convert.sd1.architecture import ARCHITECTURES
@@ -86,7 +91,7 @@ def test_the_digest_depends_on_meaning_alone(make_recipe: MakeRecipe) -> None:
 
 def test_the_shipped_prompts_share_nothing() -> None:
     """A recipe with other templates or retained prompts of its own is checked when it loads."""
-    sets = [set(part) for part in (TEMPLATES, PROBES, RETAINED, OTHERS)]
+    sets = [set(part) for part in (TEMPLATES, PROBE_TEMPLATES, RETAIN_PROMPTS, DRIFT_PROMPTS)]
     assert len(set().union(*sets)) == sum(map(len, sets))
     assert [len(part) for part in sets] == [8, 8, 48, 24]
 

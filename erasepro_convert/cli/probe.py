@@ -39,9 +39,9 @@ def probe_command(
     loaded = load_recipe(recipe)
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.probing.held import holding, leaking
+    from erasepro_convert.probing.already_erased import measured_erased
     from erasepro_convert.probing.leak_drift import probe
-    from erasepro_convert.probing.limits import of_probe
+    from erasepro_convert.probing.limits import exceeded_by_probe, leaking_concepts
     from erasepro_convert.runtime.threads import one_thread
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
     from erasepro_convert.storage.location import redacted
@@ -54,13 +54,17 @@ def probe_command(
         measured = open_sd1_checkpoint(path)
         with one_thread():
             record = probe(loaded, (original or measured).read, measured.read)
-            if original and (held := holding(loaded, original, leaking(loaded, record))):
-                record = probe(loaded, original.read, measured.read, held=held)
+            if original and (
+                held := measured_erased(loaded, original, leaking_concepts(loaded, record))
+            ):
+                record = probe(loaded, original.read, measured.read, already_erased=held)
         records[redacted(path)] = record.model_dump(mode="json")
         terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
         beyond += (
-            [f"{redacted(path)}: {line}" for line in of_probe(loaded, record)] if original else []
+            [f"{redacted(path)}: {line}" for line in exceeded_by_probe(loaded, record)]
+            if original
+            else []
         )
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))

@@ -175,7 +175,8 @@ def _erase(
     # Here, so that the writing does not wait for torch.
     from erasepro_convert.conversion.erasure import run_erasure
     from erasepro_convert.conversion.tuning import tune
-    from erasepro_convert.probing.held import claimed, holding, leaking
+    from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
+    from erasepro_convert.probing.limits import leaking_concepts
 
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
 
@@ -188,10 +189,10 @@ def _erase(
         known = held or frozenset()
         result, tuning = run(known)
     else:
-        known = holding(recipe, source, claimed(recipe, source, location))
+        known = measured_erased(recipe, source, claimed_erased(recipe, source, location))
         result, tuning = run(known)
         # An earlier erasure that nothing tells of shows in what solving cannot reduce.
-        if more := holding(recipe, source, leaking(recipe, result.probe)) - known:
+        if more := measured_erased(recipe, source, leaking_concepts(recipe, result.probe)) - known:
             known |= more
             result, tuning = run(known)
     copy = None

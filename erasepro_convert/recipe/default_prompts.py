@@ -15,7 +15,7 @@ TEMPLATES = (
 )
 """What a concept is erased in: alone, as a thing, as a style, followed by other words."""
 
-PROBES = (
+PROBE_TEMPLATES = (
     "a drawing of {}",
     "look at the {}",
     "a close-up of {}",
@@ -27,7 +27,7 @@ PROBES = (
 )
 """What its erasure is measured in."""
 
-RETAINED = (
+RETAIN_PROMPTS = (
     "",
     "a photo of a dog",
     "a photo of a cat",
@@ -79,7 +79,7 @@ RETAINED = (
 )
 """What must stay, when a recipe does not say otherwise: people, animals, things, places, styles."""
 
-OTHERS = (
+DRIFT_PROMPTS = (
     "a dog running on the beach",
     "a cat asleep on a chair",
     "a photo of an elephant",
@@ -107,7 +107,7 @@ OTHERS = (
 )
 """What drift is measured on."""
 
-WORDS = (
+REFERENCE_WORDS = (
     "dog",
     "cat",
     "man",

@@ -15,7 +15,12 @@ from pydantic import (
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.default_prompts import (
+    DRIFT_PROMPTS,
+    PROBE_TEMPLATES,
+    RETAIN_PROMPTS,
+    TEMPLATES,
+)
 from erasepro_convert.recipe.fields import (
     PLACEHOLDER,
     Name,
@@ -93,7 +98,7 @@ class Layers(Part):
 class Retain(Part):
     """What must stay: the norm of an update weighs what these prompts use."""
 
-    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAINED
+    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAIN_PROMPTS
     weight: NotNegative = 10
     """λ; 0 is the paper's plain Frobenius norm."""
 
@@ -103,8 +108,8 @@ class Probe(Part):
 
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
-    ] = PROBES
-    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = OTHERS
+    ] = PROBE_TEMPLATES
+    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = DRIFT_PROMPTS
 
 
 class Limits(Part):
