@@ -64,7 +64,7 @@ def test_none_is_solved_or_probed() -> None:
     for recipe in RECIPES:
         for concept in recipe.concepts:
             for templates in (concept.prompts, recipe.probe.prompts):
-                for pair in concept.filled(templates):
+                for pair in concept.prompt_pairs(templates):
                     used |= {tokenize(prompt).ids for prompt in pair}
     for recipe in RECIPES:
         for one in plan(recipe, [], is_demo=False):

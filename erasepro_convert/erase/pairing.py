@@ -20,7 +20,7 @@ from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict, PromptPair
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.fields import PLACEHOLDER
-from erasepro_convert.recipe.sections import Concept, First
+from erasepro_convert.recipe.sections import Concept, FirstPositions
 from erasepro_convert.sd1.keys import POSITIONS
 
 Ids = tuple[int, ...]
@@ -128,7 +128,7 @@ def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tu
         return (), ()
     kept = recipe.without_targets(recipe.retain.prompts)
     left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
-    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.filled())
+    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.prompt_pairs())
     return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
 
 
@@ -218,7 +218,7 @@ def paired_positions(concept: Concept, recipe: Recipe) -> Iterator[Paired]:
     Raises RecipeError for a concept that CLIP does not read at all.
     """
     templates = recipe.probe.prompts
-    filled = concept.filled(templates)
+    filled = concept.prompt_pairs(templates)
     for template, (target_text, anchor_text) in zip(templates, filled, strict=True):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = range(target.count)
@@ -227,7 +227,9 @@ def paired_positions(concept: Concept, recipe: Recipe) -> Iterator[Paired]:
 
 
 def _pairs(recipe: Recipe, concept: Concept) -> Iterator[_Pair]:
-    for template, (target_text, anchor_text) in zip(concept.prompts, concept.filled(), strict=True):
+    for template, (target_text, anchor_text) in zip(
+        concept.prompts, concept.prompt_pairs(), strict=True
+    ):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = _length(recipe, target, anchor)
         if recipe.pairing == "position":
@@ -260,7 +262,7 @@ def _word_positions(
 
 def _length(recipe: Recipe, target: Tokens, anchor: Tokens) -> range:
     """The positions of the target prompt that become columns (recipe key ``tokens``)."""
-    if isinstance(recipe.tokens, First):
+    if isinstance(recipe.tokens, FirstPositions):
         return range(recipe.tokens.first)
     return range(POSITIONS if recipe.tokens == "all" else max(target.count, anchor.count))
 

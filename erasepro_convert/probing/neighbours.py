@@ -1,9 +1,9 @@
 """Words that mean nearly the same to a checkpoint: a word's neighbours in CLIP's vocabulary.
 
-The U-Net reads words as keys and values alone. Two words with similar keys and values therefore
-have similar meanings to it, whatever a dictionary says. With f the text feature of a word's last
+The U-Net reads words as keys and values alone.  Two words with similar keys and values therefore
+have similar meanings to it, whatever a dictionary says.  With f the text feature of a word's last
 token in "a WORD" and W the 32 key and value matrices stacked, words are compared by the cosine of
-W(f − f̄), where f̄ is the mean over the vocabulary. WᵀW = LLᵀ is d × d, so d numbers per word are
+W(f − f̄), where f̄ is the mean over the vocabulary.  WᵀW = LLᵀ is d × d, so d numbers per word are
 enough: Lᵀf.
 """
 

@@ -18,7 +18,7 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.fields import Name, Part, distinct, not_empty
+from erasepro_convert.recipe.fields import Name, Section, distinct, not_empty
 from erasepro_convert.recipe.sections import (
     ClipSkip,
     Concept,
@@ -26,7 +26,7 @@ from erasepro_convert.recipe.sections import (
     Limits,
     Probe,
     Retain,
-    Tokens,
+    TokenSelection,
 )
 from erasepro_convert.recipe.training import DEFAULTS as TRAINED
 from erasepro_convert.recipe.training import Training, filled
@@ -67,8 +67,10 @@ def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tu
 
 def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
     """A target prompt that is solved for and is in these templates too."""
-    solved = {tokenize(target).ids for target, _ in concept.filled()}
-    found = (target for target, _ in concept.filled(templates) if tokenize(target).ids in solved)
+    solved = {tokenize(target).ids for target, _ in concept.prompt_pairs()}
+    found = (
+        target for target, _ in concept.prompt_pairs(templates) if tokenize(target).ids in solved
+    )
     return next(found, None)
 
 
@@ -91,7 +93,7 @@ def _default_tolerance(recipe: dict[str, Any]) -> float:
     return round(min(0.12 * sqrt(count), 0.3), 3)
 
 
-class Recipe(Part):
+class Recipe(Section):
     """Everything that determines an erasure, given a checkpoint."""
 
     version: Annotated[Literal[1], BeforeValidator(_a_number)]
@@ -103,7 +105,7 @@ class Recipe(Part):
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
     layers: Layers = Layers()
-    tokens: Tokens = "prompt"
+    tokens: TokenSelection = "prompt"
     pairing: Literal["word", "position"] = "word"
     settings: Literal["auto"] | None = None
     """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt
 
-from erasepro_convert.recipe.fields import NotNegative, Part, Positive
+from erasepro_convert.recipe.fields import NotNegative, Positive, Section
 
 Parameters = Literal["cross-attention-kv", "cross-attention", "not-cross-attention", "attention"]
 """Which of the U-Net's tensors are trained; attention is self-attention and cross-attention."""
@@ -22,7 +22,7 @@ GUIDANCE = 1.0
 """ESD's η."""
 
 
-class Training(Part):
+class Training(Section):
     """Of ``esd-x``, ``esd-u`` and ``ac``."""
 
     steps: Annotated[StrictInt, Field(ge=1)]
