@@ -63,7 +63,7 @@ def explain_errors(error: ValidationError, document: Document) -> list[tuple[Yam
         for path, mistake in found
         if not _follows_from_another(path, mistake, found)
     )
-    return sorted(messages, key=lambda mistake: document.lines[mistake[0]])
+    return sorted(messages, key=lambda message: document.lines[message[0]])
 
 
 def _path(document: Document, loc: tuple[str | int, ...]) -> YamlPath:
@@ -110,9 +110,8 @@ def _message(path: YamlPath, mistake: "ErrorDetails") -> str:
     elif kind == "model_type":
         should = f"a mapping of {', '.join(_keys(path))}"
     else:
-        should = _TYPES.get(
-            kind, mistake["msg"]
-        )  # other messages come from the recipe's own models
+        # Messages for other types come from the recipe's own models.
+        should = _TYPES.get(kind, mistake["msg"])
     return f"should be {should}, not {describe_value(value)}{_advice(kind, path, value)}"
 
 
