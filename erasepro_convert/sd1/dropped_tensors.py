@@ -81,8 +81,8 @@ def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
 
 def _refusal(unknown: Mapping[str, list[str]]) -> str:
     part, names = next(iter(unknown.items()))
-    shown = next(((name, what) for name in names if (what := name_inside(name))), None)
-    example, what = shown or (names[0], "what it does is unknown")
+    known = next(((name, what) for name in names if (what := name_inside(name))), None)
+    example, what = known or (names[0], "what it does is unknown")
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f"not a plain Stable Diffusion 1.x checkpoint: its {part} holds {example}{more}, which "

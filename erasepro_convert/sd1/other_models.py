@@ -100,9 +100,9 @@ def name_inside(name: str) -> str | None:
 
 def _first_match(names: Collection[str], table: Signatures) -> tuple[str, str] | None:
     """What the first matching signature shows, and the first name that it matches."""
-    for pattern, shown in table:
+    for pattern, description in table:
         search = re.compile(pattern).search
         witness = next((name for name in names if search(name)), None)
         if witness is not None:
-            return shown, witness
+            return description, witness
     return None

@@ -75,8 +75,8 @@ def read_statements(tensors: Collection[str], metadata: Mapping[str, str]) -> St
             if value in meanings:
                 found[key] = meanings[value]
             elif value not in NOTHING:
-                shown = printable(metadata[key][:VALUE_LIMIT])
-                unclear.append(f"{key} says {shown}, which is not understood and not followed")
+                text = printable(metadata[key][:VALUE_LIMIT])
+                unclear.append(f"{key} says {text}, which is not understood and not followed")
         return found
 
     truth = {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
@@ -88,8 +88,8 @@ def read_statements(tensors: Collection[str], metadata: Mapping[str, str]) -> St
     skip = next(iter(skips.values()), None)
     for what, said, taken in (("prediction", predicted, "v"), ("clip skip", skips, skip)):
         if len(set(said.values())) > 1:
-            each = ", ".join(f"{value} by {key}" for key, value in said.items())
-            unclear.append(f"two statements on its {what}: {each}; {taken} is followed")
+            listed = ", ".join(f"{value} by {key}" for key, value in said.items())
+            unclear.append(f"two statements on its {what}: {listed}; {taken} is followed")
     return Statements("v" in predicted.values(), zero_snr, skip, tuple(unclear))
 
 

@@ -78,7 +78,7 @@ class HttpRangeReader:
         self.stat = self._request(0, 1)[0]
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         stat, content = self._request(start, end)
         if stat != self.stat:
             raise CheckpointError(CHANGED)
@@ -156,7 +156,7 @@ class S3RangeReader:
         self.stat = ObjectStat(info["size"], info["ETag"], self._object.get("VersionId"))
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         from botocore.exceptions import ClientError
         from fsspec.asyn import sync
 
@@ -206,7 +206,7 @@ class FsspecRangeReader:
         return ObjectStat(info["size"], etag, version, modified, _checksum(info))
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         content = self._fs.cat_file(self._path, start=start, end=end)
         if self._current_stat() != self.stat:  # after reading, so that no change escapes
             raise CheckpointError(CHANGED)
