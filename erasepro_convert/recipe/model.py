@@ -66,7 +66,7 @@ def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tu
 
 
 def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
-    """A target prompt that is solved for and that these templates give too; None if there is none."""
+    """A target prompt that is solved for and that these templates give too, if there is one."""
     solved = {tokenize(target).ids for target, _ in concept.prompt_pairs()}
     found = (
         target for target, _ in concept.prompt_pairs(templates) if tokenize(target).ids in solved

@@ -22,6 +22,7 @@ POSITIONS = 77
 """Tokens in a prompt, padding included."""
 VOCABULARY = 49408
 BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
+FIRST_CONVOLUTION = UNET + "input_blocks.0.0.weight"
 GUIDANCE_EMBEDDING = UNET + "time_embed.cond_proj.weight"
 """The weight by which a latent consistency model (LCM) reads the guidance scale; other U-Nets lack
 it."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from erasepro_convert.checkpoint.tensor_info import TensorInfo
+from erasepro_convert.sd1.keys import FIRST_CONVOLUTION, TEXT, UNET
 
 Signatures = tuple[tuple[str, str], ...]
 """Pairs of a regular expression and what a tensor shows whose name it is found in, the most telling
@@ -68,13 +69,37 @@ VECTOR_WIDTHS = (768, 1024, 1280)
 name."""
 
 
-def name_other_model(tensors: Mapping[str, TensorInfo]) -> str | None:
+def describe_other_file(known: Mapping[str, TensorInfo]) -> str:
+    """Say what a file is that lacks the U-Net's first layer or the text encoder's last one."""
+    other = _name_other_model(known)
+    if other is None and FIRST_CONVOLUTION not in known:
+        other = _name_addition(known)
+    has_unet = any(name.startswith(UNET) for name in known)
+    if other is None and not has_unet:
+        other = _name_part(known)
+    if other is not None:
+        return f"not a Stable Diffusion 1.x checkpoint: {other}"
+    if has_unet and TEXT + "final_layer_norm.weight" not in known:
+        return (
+            "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
+            "starts there; --text-encoder FILE takes it from the checkpoint that this U-Net was "
+            "trained with, or from CLIP ViT-L/14"
+        )
+    if has_unet:
+        return (
+            f"not a complete Stable Diffusion 1.x checkpoint: its U-Net has no {FIRST_CONVOLUTION}"
+        )
+    examples = ", ".join(sorted(known)[:3]) or "no tensors at all"
+    return f"not a Stable Diffusion 1.x checkpoint: no U-Net ({UNET}*) in it; it holds {examples}"
+
+
+def _name_other_model(tensors: Mapping[str, TensorInfo]) -> str | None:
     """Name the other model that this is, with the evidence; None if it is unknown."""
     found = _first_match(tensors, OTHER_MODELS)
     return found and "this is {} (it holds {})".format(*found)
 
 
-def name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
+def _name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
     """Name the addition to a model that this file holds, with the evidence; None if unknown."""
     found = _first_match(tensors, ADDITIONS)
     if found is None and len(tensors) == 1:
@@ -84,7 +109,7 @@ def name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
     return found and "this is {}, not a checkpoint (it holds {})".format(*found)
 
 
-def name_part(tensors: Mapping[str, TensorInfo]) -> str | None:
+def _name_part(tensors: Mapping[str, TensorInfo]) -> str | None:
     """Name the part of a model that this file holds, with the evidence; None if unknown."""
     found = _first_match(tensors, PARTS)
     return found and "this is {} alone (it holds {})".format(*found)
