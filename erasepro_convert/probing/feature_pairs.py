@@ -73,6 +73,19 @@ class ReferencePairs:
         return torch.where(counts > 0, (targets.lengths * sums / counts).sqrt(), start)
 
 
+@dataclass(frozen=True)
+class MeasuredPairs:
+    """All pairs that a probe measures.
+
+    ``targets`` pairs target prompts with anchor prompts, ``others`` other prompts with themselves;
+    ``reference`` is None where no target was erased before.
+    """
+
+    targets: FeaturePairs
+    others: FeaturePairs
+    reference: ReferencePairs | None
+
+
 def pair_with_anchors(prefix_at: Mapping[str, Tensor], pairs: Sequence[Paired]) -> FeaturePairs:
     """Pair the positions 1 … EOS of target prompts with those of their anchor prompts.
 

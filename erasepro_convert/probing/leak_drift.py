@@ -26,6 +26,7 @@ from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.pairing import Paired, paired_positions
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.probing.feature_pairs import (
+    MeasuredPairs,
     ReferencePairs,
     pair_with_anchors,
     pair_with_themselves,
@@ -57,27 +58,16 @@ def probe(
     Raises RecipeError for a concept that CLIP does not read, CheckpointError for features that are
     not finite.
     """
-    others = recipe.without_targets(recipe.probe.others)
-    pairs = [pair for concept in recipe.concepts for pair in paired_positions(concept, recipe)]
-    reference_pairs = list(_reference_pairs(recipe, already_erased))
-    measured = [*pairs, *(pair for _, pair in reference_pairs)]
-    prompts = (*(p.target for p in measured), *(p.anchor for p in measured), *others)
-    tokens = {prompt: tokenize(prompt) for prompt in dict.fromkeys(prompts)}
-    prefixes, prefix_at = _prefixes(tokens)
-    targets = pair_with_anchors(prefix_at, pairs)
-    reference = None
-    if reference_pairs:
-        target_prompt_of = torch.tensor([number for number, _ in reference_pairs])
-        reference = ReferencePairs(
-            pair_with_anchors(prefix_at, [pair for _, pair in reference_pairs]), target_prompt_of
-        )
-    kept = pair_with_themselves(prefix_at, {other: tokens[other].count for other in others})
-
+    prompt_pairs = [p for concept in recipe.concepts for p in paired_positions(concept, recipe)]
+    prefixes, pairs = _pair_features(recipe, prompt_pairs, already_erased)
     original_rows, edited_rows = rows or (None, None)
     encoders = TextEncoder(original, DTYPE, original_rows), TextEncoder(edited, DTYPE, edited_rows)
-    stock, changed = features_by_clip_skip(encoders, prefixes, recipe.clip_skip)
+    stock, edited_features = features_by_clip_skip(encoders, prefixes, recipe.clip_skip)
     feeds = {
-        **{Feed(text_encoder="edited", clip_skip=skip): fed for skip, fed in changed.items()},
+        **{
+            Feed(text_encoder="edited", clip_skip=skip): fed
+            for skip, fed in edited_features.items()
+        },
         **{Feed(text_encoder="stock", clip_skip=skip): fed for skip, fed in stock.items()},
     }
 
@@ -86,22 +76,45 @@ def probe(
         found: dict[Feed, Measures] = {}
         for skip, unedited in stock.items():
             of_skip = {feed: fed for feed, fed in feeds.items() if feed.clip_skip == skip}
-            found |= measure_matrix(before, after, unedited, of_skip, targets, kept, reference)
+            found |= measure_matrix(before, after, unedited, of_skip, pairs)
         return [found[feed] for feed in feeds]
 
     by_feed = zip(*parallel_map(measure, key_value_matrices()), strict=True)
     means = {feed: mean_over_matrices(found) for feed, found in zip(feeds, by_feed, strict=True)}
-    concepts = _rows_by_concept(pairs)
+    concepts = _rows_by_concept(prompt_pairs)
     return ProbeRecord(
         leak=tuple(
-            _leak_of_concept(feed, concept, chosen, targets.prompts, measures)
+            _leak_of_concept(feed, concept, rows, pairs.targets.prompts, measures)
             for feed, measures in means.items()
-            for concept, chosen in concepts.items()
+            for concept, rows in concepts.items()
         ),
         drift=tuple(
-            _record(feed, None, kept.prompts, measures.drift, before=0.0)
+            _record(feed, None, pairs.others.prompts, measures.drift, before=0.0)
             for feed, measures in means.items()
         ),
+    )
+
+
+def _pair_features(
+    recipe: Recipe, prompt_pairs: Sequence[Paired], already_erased: Collection[str]
+) -> tuple[Prefixes, MeasuredPairs]:
+    """Tokenise all prompts that are measured, and pair the features at their positions."""
+    others = recipe.without_targets(recipe.probe.others)
+    reference_pairs = list(_reference_pairs(recipe, already_erased))
+    measured = [*prompt_pairs, *(pair for _, pair in reference_pairs)]
+    prompts = (*(p.target for p in measured), *(p.anchor for p in measured), *others)
+    tokens = {prompt: tokenize(prompt) for prompt in dict.fromkeys(prompts)}
+    prefixes, prefix_at = _prefixes(tokens)
+    reference = None
+    if reference_pairs:
+        target_prompt_of = torch.tensor([number for number, _ in reference_pairs])
+        reference = ReferencePairs(
+            pair_with_anchors(prefix_at, [pair for _, pair in reference_pairs]), target_prompt_of
+        )
+    return prefixes, MeasuredPairs(
+        targets=pair_with_anchors(prefix_at, prompt_pairs),
+        others=pair_with_themselves(prefix_at, {other: tokens[other].count for other in others}),
+        reference=reference,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.manifest import Feed
-from erasepro_convert.probing.feature_pairs import FeaturePairs, ReferencePairs
+from erasepro_convert.probing.feature_pairs import MeasuredPairs
 from erasepro_convert.probing.features import FedFeatures
 
 
@@ -39,14 +39,13 @@ def measure_matrix(
     after: Tensor,
     unedited: FedFeatures,
     feeds: Mapping[Feed, FedFeatures],
-    targets: FeaturePairs,
-    others: FeaturePairs,
-    reference: ReferencePairs | None,
+    pairs: MeasuredPairs,
 ) -> dict[Feed, Measures]:
     """Measure one matrix (d × m; original and edited) with the features of each feed.
 
     ``unedited`` are the features that the original's text encoder feeds.
     """
+    targets, others = pairs.targets, pairs.others
     anchors, starts, originals = [], [], []
     ends: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
     moves: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
@@ -64,12 +63,12 @@ def measure_matrix(
     anchor_norm, start = targets.norms_by_prompt(anchors), targets.norms_by_prompt(starts)
     original_norm = others.norms_by_prompt(originals)
     unit = start
-    if reference:
+    if pairs.reference:
         squares = [
             _squares(unedited.at(word) @ before - (unedited.at(anchor) @ before)[anchor_of])
-            for word, anchor, anchor_of in reference.pairs.parts()
+            for word, anchor, anchor_of in pairs.reference.pairs.parts()
         ]
-        unit = reference.leak_unit(squares, targets, start)
+        unit = pairs.reference.leak_unit(squares, targets, start)
     found = {}
     for feed in feeds:
         end = targets.norms_by_prompt(ends[feed])

@@ -25,6 +25,7 @@ from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.atomic import replacing
 
 BATCH = 2048
+"""Words that are encoded together."""
 CACHE_VERSION = 1
 """The version of the format of the cache."""
 
@@ -48,11 +49,14 @@ def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) ->
 
     Raises RecipeError for a word that does not fit into a prompt.
     """
-    known = _known_words(source, progress)
-    names, features = list(whole_words()), known["features"]
+    vocabulary_features = _vocabulary_features(source, progress)
+    names, features = list(whole_words()), vocabulary_features["features"]
     mean = features.mean(0)
     tokens = tokenize(f"a {word}")
-    feature = _features(source, torch.tensor([tokens.ids[: tokens.count - 1]])) @ known["metric"]
+    feature = (
+        _features(source, torch.tensor([tokens.ids[: tokens.count - 1]]))
+        @ vocabulary_features["metric"]
+    )
     cosines = torch.nn.functional.cosine_similarity(features - mean, feature - mean, dim=1)
     own = {name for name, ids in whole_words().items() if ids in tokens.ids}
     ranked = [i for i in cosines.argsort(descending=True).tolist() if names[i] not in own]
@@ -71,7 +75,7 @@ def whole_words() -> dict[str, int]:
     }
 
 
-def _known_words(source: SD1Checkpoint, progress: Progress) -> dict[str, Tensor]:
+def _vocabulary_features(source: SD1Checkpoint, progress: Progress) -> dict[str, Tensor]:
     """``features`` (words × d) of the vocabulary and the ``metric`` L (d × d), cached on disk."""
     path = (
         user_cache_path("erasepro-convert") / f"words-{CACHE_VERSION}-{_digest(source)}.safetensors"
@@ -86,12 +90,12 @@ def _known_words(source: SD1Checkpoint, progress: Progress) -> dict[str, Tensor]
     for start in range(0, len(ids), BATCH):
         progress(start, len(ids))
         parts.append(_features(source, prompts[start : start + BATCH]) @ metric)
-    known = {"features": torch.cat(parts), "metric": metric}
+    found = {"features": torch.cat(parts), "metric": metric}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as (file,):
-        file.write(save(known))
+        file.write(save(found))
     progress(len(ids), len(ids))
-    return known
+    return found
 
 
 def _features(source: SD1Checkpoint, ids: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ UNREAD = "no SD1.x loader reads it"
 EMA_COPY = "EMA copy of the U-Net: unedited, it would bring the concept back"
 NO_EMA_COPY = "an EMA entry that is no copy of a U-Net tensor"
 REPLACED_BY_EMA = "the U-Net that the EMA copy takes the place of"
+"""Reasons why a tensor is dropped."""
 
 _CLIP = r"^(cond_stage_model\.(transformer\.)?|text_encoder\.)"
 UNUSED_PARTS = (

@@ -86,10 +86,10 @@ def read_statements(tensors: Collection[str], metadata: Mapping[str, str]) -> St
     zero_snr = any(read(ZERO_SNR_KEYS, truth).values()) or ZERO_SNR in tensors
     skips = read(CLIP_SKIP_KEYS, {str(skip): skip for skip in range(1, TEXT_LAYERS + 1)})
     skip = next(iter(skips.values()), None)
-    for what, said, taken in (("prediction", predicted, "v"), ("clip skip", skips, skip)):
-        if len(set(said.values())) > 1:
-            listed = ", ".join(f"{value} by {key}" for key, value in said.items())
-            unclear.append(f"two statements on its {what}: {listed}; {taken} is followed")
+    for subject, stated, taken in (("prediction", predicted, "v"), ("clip skip", skips, skip)):
+        if len(set(stated.values())) > 1:
+            listed = ", ".join(f"{value} by {key}" for key, value in stated.items())
+            unclear.append(f"two statements on its {subject}: {listed}; {taken} is followed")
     return Statements("v" in predicted.values(), zero_snr, skip, tuple(unclear))
 
 
