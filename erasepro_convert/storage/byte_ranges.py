@@ -105,10 +105,10 @@ class HttpRangeReader:
             ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT),
         )
         async with session.get(self._fs.encode_url(self._url), **options) as reply:
-            stat = self._stat_of_reply(reply, start, end)
+            stat = self._read_headers(reply, start, end)
             return stat, await reply.content.readexactly(end - start) if stat.size else b""
 
-    def _stat_of_reply(self, reply: "ClientResponse", start: int, end: int) -> ObjectStat:
+    def _read_headers(self, reply: "ClientResponse", start: int, end: int) -> ObjectStat:
         """Read the headers of a reply, and check that it holds the range that was requested."""
         headers = reply.headers
         if reply.status in (404, 410):
