@@ -3,9 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # What covers conversion, folders and preview.
-CORE := $(addprefix tests/test_, checkpoint.py cli.py clip.py convert.py diffusers.py inspect.py \
-	layout.py recipe.py report.py requirements.py variants.py writer.py \
-	demo.py::test_the_demo_command_shows_what_it_does demo.py::test_a_preview_is_the_same_each_time)
+CORE := $(addprefix tests/, checkpoint/test_containers.py cli/test_cli.py clip \
+	conversion/test_convert.py output/test_diffusers_folder.py output/test_safetensors_writer.py \
+	recipe/test_recipe.py report sd1/test_identify.py sd1/test_variants.py test_inspection.py \
+	test_requirements.py \
+	demo/test_demo.py::test_the_demo_command_shows_what_it_does \
+	demo/test_demo.py::test_a_preview_is_the_same_each_time)
 
 .PHONY: test oldest lint fuzz demo demo-model comparison schema
 

@@ -11,7 +11,7 @@ from erasepro_convert.runtime.wording import counted
 from erasepro_convert.sd1.keys import EMA, POSITION_IDS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, recognise
 from erasepro_convert.sd1.spelling import component_of
-from erasepro_convert.storage.location import Location, redacted
+from erasepro_convert.storage.location import Location, locate, redacted
 
 OTHERS = "others"
 """The part of tensors that belong to no component."""
@@ -54,8 +54,13 @@ class Inspection:
     asks_for: tuple[str, ...] = ()
 
 
-def inspect(path: Location, *, hashes: bool) -> Inspection:
-    """Inspect the checkpoint at ``path``; ``hashes`` reads all of it.  OSError passes through."""
+def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
+    """Inspect a checkpoint at a path or a URL; nothing in it is run.
+
+    A checkpoint that would be refused is no error: ``refused`` says why.  ``hashes`` reads all of
+    it once.  Raises StorageError when a store fails; OSError passes through.
+    """
+    path = locate(path)
     try:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:

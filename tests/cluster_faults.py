@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,8 +11,8 @@ from erasepro_convert.batch import worker as work
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.output import publish as release
-from erasepro_convert.output.safetensors_writer import OutputTensor, Written, stream
+from erasepro_convert.output import staging
+from erasepro_convert.output.safetensors_writer import WeightFile, Written, stream
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
 
@@ -21,10 +21,7 @@ GO = "go"
 
 
 def stream_faulty(
-    tensors: Sequence[OutputTensor],
-    metadata: Mapping[str, str],
-    output: BinaryIO,
-    progress: Callable[[int, int], None],
+    file: WeightFile, output: BinaryIO, progress: Callable[[int, int], None]
 ) -> Written:
     """Write a file, unless it is ``deadly``; what is ``held`` says who holds it and waits."""
     place = Path(output.name)
@@ -38,7 +35,7 @@ def stream_faulty(
             progress(0, 1)
             time.sleep(0.05)
         output.seek(0)
-    return stream(tensors, metadata, output, progress)
+    return stream(file, output, progress)
 
 
 def convert_faulty(
@@ -55,4 +52,4 @@ def convert_faulty(
 def dask_setup(worker: object) -> None:
     """Called in a worker that loads this; a test that merely imports it stays whole."""
     work.convert = convert_faulty  # type: ignore  # not for others, this once
-    release.stream = stream_faulty  # type: ignore  # the same
+    staging.stream = stream_faulty  # type: ignore  # the same

@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,19 @@ WriteRecipe = Callable[[str], Path]
 def one_thread() -> None:
     """Tests run side by side; none gains from more threads at these sizes."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_at_their_defaults() -> None:
+    """Signals that whoever started the tests ignores (``nohup``, ``&``) do not stay ignored.
+
+    A program inherits what is ignored, and then nothing that a test starts could be interrupted.
+    A hangup still ends no test: it is handled, if by nothing, and what is handled is not inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -98,15 +112,19 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the command line in this process."""
+    """Run the command line in this process, which handles its signals as before when it is over."""
 
     def run(*args: object) -> Ran:
         capsys.readouterr()
+        handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
         try:
             main([str(arg) for arg in args])
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         captured = capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

@@ -293,18 +293,18 @@ def _inner(state: dict[object, object]) -> dict[object, object] | None:
 
 @contextmanager
 def _alarm() -> Iterator[None]:
-    """Raise TimeoutError where the block takes too long."""
+    """Raise TimeoutError where the block takes too much of the processor's time."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"it takes more than {SECONDS_LIMIT} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS_LIMIT)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS_LIMIT)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from erasepro_convert.batch.summary import write_summary
+from tests.batch.test_summary import entry
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe
-from tests.test_summary import entry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

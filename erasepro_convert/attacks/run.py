@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-from erasepro_convert import __version__
 from erasepro_convert.attacks import control_concept as sign
 from erasepro_convert.attacks import paraphrases as tricks
 from erasepro_convert.attacks import prefix
@@ -21,6 +20,7 @@ from erasepro_convert.evaluate.metrics.rates import few_prompts, rate
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.version import __version__
 
 ATTACKS: Mapping[Attack, Callable[[Case], Iterator[Trial]]] = {
     "swap-te": swap.trials,

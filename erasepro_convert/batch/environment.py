@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from erasepro_convert import __version__
+from erasepro_convert.runtime.version import __version__
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers")
 MATTERS = (".py", ".gz")

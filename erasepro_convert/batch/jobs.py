@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from erasepro_convert.batch.inputs import HERE, Input
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.batch.summary import SUMMARY
-from erasepro_convert.conversion.options import Options, outputs_of
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.conversion.preflight import outputs_of
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe

@@ -5,7 +5,7 @@ from pathlib import Path
 from erasepro_convert.batch.inputs import PassedOver
 from erasepro_convert.batch.ledger import LEDGER, Ledger
 from erasepro_convert.batch.summary import SUMMARY, write_summary
-from erasepro_convert.conversion.options import require_store
+from erasepro_convert.conversion.preflight import require_store
 from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import Location

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from erasepro_convert import __version__
 from erasepro_convert.batch.fingerprint import fingerprint, state
 from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
@@ -22,6 +21,7 @@ from erasepro_convert.manifest import manifest_path
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.printable import printable
+from erasepro_convert.runtime.version import __version__
 from erasepro_convert.storage.listing import exists, file_size
 from erasepro_convert.storage.location import Location, redacted
 

@@ -6,19 +6,19 @@ import shutil
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 
 from erasepro_convert.batch.fingerprint import digests
 from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.options import Options, require_workable
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.conversion.preflight import require_workable
 from erasepro_convert.errors import CheckpointError, LimitError, describe_error
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.runtime.progress import Progress, silent
+from erasepro_convert.runtime.stopwatch import Stopwatch
 from erasepro_convert.storage.atomic import replacing
 from erasepro_convert.storage.location import Location, file_name, is_within
 
@@ -71,13 +71,13 @@ class Result:
     died: bool = False
 
 
-def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) -> Result:
+def carry_out(task: Task, progress: Progress = silent) -> Result:
     """Convert, or find that it need not be done.  Raises only when interrupted."""
-    started, clock = datetime.now(UTC), monotonic()
+    stopwatch = Stopwatch()
     worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def result(outcome: Outcome | None, **found: object) -> Result:
-        return Result(outcome, round(monotonic() - clock, 3), worker, **found)  # type: ignore[arg-type]  # as they are named
+        return Result(outcome, stopwatch.seconds, worker, **found)  # type: ignore[arg-type]  # as they are named
 
     try:
         if isinstance(task.target, Path):
@@ -87,10 +87,7 @@ def carry_out(task: Task, progress: Progress = lambda stage, done, total: None) 
             if there == task.known:
                 return result(None, input_sha256=there)
             if task.twin and there == task.twin.input_sha256:
-                varies = VariesBetweenRuns(
-                    started=started.isoformat(timespec="seconds"),
-                    seconds=round(monotonic() - clock, 3),
-                )
+                varies = VariesBetweenRuns(started=stopwatch.started, seconds=stopwatch.seconds)
                 if manifest := _take_over(task, task.twin, varies):
                     return result("linked", same_as=task.twin.output, **_found(task, manifest))
         if task.options.folder and task.options.force and isinstance(task.target, Path):

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 from click_default_group import DefaultGroup
 
-from erasepro_convert import __version__
 from erasepro_convert.cli.batch import batch_command
 from erasepro_convert.cli.compare import compare_command
 from erasepro_convert.cli.convert import convert_command
@@ -30,6 +29,7 @@ from erasepro_convert.errors import (
     exit_code_of,
 )
 from erasepro_convert.runtime.memory import configure_allocator
+from erasepro_convert.runtime.version import __version__
 
 
 class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types

@@ -39,10 +39,8 @@ def probe_command(
     loaded = load_recipe(recipe)
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.probing.already_erased import measured_erased
-    from erasepro_convert.probing.leak_drift import probe
-    from erasepro_convert.probing.limits import exceeded_by_probe, leaking_concepts
-    from erasepro_convert.runtime.threads import one_thread
+    from erasepro_convert.probing.limits import exceeded_by_probe
+    from erasepro_convert.probing.probe import probe_checkpoint
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
     from erasepro_convert.storage.location import redacted
 
@@ -52,12 +50,7 @@ def probe_command(
     records = {}
     for path in checkpoints:
         measured = open_sd1_checkpoint(path)
-        with one_thread():
-            record = probe(loaded, (original or measured).read, measured.read)
-            if original and (
-                held := measured_erased(loaded, original, leaking_concepts(loaded, record))
-            ):
-                record = probe(loaded, original.read, measured.read, already_erased=held)
+        record = probe_checkpoint(loaded, measured, original)
         records[redacted(path)] = record.model_dump(mode="json")
         terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))

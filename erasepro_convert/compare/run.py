@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erasepro_convert import __version__
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, converted
 from erasepro_convert.compare.variants import variant
@@ -20,6 +19,7 @@ from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.probing.limits import exceeded
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.runtime.version import __version__
 
 
 @dataclass(frozen=True)

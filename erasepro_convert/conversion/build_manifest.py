@@ -1,16 +1,14 @@
-"""The manifest's account of one run."""
+"""The manifest's account of one conversion."""
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from erasepro_convert import __version__
 from erasepro_convert.checkpoint import FileHashes
 from erasepro_convert.checkpoint.open_file import File
+from erasepro_convert.conversion.preflight import Conversion
 from erasepro_convert.manifest import (
-    ClipSkipFrom,
     DroppedEntry,
     EmaRecord,
     Input,
@@ -23,90 +21,113 @@ from erasepro_convert.manifest import (
     Stored,
     Tensors,
     Tool,
-    Tuning,
     Variant,
     VariesBetweenRuns,
+    manifest_beside,
+    manifest_path,
 )
-from erasepro_convert.runtime.dtypes import DtypeOption
 from erasepro_convert.runtime.hashing import canonical_json
+from erasepro_convert.runtime.stopwatch import Stopwatch
+from erasepro_convert.runtime.version import __version__
 from erasepro_convert.sd1.keys import POSITION_IDS
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+from erasepro_convert.storage.listing import is_folder
+from erasepro_convert.storage.location import Location, file_name
 from erasepro_convert.storage.remote_file import RemoteFile
 
 if TYPE_CHECKING:
-    from erasepro_convert.conversion.erasure import Erasure
+    from erasepro_convert.conversion.erase_checkpoint import CheckpointErasure
 
-
-@dataclass(frozen=True)
-class Run:
-    """What was read and what came of it; ``copy`` is the attempt on a kept EMA copy."""
-
-    source: SD1Checkpoint
-    hashes: tuple[FileHashes | None, ...]
-    result: "Erasure"
-    copy: "Erasure | None"
-    tuning: Tuning | None
-    clip_skip_from: ClipSkipFrom
-    dtype: DtypeOption | None
-    previous: Previous | None
-    left_out: Mapping[str, str]
-    """Tensors of the plan that the kind of output has no place for, with the reason."""
+Hashes = tuple[FileHashes | None, ...]
 
 
 def build_manifest(
-    run: Run, output: Output, exceeded: tuple[str, ...], varies: VariesBetweenRuns
+    conversion: Conversion,
+    erasure: "CheckpointErasure",
+    hashes: Hashes,
+    output: Output,
+    left_out: Mapping[str, str],
+    stopwatch: Stopwatch,
 ) -> Manifest:
-    """Everything that was done, from the run's parts."""
-    result, copy = run.result, run.copy
+    """Everything that was done, sealed with its own digest.
+
+    ``hashes`` are those of the input's files, None for one that was not read whole.  ``left_out``
+    are tensors that the kind of output has no place for, and why.
+    """
+    main, ema = erasure.main, erasure.ema
     return Manifest(
-        tool=Tool(version=__version__, libraries=_libraries()),
-        recipe=result.recipe,
-        recipe_sha256=result.recipe.digest,
-        input=_input(run.source, run.hashes),
-        previous=run.previous,
+        tool=_tool(),
+        recipe=main.recipe,
+        recipe_sha256=main.recipe.digest,
+        input=_input(conversion.base, hashes),
+        previous=_previous(conversion.source, hashes),
         output=output,
-        variant=_variant(run),
-        tensors=_tensors(run),
-        alignment=result.aligned.record,
-        edits=tuple(edit.record for edit in result.edits.values()),
-        trained=result.trained,
-        probe=result.probe,
-        ema=EmaRecord(edits=tuple(edit.record for edit in copy.edits.values()), probe=copy.probe)
-        if copy
+        variant=_variant(conversion),
+        tensors=_tensors(conversion, erasure, left_out),
+        alignment=main.aligned.record,
+        edits=tuple(edit.record for edit in main.edits.values()),
+        trained=main.trained,
+        probe=main.probe,
+        ema=EmaRecord(edits=tuple(edit.record for edit in ema.edits.values()), probe=ema.probe)
+        if ema
         else None,
-        tuning=run.tuning,
-        exceeded=exceeded,
-        varies_between_runs=varies,
+        tuning=erasure.tuning,
+        exceeded=erasure.exceeded,
+        varies_between_runs=VariesBetweenRuns(started=stopwatch.started, seconds=stopwatch.seconds),
     ).sealed()
 
 
-def provenance(run: Run) -> str:
+def provenance(conversion: Conversion, erasure: "CheckpointErasure", hashes: Hashes) -> str:
     """What a manifest can say before its file is written, as compact JSON to carry in it."""
     parts = {
-        "tool": Tool(version=__version__, libraries=_libraries()),
-        "recipe": run.result.recipe,
-        "input": _input(run.source, run.hashes),
-        "previous": run.previous,
-        "variant": _variant(run),
-        "probe": run.result.probe,
+        "tool": _tool(),
+        "recipe": erasure.main.recipe,
+        "input": _input(conversion.base, hashes),
+        "previous": _previous(conversion.source, hashes),
+        "variant": _variant(conversion),
+        "probe": erasure.main.probe,
     }
     data = {name: part.model_dump(mode="json") if part else None for name, part in parts.items()}
     return canonical_json(data)
 
 
-def _variant(run: Run) -> Variant:
-    layout = run.source.layout
-    return Variant(
-        name=layout.variant,
-        evidence=(*layout.evidence, *run.source.statements.unclear),
-        clip_skip_from=run.clip_skip_from,
-        ema=layout.ema,
+def _tool() -> Tool:
+    """The program, and the versions of what the output's bytes depend on."""
+    names = ("numpy", "safetensors", "tokenizers", "torch")
+    libraries = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return Tool(version=__version__, libraries=libraries)
+
+
+def _previous(source: Location, hashes: Hashes) -> Previous | None:
+    """The manifest of an earlier erasure, where one lies beside the input and is true of it."""
+    if None in hashes:
+        return None  # nothing can be true of what was not read
+    manifest = manifest_beside(source)
+    if manifest is None:
+        return None
+    weights = {file.sha256 for file in manifest.output.files if file.autov3}
+    if weights != {digests.sha256 for digests in hashes if digests}:
+        return None
+    return Previous(
+        name=file_name(manifest_path(source, folder=is_folder(source))),
+        manifest_sha256=manifest.manifest_sha256,
+        recipe_sha256=manifest.recipe_sha256,
     )
 
 
-def _input(source: SD1Checkpoint, hashes: tuple[FileHashes | None, ...]) -> Input:
+def _variant(conversion: Conversion) -> Variant:
+    base = conversion.base
+    return Variant(
+        name=base.layout.variant,
+        evidence=(*base.layout.evidence, *base.statements.unclear),
+        clip_skip_from=conversion.clip_skip_from,
+        ema=base.layout.ema,
+    )
+
+
+def _input(base: SD1Checkpoint, hashes: Hashes) -> Input:
     return Input(
-        name=source.checkpoint.name,
+        name=base.checkpoint.name,
         files=tuple(
             InputFile(
                 name=file.name,
@@ -117,7 +138,7 @@ def _input(source: SD1Checkpoint, hashes: tuple[FileHashes | None, ...]) -> Inpu
                 autov3=digests.autov3 if digests else None,
                 stored=None if digests else _stored(file.file),
             )
-            for file, digests in zip(source.checkpoint.files, hashes, strict=True)
+            for file, digests in zip(base.checkpoint.files, hashes, strict=True)
         ),
     )
 
@@ -134,29 +155,25 @@ def _stored(file: File) -> Stored | None:
     )
 
 
-def _tensors(run: Run) -> Tensors:
-    layout = run.source.layout
-    entries = {**layout.dropped, **run.source.checkpoint.skipped}
-    entries |= {layout.source[name]: reason for name, reason in run.left_out.items()}
+def _tensors(
+    conversion: Conversion, erasure: "CheckpointErasure", left_out: Mapping[str, str]
+) -> Tensors:
+    base, layout = conversion.base, conversion.base.layout
+    entries = {**layout.dropped, **base.checkpoint.skipped}
+    entries |= {layout.source[name]: reason for name, reason in left_out.items()}
     dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries.items()]
     renamed = [
         RenamedTensor(input_name=old, output_name=new)
         for old, new in layout.renamed.items()
-        if new not in run.left_out
+        if new not in left_out
     ]
-    defect = run.source.position_ids_defect() if POSITION_IDS not in run.left_out else None
-    changes = (*run.result.changes, *(run.copy.changes if run.copy else ()))
+    defect = base.position_ids_defect() if POSITION_IDS not in left_out else None
+    changes = (*erasure.main.changes, *(erasure.ema.changes if erasure.ema else ()))
     return Tensors(
-        written=len(layout.source) - len(run.left_out),
+        written=len(layout.source) - len(left_out),
         edited=sum(change.changed for change in changes),
-        dtype=run.dtype,
+        dtype=conversion.options.dtype,
         dropped=tuple(sorted(dropped, key=lambda entry: entry.name)),
         renamed=tuple(sorted(renamed, key=lambda entry: entry.output_name)),
         repaired=(RepairedTensor(name=POSITION_IDS, defect=defect),) if defect else (),
     )
-
-
-def _libraries() -> dict[str, str]:
-    """Versions of what the output's bytes depend on."""
-    names = ("numpy", "safetensors", "tokenizers", "torch")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -10,7 +10,7 @@ from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, ReadTensor
 from erasepro_convert.erase import METHODS, Aligned, Edit, Model, align, change
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
-from erasepro_convert.probing.leak_drift import probe
+from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import Progress
@@ -103,7 +103,9 @@ def run_erasure(
                 edits[edit.name] = edit
                 progress("erase", len(edits), len(names))
         progress("probe", 0, 1)
-        measured = probe(recipe, read, edited, (source.rows, model.stored_rows), held)
+        measured = measure_leak_and_drift(
+            recipe, read, edited, (source.rows, model.stored_rows), held
+        )
         progress("probe", 1, 1)
     if not fitted:
         return Erasure(recipe, aligned, edits, measured)

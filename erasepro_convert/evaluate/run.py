@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from erasepro_convert import __version__
 from erasepro_convert.evaluate.drawing import Wanted
 from erasepro_convert.evaluate.image_store import MODELS, Model, Pictures, Settings
 from erasepro_convert.evaluate.judges import Found
@@ -11,6 +10,7 @@ from erasepro_convert.evaluate.metrics.rates import few_for_fid, few_for_kid, fe
 from erasepro_convert.evaluate.plan import EvalPrompt, Role
 from erasepro_convert.evaluate.results import Metric
 from erasepro_convert.evaluate.session import Progress, Session
+from erasepro_convert.runtime.version import __version__
 
 
 @dataclass(frozen=True)

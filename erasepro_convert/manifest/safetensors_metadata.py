@@ -8,8 +8,8 @@ that digest.  There is no date either: two identical runs give identical bytes.
 import json
 from collections.abc import Mapping
 
-from erasepro_convert import __version__
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.version import __version__
 
 STALE = (
     "modelspec.date",

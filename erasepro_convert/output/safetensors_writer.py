@@ -1,7 +1,7 @@
-"""Write safetensors files: streamed, hashed on the way, deterministic, all or nothing.
+"""Write safetensors files: streamed, hashed on the way, deterministic.
 
-Our own writer because the library's puts metadata in random order, needs every tensor in hand at
-once, and neither syncs nor replaces atomically.
+The writer is our own because the library's puts metadata in random order, needs every tensor in
+hand at once, and does not sync.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from erasepro_convert.checkpoint.open_file import File
@@ -41,7 +42,7 @@ class OutputTensor:
     late: bool = False
 
 
-class Output(Protocol):
+class Sink(Protocol):
     """What can be written to: a file, or an upload."""
 
     def write(self, content: bytes | memoryview, /) -> int:
@@ -53,83 +54,89 @@ class Output(Protocol):
 
 @dataclass(frozen=True)
 class Written:
-    """Size in bytes of a safetensors stream, its digest, and that of what follows its header.
+    """A weight file as it was written: size in bytes, its SHA-256, that of all behind its header.
 
-    ``tensors`` has the digest of each tensor by its original name; ``head`` is all before them.
+    ``tensors`` has the digest of each tensor by its original name.
     """
 
     size: int
     sha256: str
     autov3: str
     tensors: dict[str, str]
-    head: bytes = field(repr=False)
 
 
-def stream(
-    tensors: Sequence[OutputTensor],
-    metadata: Mapping[str, str],
-    output: Output,
-    progress: Callable[[int, int], None],
-) -> Written:
-    """Write a safetensors file; ``progress`` gets bytes done and bytes in all.
+@dataclass(frozen=True)
+class WeightFile:
+    """A safetensors file to write: its tensors, in any order, and its metadata."""
 
-    The widest dtypes come first, which keeps every tensor aligned, as the library has it; within
-    them the order is the caller's, since reading a file from front to back is fastest.  Where the
-    bytes lie in a file already the kernel copies them.
+    tensors: Sequence[OutputTensor]
+    metadata: Mapping[str, str]
+
+    @cached_property
+    def ordered(self) -> list[OutputTensor]:
+        """Tensors as the file has them: the widest types first, which keeps all of them aligned.
+
+        The safetensors library orders them so too.  Within a type the order is the caller's, since
+        reading a file from front to back is fastest.
+        """
+        return sorted(self.tensors, key=lambda tensor: (-BITS[tensor.dtype], tensor.late))
+
+    @cached_property
+    def header(self) -> bytes:
+        """Length, JSON and padding, which begin the file."""
+        entries: dict[str, object] = {"__metadata__": dict(sorted(self.metadata.items()))}
+        position = 0
+        for tensor in self.ordered:
+            entries[tensor.name] = {
+                "dtype": tensor.dtype,
+                "shape": list(tensor.shape),
+                "data_offsets": [position, position + tensor.nbytes],
+            }
+            position += tensor.nbytes
+        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+
+def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -> Written:
+    """Write a safetensors file; ``progress`` gets the bytes done and the bytes in all.
+
+    Bytes that lie in a file already are copied by the kernel.
     """
-    ordered = in_order(tensors)
-    head = header(ordered, metadata)
-    total = len(head) + sum(tensor.nbytes for tensor in ordered)
-    whole, body = hashlib.sha256(head), hashlib.sha256()
-    lanes = BackgroundThread(), BackgroundThread(), BackgroundThread()
+    total = len(file.header) + file.nbytes
+    whole, body = hashlib.sha256(file.header), hashlib.sha256()
+    hashing = BackgroundThread(), BackgroundThread(), BackgroundThread()
     syncing, synced = BackgroundThread(), 0
-    descriptor = output.fileno() if isinstance(output, io.BufferedWriter) else None
+    descriptor = sink.fileno() if isinstance(sink, io.BufferedWriter) else None
     on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
-    output.write(head)
-    done = len(head)
+    sink.write(file.header)
+    done = len(file.header)
     digests = {}
-    for tensor in ordered:
+    for tensor in file.ordered:
         end = done + tensor.nbytes
         name, shape = tensor.original
         own = digests[name] = begin_tensor_digest(name, tensor.dtype, shape)
         for chunk in tensor.data() if tensor.nbytes else ():
-            for lane, digest in zip(lanes, (whole, body, own), strict=True):
-                lane.submit(digest.update, chunk)
+            for thread, digest in zip(hashing, (whole, body, own), strict=True):
+                thread.submit(digest.update, chunk)
             copied = 0
             if tensor.origin and descriptor is not None:
-                file, start = tensor.origin
-                output.flush()
-                copied = file.copy(start + tensor.nbytes - (end - done), len(chunk), descriptor)
-            output.write(chunk[copied:])
+                origin, start = tensor.origin
+                sink.flush()
+                copied = origin.copy(start + tensor.nbytes - (end - done), len(chunk), descriptor)
+            sink.write(chunk[copied:])
             done += len(chunk)
             if descriptor is not None and on_disk and done - synced >= SYNC_EVERY:
                 syncing.submit(os.fsync, descriptor)
                 synced = done
             progress(done, total)
         assert done == end, tensor.name
-    for lane in (*lanes, syncing):
-        lane.wait()
+    for thread in (*hashing, syncing):
+        thread.wait()
     of_tensors = {name: own.hexdigest() for name, own in digests.items()}
-    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors, head)
-
-
-def in_order(tensors: Sequence[OutputTensor]) -> list[OutputTensor]:
-    """Tensors as a file has them."""
-    return sorted(tensors, key=lambda tensor: (-BITS[tensor.dtype], tensor.late))
-
-
-def header(tensors: Sequence[OutputTensor], metadata: Mapping[str, str]) -> bytes:
-    """Length, JSON and padding that begin a safetensors file with ``tensors`` in this order."""
-    entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    position = 0
-    for tensor in tensors:
-        offsets = [position, position + tensor.nbytes]
-        entries[tensor.name] = {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": offsets,
-        }
-        position += tensor.nbytes
-    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors)

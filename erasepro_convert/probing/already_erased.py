@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from erasepro_convert.manifest import manifest_beside
 from erasepro_convert.manifest.safetensors_metadata import erasures
-from erasepro_convert.probing.leak_drift import probe
+from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.probing.limits import leaking_concepts
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
@@ -41,7 +41,9 @@ def measured_erased(
         return frozenset()
     targets = frozenset(concept.target for concept in concepts)
     partial = recipe.changed(concepts=[concept.model_dump() for concept in concepts])
-    found = probe(partial, source.read, source.read, (source.rows, source.rows), targets)
+    found = measure_leak_and_drift(
+        partial, source.read, source.read, (source.rows, source.rows), targets
+    )
     return targets - {concept.target for concept in leaking_concepts(partial, found)}
 
 

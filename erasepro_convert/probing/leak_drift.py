@@ -42,7 +42,7 @@ DTYPE = torch.float32
 """It is precise enough for ratios that are read to two digits, and twice as fast as float64."""
 
 
-def probe(
+def measure_leak_and_drift(
     recipe: Recipe,
     original: ReadTensor,
     edited: ReadTensor,

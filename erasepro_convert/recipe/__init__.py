@@ -11,14 +11,20 @@ from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.sections import Concept
 from erasepro_convert.recipe.yaml_document import YamlPath, read_document
 
-__all__ = ["Concept", "Evaluate", "Recipe", "load_recipe"]
+__all__ = ["Concept", "Evaluate", "Recipe", "as_recipe", "load_recipe"]
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe.
+def as_recipe(recipe: Recipe | Path | str) -> Recipe:
+    """A recipe as it is, or the one in a YAML file.  Raises RecipeError as ``load_recipe`` does."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def load_recipe(path: Path | str) -> Recipe:
+    """Read and check a recipe in a YAML file.
 
     Raises RecipeError, whose message has a line for each mistake: ``file:line: key: problem``.
     """
+    path = Path(path)
     document = read_document(path)
     data = document.data
     if not isinstance(data, dict):

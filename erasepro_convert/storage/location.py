@@ -38,11 +38,14 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 """Suffixes of checkpoint files; anything else that follows a dot belongs to the name."""
 
 
-def locate(text: str) -> Location:
-    """Turn a path or URL that a user typed into a location.
+def locate(place: "Location | str") -> Location:
+    """Turn a path or URL that a user typed into a location; a location stays as it is.
 
     Raises UsageError for a scheme that is unknown or lacks its library.
     """
+    if not isinstance(place, str):
+        return place
+    text = place
     found = SCHEME.match(text)
     if not found:
         return Path(text)

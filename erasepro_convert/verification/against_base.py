@@ -14,7 +14,7 @@ from erasepro_convert.conversion.erasure import run_erasure
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.manifest import Change, Manifest
 from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
-from erasepro_convert.output.plan import output_tensors
+from erasepro_convert.output.output_tensors import output_tensors
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.hashing import tensor_digest
 from erasepro_convert.runtime.progress import Progress
@@ -138,7 +138,7 @@ def verify_replay(
     held = frozenset(manifest.alignment.held)
     with TemporaryDirectory() as nowhere:  # no file of the user's can be in its place
         target = Path(nowhere) / file_name(Path(manifest.output.name))
-        replayed = convert(manifest.recipe, base, target, options, progress, held)
+        replayed = convert(manifest.recipe, base, target, options, progress, held=held)
     recorded, again = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
     for name in sorted(recorded.tensors.keys() | again.tensors.keys()):

@@ -10,7 +10,7 @@ from erasepro_convert.checkpoint.open_file import FileHasher
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.manifest.signature import signature_path
-from erasepro_convert.output.plan import position_ids
+from erasepro_convert.output.output_tensors import position_ids
 from erasepro_convert.runtime.hashing import tensor_digest, tensors_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import (

@@ -1,0 +1,87 @@
+"""The erasure of one checkpoint: of its U-Net, of a kept EMA copy, with the settings that hold."""
+
+from dataclasses import dataclass
+
+import torch
+
+from erasepro_convert.conversion.erasure import Erasure, run_erasure
+from erasepro_convert.conversion.preflight import Conversion
+from erasepro_convert.conversion.tuning import tune
+from erasepro_convert.errors import LimitError
+from erasepro_convert.manifest import Tuning
+from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
+from erasepro_convert.probing.limits import exceeded, leaking_concepts
+from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
+from erasepro_convert.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class CheckpointErasure:
+    """The erasure, the one on a kept EMA copy of the U-Net, and how the settings were found."""
+
+    main: Erasure
+    ema: Erasure | None
+    tuning: Tuning | None
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All edited weights by tensor name."""
+        return self.main.weights | (self.ema.weights if self.ema else {})
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """A sentence for each of the recipe's limits that is exceeded."""
+        found = exceeded(self.main.recipe, self.main.probe, self.main.changes)
+        if not self.ema:
+            return found
+        of_ema = exceeded(self.ema.recipe, self.ema.probe, self.ema.changes)
+        return (*found, *(f"EMA copy: {line}" for line in of_ema))
+
+
+def erase_checkpoint(
+    conversion: Conversion, held: frozenset[str] | None, progress: Progress
+) -> CheckpointErasure:
+    """Run the recipe on a checkpoint.
+
+    ``held`` are targets that were erased from it before (None: that is found out).  Raises
+    LimitError for what exceeds the recipe's limits, except in a dry run.
+    """
+    base, options = conversion.base, conversion.options
+    dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
+    main, tuning, held = _erase_what_is_new(conversion, dtype, held, progress)
+    ema = None
+    if base.layout.ema == "convert":
+        ema = run_erasure(
+            base.with_ema_as_unet(), main.recipe, dtype, progress, held=held
+        ).of_copy()
+    erasure = CheckpointErasure(main, ema, tuning)
+    if erasure.exceeded and not options.dry_run:
+        raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
+    return erasure
+
+
+def _erase_what_is_new(
+    conversion: Conversion,
+    dtype: torch.dtype | None,
+    held: frozenset[str] | None,
+    progress: Progress,
+) -> tuple[Erasure, Tuning | None, frozenset[str]]:
+    """The erasure, the record of tuning, and the targets that were erased before."""
+    base, recipe = conversion.base, conversion.recipe
+
+    def run(held: frozenset[str]) -> tuple[Erasure, Tuning | None]:
+        if conversion.is_tuned:
+            return tune(base, recipe, dtype, progress, held)
+        state = conversion.training_state
+        return run_erasure(base, recipe, dtype, progress, state=state, held=held), None
+
+    if held is not None or recipe.training:
+        known = held or frozenset()
+        return *run(known), known
+    known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
+    erasure, tuning = run(known)
+    # An earlier erasure that nothing tells of shows in what solving cannot reduce.
+    if more := measured_erased(recipe, base, leaking_concepts(recipe, erasure.probe)) - known:
+        known |= more
+        erasure, tuning = run(known)
+    return erasure, tuning, known

@@ -1,0 +1,107 @@
+"""The tensors of an output: each an edit, a copy, or a copy in another type."""
+
+import math
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from erasepro_convert.errors import LimitError
+from erasepro_convert.output.safetensors_writer import OutputTensor
+from erasepro_convert.runtime.dtypes import (
+    BITS,
+    DTYPE_OPTIONS,
+    FLOATING_DTYPES,
+    DtypeOption,
+    is_finite,
+    packed,
+    torch_dtype,
+)
+from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+Read = Callable[[str], Iterator[memoryview]]
+"""Gives a tensor's packed values in pieces, by its name in the input."""
+
+
+def output_tensors(
+    source: SD1Checkpoint,
+    read: Read,
+    option: DtypeOption | None,
+    edits: Mapping[str, Callable[[], "torch.Tensor"]],
+) -> list[OutputTensor]:
+    """Every tensor to write, each with the way to get its bytes when its turn comes.
+
+    They are in the order in which ``source`` has them.  ``edits`` gives edited weights by name.
+    ``option`` is a value of ``--dtype``.  Getting the bytes raises LimitError where a value does
+    not fit into the type asked for.
+    """
+    checkpoint = source.checkpoint
+    files = {id(file): number for number, file in enumerate(checkpoint.files)}
+
+    def place(name: str) -> tuple[int, int]:
+        old = source.layout.source[name]
+        return files[id(checkpoint.owner(old))], checkpoint.tensors[old].offset
+
+    tensors = []
+    for name in sorted(source.layout.source, key=place):
+        old = source.layout.source[name]
+        info = checkpoint.tensors[old]
+        shape, dtype = source.layout.shapes[name], info.dtype
+        asked = DTYPE_OPTIONS[option] if option and dtype in FLOATING_DTYPES else dtype
+        origin, late = None, False
+        data: Callable[[], Iterator[memoryview]]
+        if name == POSITION_IDS:
+            data, asked = position_ids, "I64"
+        elif name in edits:
+            data, late = partial(_edit, edits[name]), True
+        elif asked == dtype:
+            data = partial(read, old)
+            origin = (checkpoint.owner(old).file, info.offset) if info.contiguous else None
+        else:
+            data = partial(_cast, read, old, dtype, asked)
+        nbytes = math.prod(shape) * BITS[asked] // 8
+        tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape), origin, late))
+    return tensors
+
+
+def _edit(weight: Callable[[], "torch.Tensor"]) -> Iterator[memoryview]:
+    yield packed(weight())
+
+
+def position_ids() -> Iterator[memoryview]:
+    """What every text encoder of SD1.x has there; a file's own may have been damaged by merges."""
+    yield memoryview(array("q", range(POSITIONS))).cast("B")
+
+
+def _cast(read: Read, name: str, stored: str, asked: str) -> Iterator[memoryview]:
+    parts = (_values(chunk, stored) for chunk in read(name))
+    for values in parts:
+        cast = packed(values.to(torch_dtype(asked)))
+        if not is_finite(asked, cast):
+            largest = max(float(part.abs().max()) for part in (values, *parts))
+            raise LimitError(
+                f"{name} has values too large for {asked}, up to {largest:.4g}: {_holding(largest)}"
+            )
+        yield cast
+
+
+def _values(chunk: memoryview, dtype: str) -> "torch.Tensor":
+    import torch
+
+    raw = torch.empty(len(chunk), dtype=torch.uint8)  # torch wants memory that can be written
+    packed(raw)[:] = chunk
+    return raw.view(torch_dtype(dtype))
+
+
+def _holding(value: float) -> str:
+    """What to ask for instead of a type that is too small."""
+    import torch
+
+    for option, dtype in DTYPE_OPTIONS.items():
+        if torch.tensor(value, dtype=torch.float64).to(torch_dtype(dtype)).isfinite():
+            return f"use --dtype {option}"
+    return "no --dtype holds them; without it each tensor keeps its type"

@@ -1,0 +1,56 @@
+"""What a conversion writes: weight files with their headers, and files that hold no weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from erasepro_convert.checkpoint.safetensors_file import LENGTH, require_readable_header
+from erasepro_convert.errors import CheckpointError
+from erasepro_convert.manifest.safetensors_metadata import EMBEDDED
+from erasepro_convert.output.safetensors_writer import OutputTensor, WeightFile
+from erasepro_convert.runtime.printable import printable
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """Files to write, by their path in the folder; where the output is one file, by its name.
+
+    ``others`` are the contents of the files that hold no weights.  All weight files have the same
+    ``metadata``.  ``left_out`` are tensors that the kind of output has no place for, and why.
+    """
+
+    name: str
+    weights: Mapping[str, WeightFile]
+    others: Mapping[str, bytes]
+    metadata: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+
+def plan_files(
+    name: str,
+    tensors: Mapping[str, Sequence[OutputTensor]],
+    others: Mapping[str, bytes],
+    metadata: Mapping[str, str],
+    left_out: Mapping[str, str],
+) -> WritePlan:
+    """Make a plan of tensors by weight file.
+
+    Raises CheckpointError where no loader would read the header of a weight file: before anything
+    is written.
+    """
+    weights = {path: WeightFile(parts, metadata) for path, parts in tensors.items()}
+    for file in weights.values():
+        try:
+            require_readable_header(file.header[LENGTH:])
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{name} cannot be written: {error}; {_advice(metadata)}"
+            ) from error
+    return WritePlan(name, weights, others, metadata, left_out)
+
+
+def _advice(metadata: Mapping[str, str]) -> str:
+    """What to do about metadata that do not fit into a header."""
+    largest = max(metadata.keys() - {EMBEDDED}, key=lambda key: len(metadata[key]))
+    size = len(metadata[largest].encode())
+    other = "leave out --embed-manifest, or " if EMBEDDED in metadata else ""
+    return f"{other}take {printable(largest)} ({size} bytes) out of the input's metadata"
