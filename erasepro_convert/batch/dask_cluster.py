@@ -158,9 +158,9 @@ class Cluster(Executor):
 def _require_like_us(client: distributed.Client, address: str, folder: Location) -> None:
     if isinstance(folder, Path):
         with NamedTemporaryFile(prefix=".batch-", dir=folder) as token:
-            found = client.run(_look, Path(token.name).absolute(), on_error="return")
+            found = client.run(look_from_worker, Path(token.name).absolute(), on_error="return")
     else:
-        found = client.run(_look, None, on_error="return")
+        found = client.run(look_from_worker, None, on_error="return")
     if not found:
         raise UsageError(f"{address}: the scheduler has no workers")
     wrong = [f"- {worker}: {why}" for worker, seen in found.items() if (why := _wrong(seen))]
@@ -206,7 +206,7 @@ _stopped: set[Any] = set()
 """Keys of the tasks that are at work in this process, and of those that were interrupted."""
 
 
-def _look(token: Path | None) -> tuple[Identity, str | None]:
+def look_from_worker(token: Path | None) -> tuple[Identity, str | None]:
     """What is installed here, and what is wrong with the output folder as seen from here."""
     if token is None:
         return identity(), None

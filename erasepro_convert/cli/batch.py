@@ -220,7 +220,7 @@ def _workplace(
         return
     from erasepro_convert.batch.process_pool import Processes
 
-    workers = _workers(at_once, memory)
+    workers = worker_count(at_once, memory)
 
     def open_processes() -> Executor:
         processes = Processes(workers)
@@ -230,7 +230,7 @@ def _workplace(
     yield open_processes, workers
 
 
-def _workers(at_once: int | None, memory: int | None) -> int:
+def worker_count(at_once: int | None, memory: int | None) -> int:
     """How many conversions at once: as many as asked for, where the memory allows."""
     allowed = memory if memory is not None else int(SHARE * free_memory())
     return max(1, min(at_once or os.cpu_count() or 1, allowed // PER_JOB))

@@ -76,7 +76,7 @@ def train(
                     note = f"train: loss {losses[-1]:.4f}" if losses else "train"
                     # at each prediction, for a step of a full-size model takes many of them
                     network.watch = partial(progress, note, step, training.steps)
-                    losses.append(_learn(network, teach(step), optimiser))
+                    losses.append(take_step(network, teach(step), optimiser))
                     keep(now=False)
             finally:  # an interrupt, too, comes through progress
                 keep(now=True)
@@ -91,7 +91,7 @@ def train(
     return Fitted(weights, tuple(losses), network.device.type)
 
 
-def _learn(network: Network, lesson: TrainingBatch, optimiser: torch.optim.Optimizer) -> float:
+def take_step(network: Network, lesson: TrainingBatch, optimiser: torch.optim.Optimizer) -> float:
     """One step of the optimiser; gives the loss, a mean over the lesson's numbers."""
     scale = SCALE if network.device.type == "cuda" else 1.0
     total = 0.0

@@ -79,7 +79,7 @@ class Network:
     def predict(self, latents: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
         """What the U-Net makes of latents (n × 4 × s × s) at times (n): float32, of that shape."""
         self.watch()
-        states = torch.cat([self._read(prompt) for prompt in prompts])
+        states = torch.cat([self.encode(prompt) for prompt in prompts])
         with self._mixed():
             found: Tensor = self._pipeline.unet(
                 latents.to(self.device, states.dtype), times.to(self.device), states
@@ -119,7 +119,8 @@ class Network:
         """How many there are."""
         return int(self._pipeline.scheduler.config.num_train_timesteps)
 
-    def _read(self, prompt: str) -> Tensor:
+    def encode(self, prompt: str) -> Tensor:
+        """The text encoder's hidden states of the prompt, at the layer that clip skip says."""
         if prompt not in self._states:
             ids = torch.tensor([tokenize(prompt).ids], device=self.device)
             encoder = self._pipeline.text_encoder

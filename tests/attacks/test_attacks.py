@@ -31,8 +31,6 @@ from erasepro_convert.sd1 import architecture
 from erasepro_convert.sd1.keys import SD1
 from tests.conftest import Cli
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
-
 
 def value(p: float, n: int) -> Estimate:
     return Estimate(p, wilson(p, n))

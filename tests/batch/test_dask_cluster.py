@@ -339,8 +339,8 @@ def test_the_table_shows_some_of_many(van_gogh: Path, models: Path) -> None:
 
 
 def test_the_output_folder_must_be_the_same_there(tmp_path: Path) -> None:
-    assert clusters._look(tmp_path) == (identity(), None)
-    _, wrong = clusters._look(tmp_path / "none" / "token")
+    assert clusters.look_from_worker(tmp_path) == (identity(), None)
+    _, wrong = clusters.look_from_worker(tmp_path / "none" / "token")
     assert wrong == f"{tmp_path / 'none'} is not the same folder there"
 
 

@@ -249,9 +249,9 @@ def test_memory_bounds_the_workers(
     monkeypatch: pytest.MonkeyPatch, at_once: int | None, memory: int, workers: int
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert command._workers(at_once, memory) == workers
+    assert command.worker_count(at_once, memory) == workers
     monkeypatch.setattr(command, "free_memory", lambda: memory)
-    assert command._workers(at_once, None) <= workers
+    assert command.worker_count(at_once, None) <= workers
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,6 @@ from erasepro_convert.sd1.statements import CLIP_SKIP_METADATA
 from tests.conftest import PLAIN, SHORT, Cli, copy_of_demo
 from tests.miniature import State
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
-
 MakeRecipe = Callable[[str], Recipe]
 
 PROMPTS, SEEDS = 10, 5

@@ -24,8 +24,6 @@ from erasepro_convert.sd1.vae import vae_keys
 from tests.conftest import Cli
 from tests.miniature import State, state_dict
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
-
 FOLDER = Path(demo.__file__).parent
 SAMPLING = Sampling(steps=15, guidance=4)
 

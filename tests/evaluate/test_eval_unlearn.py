@@ -11,8 +11,6 @@ from erasepro_convert import demo
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.evaluate.eval_unlearn import ErasePro
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
-
 PROMPTS = ["a dog", "a red car in the snow", "snoopy"]
 
 

@@ -15,8 +15,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from erasepro_convert.demo import checkpoint
 from tests.conftest import Cli
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the signing libraries', of themselves
-
 
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(

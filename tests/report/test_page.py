@@ -93,7 +93,6 @@ def test_a_manifest_reads_back(manifest: Path) -> None:
     assert Manifest.model_validate_json(record.to_json()) == record
 
 
-@pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 @pytest.mark.parametrize(
     ("name", "beside"),
     [

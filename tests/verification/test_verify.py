@@ -359,7 +359,6 @@ def back_in_original_names(folder: Path) -> State:
     return state
 
 
-@pytest.mark.filterwarnings("ignore")  # diffusers' and transformers', of themselves
 def test_a_round_trip_through_diffusers_is_a_copy(cli: Cli, plain: Release, tmp_path: Path) -> None:
     """What only some containers have a place for may be missing in each of them, and is named."""
     record = plain.output.with_suffix(".manifest.json")

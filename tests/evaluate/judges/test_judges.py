@@ -37,8 +37,6 @@ from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
 from erasepro_convert.evaluate.results import Metric
 from erasepro_convert.evaluate.run import Gallery
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's, of itself
-
 SEEDS, GUIDANCE = 3, 7.5
 SIZE = 64
 TARGETS = [f"{words} by Van Gogh" for words in ("a field", "a river", "a church", "a street")]
