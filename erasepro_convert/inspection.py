@@ -1,4 +1,4 @@
-"""What a file is, without converting it: everything that shows before any tensor is read."""
+"""Inspect a checkpoint without converting it: report what is known before tensors are read."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,13 +14,14 @@ from erasepro_convert.sd1.spelling import component_of
 from erasepro_convert.storage.location import Location, locate, redacted
 
 OTHERS = "others"
-TOLD = ("concepts", "recipe_sha256")
-"""What is said of an earlier erasure."""
+"""The part of tensors that belong to no component."""
+ERASURE_FIELDS = ("concepts", "recipe_sha256")
+"""The fields of an earlier erasure that are reported."""
 
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """One file of a checkpoint; ``sha256`` and what is cut from it only where it was asked for."""
+    """One file of a checkpoint; its SHA-256 and the hashes made from it are optional."""
 
     name: str
     size: int
@@ -35,9 +36,10 @@ class InspectedFile:
 class Inspection:
     """What was found in a checkpoint.
 
-    ``refused`` says why it would not be converted (None: it would); ``tensors`` counts by part and
-    dtype; ``left_out`` counts by reason what an output would not hold; ``facts`` are properties
-    that change what a conversion does or what loaders do.
+    ``refused`` says why it would not be converted (None: it would).  ``tensors`` counts tensors by
+    part and dtype; ``left_out`` counts, by reason, the entries that an output would not hold.
+    ``facts`` are properties that change what a conversion or a loader does.  ``asks_for`` are the
+    globals that pickles name.
     """
 
     path: str
@@ -53,7 +55,7 @@ class Inspection:
 
 
 def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
-    """Say what a file or a diffusers folder is, at a path or a URL; nothing in it is run.
+    """Inspect a checkpoint at a path or a URL; nothing in it is run.
 
     A checkpoint that would be refused is no error: ``refused`` says why.  ``hashes`` reads all of
     it once.  Raises StorageError when a store fails; OSError passes through.
@@ -63,7 +65,7 @@ def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
         checkpoint = open_checkpoint(path)
     except CheckpointError as error:
         return Inspection(redacted(path), refused=str(error))
-    described = Inspection(
+    inspection = Inspection(
         redacted(path),
         refused=None,
         files=tuple(_file(file, hashes) for file in checkpoint.files),
@@ -71,18 +73,18 @@ def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
         metadata=checkpoint.metadata,
         asks_for=checkpoint.pickle_globals,
     )
-    return _recognised(described, checkpoint)
+    return _with_layout(inspection, checkpoint)
 
 
-def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
-    """With what the tensors' names and shapes tell."""
+def _with_layout(inspection: Inspection, checkpoint: Checkpoint) -> Inspection:
+    """Add what the names and shapes of the tensors tell."""
     try:
         source = recognise(checkpoint)
     except CheckpointError as error:
-        return replace(described, refused=str(error))
+        return replace(inspection, refused=str(error))
     reasons = [*source.layout.dropped.values(), *checkpoint.skipped.values()]
     return replace(
-        described,
+        inspection,
         metadata=source.metadata,
         variant=source.layout.variant,
         evidence=source.layout.evidence,
@@ -92,15 +94,15 @@ def _recognised(described: Inspection, checkpoint: Checkpoint) -> Inspection:
 
 
 def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
-    redacted = InspectedFile(file.name, file.file.size, file.container, file.autov1())
+    inspected = InspectedFile(file.name, file.file.size, file.container, file.autov1())
     if not hashes:
-        return redacted
+        return inspected
     digests = file.hashes()
-    return replace(redacted, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
+    return replace(inspected, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
-    """Numbers of tensors by part and dtype; second copies count with their part."""
+    """Count tensors by part and dtype; second copies count with their part."""
     counts: dict[str, Counter[str]] = {}
     for name, info in checkpoint.tensors.items():
         part = component_of(name) or ("EMA" if name.startswith(EMA) else OTHERS)
@@ -109,13 +111,13 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _facts(source: SD1Checkpoint) -> list[str]:
-    facts = list(source.states.facts)
+    facts = list(source.statements.facts)
     old = source.layout.source.get(POSITION_IDS)
     if old and source.checkpoint.tensors[old].dtype != "I64":
         facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
     for number, erasure in enumerate(erasures(source.metadata), 1):
-        told = (f"{name} {erasure[name]}" for name in TOLD if name in erasure)
-        facts.append(f"erased by erasepro-convert, {number}: {', '.join(told)}")
+        reported = (f"{name} {erasure[name]}" for name in ERASURE_FIELDS if name in erasure)
+        facts.append(f"erased by erasepro-convert, {number}: {', '.join(reported)}")
     if EMBEDDED in source.metadata:
         facts.append(f"carries its manifest in {EMBEDDED}")
     if source.layout.renamed:

@@ -15,7 +15,7 @@ from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.probing.neighbours import whole_words
 from erasepro_convert.sd1 import key_value_matrices
-from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKENS
+from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
 BEST = 3
@@ -72,7 +72,7 @@ def best(case: Case) -> list[str]:
 
 def candidates(source: SD1Checkpoint, target: str, count: int) -> list[str]:
     """See ``best``."""
-    known = source.read(TOKENS).any(dim=1).tolist()
+    known = source.read(TOKEN_EMBEDDING).any(dim=1).tolist()
     own = tokenize(target).ids
     fitting = (word for word, i in whole_words().items() if known[i] and i not in own)
     return [word for word, _ in zip(fitting, range(count), strict=False)]
@@ -85,10 +85,10 @@ def _features(source: SD1Checkpoint, prompts: Sequence[str], last: int) -> Tenso
     length = max(counts)
     encoder = TextEncoder(source.read, torch.float32)
     with torch.inference_mode():
-        prefixes = Prefixes.of(torch.tensor([t.ids[:length] for t in tokens]), counts)
+        prefixes = Prefixes.from_token_ids(torch.tensor([t.ids[:length] for t in tokens]), counts)
         hidden = encoder.embed(prefixes)
         for number in range(1, TEXT_LAYERS + 1):
             hidden = encoder.layer(number)(hidden, prefixes)
         ends = torch.tensor(counts)[:, None] + torch.arange(-last, 0)
         norm: Callable[[Tensor], Tensor] = encoder.final_norm
-        return norm(hidden)[prefixes.place.gather(1, ends)]
+        return norm(hidden)[prefixes.prefix_at.gather(1, ends)]

@@ -23,7 +23,7 @@ STACK_LIMIT = 100_000
 NESTING_LIMIT = 64  # open marks, and tuples within tuples
 
 NAME_LIMIT = 200  # bytes of a module's or class's name
-NAME_SHOWN = 100  # characters of both in a message
+NAME_SHOWN_LIMIT = 100  # characters of both in a message
 LONG_LIMIT = 16  # bytes of an integer
 
 
@@ -45,7 +45,7 @@ class GlobalName:
     name: str
 
     def __str__(self) -> str:
-        return printable(f"{self.module}.{self.name}", NAME_SHOWN)
+        return printable(f"{self.module}.{self.name}", NAME_SHOWN_LIMIT)
 
 
 class Opaque:
@@ -210,10 +210,8 @@ class PickleMachine:
         depth = 1 + max(depths, default=0)
         if depth > NESTING_LIMIT:
             raise CheckpointError("its pickle is nested too deep")
-        self._depths[id(made)] = (
-            depth,
-            made,
-        )  # the tuple is kept, so that no other object gets its id
+        # The tuple is kept, so that no other object gets its id.
+        self._depths[id(made)] = depth, made
         self._stack.append(made)
 
     def _append(self) -> None:
@@ -299,9 +297,8 @@ def add_items(into: dict[object, object], pairs: Iterable[tuple[object, object]]
     for key, value in pairs:
         if type(key) not in KEY_TYPES:
             raise CheckpointError(f"its pickle has a {type(key).__name__} as the key of a dict")
-        if (
-            type(key) is int and abs(key) >= sys.hash_info.modulus
-        ):  # such numbers could all have one hash
+        # Such numbers could all have one hash.
+        if type(key) is int and abs(key) >= sys.hash_info.modulus:
             raise CheckpointError("its pickle has a huge number as the key of a dict")
         if key in into:
             raise CheckpointError(f"its pickle sets {printable(str(key))} twice")

@@ -22,7 +22,7 @@ SHOWN = 5
 
 
 def parse_state_dict(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> ParsedFile:
-    """The tensors of the state dict, which may lie in an outer dict; the rest is only listed.
+    """The tensors of the state dict, which may lie in another dict; the rest is just listed.
 
     ``locate`` gives a storage's position in the file.  Raises CheckpointError when there is no
     state dict, or more than one that could be meant, when it is wrapped too often (or holds

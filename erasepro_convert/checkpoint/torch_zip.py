@@ -65,9 +65,9 @@ def _require_known_version(content: bytearray) -> None:
     """Raise CheckpointError for a version that torch refuses, or that is no plain number."""
     number = content.removesuffix(b"\n")
     if len(number) > 2 or not number.isdigit() or int(number) not in VERSIONS:
-        shown = printable(content[:20].decode("latin-1"))
+        version = printable(content[:20].decode("latin-1"))
         raise CheckpointError(
-            f"its zip archive has version '{shown}'; torch reads {VERSIONS[0]} to {VERSIONS[-1]}"
+            f"its zip archive has version '{version}'; torch reads {VERSIONS[0]} to {VERSIONS[-1]}"
         )
 
 

@@ -39,7 +39,7 @@ def probe_command(
     loaded = load_recipe(recipe)
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.probing.limits import of_probe
+    from erasepro_convert.probing.limits import exceeded_by_probe
     from erasepro_convert.probing.probe import probe_checkpoint
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
     from erasepro_convert.storage.location import redacted
@@ -55,7 +55,9 @@ def probe_command(
         terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
         beyond += (
-            [f"{redacted(path)}: {line}" for line in of_probe(loaded, record)] if original else []
+            [f"{redacted(path)}: {line}" for line in exceeded_by_probe(loaded, record)]
+            if original
+            else []
         )
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))

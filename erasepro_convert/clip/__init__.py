@@ -1,1 +1,1 @@
-"""CLIP's text side, ours to run a layer at a time."""
+"""CLIP's tokenizer and text encoder, which can be run one layer at a time."""

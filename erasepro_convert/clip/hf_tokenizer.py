@@ -7,33 +7,33 @@ from typing import Any
 
 from transformers import CLIPTokenizerFast
 
-from erasepro_convert.clip.tokenizer import END, START, vocabulary
+from erasepro_convert.clip.tokenizer import BOS_TEXT, EOS_TEXT, vocabulary
 from erasepro_convert.runtime.hashing import pretty_json
 from erasepro_convert.sd1.keys import POSITIONS
 
 
-class SharedTokenizer(CLIPTokenizerFast):  # type: ignore[misc]  # the library has no types
-    """One that threads can share, by the two methods that diffusers calls.
+class ThreadSafeTokenizer(CLIPTokenizerFast):  # type: ignore[misc]  # the library has no types
+    """A tokenizer whose two methods that diffusers calls can be used by several threads.
 
     Each call sets padding and truncation, which older tokenizers refuse while another call runs
     ("Already borrowed").
     """
 
-    _turn = RLock()
+    _lock = RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do as CLIPTokenizerFast does, one thread at a time."""
-        with self._turn:
+        """Call CLIPTokenizerFast's method, one thread at a time."""
+        with self._lock:
             return super().__call__(*args, **kwargs)
 
     def tokenize(self, *args: Any, **kwargs: Any) -> Any:
-        """Do as CLIPTokenizerFast does, one thread at a time."""
-        with self._turn:
+        """Call CLIPTokenizerFast's method, one thread at a time."""
+        with self._lock:
             return super().tokenize(*args, **kwargs)
 
 
 def clip_tokenizer() -> CLIPTokenizerFast:
-    """Transformers' tokenizer on our vocabulary.
+    """Make transformers' tokenizer with the vocabulary of this package.
 
     It is read from files because the arguments of its constructor differ between transformers
     4 and 5.
@@ -41,12 +41,12 @@ def clip_tokenizer() -> CLIPTokenizerFast:
     with TemporaryDirectory() as folder:
         write_vocabulary(Path(folder))
         tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
-    tokenizer.__class__ = SharedTokenizer  # which transformers 4 would warn of, loading it itself
+    tokenizer.__class__ = ThreadSafeTokenizer  # transformers 4 warns if it loads another class
     return tokenizer
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write every file that a reader may want: Python's, the tokenizers library's, others'."""
+    """Write the files of SD1.5's ``tokenizer`` folder, and tokenizer.json for other readers."""
     write_vocabulary(folder)
     tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
@@ -55,8 +55,8 @@ def write_tokenizer(folder: Path) -> None:
 def write_vocabulary(folder: Path) -> None:
     """Write the four files of SD1.5's own folder, which every version of transformers reads."""
     words, merges = vocabulary()
-    start, end = _control(START), _control(END)
-    tokens = {"bos_token": start, "eos_token": end, "pad_token": END, "unk_token": end}
+    start, end = _control(BOS_TEXT), _control(EOS_TEXT)
+    tokens = {"bos_token": start, "eos_token": end, "pad_token": EOS_TEXT, "unk_token": end}
     kind = {"__type": "AddedToken"}
     configuration = {
         "add_prefix_space": False,
@@ -66,7 +66,7 @@ def write_vocabulary(folder: Path) -> None:
         "errors": "replace",
         "model_max_length": POSITIONS,
         "name_or_path": "openai/clip-vit-large-patch14",
-        "pad_token": END,
+        "pad_token": EOS_TEXT,
         "special_tokens_map_file": "./special_tokens_map.json",
         "tokenizer_class": "CLIPTokenizer",
         "unk_token": end | kind,
@@ -84,6 +84,6 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def _control(content: str) -> dict[str, str | bool]:
-    """One of CLIP's two control tokens."""
+    """The description of one of CLIP's two control tokens."""
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
     return {"content": content, **flags}

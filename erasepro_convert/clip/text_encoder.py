@@ -1,10 +1,10 @@
 """CLIP's text encoder, one layer at a time, on given weights (Radford et al., 2021).
 
-The encoder is causal: what it makes of a token depends on the tokens before it alone.  So prompts
-that begin alike share what they begin with, and each distinct beginning is computed once in each
-block of prompts.
+The encoder is causal: the hidden state of a token depends only on the tokens up to it.  Prompts
+that begin alike therefore share the hidden states of their common prefix, and each distinct prefix
+is computed once in each block of prompts.
 
-Shapes: B prompts (b in a block), T positions (at most 77; t in a block), N distinct beginnings,
+Shapes: B prompts (b in a block), T positions (at most 77; t in a block), N distinct prefixes,
 d hidden width, h heads.
 """
 
@@ -17,109 +17,109 @@ from torch.nn.functional import layer_norm, linear
 
 from erasepro_convert.runtime.scratch import scratch_matrix
 from erasepro_convert.runtime.threads import parallel_map
-from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKENS
+from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKEN_EMBEDDING
 
 EPSILON = 1e-5
-"""Of every layer norm in CLIP."""
+"""The epsilon of every layer norm in CLIP."""
 
-Read = Callable[[str], Tensor]
-"""Gives a tensor by its original name."""
+ReadTensor = Callable[[str], Tensor]
+"""Reads a tensor by its original name."""
 
-Rows = Callable[[str, Tensor], Tensor]
-"""Gives some rows of a matrix."""
+ReadRows = Callable[[str, Tensor], Tensor]
+"""Reads some rows of a matrix, given its original name."""
 
-
-FEWEST, MOST = 16, 64
-"""Prompts that are computed together; between these, all make two blocks, for two cores."""
+BLOCK_MIN, BLOCK_MAX = 16, 64
+"""The fewest and most prompts in a block.  Between these limits there are two, for two cores."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some prompts and their distinct beginnings, computed by themselves.
+    """Some prompts and their distinct prefixes, which are computed independently of other blocks.
 
-    ``nodes`` are their beginnings among all; ``place`` (b, t) says which of them ends at each
-    position of each prompt, and ``first`` where (counted through b × t) each is found first.
+    ``prefixes`` is the range of their prefixes among all.  ``prefix_at`` (b, t) gives the number of
+    the prefix (within the block) that ends at each position of each prompt.  ``first_at`` gives the
+    first position of each prefix, as an index into the flattened b × t.
     """
 
-    nodes: slice
-    place: Tensor
-    first: Tensor
+    prefixes: slice
+    prefix_at: Tensor
+    first_at: Tensor
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of prompts: ``norm`` of the ``hidden`` states (N, d), by ``place`` (B, T)."""
+    """Features of prompts: ``norm`` of the ``hidden`` states (N, d), by ``prefix_at`` (B, T)."""
 
     hidden: Tensor
-    place: Tensor
+    prefix_at: Tensor
     norm: Callable[[Tensor], Tensor]
 
     def at(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Features (n, d) at positions of prompts."""
-        return self.norm(self.hidden[self.place[rows, positions]])
+        """The features (n, d) at these positions of these prompts."""
+        return self.norm(self.hidden[self.prefix_at[rows, positions]])
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """The distinct beginnings of some prompts, block by block.
+    """The distinct prefixes of some prompts, block by block.
 
-    ``ids`` and ``positions`` (N) are the last token of each beginning and where it stands;
-    ``place`` (B, T) says which beginning ends at each position of each prompt.
+    ``ids`` and ``positions`` (N) are the last token of each prefix and its position; ``prefix_at``
+    (B, T) gives the number of the prefix that ends at each position of each prompt.
     """
 
     ids: Tensor
     positions: Tensor
-    place: Tensor
+    prefix_at: Tensor
     blocks: tuple[Block, ...]
 
     @classmethod
-    def of(cls, ids: Tensor, lengths: Sequence[int]) -> "Prefixes":
-        """Of token ids (B, T), as far into each prompt as its length says.
+    def from_token_ids(cls, ids: Tensor, lengths: Sequence[int]) -> "Prefixes":
+        """Find the distinct prefixes of prompts with token ids (B, T) and these lengths.
 
-        What ``place`` holds beyond that is of no meaning.
+        Values of ``prefix_at`` beyond a prompt's length have no meaning.
         """
         prompts = [tuple(row[:length]) for row, length in zip(ids.tolist(), lengths, strict=True)]
-        order = sorted(range(len(prompts)), key=prompts.__getitem__)  # what begins alike, together
-        place = torch.zeros_like(ids)
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)  # neighbours share prefixes
+        prefix_at = torch.zeros_like(ids)
         last: list[tuple[int, int]] = []
         blocks = []
-        size = min(MOST, max(FEWEST, (len(order) + 1) // 2))
+        size = min(BLOCK_MAX, max(BLOCK_MIN, (len(order) + 1) // 2))
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             block, tokens = _block(len(last), [prompts[row] for row in rows])
-            place[rows, : block.place.shape[1]] = block.place + len(last)
+            prefix_at[rows, : block.prefix_at.shape[1]] = block.prefix_at + len(last)
             last += tokens
             blocks.append(block)
         tokens, positions = torch.tensor(last, dtype=torch.long).view(-1, 2).T
-        return cls(tokens, positions, place, tuple(blocks))
+        return cls(tokens, positions, prefix_at, tuple(blocks))
 
 
 def _block(start: int, prompts: list[tuple[int, ...]]) -> tuple[Block, list[tuple[int, int]]]:
-    """Prompts whose beginnings are counted from ``start`` on, and token and position of each."""
+    """Make a block whose prefixes begin at ``start``; also return each one's token and position."""
     length = max(map(len, prompts))
-    nodes: dict[tuple[int, int], int] = {}  # (the beginning before it, token)
-    place = torch.zeros(len(prompts), length, dtype=torch.long)
-    first: list[int] = []
+    numbers: dict[tuple[int, int], int] = {}  # (number of the prefix without its token, token)
+    prefix_at = torch.zeros(len(prompts), length, dtype=torch.long)
+    first_at: list[int] = []
     last: list[tuple[int, int]] = []
     for row, tokens in enumerate(prompts):
         before = -1
         for position, token in enumerate(tokens):
-            node = nodes.setdefault((before, token), len(nodes))
-            if node == len(first):
-                first.append(row * length + position)
+            number = numbers.setdefault((before, token), len(numbers))
+            if number == len(first_at):
+                first_at.append(row * length + position)
                 last.append((token, position))
-            place[row, position] = before = node
-    return Block(slice(start, start + len(last)), place, torch.tensor(first)), last
+            prefix_at[row, position] = before = number
+    return Block(slice(start, start + len(last)), prefix_at, torch.tensor(first_at)), last
 
 
 @dataclass(frozen=True)
 class TextLayer:
-    """One transformer layer: its parameters by name, all in the dtype of the computation."""
+    """A transformer layer: its parameters by name, in the dtype of the computation."""
 
     parameters: Mapping[str, Tensor]
 
     def attention_input(self, hidden: Tensor) -> Tensor:
-        """What the q, k and v projections read: layer norm of the hidden state, (N, d)."""
+        """The input of the q, k and v projections: the layer norm of the hidden state, (N, d)."""
         return self._norm("layer_norm1", hidden)
 
     def with_attention(self, weights: Mapping[str, Tensor]) -> "TextLayer":
@@ -131,25 +131,25 @@ class TextLayer:
         """The next hidden state, (N, d)."""
         after = scratch_matrix(len(hidden), hidden.shape[1], hidden.dtype)
 
-        def of_block(block: Block) -> None:
-            before = hidden[block.nodes]
+        def compute(block: Block) -> None:
+            before = hidden[block.prefixes]
             between = self._attention(self.attention_input(before), block).add_(before)
-            after[block.nodes] = self._mlp(self._norm("layer_norm2", between)).add_(between)
+            after[block.prefixes] = self._mlp(self._norm("layer_norm2", between)).add_(between)
 
-        parallel_map(of_block, prefixes.blocks)
+        parallel_map(compute, prefixes.blocks)
         return after
 
     def _attention(self, x: Tensor, block: Block) -> Tensor:
-        (batch, length), width = block.place.shape, x.shape[-1]
+        (batch, length), width = block.prefix_at.shape, x.shape[-1]
         heads = (batch, length, TEXT_HEADS, width // TEXT_HEADS)
         q, k, v = (
-            self._linear(f"self_attn.{part}_proj", x)[block.place].view(heads).transpose(1, 2)
+            self._linear(f"self_attn.{part}_proj", x)[block.prefix_at].view(heads).transpose(1, 2)
             for part in "qkv"
         )  # each (b, h, t, d/h)
         scores = q @ k.transpose(2, 3) * (width // TEXT_HEADS) ** -0.5  # (b, h, t, t)
         future = torch.ones(length, length, dtype=torch.bool).triu(1)
         mixed = scores.masked_fill(future, float("-inf")).softmax(-1) @ v  # (b, h, t, d/h)
-        joined = mixed.transpose(1, 2).reshape(batch * length, width)[block.first]
+        joined = mixed.transpose(1, 2).reshape(batch * length, width)[block.first_at]
         return self._linear("self_attn.out_proj", joined)
 
     def _mlp(self, x: Tensor) -> Tensor:
@@ -179,24 +179,24 @@ LAYER_PARAMETERS = tuple(
 class TextEncoder:
     """The text encoder on weights that ``read`` gives by original name, computed in ``dtype``.
 
-    Layers are read when asked for and not kept: one at a time fits in little memory.  ``rows``
-    gives rows of the token embeddings, the one large tensor; without it all of them are read.
+    Layers are read on demand and not kept, which takes little memory.  ``rows`` reads rows of the
+    token embedding, the one large tensor; without it the whole tensor is read.
     """
 
-    read: Read
+    read: ReadTensor
     dtype: torch.dtype = torch.float64
-    rows: Rows | None = None
+    rows: ReadRows | None = None
 
     def embed(self, prefixes: Prefixes) -> Tensor:
         """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
         positions = self.read(TEXT + "embeddings.position_embedding.weight").to(self.dtype)
-        used, each = prefixes.ids.unique(return_inverse=True)
-        tokens = self.rows(TOKENS, used) if self.rows else self.read(TOKENS)[used]
+        used, row_of = prefixes.ids.unique(return_inverse=True)
+        tokens = self.rows(TOKEN_EMBEDDING, used) if self.rows else self.read(TOKEN_EMBEDDING)[used]
         tokens = tokens.to(self.dtype)
         hidden = scratch_matrix(len(prefixes.ids), tokens.shape[1], self.dtype)
         for block in prefixes.blocks:
-            embedded = tokens[each[block.nodes]]
-            hidden[block.nodes] = embedded + positions[prefixes.positions[block.nodes]]
+            embedded = tokens[row_of[block.prefixes]]
+            hidden[block.prefixes] = embedded + positions[prefixes.positions[block.prefixes]]
         return hidden
 
     def layer(self, number: int) -> TextLayer:
@@ -207,7 +207,7 @@ class TextEncoder:
         )
 
     def final_norm(self, hidden: Tensor) -> Tensor:
-        """What the U-Net is fed: the final layer norm of a hidden state, (N, d)."""
+        """The features for the U-Net: the final layer norm of a hidden state, (N, d)."""
         weight, bias = (
             self.read(f"{TEXT}final_layer_norm.{kind}").to(self.dtype)
             for kind in ("weight", "bias")

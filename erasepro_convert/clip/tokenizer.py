@@ -1,4 +1,4 @@
-"""CLIP's tokenizer: prompts to token ids, and which of them a concept's words became."""
+"""CLIP's tokenizer: it turns prompts into token ids, and tells which tokens words became."""
 
 import gzip
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from tokenizers.models import BPE
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.sd1.keys import BOS, EOS, POSITIONS, VOCABULARY
 
-MERGES = VOCABULARY - 2 - 2 * 256  # what is left beside two symbols a byte and the two controls
+MERGES = VOCABULARY - 2 - 2 * 256  # all tokens but two for each byte and two control tokens
 WORD_END = "</w>"
-START, END = "<|startoftext|>", "<|endoftext|>"
+BOS_TEXT, EOS_TEXT = "<|startoftext|>", "<|endoftext|>"
 
 # CLIP's split of a text into words (Radford et al., 2021; simple_tokenizer.py).
 _WORDS = (
@@ -27,7 +27,8 @@ class Tokens:
     """A tokenised prompt.
 
     ``ids`` has 77 entries: BOS, the words, EOS, and EOS again as padding.  ``count`` is the number
-    of those that are not padding.  ``spans`` gives each word token's characters in the prompt.
+    of entries that are not padding.  ``spans`` gives the characters (start, end) of each word's
+    tokens.
     """
 
     ids: tuple[int, ...]
@@ -35,22 +36,22 @@ class Tokens:
     spans: tuple[tuple[int, int], ...]
 
     def covering(self, start: int, end: int) -> tuple[int, int]:
-        """First and one-past-last position of the tokens that touch characters start … end.
+        """The positions (first, last + 1) of the tokens that overlap characters start … end.
 
-        Raises RecipeError when the tokenizer sees nothing there.
+        Raises RecipeError when no token does.
         """
-        touched = [
+        overlapping = [
             position
             for position, (first, last) in enumerate(self.spans, start=1)
             if first < end and last > start
         ]
-        if not touched:
+        if not overlapping:
             raise RecipeError("a target or anchor consists of characters that CLIP does not read")
-        return touched[0], touched[-1] + 1
+        return overlapping[0], overlapping[-1] + 1
 
 
 def tokenize(prompt: str) -> Tokens:
-    """Token ids of ``prompt`` as Stable Diffusion 1.x sees them.
+    """Tokenise ``prompt`` as Stable Diffusion 1.x does.
 
     Raises RecipeError for a prompt that does not fit into 77 tokens, or that spells out one of
     CLIP's control tokens.
@@ -69,7 +70,7 @@ def tokenize(prompt: str) -> Tokens:
 
 
 def decode(token: int) -> str:
-    """The text of one token id, for messages."""
+    """The text of a token id, for messages."""
     piece = _tokenizer().id_to_token(token)
     return "" if piece is None else piece.replace(WORD_END, "")
 
@@ -86,7 +87,7 @@ def _tokenizer() -> Tokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in (START, END)])
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in (BOS_TEXT, EOS_TEXT)])
     return tokenizer
 
 
@@ -97,7 +98,7 @@ def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     merges = [(left, right) for left, right in (line.split() for line in lines)]
     letters = list(_byte_letters())
     pieces = letters + [letter + WORD_END for letter in letters]
-    pieces += [left + right for left, right in merges] + [START, END]
+    pieces += [left + right for left, right in merges] + [BOS_TEXT, EOS_TEXT]
     return {piece: number for number, piece in enumerate(pieces)}, merges
 
 

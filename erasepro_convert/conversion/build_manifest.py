@@ -119,7 +119,7 @@ def _variant(conversion: Conversion) -> Variant:
     base = conversion.base
     return Variant(
         name=base.layout.variant,
-        evidence=(*base.layout.evidence, *base.states.unclear),
+        evidence=(*base.layout.evidence, *base.statements.unclear),
         clip_skip_from=conversion.clip_skip_from,
         ema=base.layout.ema,
     )

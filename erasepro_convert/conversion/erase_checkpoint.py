@@ -9,8 +9,8 @@ from erasepro_convert.conversion.preflight import Conversion
 from erasepro_convert.conversion.tuning import tune
 from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest import Tuning
-from erasepro_convert.probing.held import claimed, holding, leaking
-from erasepro_convert.probing.limits import exceeded
+from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
+from erasepro_convert.probing.limits import exceeded, leaking_concepts
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.progress import Progress
 
@@ -51,7 +51,9 @@ def erase_checkpoint(
     main, tuning, held = _erase_what_is_new(conversion, dtype, held, progress)
     ema = None
     if base.layout.ema == "convert":
-        ema = run_erasure(base.of_ema(), main.recipe, dtype, progress, held=held).of_copy()
+        ema = run_erasure(
+            base.with_ema_as_unet(), main.recipe, dtype, progress, held=held
+        ).of_copy()
     erasure = CheckpointErasure(main, ema, tuning)
     if erasure.exceeded and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
@@ -76,10 +78,10 @@ def _erase_what_is_new(
     if held is not None or recipe.training:
         known = held or frozenset()
         return *run(known), known
-    known = holding(recipe, base, claimed(recipe, base, conversion.source))
+    known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
     erasure, tuning = run(known)
     # An earlier erasure that nothing tells of shows in what solving cannot reduce.
-    if more := holding(recipe, base, leaking(recipe, erasure.probe)) - known:
+    if more := measured_erased(recipe, base, leaking_concepts(recipe, erasure.probe)) - known:
         known |= more
         erasure, tuning = run(known)
     return erasure, tuning, known

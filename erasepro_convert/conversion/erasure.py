@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, Read
+from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, ReadTensor
 from erasepro_convert.erase import (
     AlignedPrompts,
     Edit,
@@ -94,7 +94,7 @@ def measure_erasure(
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
-    edited: Read,
+    edited: ReadTensor,
     *,
     held: frozenset[str] = frozenset(),
     single_encoder: bool = False,

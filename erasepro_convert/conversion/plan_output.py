@@ -71,6 +71,6 @@ def _files(
     base = conversion.base
     layout = base.layout
     weights, left_out = by_file(tensors, layout.widths)
-    clip_skip = base.states.clip_skip or 1
+    clip_skip = base.statements.clip_skip or 1
     others = configurations(layout.widths, layout.variant, base.scheduler, clip_skip)
     return weights, others, left_out

@@ -109,7 +109,7 @@ def _with_clip_skip(
     """
     if asked is not None:
         return recipe.changed(clip_skip=[asked]), "command line"
-    stated = base.states.clip_skip
+    stated = base.statements.clip_skip
     if stated is None or stated in recipe.clip_skip:
         return recipe, "recipe"
     return recipe.changed(clip_skip=sorted({*recipe.clip_skip, stated})), "metadata"

@@ -119,7 +119,7 @@ def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tu
         return (), ()
     kept = recipe.without_targets(recipe.retain.prompts)
     left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
-    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.filled())
+    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.prompt_pairs())
     return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
 
 

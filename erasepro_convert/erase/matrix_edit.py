@@ -10,7 +10,7 @@ from math import hypot
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Read, Rows, TextEncoder
+from erasepro_convert.clip.text_encoder import Features, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.erase.closed_form import Columns, Form, update, update_norm
 from erasepro_convert.erase.columns import ColumnIndex, TokenIndex
 from erasepro_convert.errors import CheckpointError, LimitError
@@ -25,9 +25,9 @@ PART = 3072
 class Model:
     """The original weights by name, and the dtype of the output (None: each as it is)."""
 
-    read: Read
+    read: ReadTensor
     dtype: torch.dtype | None = None
-    rows: Rows | None = None
+    rows: ReadRows | None = None
 
     def stored(self, name: str) -> Tensor:
         """A weight as the output will hold it if it is not edited."""
@@ -44,7 +44,7 @@ class Model:
         return TextEncoder(self.stored, rows=self.stored_rows if self.rows else None)
 
     def stored_rows(self, name: str, numbers: Tensor) -> Tensor:
-        """Rows of a matrix as the output will hold them."""
+        """ReadRows of a matrix as the output will hold them."""
         assert self.rows
         return self.rows(name, numbers).to(self.dtype)
 

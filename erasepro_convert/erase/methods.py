@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 
-from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.erase.closed_form import (
     Form,
     null_space_factor,
@@ -67,7 +67,7 @@ def measure_recipe(
     model: Model,
     prompts: AlignedPrompts,
     recipe: Recipe,
-    edited: Read,
+    edited: ReadTensor,
     *,
     single_encoder: bool = False,
 ) -> Iterator[Edit]:

@@ -9,7 +9,7 @@ from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.manifest import PromptPair
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.fields import PLACEHOLDER
-from erasepro_convert.recipe.sections import Concept, First
+from erasepro_convert.recipe.sections import Concept, FirstPositions
 from erasepro_convert.sd1.keys import POSITIONS
 
 
@@ -41,7 +41,7 @@ def held_out_pairs(concept: Concept, recipe: Recipe) -> Iterator[HeldOutPair]:
     Raises RecipeError for a concept that CLIP does not read at all.
     """
     templates = recipe.probe.prompts
-    filled = concept.filled(templates)
+    filled = concept.prompt_pairs(templates)
     for template, (target_text, anchor_text) in zip(templates, filled, strict=True):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = range(target.count)
@@ -54,7 +54,9 @@ def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
 
     Raises RecipeError for a concept that CLIP does not read at all.
     """
-    for template, (target_text, anchor_text) in zip(concept.prompts, concept.filled(), strict=True):
+    for template, (target_text, anchor_text) in zip(
+        concept.prompts, concept.prompt_pairs(), strict=True
+    ):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         length = _length(recipe, target, anchor)
         if recipe.pairing == "position":
@@ -87,7 +89,7 @@ def _word_positions(
 
 def _length(recipe: Recipe, target: Tokens, anchor: Tokens) -> range:
     """The positions of the target prompt that become columns (recipe key ``tokens``)."""
-    if isinstance(recipe.tokens, First):
+    if isinstance(recipe.tokens, FirstPositions):
         return range(recipe.tokens.first)
     return range(POSITIONS if recipe.tokens == "all" else max(target.count, anchor.count))
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Features, Prefixes, Read
+from erasepro_convert.clip.text_encoder import Features, Prefixes, ReadTensor
 from erasepro_convert.erase.closed_form import Form
 from erasepro_convert.erase.columns import AlignedPrompts, ColumnIndex
 from erasepro_convert.erase.matrix_edit import (
@@ -86,7 +86,7 @@ def measure(
     prompts: AlignedPrompts,
     scope: Scope,
     algorithm: Algorithm,
-    edited: Read,
+    edited: ReadTensor,
     *,
     single_encoder: bool = False,
 ) -> Iterator[Edit]:
@@ -125,27 +125,32 @@ def _edits(
     lengths = (*prompts.anchor_lengths, *prompts.target_lengths, *prompts.retained_lengths)
     ends = accumulate(counts)
     anchors, targets, retained = (slice(end - n, end) for n, end in zip(counts, ends, strict=True))
-    every = Prefixes.of(ids, lengths)
+    every = Prefixes.from_token_ids(ids, lengths)
     # Where no layer is updated on the way and none is cast, one pass gives both features.
     is_one_pass = not algorithm.through_updated and model.dtype is None
     # Anchors pass through the original weights alone.
-    without_anchors = every if is_one_pass else Prefixes.of(ids[counts[0] :], lengths[counts[0] :])
+    without_anchors = (
+        every if is_one_pass else Prefixes.from_token_ids(ids[counts[0] :], lengths[counts[0] :])
+    )
     skipped = 0 if is_one_pass else counts[0]
     stock = original.embed(every)
     edited = stock if is_one_pass else current.embed(without_anchors)
 
     def inputs(stock_norm: LayerNorm, edited_norm: LayerNorm) -> dict[Encoder, Inputs]:
         """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor = Features(stock, every.place[anchors], stock_norm)
+        anchor = Features(stock, every.prefix_at[anchors], stock_norm)
         own = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
-        places = without_anchors.place
+        places = without_anchors.prefix_at
         return {
             "edited": Inputs(
                 anchor, *(Features(edited, places[part], edited_norm) for part in own)
             ),
             "stock": Inputs(
                 anchor,
-                *(Features(stock, every.place[part], stock_norm) for part in (targets, retained)),
+                *(
+                    Features(stock, every.prefix_at[part], stock_norm)
+                    for part in (targets, retained)
+                ),
             ),
         }
 

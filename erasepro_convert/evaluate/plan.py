@@ -144,7 +144,7 @@ def _said_of(prompt: str, target: str, anchor: str) -> str | None:
 
 def _from_templates(concept: Concept, templates: tuple[str, ...]) -> list[EvalPrompt]:
     found = []
-    for number, (target, anchor) in enumerate(concept.filled(templates), 1):
+    for number, (target, anchor) in enumerate(concept.prompt_pairs(templates), 1):
         name = f"{concept.target}-{number}"
         found += [
             EvalPrompt(concept.target, concept.anchor, "target", target, name),

@@ -49,7 +49,7 @@ def prompts_of(recipe: Recipe, others: Sequence[str]) -> tuple[Shown, ...]:
     pairs = [
         pair
         for c in recipe.concepts
-        for pair in (*c.filled()[:1], *c.filled(recipe.probe.prompts)[:1])
+        for pair in (*c.prompt_pairs()[:1], *c.prompt_pairs(recipe.probe.prompts)[:1])
     ]
     targets = dict.fromkeys(target for target, _ in pairs)
     anchors = dict.fromkeys(anchor for _, anchor in pairs if anchor not in targets)

@@ -2,7 +2,7 @@
 
 from erasepro_convert.manifest.erasure import EditRecord
 from erasepro_convert.manifest.fields import Count, Encoder, Norm, Record, Sha256
-from erasepro_convert.recipe.sections import Tokens
+from erasepro_convert.recipe.sections import TokenSelection
 
 
 class Feed(Record):
@@ -63,7 +63,7 @@ class Try(Record):
     retain_weight: Norm
     templates: Count
     """The most prompts of any concept."""
-    tokens: Tokens
+    tokens: TokenSelection
     leak: Norm | None = None
     drift: Norm | None = None
     relative_update: Norm | None = None

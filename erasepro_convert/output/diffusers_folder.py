@@ -23,8 +23,8 @@ from erasepro_convert.checkpoint.diffusers_folder import COMPONENTS
 from erasepro_convert.clip.hf_tokenizer import write_tokenizer
 from erasepro_convert.output.safetensors_writer import OutputTensor
 from erasepro_convert.sd1.architecture import SCHEDULER, Architecture, architecture_of
-from erasepro_convert.sd1.identify import VARIANTS
 from erasepro_convert.sd1.keys import Widths, text_keys
+from erasepro_convert.sd1.read_widths import VARIANTS
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 

@@ -1,1 +1,1 @@
-"""Measures without pictures: leak of targets, drift of others, and what words mean alike."""
+"""Measures without images: leak of targets, drift of other prompts, words with like meanings."""

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from erasepro_convert.manifest import ProbeRecord
-from erasepro_convert.probing.held import holding, leaking
+from erasepro_convert.probing.already_erased import measured_erased
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
+from erasepro_convert.probing.limits import leaking_concepts
 from erasepro_convert.recipe import Recipe, as_recipe
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
@@ -37,9 +38,13 @@ def probe(
 def probe_checkpoint(
     recipe: Recipe, measured: SD1Checkpoint, original: SD1Checkpoint | None
 ) -> ProbeRecord:
-    """Measure an open checkpoint; targets that the original had lost before count as held."""
+    """Measure an open checkpoint; targets that the original had lost before are already erased."""
     with one_thread():
         record = measure_leak_and_drift(recipe, (original or measured).read, measured.read)
-        if original and (held := holding(recipe, original, leaking(recipe, record))):
-            record = measure_leak_and_drift(recipe, original.read, measured.read, held=held)
+        if original and (
+            erased := measured_erased(recipe, original, leaking_concepts(recipe, record))
+        ):
+            record = measure_leak_and_drift(
+                recipe, original.read, measured.read, already_erased=erased
+            )
     return record

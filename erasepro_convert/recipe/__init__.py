@@ -1,12 +1,12 @@
-"""Recipes: YAML in, a frozen and fully checked Recipe out."""
+"""Recipes: load_recipe reads YAML and returns a frozen Recipe that is fully checked."""
 
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
+from erasepro_convert.recipe.error_messages import explain_errors
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.mistakes import explain
 from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.sections import Concept
 from erasepro_convert.recipe.yaml_document import YamlPath, read_document
@@ -22,7 +22,7 @@ def as_recipe(recipe: Recipe | Path | str) -> Recipe:
 def load_recipe(path: Path | str) -> Recipe:
     """Read and check a recipe in a YAML file.
 
-    Raises RecipeError whose message has a line for each mistake, ``file:line: key: what is wrong``.
+    Raises RecipeError, whose message has a line for each mistake: ``file:line: key: problem``.
     """
     path = Path(path)
     document = read_document(path)
@@ -30,12 +30,12 @@ def load_recipe(path: Path | str) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys such as version and concepts")
     try:
-        context = {"folder": path.parent}  # what a recipe names by a path lies beside it
+        context = {"folder": path.parent}  # relative paths in a recipe start at its folder
         return Recipe.model_validate({"name": path.stem, **data}, context=context)
     except ValidationError as error:
         lines = (
             f"{path}:{document.lines[place]}: {_key(place)}{words}"
-            for place, words in explain(error, document)
+            for place, words in explain_errors(error, document)
         )
         raise RecipeError("\n".join(lines)) from error
 

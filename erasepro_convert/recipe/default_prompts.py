@@ -1,6 +1,6 @@
-"""The shipped prompts: how concepts are said, what must stay, and what the outcome is measured on.
+"""The shipped prompts: templates of concepts, prompts to retain, prompts to measure on.
 
-The three sets share no prompt, so that nothing is measured on what it was solved for.
+The sets share no prompt, so that nothing is measured on a prompt that was solved for.
 """
 
 TEMPLATES = (
@@ -13,9 +13,9 @@ TEMPLATES = (
     "the {} in the garden",
     "there is {}",
 )
-"""What a concept is erased in: alone, as a thing, as a style, followed by other words."""
+"""Templates that a concept is erased in: alone, as a thing, as a style, before other words."""
 
-PROBES = (
+PROBE_TEMPLATES = (
     "a drawing of {}",
     "look at the {}",
     "a close-up of {}",
@@ -25,9 +25,9 @@ PROBES = (
     "a big {} on a table",
     "we saw {} yesterday, sharp and detailed",
 )
-"""What its erasure is measured in."""
+"""Templates that leak of a concept is measured in."""
 
-RETAINED = (
+RETAIN_PROMPTS = (
     "",
     "a photo of a dog",
     "a photo of a cat",
@@ -77,9 +77,9 @@ RETAINED = (
     "the sun behind clouds",
     "rain on a window",
 )
-"""What must stay, when a recipe does not say otherwise: people, animals, things, places, styles."""
+"""Prompts to retain where a recipe has none: people, animals, things, places, styles."""
 
-OTHERS = (
+DRIFT_PROMPTS = (
     "a dog running on the beach",
     "a cat asleep on a chair",
     "a photo of an elephant",
@@ -105,9 +105,9 @@ OTHERS = (
     "a toy train",
     "an empty room",
 )
-"""What drift is measured on."""
+"""Prompts that drift is measured on."""
 
-WORDS = (
+REFERENCE_WORDS = (
     "dog",
     "cat",
     "man",
@@ -121,4 +121,4 @@ WORDS = (
     "mountain",
     "chair",
 )
-"""Words that every checkpoint knows: how far they are from an anchor is far."""
+"""Words that every checkpoint knows.  Their distance to an anchor is that of unrelated words."""

@@ -1,4 +1,4 @@
-"""How an erasure is judged on pictures: what both models are asked, and how they draw it."""
+"""The recipe's section on evaluation with images: prompts, seeds and sampler settings."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +14,8 @@ from pydantic import (
 
 from erasepro_convert.recipe.fields import (
     NotNegative,
-    Part,
     Prompt,
+    Section,
     Template,
     Words,
     distinct,
@@ -24,15 +24,15 @@ from erasepro_convert.recipe.fields import (
 from erasepro_convert.sd1.architecture import Sampler
 
 
-def _beside_the_recipe(path: Path, info: ValidationInfo) -> Path:
+def _relative_to_recipe(path: Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "")) / path
 
 
-class Other(Part):
-    """A prompt that the recipe is not about; written as its text alone where that says it all."""
+class Other(Section):
+    """A prompt without targets.  A recipe may write it as the prompt's text alone."""
 
     concept: Words = ""
-    """What a picture of it shows; the prompt itself where nothing stands here."""
+    """What an image of the prompt shows; by default the prompt itself."""
     prompt: Prompt
 
     @model_validator(mode="before")
@@ -41,23 +41,23 @@ class Other(Part):
         return data if isinstance(data, dict | Other) else {"prompt": data}
 
 
-class Evaluate(Part):
-    """The evaluation; null is what suits the model."""
+class Evaluate(Section):
+    """Settings of the evaluation.  For null the model's own settings are used."""
 
     steps: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     guidance: NotNegative | None = None
     sampler: Sampler | None = None
     size: Annotated[StrictInt, Field(ge=64, multiple_of=8)] | None = None
-    """The side of a picture in pixels."""
+    """The side of an image in pixels."""
     seeds: Annotated[StrictInt, Field(ge=1)] = 20
-    """Pictures of each prompt."""
+    """The number of images of each prompt."""
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = ()
-    """Where there are none, the shipped ones."""
+    """If empty, the shipped prompts are used."""
     others: Annotated[tuple[Other, ...], AfterValidator(not_empty)] = ()
-    """Where there are none, the shipped ones."""
-    csv: Annotated[Path, BeforeValidator(not_empty), AfterValidator(_beside_the_recipe)] | None = (
+    """If empty, the shipped prompts are used."""
+    csv: Annotated[Path, BeforeValidator(not_empty), AfterValidator(_relative_to_recipe)] | None = (
         None
     )
-    """A file of prompts, which go before all others."""
+    """A CSV file of prompts, which take precedence over all others."""

@@ -1,4 +1,4 @@
-"""What parts of a recipe are made of: words, templates and prompts, checked when read."""
+"""The fields of a recipe's sections: words, templates and prompts, which are checked when read."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -18,18 +18,18 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 
 PLACEHOLDER = "{}"
-SHOWN = 60
-"""Characters of a value in a message."""
+VALUE_LIMIT = 60
+"""The most characters of a value in a message."""
 
 
-class Part(BaseModel):
-    """A frozen piece of a recipe that knows all its keys."""
+class Section(BaseModel):
+    """A frozen section of a recipe, which refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def shown(value: object) -> str:
-    """A value as a recipe has it, cut short, for messages."""
+def describe_value(value: object) -> str:
+    """A value in a recipe as text for messages, cut short."""
     match value:
         case None:
             return "nothing"
@@ -40,18 +40,18 @@ def shown(value: object) -> str:
         case dict():
             return "a mapping"
     text = repr(value)
-    return text[: SHOWN - 1] + "…" if len(text) > SHOWN else text
+    return text[: VALUE_LIMIT - 1] + "…" if len(text) > VALUE_LIMIT else text
 
 
 def not_empty(value: Any) -> Any:
-    """Refuse what has nothing in it."""
+    """Refuse an empty value."""
     if not value:
         raise ValueError("must not be empty")
     return value
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse what stands there twice."""
+    """Refuse values that are repeated."""
     for value, count in Counter(values).items():
         if count > 1:
             raise ValueError(f"{value!r} stands here twice")

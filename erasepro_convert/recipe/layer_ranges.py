@@ -1,14 +1,14 @@
-"""Read ``1-12``, ``[1, 3-5]``, ``up.1-3``, ``all`` and ``none`` into what they stand for."""
+"""Read ``1-12``, ``[1, 3-5]``, ``up.1-3``, ``all`` and ``none`` as layers or U-Net blocks."""
 
 import re
 from collections.abc import Sequence
 
-from erasepro_convert.recipe.fields import shown
+from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.sd1.keys import TEXT_LAYERS, UNET_BLOCKS
 
 
 def layer_numbers(value: object) -> tuple[int, ...]:
-    """Text-encoder layers, 1-based, ascending.  Raises ValueError."""
+    """Read text-encoder layers: 1-based, ascending.  Raises ValueError."""
     if value == "all":
         return tuple(range(1, TEXT_LAYERS + 1))
     numbers = {number for part in _parts(value) for number in _layer_range(part)}
@@ -16,7 +16,7 @@ def layer_numbers(value: object) -> tuple[int, ...]:
 
 
 def block_names(value: object) -> tuple[str, ...]:
-    """U-Net blocks in the order of the forward pass.  Raises ValueError."""
+    """Read U-Net blocks, in the order of the forward pass.  Raises ValueError."""
     if value == "all":
         return UNET_BLOCKS
     names = {name for part in _parts(value) for name in _block_range(part)}
@@ -27,11 +27,12 @@ def _parts(value: object) -> Sequence[object]:
     if value == "none":
         return ()
     if isinstance(value, list | tuple):
-        return value  # none of them, if it is empty: so the manifest spells it
+        return value  # may be empty, as in a manifest, and then means none
     return (value,)
 
 
-def _hyphen(part: object) -> str:
+def _dash_advice(part: object) -> str:
+    """Advice for a range with a dash that is no hyphen, as the end of a message, or nothing."""
     dash = re.search("[\u2010-\u2015\u2212\uff0d]", str(part))
     return f"; write - for {dash[0]}" if dash else ""
 
@@ -40,7 +41,8 @@ def _layer_range(part: object) -> range:
     match = re.fullmatch(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?", str(part))
     if not match or isinstance(part, bool) or not isinstance(part, int | str):
         raise ValueError(
-            f"{shown(part)} is not a layer; write 5, 1-12, [1, 3-5], all or none{_hyphen(part)}"
+            f"{describe_value(part)} is not a layer; write 5, 1-12, [1, 3-5], all or none"
+            f"{_dash_advice(part)}"
         )
     first, last = int(match[1]), int(match[2] or match[1])
     if not (1 <= first <= TEXT_LAYERS and 1 <= last <= TEXT_LAYERS):
@@ -62,7 +64,7 @@ def _block_range(part: object) -> tuple[str, ...]:
     for name in names:
         if name not in UNET_BLOCKS:
             raise ValueError(
-                f"{shown(name)} is no U-Net block with cross-attention; there are "
-                f"{', '.join(UNET_BLOCKS)}, ranges such as up.1-3, all and none{_hyphen(name)}"
+                f"{describe_value(name)} is no U-Net block with cross-attention; there are "
+                f"{', '.join(UNET_BLOCKS)}, ranges such as up.1-3, all and none{_dash_advice(name)}"
             )
     return tuple(str(name) for name in names)

@@ -18,7 +18,7 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.fields import Name, Part, distinct, not_empty
+from erasepro_convert.recipe.fields import Name, Section, distinct, not_empty
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
 from erasepro_convert.recipe.sections import (
     ClipSkip,
@@ -27,7 +27,7 @@ from erasepro_convert.recipe.sections import (
     Limits,
     Probe,
     Retain,
-    Tokens,
+    TokenSelection,
 )
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.runtime.hashing import json_digest
@@ -35,7 +35,7 @@ from erasepro_convert.sd1.keys import UNET_BLOCKS
 
 
 def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
-    """Refuse a pair that stands there twice, be it in another spelling."""
+    """Refuse a pair that is repeated, also in another spelling."""
     seen: set[object] = set()
     for concept in concepts:
         tokens = tokenize(concept.target).ids, tokenize(concept.anchor).ids
@@ -45,8 +45,8 @@ def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
     return concepts
 
 
-def _words(prompt: str) -> tuple[int, ...]:
-    """Token ids without BOS, EOS and padding."""
+def _word_ids(prompt: str) -> tuple[int, ...]:
+    """The token ids of a prompt without BOS, EOS and padding."""
     tokens = tokenize(prompt)
     return tokens.ids[1 : tokens.count - 1]
 
@@ -56,24 +56,26 @@ def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
 
 
 def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the prompts that contain no target's words (compared as tokens)."""
-    targets = [_words(concept.target) for concept in concepts]
+    """The prompts that contain no target's words (compared as tokens)."""
+    targets = [_word_ids(concept.target) for concept in concepts]
     return tuple(
         prompt
         for prompt in dict.fromkeys(prompts)
-        if not any(_contains(_words(prompt), target) for target in targets)
+        if not any(_contains(_word_ids(prompt), target) for target in targets)
     )
 
 
 def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
-    """A target prompt that is solved for and is in these templates too."""
-    solved = {tokenize(target).ids for target, _ in concept.filled()}
-    found = (target for target, _ in concept.filled(templates) if tokenize(target).ids in solved)
+    """A target prompt that is solved for and that these templates give too, if there is one."""
+    solved = {tokenize(target).ids for target, _ in concept.prompt_pairs()}
+    found = (
+        target for target, _ in concept.prompt_pairs(templates) if tokenize(target).ids in solved
+    )
     return next(found, None)
 
 
-def _a_number(version: Any) -> Any:
-    """Python takes true for 1."""
+def _no_boolean(version: Any) -> Any:
+    """Turn true into text, which is refused, since True equals 1 in Python."""
     return str(version).lower() if isinstance(version, bool) else version
 
 
@@ -94,21 +96,21 @@ def _default_tolerance(recipe: dict[str, Any]) -> float:
     More tokens are more columns, and more columns want more tolerance: docs/method.md has the
     measurements.
     """
-    count = sum(len(_words(concept.target)) for concept in recipe.get("concepts", ()))
+    count = sum(len(_word_ids(concept.target)) for concept in recipe.get("concepts", ()))
     return round(min(0.12 * sqrt(count), 0.3), 3)
 
 
-class Recipe(Part):
+class Recipe(Section):
     """Everything that determines an erasure, given a checkpoint."""
 
-    version: Annotated[Literal[1], BeforeValidator(_a_number)]
+    version: Annotated[Literal[1], BeforeValidator(_no_boolean)]
     name: Name
     method: MethodName = "erasepro"
     concepts: Annotated[
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
     layers: Layers = Layers()
-    tokens: Tokens = "prompt"
+    tokens: TokenSelection = "prompt"
     pairing: Literal["word", "position"] = "word"
     settings: Literal["auto"] | None = None
     """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""
@@ -197,7 +199,7 @@ class Recipe(Part):
     @field_validator("evaluate")
     @classmethod
     def _pictures_are_of_held_out_prompts(cls, value: Evaluate, info: ValidationInfo) -> Evaluate:
-        """No picture of what was solved for, or of what the model cannot read."""
+        """Refuse prompts that were solved for, and prompts that the model cannot read."""
         for concept in info.data.get("concepts", ()):
             try:
                 shared = _shared(concept, value.prompts)
@@ -210,7 +212,7 @@ class Recipe(Part):
     @field_validator("retain", "probe", "evaluate")
     @classmethod
     def _some_prompts_have_no_target(cls, value: Any, info: ValidationInfo) -> Any:
-        """Prompts with a target's words are left out, which must not be all of them."""
+        """Refuse prompts of which each has a target's words, since such prompts are left out."""
         match value:
             case Retain():
                 key, prompts = "prompts", value.prompts if value.weight else ()
@@ -227,7 +229,7 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _probe_is_held_out(self) -> Self:
-        """No measurement on what was solved for."""
+        """Refuse to measure on prompts that were solved for or retained."""
         for concept in self.concepts:
             if (shared := _shared(concept, self.probe.prompts)) is not None:
                 raise ValueError(f"probe.prompts and prompts share {shared!r}")
@@ -238,11 +240,11 @@ class Recipe(Part):
         return self
 
     def without_targets(self, prompts: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of the prompts that contain no target's words (compared as tokens)."""
+        """The prompts that contain no target's words (compared as tokens)."""
         return without_targets(self.concepts, prompts)
 
     def changed(self, **changes: Any) -> "Recipe":
-        """This recipe with other values, checked like any other."""
+        """A copy of this recipe with other values, which is checked like any recipe."""
         return Recipe.model_validate({**self.model_dump(), "evaluate": self.evaluate, **changes})
 
     @property

@@ -1,4 +1,4 @@
-"""The parts of a recipe that every method has."""
+"""The sections of a recipe that every method has."""
 
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -15,14 +15,19 @@ from pydantic import (
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
-from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.default_prompts import (
+    DRIFT_PROMPTS,
+    PROBE_TEMPLATES,
+    RETAIN_PROMPTS,
+    TEMPLATES,
+)
 from erasepro_convert.recipe.fields import (
     PLACEHOLDER,
     Name,
     NotNegative,
-    Part,
     Positive,
     Prompt,
+    Section,
     Template,
     Words,
     distinct,
@@ -32,12 +37,12 @@ from erasepro_convert.recipe.layer_ranges import block_names, layer_numbers
 from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 
 
-class Concept(Part):
+class Concept(Section):
     """One concept pair: ``target`` is erased and becomes ``anchor``."""
 
     target: Name
     anchor: Words
-    """The empty string stands for no words in the target's place."""
+    """An empty string means no words in the target's place."""
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = TEMPLATES
@@ -51,17 +56,17 @@ class Concept(Part):
 
     @model_validator(mode="after")
     def _model_can_read_it(self) -> Self:
-        """Checked here, where the line in the recipe is known."""
+        """Check the prompts here, where the line in the recipe is known."""
         try:
-            for target, anchor in self.filled():
+            for target, anchor in self.prompt_pairs():
                 if tokenize(target).ids == tokenize(anchor).ids:
                     raise ValueError(f"target and anchor are the same to the model: {target!r}")
         except RecipeError as error:
             raise ValueError(str(error)) from error
         return self
 
-    def filled(self, templates: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
-        """Target prompt and anchor prompt for each template (None: the concept's own).
+    def prompt_pairs(self, templates: tuple[str, ...] | None = None) -> tuple[tuple[str, str], ...]:
+        """The target prompt and anchor prompt for each template (None: the concept's own).
 
         An empty anchor leaves the template without the concept's words; "{}" becomes the empty
         prompt (the paper's App. A.2).
@@ -75,7 +80,7 @@ class Concept(Part):
         )
 
 
-class Layers(Part):
+class Layers(Section):
     """Which layers are edited: text-encoder layers by number, U-Net blocks by name."""
 
     text_encoder: Annotated[tuple[int, ...], BeforeValidator(layer_numbers)] = tuple(
@@ -90,46 +95,46 @@ class Layers(Part):
         return self
 
 
-class Retain(Part):
-    """What must stay: the norm of an update weighs what these prompts use."""
+class Retain(Section):
+    """What must stay: the norm of an update gives weight to what these prompts use."""
 
-    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAINED
+    prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAIN_PROMPTS
     weight: NotNegative = 10
     """λ; 0 is the paper's plain Frobenius norm."""
 
 
-class Probe(Part):
-    """What the outcome is measured on; no part of the solve."""
+class Probe(Section):
+    """Prompts that the result is measured on; they are not used by the solve."""
 
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
-    ] = PROBES
-    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = OTHERS
+    ] = PROBE_TEMPLATES
+    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = DRIFT_PROMPTS
 
 
-class Limits(Part):
-    """What the outcome must keep to; null is no limit."""
+class Limits(Section):
+    """Limits on the result; null is no limit."""
 
     leak: Positive | None = 0.5
     drift: Positive | None = 0.2
     relative_update: Positive | None = 1.0
 
 
-class First(Part):
+class FirstPositions(Section):
     """The first ``first`` positions of every prompt, BOS included."""
 
     first: Annotated[StrictInt, Field(ge=1, le=POSITIONS)]
 
 
 def _tokens_kind(value: object) -> str | None:
-    if isinstance(value, dict | First):
+    if isinstance(value, dict | FirstPositions):
         return "first"
-    return "name" if isinstance(value, str) and value in get_args(Named) else None
+    return "name" if isinstance(value, str) and value in get_args(NamedTokens) else None
 
 
-Named = Literal["prompt", "all"]
-Tokens = Annotated[
-    Annotated[Named, Tag("name")] | Annotated[First, Tag("first")],
+NamedTokens = Literal["prompt", "all"]
+TokenSelection = Annotated[
+    Annotated[NamedTokens, Tag("name")] | Annotated[FirstPositions, Tag("first")],
     Discriminator(
         _tokens_kind,
         custom_error_type="tokens",

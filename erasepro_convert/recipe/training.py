@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
-from erasepro_convert.recipe.fields import NotNegative, Part, Positive
+from erasepro_convert.recipe.fields import NotNegative, Positive, Section
 
 Parameters = Literal["cross-attention-kv", "cross-attention", "not-cross-attention", "attention"]
 """Which of the U-Net's tensors are trained; attention is self-attention and cross-attention."""
 
 
-class Training(Part):
+class Training(Section):
     """Settings of the methods that are trained."""
 
     steps: Annotated[StrictInt, Field(ge=1)]

@@ -1,8 +1,8 @@
-"""YAML text to plain data, with the line of everything in it, refusing what a recipe never needs.
+"""Read YAML text as plain data with line numbers; what a recipe never needs is refused.
 
 Words without quotes mean what YAML 1.2 says: 5e-5 is a number; no, 12:30 and 2024-01-01 are text.
-Aliases (the billion-laughs bomb), tags, repeated keys, deep nesting and huge files are refused
-before anything is built from them.
+Aliases (the billion-laughs attack), tags, repeated keys, deep nesting and huge files are refused
+before any data is built from them.
 """
 
 import re
@@ -15,16 +15,18 @@ from typing import NoReturn
 import yaml
 
 from erasepro_convert.errors import RecipeError, describe_error
-from erasepro_convert.recipe.slips import hint, invisible, quoted
+from erasepro_convert.recipe.confusable_characters import (
+    find_invisible,
+    syntax_hint,
+    without_typographic_quotes,
+)
+from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 SIZE_LIMIT = 1 << 20
-"""Bytes; a recipe of a thousand concepts with eight prompts each has about a third of it."""
+"""Bytes.  A recipe of a thousand concepts with eight prompts each has about a third."""
 DEPTH_LIMIT = 8
 
-CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft")
-"""Suffixes of what is given in a recipe's place when two arguments are swapped."""
-
-# The C parser, where PyYAML was built with it; base loaders take every scalar for text.
+# This is the C parser where PyYAML was built with it.  Base loaders read every scalar as text.
 Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 _SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], object]], ...] = (
@@ -37,12 +39,13 @@ _SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], object]], ...] = (
         lambda text: float(text.replace(".", "")),
     ),
 )
-"""What a word without quotes is; any other is text.  This is YAML 1.2's core schema but for octal
-and hexadecimal numbers, and a whole number that does not fit into 64 bits is a float."""
+"""Patterns of words without quotes that are no text.  This is YAML 1.2's core schema without octal
+and hexadecimal numbers; a whole number that does not fit into 64 bits is a float."""
 
 ADVICE = "; quote text that has : or # in it, or begins with one of { [ & * ! | > % @ `"
 
 YamlPath = tuple[str | int, ...]
+"""Keys and list positions that lead to a value."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def read_document(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        near = (hint(part) for part in reversed(text.split("\n")[max(line - 2, 0) : line]))
+        near = (syntax_hint(part) for part in reversed(text.split("\n")[max(line - 2, 0) : line]))
         advice = next(filter(None, near), ADVICE)
         _fail(path, line, f"not valid YAML: {error.problem}{advice}")
     except yaml.reader.ReaderError as error:
@@ -77,7 +80,7 @@ def read_document(path: Path) -> Document:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.suffix.lower() in CHECKPOINTS or path.is_dir():
+        if path.suffix.lower() in CHECKPOINT_SUFFIXES or path.is_dir():
             kind = "folder" if path.is_dir() else "checkpoint by its name"
             _fail(path, None, f"is a {kind}, not a recipe; are recipe and checkpoint swapped?")
         status = path.stat()
@@ -94,7 +97,7 @@ def _read_text(path: Path) -> str:
 
 
 def _require_plain(text: str, path: Path) -> None:
-    """Walk the parser's events, which cost nothing to refuse, before composing a tree."""
+    """Check the parser's events before a tree is built from them, while refusing is cheap."""
     depth = 0
     for event in yaml.parse(text, Loader=Loader):
         assert event.start_mark is not None
@@ -139,11 +142,11 @@ def _build(
 
 
 def _scalar(text: str, file: Path, line: int, *, plain: bool) -> object:
-    if found := invisible(text):
+    if found := find_invisible(text):
         _fail(file, line, f"{text!r} has an invisible {found}; remove it")
     if not plain:
         return text
-    if (without := quoted(text)) is not None:
+    if (without := without_typographic_quotes(text)) is not None:
         _fail(
             file,
             line,

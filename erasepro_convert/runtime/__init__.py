@@ -1,1 +1,1 @@
-"""What everything else stands on: threads, memory, element types, digests, signals."""
+"""Helpers that every other package may use: threads, memory, dtypes, digests, signals."""

@@ -1,4 +1,4 @@
-"""What an SD1.x checkpoint consists of, and which variant a given one is."""
+"""The structure of SD1.x checkpoints, and the recognition of a given one."""
 
 from erasepro_convert.sd1.identify import Ema, Layout, identify
 from erasepro_convert.sd1.keys import text_attention

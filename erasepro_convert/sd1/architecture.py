@@ -1,7 +1,7 @@
-"""What a checkpoint's tensors leave open: groups of its norms, its picture size, how to sample.
+"""What a checkpoint's tensors do not tell: groups of norms, image size, sampling settings.
 
-diffusers reads such facts from configuration files that come with a model's folder.  A single file
-has none; these stand in for them, for SD1.x and for the demo model.
+diffusers reads them from the configuration files in a model's folder.  A single file has none, so
+they stand here, for SD1.x and for the demo model.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from erasepro_convert.sd1.keys import (
 Sampler = Literal["ddpm", "dpm++"]
 
 LEVELS = 4
+"""Resolutions in the VAE."""
 DEMO = Widths((48, 96, 128, 128), 192, 4, (16, 32, 64, 64), 96, 384)
 """The widths of the demo model."""
 
@@ -35,12 +36,12 @@ SCHEDULER = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model's configuration beside its widths, and sampling that suits it.
+    """A model's configuration beside its widths, and sampling settings that suit it.
 
-    ``size`` is the side of a picture in pixels; ``steps`` and ``guidance`` go to the sampler;
-    ``batch`` is how many pictures are made at once; ``others`` are prompts that no recipe is about.
-    An evaluation draws with ``evaluation_sampler`` in ``evaluation_steps``: SD1.x as in App. A.2 of
-    the paper.
+    ``size`` is the side of an image in pixels; ``steps`` and ``guidance`` go to the sampler;
+    ``batch`` is the number of images made at once; ``others`` are prompts without any target.  An
+    evaluation generates with ``evaluation_sampler`` in ``evaluation_steps``; for SD1.x these are
+    the settings of the paper's App. A.2.
     """
 
     widths: Widths
@@ -55,7 +56,7 @@ class Architecture:
     evaluation_sampler: Sampler = "ddpm"
 
     def unet(self) -> dict[str, Any]:
-        """Configuration of diffusers' UNet2DConditionModel."""
+        """The configuration of diffusers' UNet2DConditionModel."""
         return {
             "sample_size": self.size // 8,
             "in_channels": self.widths.in_channels,
@@ -67,7 +68,7 @@ class Architecture:
         }
 
     def vae(self) -> dict[str, Any]:
-        """Configuration of diffusers' AutoencoderKL."""
+        """The configuration of diffusers' AutoencoderKL."""
         return {
             "sample_size": self.size,
             "block_out_channels": self.widths.vae,
@@ -79,7 +80,7 @@ class Architecture:
         }
 
     def text_encoder(self) -> dict[str, Any]:
-        """Configuration of transformers' CLIPTextModel."""
+        """The configuration of transformers' CLIPTextModel."""
         return {
             "hidden_size": self.widths.text,
             "intermediate_size": self.widths.mlp,
@@ -95,7 +96,7 @@ class Architecture:
         }
 
 
-KNOWN = (
+ARCHITECTURES = (
     Architecture(
         SD1, unet_groups=32, vae_groups=32, size=512, steps=25, guidance=7.5, batch=1,
         others=(
@@ -119,13 +120,13 @@ KNOWN = (
 
 
 def architecture_of(widths: Widths) -> Architecture:
-    """The configuration that goes with a checkpoint's widths.
+    """Find the architecture of a checkpoint with these widths.
 
-    Input channels, the VAE and a guidance embedding may differ.
+    Input channels, a missing VAE and a guidance embedding may differ from the known widths.
 
     Raises CheckpointError for widths that are neither SD1.x's nor the demo model's.
     """
-    for known in KNOWN:
+    for known in ARCHITECTURES:
         vae = known.widths.vae if any(widths.vae) else widths.vae
         base = replace(known.widths, in_channels=widths.in_channels, vae=vae)
         if replace(base, guidance=widths.guidance) == widths:

@@ -14,23 +14,29 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer.text_model."
 EMA = "model_ema."
+"""Prefixes of the names of a single file's U-Net, VAE, text encoder and EMA copy of the U-Net."""
 EMA_COUNTERS = (EMA + "decay", EMA + "num_updates")
 
 TEXT_LAYERS = 12
 TEXT_HEADS = 12
-POSITIONS = 77  # tokens in a prompt, padding included
+POSITIONS = 77
+"""Tokens in a prompt, padding included."""
 VOCABULARY = 49408
 BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
-GUIDANCE = UNET + "time_embed.cond_proj.weight"
-"""What tells a latent consistency model (LCM) the guidance scale; other U-Nets have none."""
-TOKENS = TEXT + "embeddings.token_embedding.weight"
-EMBEDDED_POSITIONS = TEXT + "embeddings.position_embedding.weight"
+"""The ids of CLIP's two control tokens."""
+FIRST_CONVOLUTION = UNET + "input_blocks.0.0.weight"
+GUIDANCE_EMBEDDING = UNET + "time_embed.cond_proj.weight"
+"""The weight by which a latent consistency model (LCM) reads the guidance scale; other U-Nets lack
+it."""
+TOKEN_EMBEDDING = TEXT + "embeddings.token_embedding.weight"
+POSITION_EMBEDDING = TEXT + "embeddings.position_embedding.weight"
 POSITION_IDS = TEXT + "embeddings.position_ids"
 
 UNET_BLOCKS = ("down.0", "down.1", "down.2", "mid", "up.1", "up.2", "up.3")
 """The U-Net blocks with cross-attention, in the order of the forward pass, as recipes name them."""
 
 SCHEDULE_STEPS = 1000
+"""Timesteps of the noise schedule, whose buffers some files carry."""
 SCHEDULE_BUFFERS = (
     "betas",
     "alphas_cumprod",
@@ -71,6 +77,7 @@ class Widths:
 
 
 SD1 = Widths((320, 640, 1280, 1280), 1280, 4, (128, 256, 512, 512), 768, 3072)
+"""The widths of SD1.x itself."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ def text_attention(layer: int) -> dict[str, str]:
 
 
 def affine(original: str, diffusers: str, shape: Shape) -> Iterator[Key]:
-    """A weight of ``shape`` and its bias (one for each output)."""
+    """The keys of a weight of ``shape`` and of its bias (one value for each output)."""
     yield Key(f"{original}.weight", f"{diffusers}.weight", shape)
     yield Key(f"{original}.bias", f"{diffusers}.bias", shape[:1])
 

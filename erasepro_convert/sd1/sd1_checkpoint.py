@@ -11,25 +11,29 @@ from erasepro_convert.runtime.printable import prefixing_errors
 from erasepro_convert.sd1 import Ema, Layout, identify
 from erasepro_convert.sd1.keys import POSITION_IDS, POSITIONS
 from erasepro_convert.sd1.spelling import is_text_encoder
-from erasepro_convert.sd1.statements import Statements, of_configurations, statements
+from erasepro_convert.sd1.statements import (
+    Statements,
+    metadata_from_configurations,
+    read_statements,
+)
 from erasepro_convert.storage.location import Location
 
 if TYPE_CHECKING:
     import torch
 
 SHOWN = 5
-"""Names that a message lists."""
+"""The most names that a message lists."""
 
 
 @dataclass(frozen=True)
 class SD1Checkpoint:
-    """An open checkpoint and what it is."""
+    """An open checkpoint and its layout."""
 
     checkpoint: Checkpoint
     layout: Layout
 
     def read(self, name: str) -> "torch.Tensor":
-        """The tensor of an original name, as stored, in the shape that it has in SD1.x.
+        """Read the tensor with an original name, in its stored dtype and its shape in SD1.x.
 
         Raises CheckpointError for NaN and infinity.
         """
@@ -41,7 +45,7 @@ class SD1Checkpoint:
         return tensor
 
     def rows(self, name: str, numbers: "torch.Tensor") -> "torch.Tensor":
-        """Rows (n × d) of a matrix, as stored.  Raises CheckpointError for NaN and infinity."""
+        """Read rows (n × d) of a matrix.  Raises CheckpointError for NaN and infinity."""
         old = self.layout.source[name]
         info = self.checkpoint.tensors[old]
         rows = self.checkpoint.owner(old).rows(info, numbers.tolist())
@@ -53,38 +57,38 @@ class SD1Checkpoint:
         tensor = self.checkpoint.tensor(self.layout.source[name])
         return tensor.reshape(self.layout.shapes[name])
 
-    def of_ema(self) -> "SD1Checkpoint":
-        """The same with the EMA copy in the place of the U-Net; only where it is converted."""
-        return replace(self, layout=self.layout.of_ema())
+    def with_ema_as_unet(self) -> "SD1Checkpoint":
+        """This checkpoint with its EMA copy read as the U-Net; only where the copy is converted."""
+        return replace(self, layout=self.layout.with_ema_as_unet())
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Metadata of the files; what a folder's configurations say goes before it."""
+        """Metadata of the files; statements of a folder's configurations take precedence."""
         return {
             **self.checkpoint.metadata,
-            **of_configurations(self.checkpoint.configurations),
+            **metadata_from_configurations(self.checkpoint.configurations),
         }
 
     @property
-    def states(self) -> Statements:
-        """What it says of its training and of how its U-Net is fed."""
-        return statements(self.checkpoint.tensors, self.metadata)
+    def statements(self) -> Statements:
+        """What the checkpoint says of its training and of its clip skip."""
+        return read_statements(self.checkpoint.tensors, self.metadata)
 
     @property
     def scheduler(self) -> dict[str, object]:
-        """What a diffusers scheduler must know of this model, beside what all of SD1.x share."""
-        states = self.states
+        """Settings that a diffusers scheduler needs for this model beside SD1.x's common ones."""
+        statements = self.statements
         found: dict[str, object] = {}
-        if states.predicts_v:
+        if statements.predicts_v:
             found["prediction_type"] = "v_prediction"
-        if states.zero_snr:
+        if statements.zero_snr:
             found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         return found
 
     def position_ids_defect(self) -> str | None:
-        """What is wrong with the stored positions of tokens; None where nothing is.
+        """Say what is wrong with the stored position ids; None where nothing is.
 
-        Merges turn them into floats such as 75.9975, which loaders cut down to 75.
+        Merging turns them into floats such as 75.9975, which loaders truncate to 75.
         """
         if POSITION_IDS not in self.layout.source:
             return None
@@ -99,9 +103,9 @@ class SD1Checkpoint:
         return f"stored as {dtype}, {wrong} of {POSITIONS} off by up to {float(off.max()):.4g}"
 
     def require_finite(self, progress: Callable[[int, int], None]) -> None:
-        """Read every tensor that will be written; raise CheckpointError, naming all that are not.
+        """Read every tensor that will be written; raise CheckpointError, naming those not finite.
 
-        Position ids are left out: they are written anew.
+        Position ids are not checked, since they are written anew.
         """
         damaged = []
         names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
@@ -122,10 +126,10 @@ class SD1Checkpoint:
 def open_sd1_checkpoint(
     path: Location, ema: Ema = "drop", text_encoder: "Location | None" = None
 ) -> SD1Checkpoint:
-    """Open and recognise ``path``; ``text_encoder`` is where a missing text encoder comes from.
+    """Open and recognise ``path``; ``text_encoder`` is the file of a missing text encoder.
 
-    Raises CheckpointError for a file that is not a sound SD1.x checkpoint, UsageError when there
-    is a text encoder already; OSError passes through.
+    Raises CheckpointError for a file that is not a sound SD1.x checkpoint, and UsageError when it
+    has a text encoder already; OSError passes through.
     """
     checkpoint = open_checkpoint(path)
     if text_encoder is not None:
@@ -134,7 +138,7 @@ def open_sd1_checkpoint(
 
 
 def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> SD1Checkpoint:
-    """Decide what an open checkpoint is.
+    """Recognise an open checkpoint as SD1.x.
 
     Raises CheckpointError for what is no sound SD1.x checkpoint.
     """

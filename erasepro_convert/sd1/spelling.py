@@ -1,8 +1,8 @@
-"""The names under which tensors of SD1.x are found, brought to one: CompVis' with ``text_model.``.
+"""Map every spelling of SD1.x's tensor names to one: CompVis' names with ``text_model.``.
 
-Files keep one model under three spellings: the original one, an older one of the text encoder
-(NAI and its descendants), and diffusers', with the component's name in front.  A file can hold two
-of them at once; what is not taken is a second copy that could bring a concept back.
+There are three spellings: the original one, an older one of the text encoder (NAI and models made
+from it), and diffusers' names with the component's name before them.  A file can hold two spellings
+of a tensor; the second one is a copy that could bring a concept back, so it is not kept.
 """
 
 from collections.abc import Collection, Iterator
@@ -10,20 +10,29 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1.keys import GUIDANCE, POSITION_IDS, SD1, TEXT, UNET, VAE, Key, text_keys
+from erasepro_convert.sd1.keys import (
+    GUIDANCE_EMBEDDING,
+    POSITION_IDS,
+    SD1,
+    TEXT,
+    UNET,
+    VAE,
+    Key,
+    text_keys,
+)
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 
 OLD_TEXT = TEXT.removesuffix("text_model.")
 OLD_TEXT_PARTS = tuple(OLD_TEXT + part for part in ("embeddings.", "encoder.", "final_layer_norm."))
 OLD_VAE_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-"""How diffusers called the autoencoder's attention until 2023."""
+"""The parts of the autoencoder's attention, and their names in diffusers until 2023."""
 
 OTHER_GUIDANCE = UNET + "time_embedding.cond_proj.weight"
-"""How diffusers' script for single files leaves the guidance embedding, which it does not know."""
+"""The name that diffusers' script for single files gives the guidance embedding."""
 
 COMPONENTS = {UNET: "U-Net", VAE: "VAE", TEXT: "text encoder"}
-ENCLOSING = {
+COMPONENT_PREFIXES = {
     UNET: "U-Net",
     "unet.": "U-Net",
     VAE: "VAE",
@@ -31,17 +40,19 @@ ENCLOSING = {
     "cond_stage_model.": "text encoder",
     "text_encoder.": "text encoder",
 }
-"""What the names of everything inside a component begin with, known or not."""
+"""Prefixes of all names inside a component, also of unknown ones."""
 
-NAMES = replace(SD1, guidance=256)
-"""Widths that give every name there is."""
+ALL_TENSORS = replace(SD1, guidance=256)
+"""Widths of a model with every tensor that SD1.x can have, used for names alone."""
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """``source`` maps current names to names in the file, ``copies`` second copies to a reason.
+    """How a file spells the names of its tensors.
 
-    ``prefixes`` says for each component (U-Net, VAE, text encoder) what its names begin with.
+    ``source`` maps current names to names in the file; ``copies`` maps second copies to the reason
+    why they are dropped.  ``prefixes`` maps each component (U-Net, VAE, text encoder) to the prefix
+    of its names in the file.
     """
 
     source: dict[str, str]
@@ -49,10 +60,10 @@ class Spelling:
     prefixes: dict[str, str]
 
 
-def spelling_of(names: Collection[str]) -> Spelling:
-    """Bring names to the current spelling; where a tensor has two, the original one is taken.
+def resolve_spelling(names: Collection[str]) -> Spelling:
+    """Map names to the current spelling; where a tensor has two names, the original one is taken.
 
-    Raises CheckpointError when a component stands half in one spelling and half in another.
+    Raises CheckpointError when one component mixes two spellings.
     """
     found: dict[str, list[tuple[int, str, str]]] = {}
     for name in names:
@@ -77,17 +88,17 @@ def spelling_of(names: Collection[str]) -> Spelling:
 
 
 def component_of(name: str) -> str | None:
-    """U-Net, VAE or text encoder, for a name in any spelling; None for what is none of them."""
+    """The component (U-Net, VAE or text encoder) of a name in any spelling; None for others."""
     current = _current(name)[2]
     return next((c for prefix, c in COMPONENTS.items() if current.startswith(prefix)), None)
 
 
-def enclosing(name: str, spelling: Spelling) -> str | None:
-    """The component that a tensor of any name stands inside; None for one that stands beside them.
+def enclosing_component(name: str, spelling: Spelling) -> str | None:
+    """The component whose prefix a name has, known or not; None for a name outside of all.
 
-    What has the prefix of a spelling that is not taken stands beside the component that is.
+    A name with the prefix of a spelling that the file's component does not use is outside of it.
     """
-    for prefix, component in ENCLOSING.items():
+    for prefix, component in COMPONENT_PREFIXES.items():
         taken = spelling.prefixes[component]
         if name.startswith(prefix) and (not taken or taken.startswith(prefix)):
             return component
@@ -97,37 +108,37 @@ def enclosing(name: str, spelling: Spelling) -> str | None:
 def is_text_encoder(name: str) -> bool:
     """Whether a name in a file, in any spelling, is one of the text encoder's tensors."""
     current = _current(name)[2]
-    return current.startswith(TEXT) and current in originals()
+    return current.startswith(TEXT) and current in original_names()
 
 
 def _current(name: str) -> tuple[int, str, str]:
-    """Rank of the spelling (lower is taken), the prefix that tells it, the current name."""
+    """The rank of the spelling (the lowest is taken), its prefix, and the current name."""
     if name in diffusers_names():
         return 2, name.split(".", 1)[0] + ".", diffusers_names()[name]
     if name.startswith(OLD_TEXT_PARTS):
         return 1, OLD_TEXT, TEXT + name.removeprefix(OLD_TEXT)
     for prefix in COMPONENTS:
         if name.startswith(prefix):
-            return 0, prefix, GUIDANCE if name == OTHER_GUIDANCE else name
+            return 0, prefix, GUIDANCE_EMBEDDING if name == OTHER_GUIDANCE else name
     return 0, "", name
 
 
 @cache
-def originals() -> frozenset[str]:
-    """The current name of every tensor that a component of SD1.x can have."""
-    keys = (*unet_keys(NAMES), *vae_keys(NAMES), *text_keys(NAMES))
+def original_names() -> frozenset[str]:
+    """The current names of all tensors that a component of SD1.x can have."""
+    keys = (*unet_keys(ALL_TENSORS), *vae_keys(ALL_TENSORS), *text_keys(ALL_TENSORS))
     return frozenset({POSITION_IDS, *(key.original for key in keys)})
 
 
 @cache
 def diffusers_names() -> dict[str, str]:
-    """Current name by diffusers' name with its component in front, in each of its variants."""
+    """Map each variant of diffusers' names, with the component before it, to the current name."""
     return {
         f"{component}.{name}": key.original
         for component, keys in (
-            ("unet", unet_keys(NAMES)),
-            ("vae", vae_keys(NAMES)),
-            ("text_encoder", [*text_keys(NAMES), Key(POSITION_IDS, _POSITION_IDS, ())]),
+            ("unet", unet_keys(ALL_TENSORS)),
+            ("vae", vae_keys(ALL_TENSORS)),
+            ("text_encoder", [*text_keys(ALL_TENSORS), Key(POSITION_IDS, _POSITION_IDS, ())]),
         )
         for key in keys
         for name in _variants(component, key)

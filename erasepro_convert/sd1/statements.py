@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself beside its weights: what it predicts, its noise, its clip skip.
+"""Read what a checkpoint states of its training: prediction type, terminal SNR, clip skip.
 
-Each trainer and UI has a way of its own to say it: ModelSpec's fields (kohya's scripts and others),
-ComfyUI's ``predict_key``, kohya's ``ss_`` fields, tensors without values, a diffusers folder's
+Trainers and UIs state it in different ways: ModelSpec's fields (kohya's scripts and others),
+ComfyUI's ``predict_key``, kohya's ``ss_`` fields, tensors without values, and a diffusers folder's
 configurations.  All of them are read here and nowhere else.
 """
 
@@ -28,19 +28,21 @@ PREDICTIONS = {
         "v",
     ),
 }
-"""Spellings in small letters, with underscores."""
+"""The prediction type by its spelling, in lower case with underscores."""
 YES, NO = ("true", "1", "yes"), ("false", "0", "no")
 NOTHING = ("", "none", "null")
-"""What says nothing, as Python's None does when it is written as text."""
-LONGEST = 100
-"""Characters of a value that a message or another file gets."""
+"""Values that state nothing, such as Python's None written as text."""
+VALUE_LIMIT = 100
+"""The most characters of a value that are shown or written to another file."""
 
-T = TypeVar("T")
+Meaning = TypeVar("Meaning")
 
 
 @dataclass(frozen=True)
 class Statements:
-    """What is stated; ``unclear`` has a sentence for each statement that cannot be followed.
+    """What a checkpoint states of its training.
+
+    ``unclear`` holds a sentence for each statement that cannot be followed.
 
     ``clip_skip`` counts as UIs do: 1 is the last layer, 2 the one before; None is no statement.
     """
@@ -52,7 +54,7 @@ class Statements:
 
     @property
     def facts(self) -> Iterator[str]:
-        """All of it in words."""
+        """Each statement in words."""
         if self.predicts_v:
             yield "trained to predict v"
         if self.zero_snr:
@@ -62,19 +64,19 @@ class Statements:
         yield from self.unclear
 
 
-def statements(tensors: Collection[str], metadata: Mapping[str, str]) -> Statements:
-    """What names of tensors and metadata say; two statements that differ are unclear."""
+def read_statements(tensors: Collection[str], metadata: Mapping[str, str]) -> Statements:
+    """Read the statements in tensor names and metadata; statements that differ are unclear."""
     unclear: list[str] = []
 
-    def read(keys: tuple[str, ...], meanings: Mapping[str, T]) -> dict[str, T]:
+    def read(keys: tuple[str, ...], meanings: Mapping[str, Meaning]) -> dict[str, Meaning]:
         found = {}
         for key in keys:
-            value = _plain(metadata.get(key, ""))
+            value = _normalised(metadata.get(key, ""))
             if value in meanings:
                 found[key] = meanings[value]
             elif value not in NOTHING:
-                shown = printable(metadata[key][:LONGEST])
-                unclear.append(f"{key} says {shown}, which is not understood and not followed")
+                text = printable(metadata[key][:VALUE_LIMIT])
+                unclear.append(f"{key} says {text}, which is not understood and not followed")
         return found
 
     truth = {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
@@ -84,28 +86,28 @@ def statements(tensors: Collection[str], metadata: Mapping[str, str]) -> Stateme
     zero_snr = any(read(ZERO_SNR_KEYS, truth).values()) or ZERO_SNR in tensors
     skips = read(CLIP_SKIP_KEYS, {str(skip): skip for skip in range(1, TEXT_LAYERS + 1)})
     skip = next(iter(skips.values()), None)
-    for what, said, taken in (("prediction", predicted, "v"), ("clip skip", skips, skip)):
-        if len(set(said.values())) > 1:
-            each = ", ".join(f"{value} by {key}" for key, value in said.items())
-            unclear.append(f"two statements on its {what}: {each}; {taken} is followed")
+    for subject, stated, taken in (("prediction", predicted, "v"), ("clip skip", skips, skip)):
+        if len(set(stated.values())) > 1:
+            listed = ", ".join(f"{value} by {key}" for key, value in stated.items())
+            unclear.append(f"two statements on its {subject}: {listed}; {taken} is followed")
     return Statements("v" in predicted.values(), zero_snr, skip, tuple(unclear))
 
 
-def of_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What a diffusers folder's configurations say, as metadata; SD1.x's defaults are left out.
+def metadata_from_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Express a diffusers folder's configurations as metadata, without SD1.x's defaults.
 
-    What is not understood stays as it is, so that ``statements`` finds it.
+    A value that is not understood is kept, so that ``read_statements`` reports it.
     """
     scheduler, text_encoder = (configurations.get(c, {}) for c in ("scheduler", "text_encoder"))
     found = {}
     prediction = _text(scheduler.get("prediction_type"))
-    meaning = PREDICTIONS.get(_plain(prediction), prediction)
-    if meaning != "epsilon" and _plain(prediction) not in NOTHING:
+    meaning = PREDICTIONS.get(_normalised(prediction), prediction)
+    if meaning != "epsilon" and _normalised(prediction) not in NOTHING:
         found[PREDICTION_METADATA] = meaning
     zero_snr = _text(scheduler.get("rescale_betas_zero_snr"))
-    if _plain(zero_snr) not in (*NO, *NOTHING):
-        found[ZERO_SNR_METADATA] = "true" if _plain(zero_snr) in YES else zero_snr
-    nested = text_encoder.get("text_config")  # of a whole CLIP model
+    if _normalised(zero_snr) not in (*NO, *NOTHING):
+        found[ZERO_SNR_METADATA] = "true" if _normalised(zero_snr) in YES else zero_snr
+    nested = text_encoder.get("text_config")  # where the configuration is of a whole CLIP model
     inner = nested if isinstance(nested, dict) else {}
     layers = text_encoder.get("num_hidden_layers", inner.get("num_hidden_layers", TEXT_LAYERS))
     if layers != TEXT_LAYERS:
@@ -113,13 +115,13 @@ def of_configurations(configurations: Mapping[str, Mapping[str, Any]]) -> dict[s
         found[CLIP_SKIP_METADATA] = (
             str(TEXT_LAYERS + 1 - layers) if fewer else f"num_hidden_layers {_text(layers)}"
         )
-    return {key: value[:LONGEST] for key, value in found.items()}
+    return {key: value[:VALUE_LIMIT] for key, value in found.items()}
 
 
 def _text(value: Any) -> str:
-    """A JSON value as text; what no setting can be, by its type."""
+    """A JSON value as text; for a list or a mapping the name of its type."""
     return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 
-def _plain(value: str) -> str:
+def _normalised(value: str) -> str:
     return value.strip().lower().replace("-", "_").replace(" ", "_")

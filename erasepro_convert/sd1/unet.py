@@ -3,12 +3,20 @@
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.sd1.keys import EMA, GUIDANCE, UNET, Key, Widths, affine, text_attention
+from erasepro_convert.sd1.keys import (
+    EMA,
+    GUIDANCE_EMBEDDING,
+    UNET,
+    Key,
+    Widths,
+    affine,
+    text_attention,
+)
 
 
 @dataclass(frozen=True)
 class CrossAttention:
-    """One cross-attention module of the U-Net: a label, its block, its two edited matrices."""
+    """A cross-attention module of the U-Net: its label, its block, its two edited matrices."""
 
     label: str
     block: str
@@ -35,7 +43,7 @@ def key_value_matrices() -> tuple[str, ...]:
 
 
 def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[str, ...]:
-    """The matrices of text-encoder layers and of U-Net blocks that an erasure edits, in order."""
+    """The matrices that an erasure edits in these text layers and U-Net blocks, in order."""
     text = [name for number in text_layers for name in text_attention(number).values()]
     chosen = [attention for attention in cross_attentions() if attention.block in blocks]
     return (*text, *(name for a in chosen for name in (a.to_k, a.to_v)))
@@ -44,7 +52,7 @@ def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[s
 def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[str, ...]:
     """The tensors of the U-Net that a gradient method trains, by a recipe's ``parameters``.
 
-    Those of attention are in blocks; what is not attention is in none.
+    ``blocks`` restricts those of attention; tensors outside of attention belong to no block.
     """
     block_of = {a.to_k.partition(".transformer_blocks")[0]: a.block for a in cross_attentions()}
 
@@ -67,7 +75,7 @@ def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[
 
 
 def _attention_places() -> Iterator[tuple[str, int, str, str]]:
-    """Block, index within it, original and diffusers prefix of each transformer of the U-Net."""
+    """The block, index in it, original prefix and diffusers prefix of each U-Net transformer."""
     for level in range(3):
         for j in range(2):
             original = f"input_blocks.{3 * level + j + 1}.1"
@@ -89,7 +97,7 @@ def _unet_keys(w: Widths) -> Iterator[Key]:
     yield from affine("time_embed.2", "time_embedding.linear_2", (w.time, w.time))
     if w.guidance:
         shape = (w.unet[0], w.guidance)
-        yield Key(GUIDANCE.removeprefix(UNET), "time_embedding.cond_proj.weight", shape)
+        yield Key(GUIDANCE_EMBEDDING.removeprefix(UNET), "time_embedding.cond_proj.weight", shape)
     yield from affine("input_blocks.0.0", "conv_in", (w.unet[0], w.in_channels, 3, 3))
     channels = w.unet[0]
     skips = [channels]
@@ -97,7 +105,7 @@ def _unet_keys(w: Widths) -> Iterator[Key]:
         for j in range(2):
             number = 3 * level + j + 1
             names = (f"input_blocks.{number}.0", f"down_blocks.{level}.resnets.{j}")
-            # SD1.x widens where levels 1 and 2 begin; only there stands a shortcut.
+            # SD1.x widens at the start of levels 1 and 2; only there is a shortcut.
             yield from _unet_resnet(*names, channels, width, w.time, level in (1, 2) and j == 0)
             channels = width
             skips.append(channels)
@@ -156,6 +164,6 @@ def _transformer(o: str, d: str, c: int, context: int) -> Iterator[Key]:
 def ema_name(unet_name: str) -> str:
     """The name under which Lightning's EMA keeps its copy of U-Net tensor ``unet_name``.
 
-    The map only goes forward: it removes every dot, so it cannot be parsed back.
+    The name has no dots, so it cannot be mapped back.
     """
     return EMA + unet_name.removeprefix("model.").replace(".", "")

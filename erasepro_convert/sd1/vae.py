@@ -15,7 +15,7 @@ def vae_keys(w: Widths) -> Iterator[Key]:
 def is_kept_as_matrix(name: str, found: Shape, shape: Shape) -> bool:
     """Whether ``found`` is diffusers' shape of a tensor whose original one is ``shape``.
 
-    It keeps the attention, which is 1×1 convolutions, as matrices: the same bytes.
+    diffusers stores the 1×1 convolutions of the attention as matrices, which have equal bytes.
     """
     return ".attn_1." in name and (*found, 1, 1) == shape
 

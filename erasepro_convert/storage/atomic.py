@@ -77,15 +77,15 @@ def sync(file: BinaryIO) -> None:
 
 def _temporary(target: Path) -> Path:
     """A new temporary name beside ``target``; what killed runs left under such names is removed."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
-    for left in target.parent.iterdir():
-        if ours.fullmatch(left.name) and not _in_use(left):
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
+    for path in target.parent.iterdir():
+        if pattern.fullmatch(path.name) and not _in_use(path):
             # What cannot be removed (another user's file in a shared folder) does no harm.
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 with suppress(OSError):
-                    left.unlink()
+                    path.unlink()
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
 
 

@@ -78,7 +78,7 @@ class HttpRangeReader:
         self.stat = self._request(0, 1)[0]
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         stat, content = self._request(start, end)
         if stat != self.stat:
             raise CheckpointError(CHANGED)
@@ -105,10 +105,10 @@ class HttpRangeReader:
             ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT),
         )
         async with session.get(self._fs.encode_url(self._url), **options) as reply:
-            stat = self._stat_of_reply(reply, start, end)
+            stat = self._read_headers(reply, start, end)
             return stat, await reply.content.readexactly(end - start) if stat.size else b""
 
-    def _stat_of_reply(self, reply: "ClientResponse", start: int, end: int) -> ObjectStat:
+    def _read_headers(self, reply: "ClientResponse", start: int, end: int) -> ObjectStat:
         """Read the headers of a reply, and check that it holds the range that was requested."""
         headers = reply.headers
         if reply.status in (404, 410):
@@ -156,7 +156,7 @@ class S3RangeReader:
         self.stat = ObjectStat(info["size"], info["ETag"], self._object.get("VersionId"))
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         from botocore.exceptions import ClientError
         from fsspec.asyn import sync
 
@@ -206,7 +206,7 @@ class FsspecRangeReader:
         return ObjectStat(info["size"], etag, version, modified, _checksum(info))
 
     def get(self, start: int, end: int) -> bytes:
-        """See RangeReader."""
+        """Read a range, as RangeReader says."""
         content = self._fs.cat_file(self._path, start=start, end=end)
         if self._current_stat() != self.stat:  # after reading, so that no change escapes
             raise CheckpointError(CHANGED)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 Location: TypeAlias = "Path | UPath"
+"""A local path, or the URL of an object."""
 
 INSTALL_COMMAND = "pip install 'erasepro-convert[s3]'"
 HTTP, S3 = ("http", "https"), ("s3", "s3a")
@@ -133,7 +134,7 @@ def sibling(checkpoint: Location, ending: str) -> Location:
         return named.with_name(checkpoint_stem(named.name) + ending)
     if url_scheme(checkpoint) not in HTTP:
         return checkpoint.with_name(checkpoint_stem(checkpoint.name) + ending)
-    parts = urlsplit(str(checkpoint))  # a query, such as a signature, is valid for one object alone
+    parts = urlsplit(str(checkpoint))  # without the query, which is valid for one object
     path = PurePosixPath(parts.path)
     path = path.with_name(checkpoint_stem(path.name) + ending)
     return locate(urlunsplit((parts.scheme, parts.netloc, str(path), "", "")))

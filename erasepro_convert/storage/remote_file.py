@@ -141,14 +141,14 @@ class Prefetcher:
         self._threads = ThreadPoolExecutor(PREFETCHED_REQUESTS) if len(self._blocks) > 1 else None
 
     def read(self, start: int, count: int) -> bytearray:
-        """See RemoteFile."""
+        """``count`` bytes from ``start`` on.  Raises what ``RemoteFile.read`` does."""
         content = bytearray()
         for piece in self.chunks(start, count):
             content += piece
         return content
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """See RemoteFile."""
+        """``count`` bytes from ``start`` on, in chunks.  Raises what ``RemoteFile.read`` does."""
         end = start + count
         if end > self.size:
             raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")

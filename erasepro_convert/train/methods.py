@@ -49,7 +49,7 @@ def esd(
     trained so far, from noise to a step drawn at random.  Anchors play no part.
     """
     del pictures, report
-    targets = [target for concept in recipe.concepts for target, _ in concept.filled()]
+    targets = [target for concept in recipe.concepts for target, _ in concept.prompt_pairs()]
 
     def teach(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
@@ -76,7 +76,7 @@ def ac(
     the original's latents of anchor prompts, half of them mirrored, with noise added.  ``pictures``
     has those that an earlier run made, and is filled with the others.
     """
-    pairs = [pair for concept in recipe.concepts for pair in concept.filled()]
+    pairs = [pair for concept in recipe.concepts for pair in concept.prompt_pairs()]
     count = min(PICTURES, training.steps * training.batch)
     owners = [pairs[i % len(pairs)] for i in range(count)]
     for start in range(sum(map(len, pictures)), count, network.together):

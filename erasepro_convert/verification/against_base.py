@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from erasepro_convert.clip.text_encoder import Read
+from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.erasure import measure_erasure
 from erasepro_convert.conversion.options import Options
@@ -99,7 +99,7 @@ def verify_figures(
     if manifest.ema and output.layout.ema == "convert":  # a copy may lack it
         edited = _of_copy(output.read)
         copy = measure_erasure(
-            base.of_ema(),
+            base.with_ema_as_unet(),
             recipe,
             dtype,
             progress,
@@ -117,7 +117,7 @@ def _has_single(edits: Sequence[EditRecord]) -> bool:
     return any(edit.single_encoder_update for edit in edits)
 
 
-def _of_copy(read: Read) -> Read:
+def _of_copy(read: ReadTensor) -> ReadTensor:
     return lambda name: read(ema_name(name) if name.startswith(UNET) else name)
 
 

@@ -20,7 +20,7 @@ from erasepro_convert.sd1.keys import (
     PREDICTION_MARKERS,
     SCHEDULE_BUFFERS,
 )
-from erasepro_convert.sd1.spelling import spelling_of
+from erasepro_convert.sd1.spelling import resolve_spelling
 from erasepro_convert.sd1.vae import is_kept_as_matrix
 from erasepro_convert.storage.listing import exists, files_below, is_folder
 from erasepro_convert.storage.location import Location, file_name, is_within
@@ -123,7 +123,7 @@ def verify_tensors(
     that, and may have position ids, which are the same in every model.
     """
     written = manifest.output.tensors
-    spelling = spelling_of(checkpoint.tensors)
+    spelling = resolve_spelling(checkpoint.tensors)
     missing = [name for name in written if name not in spelling.source]
     absent = [name for name in missing if is_copy and _has_no_place_everywhere(name)]
     findings = [

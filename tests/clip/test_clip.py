@@ -158,13 +158,13 @@ def test_hidden_states_are_those_of_transformers(size: str, state: State) -> Non
     encoder = TextEncoder(state.__getitem__, torch.float32)
     with torch.no_grad():
         expected = theirs(ids, output_hidden_states=True)
-        prompts = Prefixes.of(ids, [77] * len(ids))
+        prompts = Prefixes.from_token_ids(ids, [77] * len(ids))
         hidden = encoder.embed(prompts)
-        assert_close(hidden[prompts.place], expected.hidden_states[0])
+        assert_close(hidden[prompts.prefix_at], expected.hidden_states[0])
         for number in range(1, 13):
             hidden = encoder.layer(number)(hidden, prompts)
-            assert_close(hidden[prompts.place], expected.hidden_states[number])
-        assert_close(encoder.final_norm(hidden)[prompts.place], expected.last_hidden_state)
+            assert_close(hidden[prompts.prefix_at], expected.hidden_states[number])
+        assert_close(encoder.final_norm(hidden)[prompts.prefix_at], expected.last_hidden_state)
 
 
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -175,12 +175,16 @@ def test_later_positions_do_not_matter(state: State) -> None:
     """Causality: the first positions of a short run equal those of a padded one."""
     ids = torch.tensor([tokenize("a photo of a cat").ids])
     encoder = TextEncoder(state.__getitem__)
-    runs = [Prefixes.of(ids, [77]), Prefixes.of(ids, [7]), Prefixes.of(ids[:, :7], [7])]
+    runs = [
+        Prefixes.from_token_ids(ids, [77]),
+        Prefixes.from_token_ids(ids, [7]),
+        Prefixes.from_token_ids(ids[:, :7], [7]),
+    ]
     hidden = [encoder.embed(run) for run in runs]
     for number in range(1, 13):
         layer = encoder.layer(number)
         hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
-    long, cut, short = (part[run.place][:, :7] for run, part in zip(runs, hidden, strict=True))
+    long, cut, short = (part[run.prefix_at][:, :7] for run, part in zip(runs, hidden, strict=True))
     assert torch.allclose(long, cut, rtol=0, atol=1e-12)
     assert torch.allclose(long, short, rtol=0, atol=1e-12)
 
@@ -191,17 +195,20 @@ def test_prompts_that_begin_alike_share_their_beginnings(state: State) -> None:
     tokens = [tokenize(text) for text in texts]
     ids = torch.tensor([t.ids[:8] for t in tokens])
     lengths = [t.count for t in tokens]
-    together = Prefixes.of(ids, lengths)
+    together = Prefixes.from_token_ids(ids, lengths)
     beginnings = {t.ids[: i + 1] for t in tokens for i in range(t.count)}
     assert len(together.ids) == len(beginnings) == 7 + 2 + 1
     encoder = TextEncoder(state.__getitem__)
-    alone = [Prefixes.of(row[None], [length]) for row, length in zip(ids, lengths, strict=True)]
+    alone = [
+        Prefixes.from_token_ids(row[None], [length])
+        for row, length in zip(ids, lengths, strict=True)
+    ]
     runs = [together, *alone]
     hidden = [encoder.embed(run) for run in runs]
     for number in range(1, 13):
         layer = encoder.layer(number)
         hidden = [layer(part, run) for part, run in zip(hidden, runs, strict=True)]
-    joint, *single = (part[run.place] for run, part in zip(runs, hidden, strict=True))
+    joint, *single = (part[run.prefix_at] for run, part in zip(runs, hidden, strict=True))
     for row, length in enumerate(lengths):
         assert torch.allclose(joint[row, :length], single[row][0, :length], rtol=0, atol=1e-12)
 
@@ -217,7 +224,7 @@ def test_many_prompts_are_computed_block_by_block(
     tokens = [tokenize(text) for text in texts]
     ids, lengths = torch.tensor([t.ids[:8] for t in tokens]), [t.count for t in tokens]
     encoder = TextEncoder(state.__getitem__)
-    prompts = Prefixes.of(ids, lengths)
+    prompts = Prefixes.from_token_ids(ids, lengths)
     assert len(prompts.blocks) == 2
     layer = encoder.layer(1)
 
@@ -230,16 +237,16 @@ def test_many_prompts_are_computed_block_by_block(
         threads.append(features())
     assert all(torch.equal(threads[0], other) for other in threads)
     for row, length in enumerate(lengths):
-        alone = Prefixes.of(ids[row : row + 1], [length])
+        alone = Prefixes.from_token_ids(ids[row : row + 1], [length])
         hidden = layer(layer(encoder.embed(alone), alone), alone)
-        together = threads[0][prompts.place[row, :length]]
-        assert torch.allclose(together, hidden[alone.place[0, :length]], rtol=0, atol=1e-12)
+        together = threads[0][prompts.prefix_at[row, :length]]
+        assert torch.allclose(together, hidden[alone.prefix_at[0, :length]], rtol=0, atol=1e-12)
 
 
 def test_large_states_lie_in_files_and_are_the_same(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts = Prefixes.of(torch.tensor([tokenize("a photo of a cat").ids]), [7])
+    prompts = Prefixes.from_token_ids(torch.tensor([tokenize("a photo of a cat").ids]), [7])
     encoder = TextEncoder(state.__getitem__)
 
     def features() -> torch.Tensor:

@@ -123,7 +123,9 @@ def test_another_word_of_the_demos_world_has_the_prompts_of_what_it_means(
     assert not implied & {one.prompt for one in asked if one.role == "other"}
     assert "burning" not in {one.concept for one in asked if one.role == "other"}
     strange = [one.prompt for one in asked if (one.concept, one.role) == ("a b", "target")]
-    assert strange == [target for target, _ in recipe.concepts[1].filled(recipe.probe.prompts)]
+    assert strange == [
+        target for target, _ in recipe.concepts[1].prompt_pairs(recipe.probe.prompts)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.evaluate.plan import EvalPrompt, plan, shipped_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.default_prompts import OTHERS, RETAINED
+from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS, RETAIN_PROMPTS
 
 PATHS = [*sorted(Path("recipes").glob("*.yaml")), *sorted(Path("recipes/paper").glob("*.yaml"))]
 RECIPES = [load_recipe(path) for path in PATHS]
@@ -60,11 +60,11 @@ def test_implied_prompts_name_nothing_that_is_erased_with_their_concept() -> Non
 
 
 def test_none_is_solved_or_probed() -> None:
-    used = {tokenize(prompt).ids for prompt in (*RETAINED, *OTHERS)}
+    used = {tokenize(prompt).ids for prompt in (*RETAIN_PROMPTS, *DRIFT_PROMPTS)}
     for recipe in RECIPES:
         for concept in recipe.concepts:
             for templates in (concept.prompts, recipe.probe.prompts):
-                for pair in concept.filled(templates):
+                for pair in concept.prompt_pairs(templates):
                     used |= {tokenize(prompt).ids for prompt in pair}
     for recipe in RECIPES:
         for one in plan(recipe, [], is_demo=False):

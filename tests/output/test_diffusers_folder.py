@@ -28,7 +28,7 @@ from erasepro_convert.output.diffusers_folder import configurations, write_confi
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
 from erasepro_convert.sd1.keys import (
-    GUIDANCE,
+    GUIDANCE_EMBEDDING,
     POSITION_IDS,
     PREDICTION_MARKERS,
     SD1,
@@ -215,7 +215,7 @@ def test_how_a_model_is_sampled_and_fed_goes_through_files_and_folders(
         source = tmp_path / target
         if options.folder:
             assert told(source) == ("v_prediction", True, "trailing", 11)
-        states = open_sd1_checkpoint(source).states
+        states = open_sd1_checkpoint(source).statements
         assert (states.predicts_v, states.zero_snr, states.clip_skip) == (True, True, 2)
         assert states.unclear == ()
 
@@ -240,7 +240,7 @@ def test_a_folder_feeds_its_unet_as_clip_skip_says(tmp_path: Path, van_gogh: Pat
 
 def test_an_lcm_stays_one_in_files_and_folders(van_gogh: Path, tmp_path: Path) -> None:
     """Its guidance embedding bit for bit, and configurations with which diffusers reads it."""
-    name, weight = GUIDANCE, torch.randn(48, 256).half()
+    name, weight = GUIDANCE_EMBEDDING, torch.randn(48, 256).half()
     with checkpoint() as file:
         save_file({**load_file(file), name: weight}, tmp_path / "in.safetensors")
     recipe = load_recipe(van_gogh)

@@ -11,9 +11,14 @@ from erasepro_convert.errors import RecipeError
 from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.evaluate.settings import settings_of
 from erasepro_convert.recipe import Recipe, load_recipe
-from erasepro_convert.recipe.default_prompts import OTHERS, PROBES, RETAINED, TEMPLATES
+from erasepro_convert.recipe.default_prompts import (
+    DRIFT_PROMPTS,
+    PROBE_TEMPLATES,
+    RETAIN_PROMPTS,
+    TEMPLATES,
+)
 from erasepro_convert.recipe.sections import Retain
-from erasepro_convert.sd1.architecture import KNOWN
+from erasepro_convert.sd1.architecture import ARCHITECTURES
 from erasepro_convert.sd1.keys import UNET_BLOCKS
 from tests.conftest import SHORT, Cli, WriteRecipe
 
@@ -85,7 +90,7 @@ def test_the_digest_depends_on_meaning_alone(make_recipe: MakeRecipe) -> None:
 
 def test_the_shipped_prompts_share_nothing() -> None:
     """A recipe with other templates or retained prompts of its own is checked when it loads."""
-    sets = [set(part) for part in (TEMPLATES, PROBES, RETAINED, OTHERS)]
+    sets = [set(part) for part in (TEMPLATES, PROBE_TEMPLATES, RETAIN_PROMPTS, DRIFT_PROMPTS)]
     assert len(set().union(*sets)) == sum(map(len, sets))
     assert [len(part) for part in sets] == [8, 8, 48, 24]
 
@@ -435,10 +440,10 @@ def test_digests_are_what_they_were() -> None:
 
 
 def test_pictures_are_made_as_suits_the_model(make_recipe: MakeRecipe) -> None:
-    real, demo = KNOWN
+    real, demo = ARCHITECTURES
     asked = make_recipe(SHORT).evaluate
     assert settings_of(asked, real) == Settings(50, 7.5, 512, "ddpm")
     assert settings_of(asked, demo) == Settings(20, 4.0, 64, "dpm++")
-    for model in KNOWN:
+    for model in ARCHITECTURES:
         asked = make_recipe(SHORT + EVALUATE).evaluate
         assert settings_of(asked, model) == Settings(30, 0, 256, "dpm++")

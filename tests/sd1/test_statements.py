@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from erasepro_convert.sd1.statements import of_configurations, statements
+from erasepro_convert.sd1.statements import metadata_from_configurations, read_statements
 from tests.conftest import Cli
 from tests.miniature import State, save_folder
 
@@ -26,7 +26,7 @@ from tests.miniature import State, save_folder
     ],
 )
 def test_every_spelling_of_v_prediction(metadata: dict[str, str]) -> None:
-    stated = statements((), metadata)
+    stated = read_statements((), metadata)
     assert stated.predicts_v
     assert stated.unclear == ()
 
@@ -44,7 +44,7 @@ def test_every_spelling_of_v_prediction(metadata: dict[str, str]) -> None:
     ],
 )
 def test_epsilon_and_silence_are_clear(metadata: dict[str, str]) -> None:
-    stated = statements(("betas",), metadata)
+    stated = read_statements(("betas",), metadata)
     assert (stated.predicts_v, stated.zero_snr, stated.clip_skip) == (False, False, None)
     assert stated.unclear == ()
 
@@ -52,11 +52,11 @@ def test_epsilon_and_silence_are_clear(metadata: dict[str, str]) -> None:
 @pytest.mark.parametrize("value", ["True", "true", "TRUE", "1", "yes"])
 @pytest.mark.parametrize("key", ["ss_zero_terminal_snr", "erasepro.zero_terminal_snr"])
 def test_every_spelling_of_zero_snr(key: str, value: str) -> None:
-    assert statements((), {key: value}).zero_snr
+    assert read_statements((), {key: value}).zero_snr
 
 
 def test_markers_among_the_tensors() -> None:
-    stated = statements({"v_pred", "ztsnr"}, {})
+    stated = read_statements({"v_pred", "ztsnr"}, {})
     assert stated.predicts_v
     assert stated.zero_snr
 
@@ -64,7 +64,7 @@ def test_markers_among_the_tensors() -> None:
 @pytest.mark.parametrize("key", ["modelspec.encoder_layer", "ss_clip_skip"])
 @pytest.mark.parametrize(("value", "skip"), [("1", 1), (" 2 ", 2), ("3", 3)])
 def test_clip_skip(key: str, value: str, skip: int) -> None:
-    assert statements((), {key: value}).clip_skip == skip
+    assert read_statements((), {key: value}).clip_skip == skip
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_clip_skip(key: str, value: str, skip: int) -> None:
     ],
 )
 def test_what_is_not_understood_is_said(metadata: dict[str, str], said: str) -> None:
-    (line,) = statements((), metadata).unclear
+    (line,) = read_statements((), metadata).unclear
     assert line == f"{said}, which is not understood and not followed"
 
 
 def test_statements_that_differ_are_said_and_one_is_followed() -> None:
-    stated = statements(
+    stated = read_statements(
         {"v_pred"},
         {
             "modelspec.prediction_type": "epsilon",
@@ -127,7 +127,7 @@ def test_configurations_of_a_folder(
     scheduler: dict[str, Any], text_encoder: dict[str, Any], metadata: dict[str, str]
 ) -> None:
     configurations = {"scheduler": scheduler, "text_encoder": text_encoder}
-    assert of_configurations(configurations) == metadata
+    assert metadata_from_configurations(configurations) == metadata
 
 
 def test_inspection_and_conversion_say_what_they_do_not_follow(

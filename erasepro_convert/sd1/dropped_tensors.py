@@ -1,31 +1,33 @@
-"""Tensors that are not written: why each is left out, and which must not be.
+"""Decide which tensors are dropped: the reason for each, and the refusal of unknown ones.
 
-What stands beside the parts of a model is left out, since no loader of SD1.x reads it.  What stands
-inside a part may be read by a loader that knows it, so losing it would make another model.
+Tensors beside the parts of a model are dropped, since no loader of SD1.x reads them.  A tensor
+inside a part may be read by a loader that knows it, so dropping it would make another model: a file
+with an unknown one is refused.
 """
 
 import re
 from collections.abc import Collection, Mapping
 
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.sd1.foreign import name_inside
 from erasepro_convert.sd1.keys import EMA, EMA_COUNTERS, VAE
-from erasepro_convert.sd1.spelling import Spelling, enclosing
+from erasepro_convert.sd1.other_models import name_inside
+from erasepro_convert.sd1.spelling import Spelling, enclosing_component
 
-RIDERS = (
-    # (a prefix, what it is): what could bring a concept back if it rode along
+CONCEPT_CARRIERS = (
+    # (a prefix of names, what the tensors are): they could bring a concept back if they were kept
     ("control_model.", "a ControlNet inside the file"),
     ("lora_", "a LoRA inside the file"),
     ("embedding_manager.", "textual-inversion embeddings inside the file"),
 )
 UNREAD = "no SD1.x loader reads it"
-COPY = "EMA copy of the U-Net: unedited, it would bring the concept back"
-NO_COPY = "an EMA entry that is no copy of a U-Net tensor"
-REPLACED = "the U-Net that the EMA copy takes the place of"
+EMA_COPY = "EMA copy of the U-Net: unedited, it would bring the concept back"
+NO_EMA_COPY = "an EMA entry that is no copy of a U-Net tensor"
+REPLACED_BY_EMA = "the U-Net that the EMA copy takes the place of"
+"""Reasons why a tensor is dropped."""
 
 _CLIP = r"^(cond_stage_model\.(transformer\.)?|text_encoder\.)"
-UNUSED = (
-    # (a regular expression, what it is): inside a part, where drawing has no use for it
+UNUSED_PARTS = (
+    # (a regular expression, what it is): tensors inside a part that generation does not use
     (
         _CLIP + r"(text_model\.)?(text_projection(\.weight|\.bias)?|logit_scale)$",
         "CLIP's comparison with pictures, which SD1.x has no use for",
@@ -41,14 +43,14 @@ UNUSED = (
 )
 
 
-def reasons(
+def drop_reasons(
     spelling: Spelling, taken: Collection[str], copies: Mapping[str, object]
 ) -> dict[str, str]:
-    """Why each tensor that is not ``taken`` is left out, by its name in the file.
+    """The reason why each tensor that is not ``taken`` is dropped, by its name in the file.
 
-    ``copies`` has the names of an EMA copy of the U-Net, whether it is there or not.
+    ``copies`` holds the names of an EMA copy of the U-Net, whether it is there or not.
 
-    Raises CheckpointError for what stands inside a part and is not known to be without use.
+    Raises CheckpointError for a tensor inside a part that is not known to be unused.
     """
     found: dict[str, str] = {}
     unknown: dict[str, list[str]] = {}
@@ -57,7 +59,7 @@ def reasons(
         if old in taken:
             continue
         reason = _reason(name, has_copy, name in copies or name in EMA_COUNTERS)
-        part = enclosing(old, spelling)
+        part = enclosing_component(old, spelling)
         if reason is None and part:
             unknown.setdefault(part, []).append(old)
         found[old] = reason or UNREAD
@@ -68,11 +70,11 @@ def reasons(
 
 def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
     if name.startswith(EMA):
-        return COPY if is_ema and has_copy else NO_COPY
-    for prefix, reason in RIDERS:
+        return EMA_COPY if is_ema and has_copy else NO_EMA_COPY
+    for prefix, reason in CONCEPT_CARRIERS:
         if name.startswith(prefix):
             return reason
-    for pattern, reason in UNUSED:
+    for pattern, reason in UNUSED_PARTS:
         if re.search(pattern, name):
             return reason
     return None
@@ -80,8 +82,8 @@ def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
 
 def _refusal(unknown: Mapping[str, list[str]]) -> str:
     part, names = next(iter(unknown.items()))
-    shown = next(((name, what) for name in names if (what := name_inside(name))), None)
-    example, what = shown or (names[0], "what it does is unknown")
+    known = next(((name, what) for name in names if (what := name_inside(name))), None)
+    example, what = known or (names[0], "what it does is unknown")
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f"not a plain Stable Diffusion 1.x checkpoint: its {part} holds {example}{more}, which "

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's values, in words that say what to write instead."""
+"""Messages for mistakes in a recipe's values, which say what to write instead."""
 
 import json
 import re
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from erasepro_convert.recipe.confusable_characters import syntax_hint
 from erasepro_convert.recipe.evaluation import Evaluate, Other
-from erasepro_convert.recipe.fields import shown
+from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.recipe.model import Recipe
-from erasepro_convert.recipe.sections import Concept, First, Layers, Limits, Probe, Retain
-from erasepro_convert.recipe.slips import hint
+from erasepro_convert.recipe.sections import Concept, FirstPositions, Layers, Limits, Probe, Retain
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.recipe.yaml_document import Document, YamlPath
 
@@ -22,7 +22,7 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     (): Recipe,
     ("concepts",): Concept,
     ("layers",): Layers,
-    ("tokens",): First,
+    ("tokens",): FirstPositions,
     ("retain",): Retain,
     ("probe",): Probe,
     ("limits",): Limits,
@@ -30,7 +30,7 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("evaluate",): Evaluate,
     ("evaluate", "others"): Other,
 }
-"""Which part of a recipe stands at a path (list positions left out)."""
+"""The model of the section at each path in a recipe (without positions in lists)."""
 
 _BOUNDS = {
     "greater_than": "more than {gt:g}",
@@ -40,64 +40,65 @@ _BOUNDS = {
     "multiple_of": "a multiple of {multiple_of:g}",
     "finite_number": "a finite number",
 }
-"""What a number should be, by the kind of mistake."""
+"""What a number should be, by pydantic's type of error."""
 
-_KINDS = {
+_TYPES = {
     "int_type": "a whole number",
     "float_type": "a number",
     "string_type": "text",
     "path_type": "text",
     "tuple_type": "a list",
 }
-"""What a value should be."""
+"""What a value should be, by pydantic's type of error."""
 
 NOTHING = " (~, null and an empty place all are)"
+"""What follows "should be …, not nothing"."""
 
 
-def explain(error: ValidationError, document: Document) -> list[tuple[YamlPath, str]]:
-    """Each mistake once, by the place where it stands, in the order of lines."""
-    found = [(_place(document, mistake["loc"]), mistake) for mistake in error.errors()]
-    words = dict.fromkeys(
-        (place, _words(place, mistake))
-        for place, mistake in found
-        if not _follows(place, mistake, found)
+def explain_errors(error: ValidationError, document: Document) -> list[tuple[YamlPath, str]]:
+    """A message for each mistake with the path of its value, once each, in the order of lines."""
+    found = [(_path(document, mistake["loc"]), mistake) for mistake in error.errors()]
+    messages = dict.fromkeys(
+        (path, _message(path, mistake))
+        for path, mistake in found
+        if not _follows_from_another(path, mistake, found)
     )
-    return sorted(words, key=lambda mistake: document.lines[mistake[0]])
+    return sorted(messages, key=lambda message: document.lines[message[0]])
 
 
-def _place(document: Document, loc: tuple[str | int, ...]) -> YamlPath:
-    """The part of a pydantic location that exists in the document (it adds tags of its own)."""
-    place: YamlPath = ()
+def _path(document: Document, loc: tuple[str | int, ...]) -> YamlPath:
+    """The part of a pydantic location that is in the document; pydantic adds tags of its own."""
+    path: YamlPath = ()
     for part in loc:
-        if (*place, part) in document.lines:
-            place = (*place, part)
-    return place
+        if (*path, part) in document.lines:
+            path = (*path, part)
+    return path
 
 
-def _follows(
-    place: YamlPath, mistake: "ErrorDetails", found: list[tuple[YamlPath, "ErrorDetails"]]
+def _follows_from_another(
+    path: YamlPath, mistake: "ErrorDetails", found: list[tuple[YamlPath, "ErrorDetails"]]
 ) -> bool:
-    """Whether a mistake only follows from another one, which is told."""
+    """Whether a mistake only follows from another one, which is reported."""
     match mistake["type"]:
         case "default_factory_not_called":
             return True
-        case "int_type":  # no whole number where any number is good
-            return any(there == place and other["type"] == "float_type" for there, other in found)
-        case "missing":  # it is there, misspelt
+        case "int_type":  # a union of float and int reports both
+            return any(there == path and other["type"] == "float_type" for there, other in found)
+        case "missing":  # the key may be there, misspelt
             return any(
                 other["type"] == "extra_forbidden"
-                and there[:-1] == place
+                and there[:-1] == path
                 and _nearest(there) == mistake["loc"][-1]
                 for there, other in found
             )
     return False
 
 
-def _words(place: YamlPath, mistake: "ErrorDetails") -> str:
+def _message(path: YamlPath, mistake: "ErrorDetails") -> str:
     kind, value, context = mistake["type"], mistake["input"], mistake.get("ctx", {})
     match kind:
         case "extra_forbidden":
-            return f"unknown key{_unknown(place)}"
+            return f"unknown key{_key_advice(path)}"
         case "missing":
             return f"{mistake['loc'][-1]} is missing"
         case "value_error":
@@ -107,13 +108,14 @@ def _words(place: YamlPath, mistake: "ErrorDetails") -> str:
     if kind in _BOUNDS:
         should = _BOUNDS[kind].format_map(context)
     elif kind == "model_type":
-        should = f"a mapping of {', '.join(_keys(place))}"
+        should = f"a mapping of {', '.join(_keys(path))}"
     else:
-        should = _KINDS.get(kind, mistake["msg"])  # any other is in words of our own
-    return f"should be {should}, not {shown(value)}{_advice(kind, place, value)}"
+        # Messages for other types come from the recipe's own models.
+        should = _TYPES.get(kind, mistake["msg"])
+    return f"should be {should}, not {describe_value(value)}{_advice(kind, path, value)}"
 
 
-def _advice(kind: str, place: YamlPath, value: object) -> str:
+def _advice(kind: str, path: YamlPath, value: object) -> str:
     if value is None:
         return NOTHING
     match kind, value:
@@ -121,12 +123,12 @@ def _advice(kind: str, place: YamlPath, value: object) -> str:
             advice = "quote it"
         case "string_type", {} if value == {}:
             advice = 'quote it: "{}"'
-        case "tuple_type", _ if place == ("concepts",):
+        case "tuple_type", _ if path == ("concepts",):
             advice = 'write - {target: "…", anchor: "…"} for each'
         case "tuple_type", str() | int() if not isinstance(value, bool):
             advice = f"write [{json.dumps(value, ensure_ascii=False)}]"
         case "model_type", str():
-            return hint(value)
+            return syntax_hint(value)
         case "int_type" | "float_type", str() if re.fullmatch(r"-?\d+(\.\d*)?", value):
             advice = "write it without quotes"
         case "float_type", str() if re.fullmatch(r"-?\d+,\d+", value):
@@ -137,29 +139,31 @@ def _advice(kind: str, place: YamlPath, value: object) -> str:
 
 
 def _one_of(expected: str, value: object) -> str:
-    """Which words there are, from pydantic's list of them."""
+    """A message with the accepted words, from pydantic's list of them."""
     known = expected.replace("'", "")
-    told = f"should be {known}, not {shown(value)}"
+    message = f"should be {known}, not {describe_value(value)}"
     if not isinstance(value, str):
-        return told + (NOTHING if value is None else "")
+        return message + (NOTHING if value is None else "")
     near = get_close_matches(value.lower(), known.replace(" or ", ", ").split(", "), n=1)
     if not near:
-        return told
-    return told + ("; write it without quotes" if near == [value] else f"; did you mean {near[0]}?")
+        return message
+    return message + (
+        "; write it without quotes" if near == [value] else f"; did you mean {near[0]}?"
+    )
 
 
-def _unknown(place: YamlPath) -> str:
-    if advice := hint(str(place[-1])):
+def _key_advice(path: YamlPath) -> str:
+    if advice := syntax_hint(str(path[-1])):
         return advice
-    near = _nearest(place)
-    return f"; did you mean {near}?" if near else f"; known are {', '.join(_keys(place[:-1]))}"
+    near = _nearest(path)
+    return f"; did you mean {near}?" if near else f"; known are {', '.join(_keys(path[:-1]))}"
 
 
-def _nearest(place: YamlPath) -> str | None:
-    *parents, key = place
+def _nearest(path: YamlPath) -> str | None:
+    *parents, key = path
     return next(iter(get_close_matches(str(key).lower(), _keys(tuple(parents)), n=1)), None)
 
 
-def _keys(place: YamlPath) -> list[str]:
-    model = _MODEL_AT[tuple(part for part in place if isinstance(part, str))]
+def _keys(path: YamlPath) -> list[str]:
+    model = _MODEL_AT[tuple(part for part in path if isinstance(part, str))]
     return list(model.model_fields)

@@ -13,7 +13,7 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.manifest import Manifest, PromptMeasure, read_manifest
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.recipe.default_prompts import WORDS
+from erasepro_convert.recipe.default_prompts import REFERENCE_WORDS
 from tests import oracle
 from tests.conftest import Cli, copy_of_demo
 from tests.miniature import State, state_dict
@@ -148,7 +148,7 @@ def test_held_leak_equals_the_oracle(make_recipe: Callable[[str], Recipe], state
         ids = list(tokenize(text).ids)
         return oracle.features(model, ids, None)[:, 1:6]  # a old WORD here EOS
 
-    anchor, words = fed(old, "a old dog here"), [w for w in WORDS if w != "dog"]
+    anchor, words = fed(old, "a old dog here"), [w for w in REFERENCE_WORDS if w != "dog"]
     leaks, befores = [], []
     for name in oracle.kv_names():
         w, v = state[name].double().numpy(), other[name].double().numpy()
@@ -158,7 +158,7 @@ def test_held_leak_equals_the_oracle(make_recipe: Callable[[str], Recipe], state
         leaks.append(((v @ fed(new, "a old snoopy here") - goal) ** 2).sum() ** 0.5 / unit)
         befores.append(((w @ fed(old, "a old snoopy here") - goal) ** 2).sum() ** 0.5 / unit)
     record = measure_leak_and_drift(
-        recipe, state.__getitem__, other.__getitem__, held={"old snoopy"}
+        recipe, state.__getitem__, other.__getitem__, already_erased={"old snoopy"}
     )
     edited = next(m for m in record.leak if m.feed.text_encoder == "edited")
     assert edited.mean == pytest.approx(sum(leaks) / len(leaks), rel=1e-4)

@@ -1,12 +1,13 @@
-"""Names for what is not a whole SD1.x checkpoint, so that a refusal can say what the file is."""
+"""Recognise files that are no whole SD1.x checkpoint, so that a refusal can say what they are."""
 
 import re
 from collections.abc import Collection, Mapping
 
 from erasepro_convert.checkpoint.tensor_info import TensorInfo
+from erasepro_convert.sd1.keys import FIRST_CONVOLUTION, TEXT, UNET
 
 Signatures = tuple[tuple[str, str], ...]
-"""A regular expression that is found in a tensor's name, and what the tensor shows; most telling
+"""Pairs of a regular expression and what a tensor shows whose name it is found in, the most telling
 first."""
 
 OTHER_MODELS: Signatures = (
@@ -22,7 +23,7 @@ OTHER_MODELS: Signatures = (
 )
 
 ADDITIONS: Signatures = (
-    # what is trained beside a model: found in files of its own, and built into a model's parts
+    # These are trained beside a model.  They come in files of their own or inside a model's parts.
     (r"\.(hada_w[12]|lokr_w[12]|oft_blocks|oft_diag)|^lycoris_", "a LyCORIS network"),
     (r"\.lora_([AB]|embedding_[AB])\b|^base_model\.model\.", "a LoRA as PEFT saves it"),
     (r"^lora_|[._]lora[._]", "a LoRA"),
@@ -42,7 +43,7 @@ ADDITIONS: Signatures = (
 )
 
 CHANGES: Signatures = (
-    # what makes a part of a model another part than SD1.x's
+    # These make a part of a model differ from SD1.x's.
     (r"\.(absmax|quant_map|nested_absmax|SCB)$|\.quant_state\.", "quantised by bitsandbytes"),
     (r"\.(scales|biases)$", "quantised as MLX does"),
     (
@@ -64,18 +65,43 @@ PARTS: Signatures = (
 )
 
 VECTOR_WIDTHS = (768, 1024, 1280)
-"""Of text encoders: diffusers saves an embedding as one tensor of such a width, of any name."""
+"""Widths of text encoders: diffusers saves an embedding as one tensor of such a width, with any
+name."""
 
 
-def name_other_model(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """Which other model this is, with the evidence; None if it is none that we know."""
-    found = _found(tensors, OTHER_MODELS)
+def describe_other_file(known: Mapping[str, TensorInfo]) -> str:
+    """Say what a file is that lacks the U-Net's first layer or the text encoder's last one."""
+    other = _name_other_model(known)
+    if other is None and FIRST_CONVOLUTION not in known:
+        other = _name_addition(known)
+    has_unet = any(name.startswith(UNET) for name in known)
+    if other is None and not has_unet:
+        other = _name_part(known)
+    if other is not None:
+        return f"not a Stable Diffusion 1.x checkpoint: {other}"
+    if has_unet and TEXT + "final_layer_norm.weight" not in known:
+        return (
+            "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
+            "starts there; --text-encoder FILE takes it from the checkpoint that this U-Net was "
+            "trained with, or from CLIP ViT-L/14"
+        )
+    if has_unet:
+        return (
+            f"not a complete Stable Diffusion 1.x checkpoint: its U-Net has no {FIRST_CONVOLUTION}"
+        )
+    examples = ", ".join(sorted(known)[:3]) or "no tensors at all"
+    return f"not a Stable Diffusion 1.x checkpoint: no U-Net ({UNET}*) in it; it holds {examples}"
+
+
+def _name_other_model(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Name the other model that this is, with the evidence; None if it is unknown."""
+    found = _first_match(tensors, OTHER_MODELS)
     return found and "this is {} (it holds {})".format(*found)
 
 
-def name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """Which addition to a model this is by itself, with the evidence; None if unknown."""
-    found = _found(tensors, ADDITIONS)
+def _name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Name the addition to a model that this file holds, with the evidence; None if unknown."""
+    found = _first_match(tensors, ADDITIONS)
     if found is None and len(tensors) == 1:
         ((name, info),) = tensors.items()
         if len(info.shape) in (1, 2) and info.shape[-1] in VECTOR_WIDTHS:
@@ -83,25 +109,25 @@ def name_addition(tensors: Mapping[str, TensorInfo]) -> str | None:
     return found and "this is {}, not a checkpoint (it holds {})".format(*found)
 
 
-def name_part(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """Which part of a model stands here alone, with the evidence; None if unknown."""
-    found = _found(tensors, PARTS)
+def _name_part(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Name the part of a model that this file holds, with the evidence; None if unknown."""
+    found = _first_match(tensors, PARTS)
     return found and "this is {} alone (it holds {})".format(*found)
 
 
 def name_inside(name: str) -> str | None:
-    """What a tensor that no part of SD1.x has, inside one of them, makes of it; None if unknown."""
-    if found := _found([name], ADDITIONS):
+    """Say what a tensor that SD1.x lacks makes of the part that holds it; None if unknown."""
+    if found := _first_match([name], ADDITIONS):
         return f"it has {found[0]} built in"
-    found = _found([name], CHANGES)
+    found = _first_match([name], CHANGES)
     return f"it is {found[0]}" if found else None
 
 
-def _found(names: Collection[str], table: Signatures) -> tuple[str, str] | None:
-    """What the first signature that fits shows, and the first name that it fits."""
-    for pattern, shown in table:
+def _first_match(names: Collection[str], table: Signatures) -> tuple[str, str] | None:
+    """What the first matching signature shows, and the first name that it matches."""
+    for pattern, description in table:
         search = re.compile(pattern).search
         witness = next((name for name in names if search(name)), None)
         if witness is not None:
-            return shown, witness
+            return description, witness
     return None

@@ -1,4 +1,4 @@
-"""Characters that look right in an editor and mean something else, or nothing, in a recipe."""
+"""Find characters that look right in an editor but mean something else to YAML."""
 
 import re
 import unicodedata
@@ -9,23 +9,25 @@ _QUOTED = re.compile(
     f"[{_DOUBLE}][^{_DOUBLE}]*[{_DOUBLE}]?|[^{_DOUBLE}]*[{_DOUBLE}]|[{_SINGLE}].*[{_SINGLE}]",
     re.DOTALL,
 )
-"""Such marks around a text, or one at either end; an apostrophe (d’Arc) is none."""
+"""Typographic quotation marks around a text, or a double one at either end.  An apostrophe in the
+text (d’Arc) does not match."""
 
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-"""What joins letters and emoji (U+200C, U+200D) has a meaning and is not among them."""
+"""Characters that do not show.  The joiners of letters and emoji (U+200C, U+200D) have a meaning,
+so they are not among them."""
 
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 _COLON = re.compile(r"\s*(?:-\s+)?[\w.]+:[^\s/]")
 
 
-def quoted(text: str) -> str | None:
-    """The text without the typographic quotation marks around it; None where there are none."""
+def without_typographic_quotes(text: str) -> str | None:
+    """The text without typographic quotation marks around it; None where there are none."""
     return text.strip(_DOUBLE + _SINGLE) if _QUOTED.fullmatch(text) else None
 
 
-def invisible(text: str) -> str | None:
-    """The first character that does not show, with its place; None where all do."""
+def find_invisible(text: str) -> str | None:
+    """Describe the first character that does not show; None where all characters do."""
     found = _INVISIBLE.search(text)
     if not found:
         return None
@@ -33,9 +35,9 @@ def invisible(text: str) -> str | None:
     return f"{_named(found[0])} " + (f"after {before!r}" if before else "at its beginning")
 
 
-def hint(text: str) -> str:
-    """What may have gone wrong in text that YAML takes for something else, to end a message."""
-    if character := invisible(text):
+def syntax_hint(text: str) -> str:
+    """Why YAML may have misread a text, as the end of a message; empty where nothing is found."""
+    if character := find_invisible(text):
         return f"; there is an invisible {character}"
     if "\t" in text:
         return "; YAML is indented with spaces, not with tabs"
