@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from erasepro_convert.batch import dask_cluster as clusters
 from erasepro_convert.batch.dask_cluster import connect
-from erasepro_convert.batch.environment import differences, identity
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Ledger
 from erasepro_convert.batch.locks import FOLDER
 from erasepro_convert.batch.process_pool import Progress
+from erasepro_convert.batch.software_versions import differences, identity
 from erasepro_convert.batch.worker import Task, carry_out
 from erasepro_convert.cli.batch_view import BatchView
 from erasepro_convert.conversion.options import Options

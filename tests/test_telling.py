@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
-from erasepro_convert.cli.telling import telling
+from erasepro_convert.cli.interruption import telling
 from erasepro_convert.errors import InterruptedRunError
 
 

@@ -13,8 +13,8 @@ from secrets import token_hex
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from erasepro_convert.batch.environment import Identity, differences, identity
 from erasepro_convert.batch.process_pool import Progress, Work
+from erasepro_convert.batch.software_versions import Identity, differences, identity
 from erasepro_convert.batch.worker import Result, Task
 from erasepro_convert.errors import BatchError, UsageError
 from erasepro_convert.runtime.memory import give_back_memory

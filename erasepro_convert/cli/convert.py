@@ -40,8 +40,8 @@ def convert_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    from erasepro_convert.cli.interruption import telling
     from erasepro_convert.cli.summary import summary
-    from erasepro_convert.cli.telling import telling
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.manifest import manifest_path

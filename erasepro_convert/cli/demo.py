@@ -21,7 +21,7 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
     the configuration with which diffusers opens either, and before-after.png.  Files of these
     names that lie in DIR are replaced.  Shows each command, so that you can repeat and change it.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import telling
     from erasepro_convert.cli.terminal import Terminal
 
     group = ctx.find_root().command

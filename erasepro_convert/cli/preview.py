@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_option
+from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 
@@ -52,7 +52,7 @@ def preview_command(
     and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
     minutes, and the time left is shown from the first step on.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe

@@ -12,7 +12,7 @@ from erasepro_convert.manifest import ProbeRecord
 from erasepro_convert.runtime.printable import printable
 
 if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
-    from erasepro_convert.attacks.run import Row
+    from erasepro_convert.attacks.run import StressRow
     from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.inspection import Inspection
     from erasepro_convert.probing.neighbours import Neighbour
@@ -95,7 +95,7 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
     return table
 
 
-def stress_table(rows: Sequence["Row"]) -> Table:
+def stress_table(rows: Sequence["StressRow"]) -> Table:
     """A row an attack: how often its target is seen, and what that is worth where it matters."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attack")

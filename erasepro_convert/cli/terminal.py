@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from erasepro_convert.cli.fitting import UNLIMITED, fit, natural_width
+from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
 
 STAGES = {
     "check": "checking tensors",
