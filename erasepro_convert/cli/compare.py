@@ -1,4 +1,4 @@
-"""``erasepro-convert compare RECIPE IN``: the same recipe by several methods."""
+"""``erasepro-convert compare RECIPE IN``: one recipe by several methods."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -65,7 +65,7 @@ def compare_command(
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
     null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
     """
-    from erasepro_convert.cli.interruption import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
@@ -103,7 +103,7 @@ def compare_command(
     for line in judges.missing:  # shown before drawing, which can take hours
         terminal.say(line)
     store = ImageStore(images or folder / "pictures")
-    with telling(kept=[folder, *([images] if images else [])]):
+    with reporting_interruption(kept=[folder, *([images] if images else [])]):
         with terminal.steps() as progress:
             comparison = compare(
                 loaded, original, wanted, folder, judges, store, progress,

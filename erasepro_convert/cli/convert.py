@@ -1,4 +1,4 @@
-"""``erasepro-convert RECIPE IN OUT``: the main command."""
+"""``erasepro-convert RECIPE IN OUT``: convert one checkpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ def convert_command(
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
-    from erasepro_convert.cli.interruption import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
@@ -50,16 +50,16 @@ def convert_command(
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path = locate(target)
-    asked = Options(folder=target.endswith("/"), beside=(recipe,), **options)
-    record = manifest_path(path, folder=asked.folder)
+    conversion = Options(folder=target.endswith("/"), beside=(recipe,), **options)
+    record = manifest_path(path, folder=conversion.folder)
     kept = []
     if loaded.training and isinstance(path, Path):
         from erasepro_convert.train.resume import state_path
 
         kept = [state_path(path)]
-    with telling(record if asked.folder else path, kept=kept):
+    with reporting_interruption(record if conversion.folder else path, kept=kept):
         with terminal.progress() as progress:
-            manifest = convert(loaded, source, path, asked, progress)
+            manifest = convert(loaded, source, path, conversion, progress)
         with uninterrupted():
             summary(terminal, manifest, path, record)
             if as_json:

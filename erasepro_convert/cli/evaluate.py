@@ -1,4 +1,4 @@
-"""``erasepro-convert evaluate``: what pictures of both models show."""
+"""``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
 from collections.abc import Iterator
 from itertools import chain, groupby
@@ -80,7 +80,7 @@ def evaluate_command(
     the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
     it; report shows it.
     """
-    from erasepro_convert.cli.interruption import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
@@ -121,7 +121,7 @@ def evaluate_command(
         rows=chain.from_iterable(map(read_dataset, datasets)),
         seeds=seeds,
     )
-    with telling(*places.values(), kept=[pictures]):
+    with reporting_interruption(*places.values(), kept=[pictures]):
         if shard:
             with terminal.steps() as progress:
                 count = draw_shard(session, *shard, progress)

@@ -1,4 +1,4 @@
-"""``erasepro-convert inspect FILE…``: what files are, and whether we would convert them."""
+"""``erasepro-convert inspect FILE…``: what files are, and whether they would be converted."""
 
 import json
 from typing import TYPE_CHECKING

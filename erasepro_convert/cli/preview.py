@@ -52,7 +52,7 @@ def preview_command(
     and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
     minutes, and the time left is shown from the first step on.
     """
-    from erasepro_convert.cli.interruption import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
@@ -72,7 +72,7 @@ def preview_command(
     from erasepro_convert.images.preview import preview
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    with telling(target):
+    with reporting_interruption(target):
         with terminal.steps() as progress:
             shown = preview(
                 loaded,

@@ -1,4 +1,4 @@
-"""``erasepro-convert stress RECIPE OUT --base IN``: what brings erased concepts back."""
+"""``erasepro-convert stress RECIPE OUT --base IN``: try to bring erased concepts back."""
 
 import csv
 from io import StringIO
@@ -44,7 +44,7 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
     "--ti-steps", type=click.IntRange(1), default=100, show_default=True, help="Training steps."
 )
 @click.option(
-    "--ti-seed", type=click.IntRange(0), default=0, show_default=True, help="Of training."
+    "--ti-seed", type=click.IntRange(0), default=0, show_default=True, help="The training's seed."
 )
 @click.option(
     "--words",
@@ -95,7 +95,7 @@ def stress_command(
     the prompt.  tricks: other spellings, letters, languages, weights.  ti: a new word trained on
     the original's pictures of the target.
     """
-    from erasepro_convert.cli.interruption import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
@@ -123,7 +123,7 @@ def stress_command(
     )
     terminal = Terminal(quiet=quiet, to_stderr=False)
     outputs = [file for file in (json_file, csv_file) if file]
-    with telling(*outputs, kept=[images] if images else []):
+    with reporting_interruption(*outputs, kept=[images] if images else []):
         with TemporaryDirectory() as folder, terminal.steps() as progress:
             found = stress(
                 loaded,

@@ -73,7 +73,9 @@ def main(folder: Path, out: Path) -> None:
         ("rebuilt", rebuilt(folder, held_out.pictures)),
     ):
         right = {
-            head: model.hit_rate(shown / 255, head, [classes[i] for i in held_out.labels[:, number]])
+            head: model.hit_rate(
+                shown / 255, head, [classes[i] for i in held_out.labels[:, number]]
+            )
             for number, (head, classes) in enumerate(HEADS.items())
         }
         print(name, right)
