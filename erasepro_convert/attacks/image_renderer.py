@@ -37,17 +37,17 @@ class ImageRenderer:
 
     def draw(self, prompt_sets: Iterable[PromptSet]) -> None:
         """Draw the pictures that do not exist, by variant in the order of their first set."""
-        wanted: dict[str, dict[ImageRequest, Path]] = {}
+        paths_by_variant: dict[str, dict[ImageRequest, Path]] = {}
         variants: dict[str, ModelVariant] = {}
         for prompt_set in prompt_sets:
             variant = variants.setdefault(prompt_set.variant.digest, prompt_set.variant)
-            wanted.setdefault(variant.digest, {}).update(
+            paths_by_variant.setdefault(variant.digest, {}).update(
                 (request, self._path(variant, request))
                 for prompt in prompt_set.prompts.values()
                 for request in self._requests(prompt)
             )
         total = 0
-        for name, requests in wanted.items():
+        for name, requests in paths_by_variant.items():
             if parts := missing_batches(requests, self._architecture):
                 total += variants[name].setup_steps + self._settings.steps * sum(map(len, parts))
         done, lock = 0, Lock()
@@ -59,7 +59,7 @@ class ImageRenderer:
                 # A sampler may take one step more than it was given.
                 self._progress("drawing", done, max(done, total))
 
-        for name, requests in wanted.items():
+        for name, requests in paths_by_variant.items():
             if missing_batches(requests, self._architecture):
                 with variants[name].prepare(advance) as prepare:
                     draw_missing(

@@ -68,15 +68,15 @@ def find_inputs(given: Iterable[str], match: Sequence[str], output_folder: Locat
             path = item.path
             found.setdefault(os.path.abspath(path) if isinstance(path, Path) else str(path), item)
     return FoundInputs(
-        list(found.values()), {what: list(p) for what, p in search.passed_over.items()}
+        list(found.values()), {reason: list(p) for reason, p in search.passed_over.items()}
     )
 
 
 def describe_passed_over(passed_over: Mapping[str, Iterable[str]]) -> str:
     """Count what was passed over for each reason, the most frequent first."""
-    counts = {what: len(list(paths)) for what, paths in passed_over.items()}
+    counts = {reason: len(list(paths)) for reason, paths in passed_over.items()}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {printable(what)}" for what, count in ordered)
+    return ", ".join(f"{count} {printable(reason)}" for reason, count in ordered)
 
 
 class _Search:

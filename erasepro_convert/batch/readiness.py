@@ -102,10 +102,10 @@ class JobInspector:
         folder = job.output.endswith("/")
         target, earlier = self._folder / job.output, self._ledger[job.output]
         places = target, manifest_path(target, folder=folder)
-        ours = self._ledger.wrote(job.output) or lock.was_marked
-        if not ours and not any(map(exists, places)):
-            ours = True  # a worker that dies at the end leaves an output for the next to replace
-        if ours:
+        may_replace = self._ledger.wrote(job.output) or lock.was_marked
+        if not may_replace and not any(map(exists, places)):
+            may_replace = True  # a worker that dies at the end leaves an output of this batch
+        if may_replace:
             lock.mark()
         known = None
         # Reading an input in a store costs as much as converting it.
@@ -118,7 +118,7 @@ class JobInspector:
             job.recipe,
             job.source,
             target,
-            replace(job.options(self._options), force=self._options.force or ours),
+            replace(job.options(self._options), force=self._options.force or may_replace),
             known_sha256=known,
             link_candidate=self._link_candidate(job, key),
         )
@@ -130,8 +130,8 @@ class JobInspector:
 
     def _still_holds(self, job: Job, entry: Entry) -> bool:
         """Whether an entry is for this recipe, version and options, and its output still exists."""
-        ours = __version__, job.recipe.digest, self.options_digest
-        if (entry.tool, entry.recipe_sha256, entry.options_sha256) != ours:
+        current = __version__, job.recipe.digest, self.options_digest
+        if (entry.tool, entry.recipe_sha256, entry.options_sha256) != current:
             return False
         if entry.written is None:
             return entry.outcome != "failed"

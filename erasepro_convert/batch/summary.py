@@ -52,7 +52,7 @@ def write_summary(
         recipes=list(_recipes(rows)),
         distributions=_distributions(rows),
         record=LEDGER,
-        passed_over={what: _some(paths) for what, paths in sorted(passed_over.items())},
+        passed_over={reason: _shorten(paths) for reason, paths in sorted(passed_over.items())},
         plain=_plain,
         when=_when,
         link=_link,
@@ -61,7 +61,7 @@ def write_summary(
         file.write(page.encode())
 
 
-def _some(paths: Sequence[str]) -> tuple[int, str]:
+def _shorten(paths: Sequence[str]) -> tuple[int, str]:
     """Return the number of paths, and a text with the first ones."""
     more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
     return len(paths), ", ".join(sorted(paths)[:LISTED]) + more

@@ -61,7 +61,7 @@ def size(text: str) -> int:
     "--records",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the record is kept while the batch goes on, if DIR is a URL; a copy goes to DIR.",
+    help="Where the record is kept while the batch runs, if DIR is a URL; a copy goes to DIR.",
 )
 @click.option(
     "--match",
@@ -81,20 +81,21 @@ def size(text: str) -> int:
     "--name",
     "template",
     metavar="TEMPLATE",
-    help="What outputs are called: {folder}, {stem} and {suffix} of the input, {recipe}; "
-    "ending in / for diffusers folders.  [default: {folder}/{stem}-{recipe}.safetensors]",
+    help="The names of outputs: {folder}, {stem} and {suffix} of the input, {recipe}; it ends in "
+    "/ for diffusers folders.  [default: {folder}/{stem}-{recipe}.safetensors]",
 )
 @click.option(
     "--jobs",
     "at_once",
     metavar="N",
     type=click.IntRange(1),
-    help="Convert so many at once.  [default: as many as there are cores]",
+    help="Convert N files at once.  [default: as many as there are cores]",
 )
 @click.option(
     "--memory",
     type=size,
-    help="Convert no more at once than fit into this, at 1G each.  [default: 80% of what is free]",
+    help="Convert no more files at once than fit into this, at 1G each.  "
+    "[default: 80% of the free memory]",
 )
 @click.option(
     "--scheduler",
@@ -121,9 +122,10 @@ def batch_command(
     """Erase the concepts of each RECIPE from each checkpoint IN.
 
     RECIPE is a .yaml file, of which there may be several; or a list of jobs, as a .yaml file with
-    the key jobs.  IN is a checkpoint, a folder of them (searched to the bottom) or a pattern.  What
-    becomes of each file stands in DIR/batch.manifest.jsonl as soon as it is known, and in
-    DIR/batch.html at the end.  Run again, it does only what is missing, failed, or has changed.
+    the key jobs.  IN is a checkpoint, a folder (with all folders below it) or a pattern.  The
+    outcome of each file is added to DIR/batch.manifest.jsonl as soon as it is known, and
+    DIR/batch.html shows all outcomes at the end.  If you run the batch again, it converts only
+    files that are missing, failed, or have changed.
 
     Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
     some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.

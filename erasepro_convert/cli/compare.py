@@ -33,14 +33,14 @@ COLUMNS_PER_TABLE = 5
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where checkpoints and tables go; what is there is not made again.  "
+    help="Where checkpoints and tables go; existing checkpoints are not made again.  "
     "[default: IN.comparison]",
 )
 @click.option(
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where pictures are kept; what is there is not drawn again.  [default: DIR/pictures]",
+    help="Where pictures are kept; existing ones are not drawn again.  [default: DIR/pictures]",
 )
 @judging_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -56,11 +56,11 @@ def compare_command(
     inception: Path | None,
     quiet: bool,
 ) -> None:
-    """Erase RECIPE's concepts from IN by several methods, and have all judged on the same seeds.
+    """Erase RECIPE's concepts from IN by several methods, and judge all on the same seeds.
 
-    Every figure comes with its 95% interval; what is in bold beats every other method beyond
-    chance.  Costs are of conversions in processes of their own.  DIR has each method's checkpoint
-    and manifest, and comparison.json, .csv, .md and .png.
+    Every metric has a 95% interval; a value in bold beats every other method beyond chance.  Each
+    conversion runs in its own process, whose time and memory are measured.  DIR gets each method's
+    checkpoint and manifest, and comparison.json, .csv, .md and .png.
 
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
     null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
@@ -76,14 +76,14 @@ def compare_command(
     loaded = load_recipe(recipe)
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
-    wanted = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
-    for method in wanted:
+    selected = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
+    for method in selected:
         if method not in METHODS:
             raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
     folder = out or beside(base, ".comparison")
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
     places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
-    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
+    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in selected))
     if folder.exists():
         require_outputs(places.values(), inputs)
     hush_libraries()
@@ -106,7 +106,7 @@ def compare_command(
     with reporting_interruption(kept=[folder, *([images] if images else [])]):
         with terminal.steps() as progress:
             comparison = compare(
-                loaded, original, wanted, folder, judges, store, progress,
+                loaded, original, selected, folder, judges, store, progress,
                 given=read_prompts(prompts) if prompts else (), seeds=seeds,
             )  # fmt: skip
         for table in comparison_tables(comparison):

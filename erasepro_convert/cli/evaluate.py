@@ -42,7 +42,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where pictures are kept; what is there is not drawn again.  [default: OUT.pictures]",
+    help="Where pictures are kept; existing ones are not drawn again.  [default: OUT.pictures]",
 )
 @click.option(
     "--dataset",
@@ -57,8 +57,8 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     "--shard",
     metavar="I/N",
     callback=_shard,
-    help="Draw the I-th of N shares of all pictures and judge none: for several machines that "
-    "share --images.  A run without it judges when all are drawn.",
+    help="Draw shard I of N of all pictures and judge none: for several machines that share "
+    "--images.  When all shards are drawn, run without it to judge.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate_command(
@@ -76,9 +76,9 @@ def evaluate_command(
 ) -> None:
     """Draw pictures with the original IN and with the erased OUT, and have them judged.
 
-    Every figure comes with its 95% interval over prompts and seeds, and with the difference between
-    the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
-    it; report shows it.
+    Every metric has a 95% interval over prompts and seeds, and the difference between the two
+    models over the same prompts and seeds.  The results are written to OUT.evaluation.json, .csv
+    and .png; report shows them.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal

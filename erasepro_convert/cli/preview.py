@@ -1,4 +1,4 @@
-"""``erasepro-convert preview OUT --base IN --recipe R``: pictures before and after."""
+"""``erasepro-convert preview OUT --base IN --recipe R``: draw pictures before and after."""
 
 from pathlib import Path
 
@@ -46,11 +46,11 @@ def preview_command(
     guidance: float | None,
     quiet: bool,
 ) -> None:
-    """Draw a grid of pictures: a row a prompt, a column a checkpoint, the same seeds in each.
+    """Draw a grid of pictures with a row for each prompt and a column for each checkpoint.
 
-    Shows the prompts of RECIPE's targets and anchors and some that it is not about, made by --base
-    and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
-    minutes, and the time left is shown from the first step on.
+    The grid shows prompts of RECIPE's targets, of its anchors and of other things, drawn by --base
+    and by each OUT with the same seeds.  CUDA is used when there is a device; on a CPU a picture
+    of a full-size model takes minutes, and the time left is shown from the first step on.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
@@ -79,9 +79,9 @@ def preview_command(
                 [base, *checkpoints],
                 extra=extra,
                 seeds=seeds,
-                sampling=lambda known: Sampling(
-                    known.steps if steps is None else steps,
-                    known.guidance if guidance is None else guidance,
+                sampling=lambda model: Sampling(
+                    model.steps if steps is None else steps,
+                    model.guidance if guidance is None else guidance,
                 ),
                 progress=progress,
             )
