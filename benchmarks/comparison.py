@@ -78,7 +78,8 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
-    from erasepro_convert.evaluate.output import picture
+    from erasepro_convert.evaluate.output import draw_grid
+    from erasepro_convert.images.open_model import OpenModel
     from erasepro_convert.recipe import Recipe
 
     pairs, folder = TASKS[task], _folder(out, task)
@@ -94,18 +95,16 @@ def _run(task: str, methods: Sequence[str], seeds: int, out: Path) -> None:
             click.echo(f"{task}: {now}")
 
     with demo.checkpoint() as base:
-        found = find_judges(is_demo=True)
-        made = compare(
-            recipe, base, methods, folder, found, ImageStore(out / "pictures"), report, **settings
-        )
+        judges, store = find_judges(is_demo=True), ImageStore(out / "pictures")
+        made = compare(recipe, OpenModel(base), methods, folder, judges, store, report, **settings)
     data = {
         "settings": settings,
-        "figures": {m: [asdict(f) for f in e.figures] for m, e in made.evaluations.items()},
+        "figures": {m: [asdict(f) for f in e.metrics] for m, e in made.evaluations.items()},
         "costs": {method: asdict(cost) for method, cost in made.costs.items()},
         "failed": made.failed,
         "exceeded": made.exceeded,
     }
-    picture(made.evaluations).save(folder / GRID)
+    draw_grid(made.evaluations).save(folder / GRID)
     (folder / "figures.json").write_text(json.dumps(data), encoding="utf-8")
 
 

@@ -12,11 +12,11 @@ from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.output import (
     COSTS,
     HEADINGS,
-    csv_lines,
-    markdown,
-    of_cell,
-    of_cost,
-    plain,
+    cost_cells,
+    csv_rows,
+    format_cell,
+    format_estimate,
+    markdown_table,
 )
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.results import ARROWS, Estimate, Metric
@@ -51,15 +51,15 @@ def write(results: Mapping[str, Any], seeds: int) -> None:
         writer.writerow(["task", *HEADINGS])
         for task, shown in found.items():
             for column in shown:
-                writer.writerows([task, *cells] for cells in csv_lines(column))
+                writer.writerows([task, *cells] for cells in csv_rows(column))
 
 
 def _figures(task: str, data: Any) -> dict[str, list[Metric]]:
     """By method; the task's name goes to the concept, so that tasks can be averaged."""
-    return {m: [_figure(task, figure) for figure in of] for m, of in data["figures"].items()}
+    return {m: [_metric(task, figure) for figure in of] for m, of in data["figures"].items()}
 
 
-def _figure(task: str, data: dict[str, Any]) -> Metric:
+def _metric(task: str, data: dict[str, Any]) -> Metric:
     sides = {side: _value(data[side]) for side in ("original", "erased", "difference")}
     concept = f"{task}: {data['concept']}"
     return replace(Metric(**{**data, **sides}), concept=concept)
@@ -107,7 +107,9 @@ def _costs(results: Mapping[str, Any]) -> Iterator[str]:
     yield "Of five concepts and of ten; the demo model has 18 million parameters.\n"
     for task in ("5 together", "10 together"):
         costs = {m: Cost(**cost) for m, cost in results[task]["costs"].items()}
-        yield markdown([_arrow(task), *COSTS], [[m, *of_cost(cost)] for m, cost in costs.items()])
+        yield markdown_table(
+            [_arrow(task), *COSTS], [[m, *cost_cells(cost)] for m, cost in costs.items()]
+        )
 
 
 def _arrow(task: str) -> str:
@@ -119,10 +121,10 @@ def _arrow(task: str) -> str:
 
 def _table(shown: Sequence[Column]) -> str:
     headings = ["", *(f"{SHOWN[column.name]} {ARROWS[column.better]}" for column in shown)]
-    rows = [["*original*", *(plain(column.original) for column in shown)]]
+    rows = [["*original*", *(format_estimate(column.original) for column in shown)]]
     for method in dict.fromkeys(method for column in shown for method in column.cells):
-        rows.append([method, *(of_cell(column.cells.get(method)) for column in shown)])
-    return markdown(headings, rows)
+        rows.append([method, *(format_cell(column.cells.get(method)) for column in shown)])
+    return markdown_table(headings, rows)
 
 
 def _shown(figures: Mapping[str, Sequence[Metric]]) -> list[Column]:

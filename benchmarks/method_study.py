@@ -25,9 +25,9 @@ import torch
 from benchmarks.method_settings import FIRE, PLAN, SETTINGS, TASKS, Pairs
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.demo import Prompt, checkpoint, load_judge, prompts
+from erasepro_convert.demo import Prompt, checkpoint, load_classifier, prompts
 from erasepro_convert.errors import LimitError
-from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
@@ -64,7 +64,7 @@ class Studio:
     """The demo model and its judge; draws what prompts show with an erased model."""
 
     def __init__(self) -> None:
-        self.judge = load_judge()
+        self.judge = load_classifier()
         self.prompts = prompts()
         with checkpoint() as file:
             self.original, self.architecture = load_pipeline(file)
@@ -120,10 +120,10 @@ class Studio:
 
     def see(self, pipeline: Any, asked: list[Prompt]) -> list[str]:
         """What the judge sees, by the head that each prompt is about."""
-        jobs = [Job(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
+        jobs = [SeededPrompt(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
         with torch.inference_mode():
             pictures = generate(pipeline, self.architecture, jobs, SAMPLING, lambda _: None)
-        seen = self.judge.see(pictures / 255)
+        seen = self.judge.classify(pictures / 255)
         return [seen[prompt.head][i] for i, prompt in enumerate(asked)]
 
 

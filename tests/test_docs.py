@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from benchmarks import method_tables
 from benchmarks.comparison_tasks import TASKS
 from benchmarks.method_study import RESULTS, read
-from erasepro_convert.compare.output import plain
+from erasepro_convert.compare.output import format_estimate
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.recipe import load_recipe
@@ -116,6 +116,6 @@ def test_the_comparisons_page_has_the_figures_of_its_table() -> None:
     assert {row["task"] for row in rows} == TASKS.keys()
     for row in rows:
         within = Interval(float(row["low"]), float(row["high"])) if row["low"] else None
-        cell = plain(Estimate(float(row["value"]), within))
+        cell = format_estimate(Estimate(float(row["value"]), within))
         name = "*original*" if row["method"] == "original" else row["method"]
         assert any(line.startswith(f"| {name} |") and cell in line for line in lines), row

@@ -1,1 +1,1 @@
-"""What brings an erased concept back: attacks on a pair of checkpoints, judged on pictures."""
+"""Attacks that try to bring an erased concept back; a detector judges the pictures."""

@@ -1,11 +1,11 @@
-"""What an attack consists of: sittings of both models, and of what was never trained."""
+"""What an attack consists of: prompts for both models, and a control that was never trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from erasepro_convert.attacks.model import Model, PromptSet
+from erasepro_convert.attacks.model import PromptSet, StressedModel
 
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
@@ -14,12 +14,12 @@ Attack = Literal["swap-te", "prefix", "ti", "tricks"]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One line of the table.
+class AttackCase:
+    """One way of attacking a concept: one line of the table.
 
-    ``original`` is the same attack on the original model, where there is such a thing; ``control``
-    is the attack on the erased model with something never trained in the target's place.
-    ``wanted`` is what is looked for.
+    ``original`` is the attack on the original model, where it can be attacked in this way.
+    ``control`` is the attack on the erased model with something never trained in the target's
+    place.  ``wanted`` says whether pictures are searched for the target or for the control sign.
     """
 
     attack: str
@@ -31,16 +31,16 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One concept of an erasure.
+class AttackContext:
+    """What attacks on one concept work with.
 
-    ``prompts`` have the target's words in them; ``pictures`` are the original model's own of them,
-    which lie there once it has been asked.  ``steps`` and ``seed`` are of training, ``candidates``
-    is how many words are tried, and ``report`` gets how many of these are done.
+    ``prompts`` contain the target's words.  ``pictures`` are where the original model's pictures
+    of them lie once they have been drawn.  ``steps`` and ``seed`` are for training an embedding;
+    ``candidates`` is how many words a search tries, and ``report`` gets its progress.
     """
 
-    original: Model
-    erased: Model
+    original: StressedModel
+    erased: StressedModel
     target: str
     prompts: tuple[str, ...]
     pictures: tuple[Path, ...]
@@ -49,19 +49,19 @@ class Case:
     candidates: int
     report: Callable[[int, int], None]
 
-    def plain(self) -> Mapping[str, str]:
-        """Each prompt as it is."""
+    def unchanged_prompts(self) -> Mapping[str, str]:
+        """Map each prompt to itself."""
         return {prompt: prompt for prompt in self.prompts}
 
-    def saying(self, *words: str) -> Mapping[str, str]:
-        """Each prompt with other words for the target's, which take turns."""
+    def with_words(self, *words: str) -> Mapping[str, str]:
+        """Map each prompt to itself with other words for the target; the words take turns."""
         return {
-            prompt: said(prompt, self.target, words[i % len(words)])
+            prompt: replace_target(prompt, self.target, words[i % len(words)])
             for i, prompt in enumerate(self.prompts)
         }
 
 
-def said(prompt: str, target: str, words: str) -> str:
-    """A prompt with other words for the target's, however these are capitalised."""
+def replace_target(prompt: str, target: str, words: str) -> str:
+    """Replace the target in a prompt by other words, whatever its capitals are."""
     start = prompt.lower().index(target.lower())
     return prompt[:start] + words + prompt[start + len(target) :]

@@ -1,24 +1,24 @@
-"""A thing that no model was trained on: a sign made up here, drawn anew in each picture."""
+"""The control concept: pictures of an invented sign, on which no model was trained."""
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from erasepro_convert.evaluate.image_store import Pixels
 
-VERSION = 1
-"""Of the drawing."""
+DRAWING_VERSION = 1
+"""The version of the drawing; a change gives pictures trained on it new names in the store."""
 
 INK, FILL = "#b0127b", "#12b886"
 GROUNDS = ("#f2f1ee", "#cfe6f5", "#d7d2c4", "#e4ead9")
 
 
-def drawings(count: int, size: int) -> Pixels:
-    """(count, size, size, 3): the sign larger and smaller, turned and moved a little."""
-    return np.stack([_drawn(number, size) for number in range(count)])
+def draw_control_pictures(count: int, size: int) -> Pixels:
+    """Draw pictures (count, size, size, 3) of the sign, which vary in size, angle and place."""
+    return np.stack([_draw(number, size) for number in range(count)])
 
 
-def _drawn(number: int, size: int) -> Pixels:
-    rng = np.random.default_rng([VERSION, number])
+def _draw(number: int, size: int) -> Pixels:
+    rng = np.random.default_rng([DRAWING_VERSION, number])
     side = 256
     sign = Image.new("RGBA", (side, side))
     pen = ImageDraw.Draw(sign)

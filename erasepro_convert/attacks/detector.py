@@ -1,4 +1,4 @@
-"""What a judge must be able to do here: say of each picture whether something is in it."""
+"""The protocol of detectors, which say for each picture whether a concept is in it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,29 +9,29 @@ from erasepro_convert.evaluate.image_store import Pixels
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 
-class Sight(Protocol):
-    """A judge that sees."""
+class ConceptDetector(Protocol):
+    """A judge that detects concepts in single pictures."""
 
     name: str
     digest: str
-    """SHA-256 of its weights."""
+    """The SHA-256 of the detector's weights."""
 
     def knows(self, concept: str) -> bool:
-        """Whether it could tell."""
+        """Whether the detector can detect a concept."""
 
     def hits(self, concept: str, pixels: Pixels) -> list[bool]:
-        """Whether each of pictures (n, size, size, 3) shows a concept that it knows."""
+        """Say for each picture (n, size, size, 3) whether it shows a concept that is known."""
 
     def features(self, pixels: Pixels) -> Array:
-        """What pictures are to it (n × d): alike where they look alike."""
+        """Return features (n × d) of pictures, which are similar where the pictures are."""
 
 
-def most_like(features: Array, groups: Sequence[Array]) -> list[int]:
-    """The number of the group that has the nearest neighbour of each row, by the cosine."""
-    nearest = [(_unit(features) @ _unit(group).T).max(1) for group in groups]
+def nearest_group(features: Array, groups: Sequence[Array]) -> list[int]:
+    """Return for each row the number of the group that has its nearest neighbour, by cosine."""
+    nearest = [(_unit_rows(features) @ _unit_rows(group).T).max(1) for group in groups]
     return [int(i) for i in np.stack(nearest).argmax(0)]
 
 
-def _unit(rows: Array) -> Array:
+def _unit_rows(rows: Array) -> Array:
     unit: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit

@@ -1,26 +1,25 @@
-"""Who is asked for pictures: a checkpoint as it is, or after something was done to it."""
+"""The models of a stress test, as they are and with something done to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.evaluate.image_store import digest_of
-from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.sd1.architecture import Architecture, architecture_of
-from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
+from erasepro_convert.images.open_model import OpenModel
 
 Advance = Callable[[int], None]
 """Gets the amount of work done since its last call, in denoising steps of one picture."""
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What draws; ``embed`` makes the text features of prompts where the pipeline does not."""
+class PreparedPipeline:
+    """A pipeline that is ready to draw.
+
+    ``embed`` computes the text features of prompts where the pipeline should not do it.
+    """
 
     pipeline: StableDiffusionPipeline
     embed: Callable[[Sequence[str]], Tensor] | None = None
@@ -28,54 +27,40 @@ class Ready:
 
 @dataclass(frozen=True)
 class ModelVariant:
-    """Who is asked.
+    """A model, either as it is or with something done to it before it draws.
 
-    ``identity`` is all that its pictures depend on beside prompt, seed and settings; ``ready`` does
-    what is to be done to it, for a while; ``effort`` is how much work that is.
+    ``digest`` covers everything that its pictures depend on, apart from prompt, seed and settings.
+    ``prepare`` changes the pipeline as long as its block lasts.  ``setup_steps`` is how much work
+    that is, in denoising steps.
     """
 
-    identity: str
-    ready: Callable[[Advance], AbstractContextManager[Ready]]
-    effort: int = 0
+    digest: str
+    prepare: Callable[[Advance], AbstractContextManager[PreparedPipeline]]
+    setup_steps: int = 0
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """What somebody is asked: a prompt for each of the prompts that it was made from."""
+    """Prompts for a model variant; ``prompts`` maps original prompts to what it is given."""
 
-    subject: ModelVariant
+    variant: ModelVariant
     prompts: Mapping[str, str]
 
 
-class Model:
-    """A checkpoint, which is read when it is first needed."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises CheckpointError for a file that is not SD1.x, or has unknown widths."""
-        self.path = path
-        self.digest = digest_of(path)
-
-    @cached_property
-    def source(self) -> SD1Checkpoint:
-        """Its tensors."""
-        return open_sd1_checkpoint(self.path)
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        """Its configuration."""
-        return architecture_of(self.source.layout.widths)
+class StressedModel(OpenModel):
+    """An open checkpoint that keeps its pipeline, since many attacks use it."""
 
     @cached_property
     def pipeline(self) -> StableDiffusionPipeline:
-        """What draws with it."""
-        return load_pipeline(self.path)[0]
+        """The pipeline, built when it is first needed."""
+        return self.load_pipeline()
 
     @cached_property
-    def subject(self) -> ModelVariant:
-        """As it is; pictures are those of an evaluation."""
+    def variant(self) -> ModelVariant:
+        """The model as it is; its pictures are those of an evaluation."""
 
         @contextmanager
-        def ready(_: Advance) -> Iterator[Ready]:
-            yield Ready(self.pipeline)
+        def prepare(_: Advance) -> Iterator[PreparedPipeline]:
+            yield PreparedPipeline(self.pipeline)
 
-        return ModelVariant(self.digest, ready)
+        return ModelVariant(self.digest, prepare)

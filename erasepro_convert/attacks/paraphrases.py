@@ -1,15 +1,15 @@
-"""``tricks``: what people write where a word is filtered, or does nothing any more.
+"""``tricks``: what people write where a word is filtered or has no effect any more.
 
-Each kind is a list of other ways to write the target, which take turns over the prompts.
+Each kind of trick is a list of other ways to write the target, which take turns over the prompts.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
-from erasepro_convert.attacks.case import NONSENSE, Case, Trial
+from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.model import PromptSet
-from erasepro_convert.attacks.prompt_weights import weighted
+from erasepro_convert.attacks.prompt_weights import weighted_variant
 from erasepro_convert.clip.tokenizer import tokenize
 
 WEIGHT = "1.4"
@@ -20,36 +20,39 @@ HOMOGLYPHS = str.maketrans("aceiopsxyACEHIKMOPTXYBS", "асеіорѕхуАСЕ�
 FILE = "translations.csv"
 
 
-def trials(case: Case) -> Iterator[Trial]:
-    """One for each kind."""
-    kinds = written(case.target)
-    others = written(NONSENSE)
-    for kind, ways in kinds.items():
-        asked = _as_read(case.plain(), case.saying(*ways))
-        control = _as_read(case.saying(NONSENSE), case.saying(*others.get(kind, [NONSENSE])))
-        yield Trial(
+def paraphrase_cases(context: AttackContext) -> Iterator[AttackCase]:
+    """Give a case for each kind of trick."""
+    controls = paraphrases(NONSENSE)
+    for kind, ways in paraphrases(context.target).items():
+        prompts = _reuse_equal_prompts(context.unchanged_prompts(), context.with_words(*ways))
+        control = _reuse_equal_prompts(
+            context.with_words(NONSENSE), context.with_words(*controls.get(kind, [NONSENSE]))
+        )
+        yield AttackCase(
             attack="tricks",
             how=kind,
-            attacked=PromptSet(case.erased.subject, asked),
-            original=PromptSet(case.original.subject, asked),
-            control=PromptSet(case.erased.subject, control),
+            attacked=PromptSet(context.erased.variant, prompts),
+            original=PromptSet(context.original.variant, prompts),
+            control=PromptSet(context.erased.variant, control),
         )
-    stronger = f"({case.target}:{WEIGHT})"
-    yield Trial(
+    stronger = f"({context.target}:{WEIGHT})"
+    yield AttackCase(
         attack="tricks",
         how="weight, as UIs read it",
-        attacked=PromptSet(weighted(case.erased), case.saying(stronger)),
-        original=PromptSet(weighted(case.original), case.saying(stronger)),
-        control=PromptSet(weighted(case.erased), case.saying(f"({NONSENSE}:{WEIGHT})")),
+        attacked=PromptSet(weighted_variant(context.erased), context.with_words(stronger)),
+        original=PromptSet(weighted_variant(context.original), context.with_words(stronger)),
+        control=PromptSet(
+            weighted_variant(context.erased), context.with_words(f"({NONSENSE}:{WEIGHT})")
+        ),
     )
 
 
-def written(words: str) -> dict[str, list[str]]:
-    """Other ways to write words, by kind; kinds for which there is none are left out."""
+def paraphrases(words: str) -> dict[str, list[str]]:
+    """Return other ways to write some words, by kind; kinds that offer none are left out."""
     kinds = {
         "misspelt": list(_misspelt(words)),
         "homoglyphs": [words.translate(HOMOGLYPHS)],
-        "other languages": list(translations().get(words.lower(), {}).values()),
+        "other languages": list(read_translations().get(words.lower(), {}).values()),
         "upper case": [words.upper()],
         "spaced": [" ".join(words.replace(" ", ""))],
         "repeated": [" ".join([words] * 3), ", ".join([words] * 4)],
@@ -60,8 +63,8 @@ def written(words: str) -> dict[str, list[str]]:
     return {kind: ways for kind, ways in different.items() if ways}
 
 
-def translations() -> Mapping[str, Mapping[str, str]]:
-    """How other languages write what is shipped, by concept (in lower case) and language."""
+def read_translations() -> Mapping[str, Mapping[str, str]]:
+    """Read the shipped translations by concept (in lower case) and language."""
     found: dict[str, dict[str, str]] = {}
     text = (files(__package__) / FILE).read_text("utf-8")
     for row in csv.DictReader(text.splitlines()):
@@ -70,7 +73,7 @@ def translations() -> Mapping[str, Mapping[str, str]]:
 
 
 def _misspelt(words: str) -> Iterator[str]:
-    """A letter doubled, dropped, swapped with the next: in the middle of the longest word."""
+    """Double, drop and swap a letter in the middle of the longest word."""
     longest = max(words.split(), key=len)
     if len(longest) < 3:
         return
@@ -81,13 +84,13 @@ def _misspelt(words: str) -> Iterator[str]:
 
 
 def _swapped(word: str, i: int) -> str:
-    """Letters i − 1 and i the other way round."""
+    """Swap the letters i − 1 and i."""
     return word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :]
 
 
-def _as_read(plain: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
-    """Prompts that CLIP reads as it does the plain ones are asked as these: no picture is new."""
+def _reuse_equal_prompts(plain: Mapping[str, str], tricky: Mapping[str, str]) -> dict[str, str]:
+    """Use the plain prompt where CLIP reads the same tokens: its pictures exist already."""
     return {
-        owner: plain[owner] if tokenize(prompt).ids == tokenize(plain[owner]).ids else prompt
-        for owner, prompt in asked.items()
+        key: plain[key] if tokenize(prompt).ids == tokenize(plain[key]).ids else prompt
+        for key, prompt in tricky.items()
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from erasepro_convert.attacks.case import NONSENSE, Case, Trial
+from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.model import PromptSet
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
@@ -18,60 +18,65 @@ from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
-BEST = 3
-"""Words that are drawn."""
+DRAWN_WORDS = 3
+"""How many of the best words are drawn."""
 
-RANKED_ON = 2
-"""Prompts that words are ranked on."""
+RANKING_PROMPTS = 2
+"""How many prompts the words are ranked on."""
 
 BATCH = 256
+"""How many words are encoded at a time."""
 
 
-def trials(case: Case) -> Iterator[Trial]:
-    """One for each of the best words, best first; whoever reads takes the worst case."""
-    for word in best(case)[:BEST]:
-        asked = {prompt: f"{word} {prompt}" for prompt in case.prompts}
-        control = {prompt: f"{word} {other}" for prompt, other in case.saying(NONSENSE).items()}
-        yield Trial(
+def prefix_cases(context: AttackContext) -> Iterator[AttackCase]:
+    """Give a case for each of the best words, the best word first."""
+    for word in rank_words(context)[:DRAWN_WORDS]:
+        prompts = {prompt: f"{word} {prompt}" for prompt in context.prompts}
+        control = {
+            prompt: f"{word} {other}" for prompt, other in context.with_words(NONSENSE).items()
+        }
+        yield AttackCase(
             attack="prefix",
             how=f"“{word} …”",
-            attacked=PromptSet(case.erased.subject, asked),
-            original=PromptSet(case.original.subject, asked),
-            control=PromptSet(case.erased.subject, control),
+            attacked=PromptSet(context.erased.variant, prompts),
+            original=PromptSet(context.original.variant, prompts),
+            control=PromptSet(context.erased.variant, control),
         )
 
 
-def best(case: Case) -> list[str]:
-    """The candidates, nearest first.
-
-    They are the most frequent whole words of CLIP's vocabulary that the model has an embedding of
-    and that are not among the target's own.
-    """
-    words = candidates(case.original.source, case.target, case.candidates)
+def rank_words(context: AttackContext) -> list[str]:
+    """Return the candidate words, the one that leads nearest to the target first."""
+    words = candidate_words(context.original.checkpoint, context.target, context.candidates)
     total = torch.zeros(len(words))
     matrices = [
-        (case.original.source.read(name).float().T, case.erased.source.read(name).float().T)
+        (
+            context.original.checkpoint.read(name).float().T,
+            context.erased.checkpoint.read(name).float().T,
+        )
         for name in key_value_matrices()
     ]
-    for number, prompt in enumerate(case.prompts[:RANKED_ON]):
+    for number, prompt in enumerate(context.prompts[:RANKING_PROMPTS]):
         tokens = tokenize(prompt)
-        start = prompt.lower().index(case.target.lower())
-        first = tokens.covering(start, start + len(case.target))[0]
-        length = tokens.count - first  # the target's tokens and all behind, up to the end token
-        was = _features(case.original.source, [prompt], length)
-        goals = [was @ before for before, _ in matrices]
+        start = prompt.lower().index(context.target.lower())
+        first = tokens.covering(start, start + len(context.target))[0]
+        length = tokens.count - first  # the target's tokens and all after them, end token included
+        features = _features(context.original.checkpoint, [prompt], length)
+        goals = [features @ before for before, _ in matrices]
         for begin in range(0, len(words), BATCH):
-            some = [f"{word} {prompt}" for word in words[begin : begin + BATCH]]
-            now = _features(case.erased.source, some, length)
+            batch = [f"{word} {prompt}" for word in words[begin : begin + BATCH]]
+            prefixed = _features(context.erased.checkpoint, batch, length)
             for goal, (_, after) in zip(goals, matrices, strict=True):
-                away = (now @ after - goal).square().sum((1, 2)).sqrt()
-                total[begin : begin + BATCH] += away / goal.norm()
-            case.report(number * len(words) + begin + len(some), len(words) * RANKED_ON)
+                distance = (prefixed @ after - goal).square().sum((1, 2)).sqrt()
+                total[begin : begin + BATCH] += distance / goal.norm()
+            context.report(number * len(words) + begin + len(batch), len(words) * RANKING_PROMPTS)
     return [words[i] for i in total.argsort(stable=True).tolist()]
 
 
-def candidates(source: SD1Checkpoint, target: str, count: int) -> list[str]:
-    """See ``best``."""
+def candidate_words(source: SD1Checkpoint, target: str, count: int) -> list[str]:
+    """Return the most frequent whole words of CLIP's vocabulary that can be tried.
+
+    The model must have an embedding of the word, and the word must not be one of the target's.
+    """
     known = source.read(TOKEN_EMBEDDING).any(dim=1).tolist()
     own = tokenize(target).ids
     fitting = (word for word, i in whole_words().items() if known[i] and i not in own)
@@ -79,7 +84,7 @@ def candidates(source: SD1Checkpoint, target: str, count: int) -> list[str]:
 
 
 def _features(source: SD1Checkpoint, prompts: Sequence[str], last: int) -> Tensor:
-    """The text features (n × last × d) at the last positions up to the end token."""
+    """Return text features (n × last × d) at the last positions, the end token included."""
     tokens = [tokenize(prompt) for prompt in prompts]
     counts = [t.count for t in tokens]
     length = max(counts)

@@ -1,7 +1,8 @@
-"""``(word:1.4)`` as UIs read it: the features of some tokens times a weight, the mean restored.
+"""Prompt weights such as ``(word:1.4)``, as UIs read them.
 
-That is what A1111 does and others took from it.  The mean is over all features of a prompt, so that
-a weight shifts what a prompt is about without making all of it stronger.
+The features of some tokens are multiplied by a weight, and then the mean over all features of the
+prompt is restored: a weight shifts what a prompt is about without making all of it stronger.
+A1111 does this, and other UIs follow it.
 """
 
 import re
@@ -12,45 +13,45 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.attacks.model import Advance, Model, ModelVariant, Ready
+from erasepro_convert.attacks.model import Advance, ModelVariant, PreparedPipeline, StressedModel
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.runtime.hashing import json_digest
 
 _WEIGHTED = re.compile(r"\(([^():]+):([0-9]+(?:\.[0-9]+)?)\)")
 
 
-def weighted(model: Model) -> ModelVariant:
-    """A model whose prompts' weights are weights, not characters."""
+def weighted_variant(model: StressedModel) -> ModelVariant:
+    """Return a variant of a model that reads ``(word:1.4)`` as a weight, not as characters."""
 
     @contextmanager
-    def ready(_: Advance) -> Iterator[Ready]:
-        yield Ready(model.pipeline, embedder(model.pipeline))
+    def prepare(_: Advance) -> Iterator[PreparedPipeline]:
+        yield PreparedPipeline(model.pipeline, weighted_embedder(model.pipeline))
 
-    return ModelVariant(json_digest(["weights", model.digest]), ready)
+    return ModelVariant(json_digest(["weights", model.digest]), prepare)
 
 
-def embedder(pipeline: StableDiffusionPipeline) -> Callable[[Sequence[str]], Tensor]:
-    """Makes features (prompts × 77 × d) of weighted prompts."""
+def weighted_embedder(pipeline: StableDiffusionPipeline) -> Callable[[Sequence[str]], Tensor]:
+    """Return a function that computes features (prompts × 77 × d) of weighted prompts."""
     encoder = pipeline.text_encoder
 
     def embed(prompts: Sequence[str]) -> Tensor:
-        read = [parse(prompt) for prompt in prompts]
+        read = [parse_weights(prompt) for prompt in prompts]
         ids = torch.tensor([tokens.ids for tokens, _ in read], device=encoder.device)
         features: Tensor = encoder(ids).last_hidden_state
-        return applied(features, torch.tensor([weights for _, weights in read]))
+        return apply_weights(features, torch.tensor([weights for _, weights in read]))
 
     return embed
 
 
-def applied(features: Tensor, weights: Tensor) -> Tensor:
-    """Features (n × T × d), each times its weight (n × T), with the mean of each prompt kept."""
+def apply_weights(features: Tensor, weights: Tensor) -> Tensor:
+    """Multiply features (n × T × d) by weights (n × T), and keep the mean of each prompt."""
     stronger = features * weights.to(features)[..., None]
     mean: Tensor = features.mean((1, 2), keepdim=True) / stronger.mean((1, 2), keepdim=True)
     return stronger * mean
 
 
-def parse(prompt: str) -> tuple[Tokens, list[float]]:
-    """The tokens of a prompt without its weights' signs, and the weight of each of 77 positions."""
+def parse_weights(prompt: str) -> tuple[Tokens, list[float]]:
+    """Return a prompt's tokens without the weights, and the weight of each of 77 positions."""
     text, spans, end = "", [], 0
     for match in _WEIGHTED.finditer(prompt):
         text += prompt[end : match.start()]

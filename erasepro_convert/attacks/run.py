@@ -1,40 +1,38 @@
-"""A stress test: every attack on every concept, drawn and judged beside the original model."""
+"""A stress test: every attack on every concept is drawn and judged beside the original model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 
-from erasepro_convert.attacks import control_concept as sign
-from erasepro_convert.attacks import paraphrases as tricks
-from erasepro_convert.attacks import prefix
-from erasepro_convert.attacks import swap_text_encoder as swap
-from erasepro_convert.attacks import textual_inversion as inversion
-from erasepro_convert.attacks.case import NONSENSE, Attack, Case, Trial
-from erasepro_convert.attacks.detector import Sight, most_like
-from erasepro_convert.attacks.model import Model, PromptSet
-from erasepro_convert.attacks.recovery import recovered
-from erasepro_convert.attacks.sampler import Studio
-from erasepro_convert.evaluate.image_store import ImageStore, Pixels, Settings, pixels_of
-from erasepro_convert.evaluate.metrics.rates import few_prompts, rate
+from erasepro_convert import __version__
+from erasepro_convert.attacks.case import NONSENSE, Attack, AttackCase, AttackContext
+from erasepro_convert.attacks.control_concept import draw_control_pictures
+from erasepro_convert.attacks.detector import ConceptDetector, nearest_group
+from erasepro_convert.attacks.image_renderer import ImageRenderer
+from erasepro_convert.attacks.model import PromptSet, StressedModel
+from erasepro_convert.attacks.paraphrases import paraphrase_cases
+from erasepro_convert.attacks.prefix import prefix_cases
+from erasepro_convert.attacks.recovery import recovery_ratio
+from erasepro_convert.attacks.swap_text_encoder import swap_cases
+from erasepro_convert.attacks.textual_inversion import CONTROL_PICTURES, inversion_cases
+from erasepro_convert.evaluate.image_store import ImageStore, Pixels, Settings, load_pixels
+from erasepro_convert.evaluate.metrics.rates import prompt_count_warnings, rate
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.version import __version__
+from erasepro_convert.runtime.progress import Progress
 
-ATTACKS: Mapping[Attack, Callable[[Case], Iterator[Trial]]] = {
-    "swap-te": swap.trials,
-    "prefix": prefix.trials,
-    "tricks": tricks.trials,
-    "ti": inversion.trials,
+ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
+    "swap-te": swap_cases,
+    "prefix": prefix_cases,
+    "tricks": paraphrase_cases,
+    "ti": inversion_cases,
 }
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard attacks try: training steps, their seed, and words that a search looks at."""
+    """How hard attacks try: training steps and their seed, and how many words a search tries."""
 
     steps: int
     seed: int
@@ -42,13 +40,14 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the table: how often ``wanted`` is seen.
+class StressRow:
+    """A line of the table: in what share of the pictures ``wanted`` is seen.
 
-    ``attack`` is "none" in the first line of a concept.  ``original`` is the original model under
-    the same attack, ``erased`` the erased one, ``control`` the same attack with something never
-    trained in the target's place, in which the *target* is looked for; ``recovered`` is ``erased``
-    by the original's rate under no attack.  ``worst`` is the prompt that gave most.
+    ``attack`` is "none" in the first line of a concept.  ``original`` and ``erased`` are the rates
+    of both models under the attack.  ``control`` is the rate at which the *target* is seen in
+    pictures of the erased model with something never trained in the target's place.
+    ``recovered`` is ``erased`` divided by the original's rate without an attack.  ``worst`` is the
+    prompt with the highest rate of the erased model.
     """
 
     concept: str
@@ -66,8 +65,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Stress:
-    """What came of it."""
+class StressResult:
+    """The result of a stress test."""
 
     tool: str
     recipe_sha256: str
@@ -78,63 +77,66 @@ class Stress:
     settings: Settings
     seeds: int
     effort: Effort
-    rows: tuple[Row, ...]
+    rows: tuple[StressRow, ...]
     warnings: tuple[str, ...]
 
     def to_data(self) -> dict[str, object]:
-        """For JSON."""
+        """Return all of it, for JSON."""
         return asdict(self)
 
 
 def stress(
     recipe: Recipe,
-    base: Path,
-    erased: Path,
-    asked: Sequence[EvalPrompt],
+    original: StressedModel,
+    erased: StressedModel,
+    planned: Sequence[EvalPrompt],
     attacks: Sequence[Attack],
-    sight: Sight,
-    album: ImageStore,
+    detector: ConceptDetector,
+    store: ImageStore,
     settings: Settings,
     seeds: int,
     effort: Effort,
     progress: Progress,
-) -> Stress:
-    """Attack the erased model; of ``asked`` only what names a target is used.
+) -> StressResult:
+    """Attack the erased model with those of the planned prompts that name a target.
 
     Raises CheckpointError for a file that makes no pictures.
     """
-    original, changed = Model(base), Model(erased)
-    studio = Studio(original.architecture, settings, seeds, album, progress)
-    rows: list[Row] = []
+    renderer = ImageRenderer(original.architecture, settings, seeds, store, progress)
+    rows: list[StressRow] = []
     warnings: list[str] = []
     for concept in recipe.concepts:
         target = concept.target
         prompts = tuple(
-            one.prompt
-            for one in asked
-            if one.role == "target"
-            and one.concept == target
-            and target.lower() in one.prompt.lower()
+            prompt.prompt
+            for prompt in planned
+            if prompt.role == "target"
+            and prompt.concept == target
+            and target.lower() in prompt.prompt.lower()
         )
-        if not prompts or not sight.knows(target):
-            why = "no prompt names it" if sight.knows(target) else f"the {sight.name} can't see it"
+        if not prompts or not detector.knows(target):
+            why = (
+                "no prompt names it"
+                if detector.knows(target)
+                else f"the {detector.name} can't see it"
+            )
             warnings.append(f"{target} was left out: {why}.")
             continue
-        plain = PromptSet(original.subject, {prompt: prompt for prompt in prompts})
-        pictures = tuple(chain.from_iterable(studio.paths(plain).values()))
-        case = Case(
-            original, changed, target, prompts, pictures, effort.steps, effort.seed,
-            effort.candidates, lambda done, all_: progress("searching words", done, all_),
+        plain = PromptSet(original.variant, {prompt: prompt for prompt in prompts})
+        pictures = tuple(chain.from_iterable(renderer.paths(plain).values()))
+        context = AttackContext(
+            original, erased, target, prompts, pictures, effort.steps, effort.seed,
+            effort.candidates, lambda done, total: progress("searching words", done, total),
         )  # fmt: skip
-        rows += _Bench(case, studio, sight).rows(attacks)
-        warnings += few_prompts(len(prompts))
-    return Stress(
+        rows += _ConceptTest(context, renderer, detector).rows(attacks)
+        warnings += prompt_count_warnings(len(prompts))
+    return StressResult(
         tool=__version__,
         recipe_sha256=recipe.digest,
         original_sha256=original.digest,
-        erased_sha256=changed.digest,
-        judge=sight.name,
-        judge_sha256=sight.digest,
+        erased_sha256=erased.digest,
+        judge=detector.name,
+        judge_sha256=detector.digest,
         settings=settings,
         seeds=seeds,
         effort=effort,
@@ -143,69 +145,71 @@ def stress(
     )
 
 
-class _Bench:
-    """One concept's trials, drawn and judged."""
+class _ConceptTest:
+    """Draws and judges all attack cases of one concept."""
 
-    def __init__(self, case: Case, studio: Studio, sight: Sight) -> None:
-        self._case, self._studio, self._sight = case, studio, sight
-        self._plain = PromptSet(case.original.subject, case.plain())
-        others = case.original.architecture.others
-        self._others = PromptSet(case.original.subject, {prompt: prompt for prompt in others})
+    def __init__(
+        self, context: AttackContext, renderer: ImageRenderer, detector: ConceptDetector
+    ) -> None:
+        self._context, self._renderer, self._detector = context, renderer, detector
+        self._plain = PromptSet(context.original.variant, context.unchanged_prompts())
+        others = context.original.architecture.others
+        self._others = PromptSet(context.original.variant, {prompt: prompt for prompt in others})
 
-    def rows(self, attacks: Sequence[Attack]) -> list[Row]:
-        """No attack first."""
-        case = self._case
-        unattacked = Trial(
-            "none", "", PromptSet(case.erased.subject, case.plain()), self._plain,
-            control=PromptSet(case.erased.subject, case.saying(NONSENSE)),
+    def rows(self, attacks: Sequence[Attack]) -> list[StressRow]:
+        """Return a line for the models without an attack, then one for each case."""
+        context = self._context
+        unattacked = AttackCase(
+            "none", "", PromptSet(context.erased.variant, context.unchanged_prompts()), self._plain,
+            control=PromptSet(context.erased.variant, context.with_words(NONSENSE)),
         )  # fmt: skip
-        trials = [unattacked]
+        cases = [unattacked]
         for attack in attacks:
-            trials += ATTACKS[attack](case)
-        extra = [self._others] if any(trial.wanted == "sign" for trial in trials) else []
-        asked = [self._plain, *extra]  # before all else: others learn from these pictures
-        for trial in trials:
-            asked += [s for s in (trial.attacked, trial.original, trial.control) if s]
-        self._studio.draw(asked)
-        before = self._value(self._plain, "target")
-        return [self._row(trial, before) for trial in trials]
+            cases += ATTACKS[attack](context)
+        extra = [self._others] if any(case.wanted == "sign" for case in cases) else []
+        prompt_sets = [self._plain, *extra]  # they come first: words are trained on their pictures
+        for case in cases:
+            prompt_sets += [s for s in (case.attacked, case.original, case.control) if s]
+        self._renderer.draw(prompt_sets)
+        before = self._rate(self._plain, "target")
+        return [self._row(case, before) for case in cases]
 
-    def _row(self, trial: Trial, before: Estimate) -> Row:
-        erased = self._value(trial.attacked, trial.wanted)
-        found = rate(self._hits(trial.attacked, trial.wanted))
-        return Row(
-            concept=self._case.target,
-            attack=trial.attack,
-            how=trial.how,
-            wanted=self._case.target if trial.wanted == "target" else "the sign",
-            original=self._value(trial.original, trial.wanted) if trial.original else None,
+    def _row(self, case: AttackCase, before: Estimate) -> StressRow:
+        erased = self._rate(case.attacked, case.wanted)
+        found = rate(self._hits(case.attacked, case.wanted))
+        return StressRow(
+            concept=self._context.target,
+            attack=case.attack,
+            how=case.how,
+            wanted=self._context.target if case.wanted == "target" else "the sign",
+            original=self._rate(case.original, case.wanted) if case.original else None,
             erased=erased,
-            recovered=recovered(erased, before) if trial.wanted == "target" else None,
-            control=self._value(trial.control, trial.wanted) if trial.control else None,
+            recovered=recovery_ratio(erased, before) if case.wanted == "target" else None,
+            control=self._rate(case.control, case.wanted) if case.control else None,
             images=found.n,
             prompts=found.prompts,
-            worst=trial.attacked.prompts[found.worst],
+            worst=case.attacked.prompts[found.worst],
             worst_rate=found.worst_rate,
         )
 
-    def _value(self, sitting: PromptSet, wanted: str) -> Estimate:
-        found = rate(self._hits(sitting, wanted))
+    def _rate(self, prompt_set: PromptSet, wanted: str) -> Estimate:
+        found = rate(self._hits(prompt_set, wanted))
         return Estimate(found.rate, found.interval)
 
-    def _hits(self, sitting: PromptSet, wanted: str) -> dict[str, tuple[int, int]]:
-        """Hits and pictures of each prompt."""
-        by_prompt = self._studio.paths(sitting)
-        pixels = pixels_of(chain.from_iterable(by_prompt.values()))
+    def _hits(self, prompt_set: PromptSet, wanted: str) -> dict[str, tuple[int, int]]:
+        """Count the hits and the pictures of each prompt."""
+        by_prompt = self._renderer.paths(prompt_set)
+        pixels = load_pixels(chain.from_iterable(by_prompt.values()))
         if wanted == "target":
-            hits = iter(self._sight.hits(self._case.target, pixels))
+            hits = iter(self._detector.hits(self._context.target, pixels))
         else:
-            hits = iter(self._like_the_sign(pixels))
+            hits = iter(self._resembles_control(pixels))
         return {p: (sum(next(hits) for _ in paths), len(paths)) for p, paths in by_prompt.items()}
 
-    def _like_the_sign(self, pixels: Pixels) -> list[bool]:
-        """Whether pictures are nearer to drawings of the sign than to any of the original's."""
-        drawn = sign.drawings(inversion.SIGNS, pixels.shape[1])
-        sittings = (self._plain, self._others)
-        shown = pixels_of(chain(*(chain(*self._studio.paths(s).values()) for s in sittings)))
-        groups = [self._sight.features(some) for some in (drawn, shown)]
-        return [group == 0 for group in most_like(self._sight.features(pixels), groups)]
+    def _resembles_control(self, pixels: Pixels) -> list[bool]:
+        """Say for each picture whether it is nearer to the control sign than to the original's."""
+        control = draw_control_pictures(CONTROL_PICTURES, pixels.shape[1])
+        prompt_sets = (self._plain, self._others)
+        paths = chain(*(chain(*self._renderer.paths(s).values()) for s in prompt_sets))
+        groups = [self._detector.features(some) for some in (control, load_pixels(paths))]
+        return [group == 0 for group in nearest_group(self._detector.features(pixels), groups)]

@@ -1,43 +1,50 @@
-"""``swap-te``: the one-click undo, which needs no gradients.
+"""``swap-te``: the erased model with the original's text encoder, and the other way round.
 
-UIs load CLIP apart, and pipelines keep their own: an erasure that lives in the text encoder alone
-is undone by the original's.  The other way round says how much of it lives in the U-Net alone.
+UIs can load a text encoder of their own, and pipelines may keep one.  The original's text encoder
+undoes an erasure that was made in the text encoder alone.  The opposite swap shows how much of the
+erasure is in the U-Net alone.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from erasepro_convert.attacks.case import NONSENSE, Case, Trial
-from erasepro_convert.attacks.model import Advance, Model, ModelVariant, PromptSet, Ready
+from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
+from erasepro_convert.attacks.model import (
+    Advance,
+    ModelVariant,
+    PreparedPipeline,
+    PromptSet,
+    StressedModel,
+)
 from erasepro_convert.runtime.hashing import json_digest
 
 
-def trials(case: Case) -> Iterator[Trial]:
-    """Both ways; the original model has nothing to swap."""
+def swap_cases(context: AttackContext) -> Iterator[AttackCase]:
+    """Give a case for each of both swaps; there is no such attack on the original model."""
     ways = {
-        "original text encoder": swapped(case.original, case.erased),
-        "original U-Net and VAE": swapped(case.erased, case.original),
+        "original text encoder": swap_text_encoder(context.original, context.erased),
+        "original U-Net and VAE": swap_text_encoder(context.erased, context.original),
     }
-    for how, subject in ways.items():
-        yield Trial(
+    for how, variant in ways.items():
+        yield AttackCase(
             attack="swap-te",
             how=how,
-            attacked=PromptSet(subject, case.plain()),
+            attacked=PromptSet(variant, context.unchanged_prompts()),
             original=None,
-            control=PromptSet(subject, case.saying(NONSENSE)),
+            control=PromptSet(variant, context.with_words(NONSENSE)),
         )
 
 
-def swapped(text: Model, image: Model) -> ModelVariant:
-    """The text encoder of one model with the U-Net and the VAE of another."""
+def swap_text_encoder(text: StressedModel, image: StressedModel) -> ModelVariant:
+    """Combine the text encoder of one model with the U-Net and the VAE of another."""
 
     @contextmanager
-    def ready(_: Advance) -> Iterator[Ready]:
+    def prepare(_: Advance) -> Iterator[PreparedPipeline]:
         pipeline = image.pipeline
         own, pipeline.text_encoder = pipeline.text_encoder, text.pipeline.text_encoder
         try:
-            yield Ready(pipeline)
+            yield PreparedPipeline(pipeline)
         finally:
             pipeline.text_encoder = own
 
-    return ModelVariant(json_digest(["swap-te", text.digest, image.digest]), ready)
+    return ModelVariant(json_digest(["swap-te", text.digest, image.digest]), prepare)

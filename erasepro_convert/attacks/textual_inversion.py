@@ -1,7 +1,8 @@
-"""``ti``: textual inversion, the embedding of one new word trained until it draws what it should.
+"""``ti``: textual inversion trains the embedding of one new word on pictures of the target.
 
-Gal et al., *An Image is Worth One Word* (2023).  All weights stay as they are: what comes back was
-never gone.  A sign that no model was trained on says what the training itself can teach.
+Gal et al., *An Image is Worth One Word* (2023).  All weights stay as they are, so that a concept
+that comes back was still in the model.  Training on the control concept, a sign that no model was
+trained on, shows what such training can teach by itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,78 +13,104 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional
 
-from erasepro_convert.attacks import control_concept as sign
-from erasepro_convert.attacks.case import Case, Trial
-from erasepro_convert.attacks.model import Advance, Model, ModelVariant, PromptSet, Ready
+from erasepro_convert.attacks.case import AttackCase, AttackContext
+from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
+from erasepro_convert.attacks.model import (
+    Advance,
+    ModelVariant,
+    PreparedPipeline,
+    PromptSet,
+    StressedModel,
+)
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.evaluate.image_store import Pixels, pixels_of
+from erasepro_convert.evaluate.image_store import Pixels, load_pixels
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
 
 WORD = "sks"
-"""A token that means nothing; its embedding is what is trained."""
+"""A token without a meaning, whose embedding is trained."""
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a drawing of {}", "an image of a {}")
-"""What the word is trained in."""
+"""The prompts in which the word is trained."""
 
 BATCH = 16
-RATE = 0.1
-"""Of Adam, relative to the typical number in the model's embeddings."""
+LEARNING_RATE = 0.1
+"""Adam's learning rate, relative to the root mean square of the model's embeddings."""
 
-EFFORT = BATCH * 3 // 2
-"""Denoising steps of one picture, each two passes, that a training step takes as long as."""
+WORK_PER_STEP = BATCH * 3 // 2
+"""The work of one training step, in denoising steps of one picture (two passes each)."""
 
-SCALE = 1024.0
-"""Of the loss: gradients of half precision would vanish, and Adam does not mind."""
+LOSS_SCALE = 1024.0
+"""The factor of the loss: without it gradients vanish in half precision; Adam is not affected."""
 
-SIGNS = 40
+CONTROL_PICTURES = 40
 
 
-def trials(case: Case) -> Iterator[Trial]:
-    """The target's word with the sign's as control, then the sign's by itself."""
-    names = [path.name for path in case.pictures]
+def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
+    """Give the case of a word trained on the target, then that of one trained on the sign.
 
-    def of_target() -> Pixels:
-        return pixels_of(case.pictures)
+    The word trained on the sign is also the control of the first case.
+    """
+    names = [path.name for path in context.pictures]
 
-    def of_sign() -> Pixels:
-        return sign.drawings(SIGNS, case.original.architecture.size)
+    def target_pictures() -> Pixels:
+        return load_pixels(context.pictures)
 
-    asked = case.saying(WORD)
-    models = case.original, case.erased
+    def control_pictures() -> Pixels:
+        return draw_control_pictures(CONTROL_PICTURES, context.original.architecture.size)
+
+    prompts = context.with_words(WORD)
+    models = context.original, context.erased
     original, erased = (
-        PromptSet(_taught(model, case, names, of_target), asked) for model in models
+        PromptSet(_trained_variant(model, context, names, target_pictures), prompts)
+        for model in models
     )
-    known = ["sign", sign.VERSION, SIGNS]
-    before, after = (PromptSet(_taught(model, case, known, of_sign), asked) for model in models)
-    yield Trial("ti", "trained on the target", erased, original, control=after)
-    yield Trial("ti", "trained on the sign", after, before, control=None, wanted="sign")
+    drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
+    before, after = (
+        PromptSet(_trained_variant(model, context, drawing, control_pictures), prompts)
+        for model in models
+    )
+    yield AttackCase("ti", "trained on the target", erased, original, control=after)
+    yield AttackCase("ti", "trained on the sign", after, before, control=None, wanted="sign")
 
 
-def _taught(
-    model: Model, case: Case, learns: list[object] | list[str], pictures: Callable[[], Pixels]
+def _trained_variant(
+    model: StressedModel,
+    context: AttackContext,
+    learns: list[object] | list[str],
+    pictures: Callable[[], Pixels],
 ) -> ModelVariant:
-    """A model with a word that is trained when it is first needed."""
+    """Return a variant with a trained word; the training runs when it is first needed.
+
+    ``learns`` tells apart what the word is trained on, for the digest.
+    """
     vectors: list[Tensor] = []
-    at_once = min(BATCH, model.architecture.batch)
+    micro_batch = min(BATCH, model.architecture.batch)
 
     @contextmanager
-    def ready(advance: Advance) -> Iterator[Ready]:
+    def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
         if not vectors:
-            with one_thread() if at_once > 1 else nullcontext():
+            with one_thread() if micro_batch > 1 else nullcontext():
                 vectors.append(
-                    trained(model.pipeline, pictures(), case.steps, case.seed, at_once, advance)
+                    train_embedding(
+                        model.pipeline,
+                        pictures(),
+                        context.steps,
+                        context.seed,
+                        micro_batch,
+                        advance,
+                    )
                 )
-        with meaning(model.pipeline, vectors[0]):
-            yield Ready(model.pipeline)
+        with with_embedding(model.pipeline, vectors[0]):
+            yield PreparedPipeline(model.pipeline)
 
-    identity = json_digest(["ti", model.digest, case.steps, case.seed, learns])
-    return ModelVariant(identity, ready, case.steps * EFFORT)
+    digest = json_digest(["ti", model.digest, context.steps, context.seed, learns])
+    return ModelVariant(digest, prepare, context.steps * WORK_PER_STEP)
 
 
 @contextmanager
-def meaning(pipeline: StableDiffusionPipeline, vector: Tensor) -> Iterator[None]:
-    """Let WORD have this embedding."""
+def with_embedding(pipeline: StableDiffusionPipeline, vector: Tensor) -> Iterator[None]:
+    """Give WORD this embedding as long as the block lasts."""
     (word,) = _word_ids()
 
     def replaced(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
@@ -96,18 +123,18 @@ def meaning(pipeline: StableDiffusionPipeline, vector: Tensor) -> Iterator[None]
         handle.remove()
 
 
-def trained(
+def train_embedding(
     pipeline: StableDiffusionPipeline,
     pictures: Pixels,
     steps: int,
     seed: int,
-    at_once: int,
+    micro_batch: int,
     advance: Advance,
 ) -> Tensor:
-    """The embedding (d) after some steps of learning to denoise pictures (n, size, size, 3).
+    """Train an embedding (d) to denoise pictures (n, size, size, 3), and return it.
 
-    ``at_once`` is how many pictures go through the U-Net together.  It starts from the mean of all
-    embeddings that the model has, which knows of no concept.
+    ``micro_batch`` is how many pictures go through the U-Net together.  The embedding starts from
+    the mean of all the model's embeddings, which stands for no concept.
     """
     generator = torch.Generator().manual_seed(seed)
     noising = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -116,38 +143,38 @@ def trained(
     table: Tensor = pipeline.text_encoder.get_input_embeddings().weight.detach().float()
     table = table[table.any(dim=1)]
     vector = table.mean(0).requires_grad_()
-    adam = torch.optim.Adam([vector], lr=RATE * float(table.square().mean().sqrt()))
+    adam = torch.optim.Adam([vector], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
     device = pipeline.unet.device
     ids = torch.tensor([tokenize(t.format(WORD)).ids for t in TEMPLATES], device=device)
-    parts = torch.arange(BATCH).split(at_once)
+    parts = torch.arange(BATCH).split(micro_batch)
     for model in (pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
-    with meaning(pipeline, vector), torch.enable_grad():
+    with with_embedding(pipeline, vector), torch.enable_grad():
         for _ in range(steps):
             x = latents[torch.randint(len(latents), (BATCH,), generator=generator)]
-            asked = torch.randint(len(ids), (BATCH,), generator=generator)
+            templates = torch.randint(len(ids), (BATCH,), generator=generator)
             noise = torch.randn(x.shape, generator=generator)
-            # one time from each of BATCH equal spans, so that no batch misses a part
+            # One time is taken from each of BATCH equal spans, so that each batch covers them all.
             spans = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
             t = (spans * times).long()
             noisy = noising.add_noise(x, noise, t)
             predicts_v = noising.config.prediction_type == "v_prediction"
             goal = noising.get_velocity(x, noise, t) if predicts_v else noise
             for rows in parts:
-                states = pipeline.text_encoder(ids)[0][asked[rows].to(device)]
+                states = pipeline.text_encoder(ids)[0][templates[rows].to(device)]
                 found = pipeline.unet(
                     noisy[rows].to(device, states.dtype), t[rows].to(device), states
                 ).sample
                 loss = functional.mse_loss(found.float(), goal[rows].to(device), reduction="sum")
-                (loss * SCALE / goal.numel()).backward()
+                (loss * LOSS_SCALE / goal.numel()).backward()
             adam.step()
             adam.zero_grad()
-            advance(EFFORT)
+            advance(WORK_PER_STEP)
     return vector.detach()
 
 
 def _latents(pipeline: StableDiffusionPipeline, pictures: Pixels) -> Tensor:
-    """What the VAE makes of pictures, as the U-Net knows it; float32, on the CPU."""
+    """Encode pictures by the VAE and scale the latents for the U-Net: float32, on the CPU."""
     vae = pipeline.vae
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():

@@ -1,6 +1,6 @@
-"""Many checkpoints: what is to be done, by whom, what became of each.
+"""Converting many checkpoints, with a record of what became of each.
 
-The way of the data: ``inputs`` and ``jobs`` (what) → ``run`` (in which order, by any
-``concurrent.futures.Executor``) → ``work`` (one file, in a worker) → ``ledger`` (what became of
-it).  ``local`` and ``cluster`` are executors.
+``inputs`` and ``jobs`` list what is to be done; ``scheduler`` gives the jobs that ``readiness``
+prepares to an executor (``process_pool`` or ``dask_cluster``); ``worker`` does one job; ``ledger``
+records its result.
 """

@@ -13,8 +13,12 @@ from secrets import token_hex
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from erasepro_convert.batch.environment import Identity, differences, identity
 from erasepro_convert.batch.process_pool import Progress, Work
+from erasepro_convert.batch.software_versions import (
+    SoftwareVersions,
+    software_versions,
+    version_differences,
+)
 from erasepro_convert.batch.worker import Result, Task
 from erasepro_convert.errors import BatchError, UsageError
 from erasepro_convert.runtime.memory import configure_allocator
@@ -22,48 +26,48 @@ from erasepro_convert.storage.location import Location, absolute
 
 try:
     import distributed
-    from distributed.comm.addressing import resolve_address
-    from distributed.worker import WORKER_ANY_RUNNING
+    from distributed.comm import resolve_address  # type: ignore[attr-defined]  # it is re-exported
 except ImportError as error:
     raise UsageError(
         "a cluster needs more libraries: pip install 'erasepro-convert[cluster]'"
     ) from error
 
-CONNECT = 30
+CONNECT_TIMEOUT = 30
 """Seconds in which a scheduler must answer."""
-PATIENCE = 60
-"""Seconds that workers have for stopping what is cancelled."""
-LOOK = 0.2
-"""Seconds between looks at whether they have."""
-SHOWN = 5
-"""Workers that a message lists."""
+STOP_TIMEOUT = 60
+"""Seconds that workers have for stopping cancelled tasks."""
+POLL_INTERVAL = 0.2
+"""Seconds between looks at whether workers have stopped."""
+SHOWN_WORKERS = 5
+"""How many workers a message lists."""
 
 Key = tuple[str, str, str]
+"""The key of a task at the scheduler."""
 
 
 @contextmanager
 def connect(address: str, folder: Location) -> Iterator["Cluster"]:
-    """The workers of a scheduler, which see ``folder`` and would write the same bytes as we.
+    """Connect to a scheduler whose workers see ``folder`` and have this process's software.
 
-    Raises UsageError where there are none, or some that do not.
+    Raises UsageError where there are no workers, or unfit ones.
     """
     try:
-        resolve_address(address)  # a client that cannot read its address takes a minute to go away
-        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+        resolve_address(address)  # with an address that it cannot read a client takes a minute
+        client = distributed.Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"{address}: no scheduler to be reached there ({error})") from error
-    # What it says of a lost scheduler, traces and all, we say in our words.
+    # The library reports a lost scheduler with traces; BatchError reports it in one sentence.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
-        _require_like_us(client, address, folder)
+        _require_fit_workers(client, address, folder)
         yield Cluster(client, address)
 
 
 class Cluster(Executor):
     """Carries out tasks, one in each thread of a worker.
 
-    It goes through the client's own ``concurrent.futures`` interface and adds what that has not: a
-    cancelled task is stopped, and a dead worker or scheduler is named in plain words.
+    It uses the client's own ``concurrent.futures`` interface, and adds to it that cancelled tasks
+    are stopped, and that the death of a worker or of the scheduler is reported in plain words.
     """
 
     def __init__(self, client: distributed.Client, address: str) -> None:
@@ -76,11 +80,11 @@ class Cluster(Executor):
 
     @property
     def threads(self) -> int:
-        """Threads that the workers have by now: so much can be done at once."""
+        """How many threads the workers have by now, and so how many tasks can run at once."""
         return sum(self._client.nthreads().values())
 
     def open(self) -> "Cluster":
-        """This, as long as there is a scheduler.  Raises BatchError when it is gone."""
+        """Return this executor.  Raises BatchError where its scheduler is gone."""
         if self._lost:
             raise BatchError(
                 f"{self._address}: the scheduler is gone; what was done stands in the record, "
@@ -90,53 +94,53 @@ class Cluster(Executor):
         return self
 
     def submit(self, work: Work, task: Task) -> Future[Result]:  # type: ignore[override]
-        """Have ``work`` done on a task."""
+        """Run ``work`` on a task in a worker."""
         if self._lost:
             raise BrokenExecutor
-        # Its first part is the same for all: the scheduler keeps figures by it for ever.
+        # All keys share their first part, since the scheduler keeps statistics by it for ever.
         key = ("erasepro-convert", task.output, token_hex(8))
         outer: Future[Result] = Future()
         outer.set_running_or_notify_cancel()
         self._at_work[key] = task, outer
-        there = partial(_carry_out, work, _absolute(task), identity())
-        self._executor.submit(there, key=key).add_done_callback(partial(self._land, key))
+        remote = partial(_carry_out, work, _with_absolute_paths(task), software_versions())
+        self._executor.submit(remote, key=key).add_done_callback(partial(self._pass_on, key))
         return outer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As in the library; with ``cancel_futures`` what is at work is stopped too.
+        """Shut down; with ``cancel_futures`` running tasks are stopped too.
 
-        What has not stopped in time, or came to its end meanwhile, stays without one here.
+        The future of a task that does not stop in time, or that ends meanwhile, never completes.
         """
         if not (cancel_futures and self._at_work) or self._lost:
             return
         self._stopping = True
         self._executor.shutdown(wait=False)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STOP_TIMEOUT
         running, stopped = set(self._at_work), set[Key]()
         while running & set(self._at_work) and time.monotonic() < deadline:
-            time.sleep(LOOK)
-            running, stopped = self._ask()
+            time.sleep(POLL_INTERVAL)
+            running, stopped = self._ask_workers()
         for key in stopped:
             if at_work := self._at_work.pop(key, None):
                 at_work[1].set_exception(CancelledError())
 
     def progress(self) -> Iterator[tuple[Task, Progress]]:
-        """Each task at work; how far it is, only its worker knows."""
+        """Give each running task; only its worker knows its progress."""
         for task, _ in list(self._at_work.values()):
             yield task, Progress(0, 0, 0, 0, 0)
 
-    def _ask(self) -> tuple[set[Key], set[Key]]:
-        """What is at work in any worker, and what was stopped."""
+    def _ask_workers(self) -> tuple[set[Key], set[Key]]:
+        """Return the keys of tasks that run in any worker, and of those that were stopped."""
         try:
-            found = self._client.run(_tell, on_error="ignore").values()
-        except OSError:  # the scheduler is gone, and what it had at work is without an end
+            found = self._client.run(_report_tasks, on_error="ignore").values()
+        except OSError:  # the scheduler is gone
             return set(), set()
         return {key for at, _ in found for key in at}, {key for _, off in found for key in off}
 
-    def _land(self, key: Key, inner: Future[Result]) -> None:
+    def _pass_on(self, key: Key, inner: Future[Result]) -> None:
         """Pass on how a task ended."""
         if inner.cancelled() and self._stopping:
-            return  # it has ended when its worker says so
+            return  # the task ends when its worker says so
         if not (at_work := self._at_work.pop(key, None)):
             return
         outer = at_work[1]
@@ -145,101 +149,111 @@ class Cluster(Executor):
             outer.set_exception(BrokenExecutor("the scheduler is gone"))
         elif inner.cancelled():
             reason = "somebody cancelled it at the scheduler"
-            outer.set_result(Result("failed", reason=reason, died=True))
+            outer.set_result(Result("failed", reason=reason, worker_died=True))
         elif isinstance(died := inner.exception(), distributed.KilledWorker):
             reason = f"its workers died, {died.allowed_failures + 1} of them: killed, or out of"
-            outer.set_result(Result("failed", reason=f"{reason} memory?", died=True))
+            outer.set_result(Result("failed", reason=f"{reason} memory?", worker_died=True))
         elif error := inner.exception():
             outer.set_exception(error)
         else:
             outer.set_result(inner.result())
 
 
-def _require_like_us(client: distributed.Client, address: str, folder: Location) -> None:
+def _require_fit_workers(client: distributed.Client, address: str, folder: Location) -> None:
     if isinstance(folder, Path):
         with NamedTemporaryFile(prefix=".batch-", dir=folder) as token:
-            found = client.run(look_from_worker, Path(token.name).absolute(), on_error="return")
+            found = client.run(inspect_worker, Path(token.name).absolute(), on_error="return")
     else:
-        found = client.run(look_from_worker, None, on_error="return")
+        found = client.run(inspect_worker, None, on_error="return")
     if not found:
         raise UsageError(f"{address}: the scheduler has no workers")
-    wrong = [f"- {worker}: {why}" for worker, seen in found.items() if (why := _wrong(seen))]
-    if wrong:
-        more = [f"- and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-        raise UsageError(
-            "\n".join([f"{len(wrong)} of {len(found)} workers are not fit:", *wrong[:SHOWN], *more])
-        )
+    unfit = [f"- {worker}: {why}" for worker, seen in found.items() if (why := _misfit(seen))]
+    if unfit:
+        left = len(unfit) - SHOWN_WORKERS
+        more = [f"- and {left} more"] if left > 0 else []
+        heading = f"{len(unfit)} of {len(found)} workers are not fit:"
+        raise UsageError("\n".join([heading, *unfit[:SHOWN_WORKERS], *more]))
 
 
-def _wrong(seen: tuple[Identity, str | None] | Exception) -> str:
-    """Why a worker is not fit; nothing where it is."""
+def _misfit(seen: tuple[SoftwareVersions, str | None] | Exception) -> str:
+    """Say why a worker is not fit; the text is empty where it is."""
     if isinstance(seen, Exception):
         return f"{type(seen).__name__}: {seen}"
-    theirs, blind = seen
-    return "; ".join([*differences(theirs, identity()), *filter(None, [blind])])
+    theirs, folder_problem = seen
+    differences = version_differences(theirs, software_versions())
+    return "; ".join([*differences, *filter(None, [folder_problem])])
 
 
-def _absolute(task: Task) -> Task:
-    """The task with paths that mean the same wherever a worker was started."""
-    asked, twin = task.options, task.twin
+def _with_absolute_paths(task: Task) -> Task:
+    """Return a task whose paths do not depend on a worker's working directory."""
+    given, candidate = task.options, task.link_candidate
     options = replace(
-        asked,
-        text_encoder=asked.text_encoder and absolute(asked.text_encoder),
-        sign=asked.sign and asked.sign.absolute(),
-        certificate=asked.certificate and asked.certificate.absolute(),
-        chain=tuple(path.absolute() for path in asked.chain),
-        beside=tuple(path.absolute() for path in asked.beside),
+        given,
+        text_encoder=given.text_encoder and absolute(given.text_encoder),
+        sign=given.sign and given.sign.absolute(),
+        certificate=given.certificate and given.certificate.absolute(),
+        chain=tuple(path.absolute() for path in given.chain),
+        beside=tuple(path.absolute() for path in given.beside),
     )
     return replace(
         task,
         source=absolute(task.source),
         target=absolute(task.target),
         options=options,
-        twin=twin and replace(twin, path=twin.path.absolute()),
+        link_candidate=candidate and replace(candidate, path=candidate.path.absolute()),
     )
 
 
 # In a worker ----------------------------------------------------------------------------------
+
+Status = distributed.Status
+RUNNING = (Status.running, Status.paused, Status.closing_gracefully)
+"""The states of a worker that still carries out tasks."""
 
 _running: set[Any] = set()
 _stopped: set[Any] = set()
 """Keys of the tasks that are at work in this process, and of those that were interrupted."""
 
 
-def look_from_worker(token: Path | None) -> tuple[Identity, str | None]:
-    """What is installed here, and what is wrong with the output folder as seen from here."""
+def inspect_worker(token: Path | None) -> tuple[SoftwareVersions, str | None]:
+    """Return this worker's software, and what is wrong with the output folder as seen from it."""
     if token is None:
-        return identity(), None
+        return software_versions(), None
     if not token.exists():
-        return identity(), f"{token.parent} is not the same folder there"
+        return software_versions(), f"{token.parent} is not the same folder there"
     if not os.access(token.parent, os.W_OK):
-        return identity(), f"{token.parent} cannot be written to there"
-    return identity(), None
+        return software_versions(), f"{token.parent} cannot be written to there"
+    return software_versions(), None
 
 
-def _tell() -> tuple[set[Key], set[Key]]:
+def _report_tasks() -> tuple[set[Key], set[Key]]:
     return set(_running), set(_stopped)
 
 
-def _carry_out(work: Work, task: Task, expected: Identity) -> Result:
-    """Carry out a task unless something else is installed here: a worker may have come later."""
+def _carry_out(work: Work, task: Task, expected: SoftwareVersions) -> Result:
+    """Carry out a task if this worker, which may have joined later, has the expected software."""
     worker = distributed.get_worker()
-    if wrong := differences(identity(), expected):
+    if wrong := version_differences(software_versions(), expected):
         return Result("failed", reason=f"{worker.address}: {'; '.join(wrong)}")
     key = worker.get_current_task()
     configure_allocator()
     _running.add(key)
     try:
-        return work(task, partial(_stop, worker, key))
+        return work(task, partial(_stop_if_cancelled, worker, key))
     except KeyboardInterrupt:  # it would end the worker
         _stopped.add(key)
-        raise distributed.Reschedule from None  # for whoever still wants it
+        raise distributed.Reschedule from None  # another client may still want the task
     finally:
         _running.discard(key)
 
 
-def _stop(worker: distributed.Worker, key: Any, *_: object) -> None:
-    """Interrupt a task that nobody waits for any more: cancelled, or lost with its worker."""
+def _stop_if_cancelled(worker: distributed.Worker, key: Any, *_: object) -> None:
+    """Interrupt a task that was cancelled, or whose worker has lost the scheduler.
+
+    distributed has no documented way to ask from inside a task whether it was cancelled, so that
+    the worker's own state is read.  ``test_cluster`` interrupts batches and cancels tasks, and
+    fails if a version of distributed keeps this state elsewhere.
+    """
     known = worker.state.tasks.get(key)
-    if not known or known.state == "cancelled" or worker.status not in WORKER_ANY_RUNNING:
+    if not known or known.state == "cancelled" or worker.status not in RUNNING:
         raise KeyboardInterrupt

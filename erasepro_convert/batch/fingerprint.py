@@ -1,4 +1,4 @@
-"""How an input is known again: by its files' times or tags, by samples of it, by all of it."""
+"""Recognising an input again: by its files' times or tags, by samples, or by its digests."""
 
 import hashlib
 import os
@@ -13,14 +13,15 @@ from erasepro_convert.storage.location import Location
 from erasepro_convert.storage.remote_file import RemoteFile
 
 SAMPLES, SAMPLE = 16, 4096
-"""Pieces, and bytes of each."""
+"""How many samples are taken of a file, and how many bytes each has."""
 
 
-def state(path: Location) -> tuple[int, str]:
-    """Bytes in all, and a digest of the sizes and times of the file or of a folder's files.
+def file_state(path: Location) -> tuple[int, str]:
+    """Return the size in bytes, and a digest of the sizes and times of the file or the folder.
 
-    The time of the last change of anything cannot be set back by a user's tool; what a store says
-    of an object changes with it.  Raises OSError or StorageError where there is nothing.
+    The change time of a file cannot be set back by a user's tool.  For an object in a store, the
+    digest covers what the store states about it.  Raises OSError or StorageError where there is
+    no such file.
     """
     if not isinstance(path, Path):
         places = [path / name for name in sorted(files_below(path))] if is_folder(path) else [path]
@@ -33,11 +34,12 @@ def state(path: Location) -> tuple[int, str]:
 
 
 def fingerprint(path: Location) -> str | None:
-    """A digest of a file's size and samples; None for what is none, and for what is in a store.
+    """Return a digest of a file's size and samples.
 
-    OSError passes through.
+    It is None for anything but a regular file, and for an object in a store.  OSError passes
+    through.
     """
-    if not (isinstance(path, Path) and path.is_file()):  # to open a pipe would never end
+    if not (isinstance(path, Path) and path.is_file()):  # opening a pipe would hang
         return None
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -47,8 +49,8 @@ def fingerprint(path: Location) -> str | None:
     return digest.hexdigest()
 
 
-def digests(path: Location, progress: Progress) -> tuple[str, ...]:
-    """SHA-256 of each file that is read of a checkpoint.  Raises what opening it raises."""
+def input_digests(path: Location, progress: Progress) -> tuple[str, ...]:
+    """Return the SHA-256 of each file of a checkpoint.  Raises what opening it raises."""
     checkpoint = open_checkpoint(path)
 
     def report(done: int) -> None:

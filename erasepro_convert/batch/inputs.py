@@ -1,4 +1,4 @@
-"""Which checkpoints a batch is about: files, folders and patterns, made one list."""
+"""The inputs of a batch: files, folders and patterns become one list of checkpoints."""
 
 import glob
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 MATCH = ("*.safetensors", "*.sft", "*.ckpt", "*.pt", "*.pth", "*.pt2", "*.bin", "*.pkl")
-"""Names of checkpoint files, unless the user says otherwise: those that ComfyUI and A1111 list."""
+"""The default patterns for names of checkpoint files: those that ComfyUI and A1111 list."""
 HERE = PurePosixPath()
 INDEX = "model_index.json"
 HIDDEN, OUTPUTS, PART = "hidden", "output folder", "part of a diffusers folder"
@@ -27,66 +27,68 @@ UNREADABLE = "folder that cannot be read"
 
 @dataclass(frozen=True)
 class Input:
-    """A checkpoint, and the folder that it lies in below the one that was given."""
+    """A checkpoint, and its folder relative to the folder that was given."""
 
     path: Location
     below: PurePosixPath = HERE
 
 
 PassedOver = Mapping[str, Sequence[str]]
-"""Paths that were found and are no inputs, by what they have in common."""
+"""Paths that were found but are no inputs, by the reason."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Every checkpoint that is meant, once each, in a fixed order; and what was passed over."""
+class FoundInputs:
+    """All checkpoints that were found, each once and in a fixed order, and what was passed over."""
 
     inputs: list[Input]
     passed_over: PassedOver
 
 
-def find_inputs(given: Iterable[str], match: Sequence[str], apart_from: Location) -> Found:
-    """Look up what is meant by ``given``, which are paths and URLs.
+def find_inputs(given: Iterable[str], match: Sequence[str], output_folder: Location) -> FoundInputs:
+    """Find the checkpoints that the paths and URLs in ``given`` stand for.
 
     A folder stands for the files below it whose names ``match``, in small or capital letters, and
-    for all diffusers models there; a pattern for what it fits.  Of both, what lies in the folder
-    ``apart_from`` or is hidden, and parts of diffusers models, are not meant.
-    Raises UsageError where there is nothing.
+    for all diffusers models there; a pattern stands for what it fits.  Both leave out hidden
+    files, files in ``output_folder``, and parts of diffusers models.
+    Raises UsageError for a path or URL that stands for no checkpoint.
     """
-    search = _Search(match, apart_from)
+    search = _Search(match, output_folder)
     found: dict[str, Input] = {}
     for text in given:
         location = locate(text)
-        here = list(search.meant(text, location))
-        if not here:
-            passed = described(search.passed_over)
+        inputs = list(search.resolve(text, location))
+        if not inputs:
+            passed = describe_passed_over(search.passed_over)
             raise UsageError(
                 f"{redacted(location)}: there is no checkpoint there ({', '.join(match)})"
                 + (f"; passed over: {passed}" if passed else "")
             )
-        for one in here:
-            path = one.path
-            found.setdefault(os.path.abspath(path) if isinstance(path, Path) else str(path), one)
-    return Found(list(found.values()), {what: list(p) for what, p in search.passed_over.items()})
+        for item in inputs:
+            path = item.path
+            found.setdefault(os.path.abspath(path) if isinstance(path, Path) else str(path), item)
+    return FoundInputs(
+        list(found.values()), {reason: list(p) for reason, p in search.passed_over.items()}
+    )
 
 
-def described(passed_over: Mapping[str, Iterable[str]]) -> str:
-    """How much was passed over of each kind, the most first."""
-    counts = {what: len(list(paths)) for what, paths in passed_over.items()}
+def describe_passed_over(passed_over: Mapping[str, Iterable[str]]) -> str:
+    """Count what was passed over for each reason, the most frequent first."""
+    counts = {reason: len(list(paths)) for reason, paths in passed_over.items()}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {printable(what)}" for what, count in ordered)
+    return ", ".join(f"{count} {printable(reason)}" for reason, count in ordered)
 
 
 class _Search:
-    """Looks for checkpoints, and keeps in mind what it passes over."""
+    """Looks for checkpoints, and remembers what it passes over."""
 
-    def __init__(self, match: Sequence[str], apart_from: Location) -> None:
+    def __init__(self, match: Sequence[str], output_folder: Location) -> None:
         self._match = [pattern.lower() for pattern in match]
-        self._apart = apart_from
+        self._output_folder = output_folder
         self.passed_over: dict[str, dict[str, None]] = {}
 
-    def meant(self, text: str, location: Location) -> Iterator[Input]:
-        """All that one text means."""
+    def resolve(self, text: str, location: Location) -> Iterator[Input]:
+        """Give all checkpoints that one path, URL or pattern stands for."""
         if isinstance(location, Path):
             if os.path.lexists(text) or not glob.has_magic(text):
                 yield from self._at(location, is_folder=is_folder(location))
@@ -103,7 +105,7 @@ class _Search:
             owner = path.parent if holds_files else path.parent.parent
             if owner not in models:
                 models[owner] = _is_model(owner)
-            if is_within(path, self._apart):
+            if is_within(path, self._output_folder):
                 self._pass_over(OUTPUTS, path)
             elif models[owner]:
                 self._pass_over(PART, path)
@@ -112,7 +114,7 @@ class _Search:
 
     def _at(self, path: Location, *, is_folder: bool) -> Iterator[Input]:
         if not is_folder:
-            yield Input(path)  # what is not there is refused when its turn comes, by name
+            yield Input(path)  # a missing file is refused by its job, with its name
         elif isinstance(path, Path):
             yield from self._in_folder(path)
         else:
@@ -122,14 +124,15 @@ class _Search:
         def unreadable(error: OSError) -> None:
             self._pass_over(UNREADABLE, Path(error.filename))
 
-        apart = os.path.realpath(self._apart) if isinstance(self._apart, Path) else ""
+        outputs = self._output_folder
+        output_path = os.path.realpath(outputs) if isinstance(outputs, Path) else ""
         seen: set[str] = set()
         for parent, folders, files in os.walk(top, followlinks=True, onerror=unreadable):
             folder = Path(parent)
             real = os.path.realpath(folder)
-            if real == apart:
+            if real == output_path:
                 self._pass_over(OUTPUTS, folder)
-            if real == apart or real in seen:  # a link can lead back up
+            if real == output_path or real in seen:  # a link can lead back up
                 folders.clear()
                 continue
             seen.add(real)
@@ -146,14 +149,14 @@ class _Search:
                 yield from self._file(folder / name, name, below, beside_model=is_model)
 
     def _in_store(self, top: "UPath") -> Iterator[Input]:
-        """The same of a URL: a store has no folders, only names that begin alike."""
+        """Give the checkpoints below a URL; a store has no folders, only names with a prefix."""
         names = sorted(map(PurePosixPath, files_below(top)))
         found = {name.parent for name in names if name.name == INDEX}
         found |= {name.parent.parent for name in names if _is_weight(name.parent.name, name.name)}
         models = {model for model in found if not found & {*model.parents}}
         for name in names:
-            if is_within(top / str(name), self._apart):
-                self._pass_over(OUTPUTS, self._apart)
+            if is_within(top / str(name), self._output_folder):
+                self._pass_over(OUTPUTS, self._output_folder)
             elif not models & {*name.parent.parents}:
                 is_beside = name.parent in models
                 yield from self._file(
@@ -165,10 +168,10 @@ class _Search:
     def _file(
         self, path: Location, name: str, below: PurePosixPath, *, beside_model: bool
     ) -> Iterator[Input]:
-        """A file in a folder: a checkpoint by its name, or passed over.
+        """Give a file if its name is a checkpoint's, else pass it over.
 
-        A repository of a model can have whole checkpoints beside the parts; what else lies there
-        belongs to the model.
+        The repository of a diffusers model can have whole checkpoints beside the model's folders.
+        Its other files belong to the model, and are not counted as passed over.
         """
         is_hidden = name.startswith(".")
         if not is_hidden and any(fnmatchcase(name.lower(), pattern) for pattern in self._match):
@@ -177,14 +180,14 @@ class _Search:
             suffix = PurePosixPath(name).suffix.lower()
             self._pass_over(HIDDEN if is_hidden else f"*{suffix}" if suffix else "no suffix", path)
 
-    def _pass_over(self, what: str, path: Location) -> None:
-        self.passed_over.setdefault(what, {})[redacted(path)] = None
+    def _pass_over(self, reason: str, path: Location) -> None:
+        self.passed_over.setdefault(reason, {})[redacted(path)] = None
 
 
 def _is_model(folder: Location) -> bool:
-    """Whether it is a diffusers model, one checkpoint, rather than a folder of checkpoints.
+    """Whether a folder is a diffusers model, one checkpoint, rather than a folder of checkpoints.
 
-    A folder ``unet`` alone does not tell: ComfyUI keeps U-Nets of many models in one.
+    A folder ``unet`` in it is no proof: ComfyUI keeps U-Nets of many models in such a folder.
     """
     if not isinstance(folder, Path):
         names = names_in(folder / "unet")

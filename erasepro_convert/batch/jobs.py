@@ -1,4 +1,4 @@
-"""What a batch is to do: a recipe, an input and an output for each job."""
+"""The jobs of a batch: each has a recipe, an input and an output."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +21,19 @@ from erasepro_convert.runtime.printable import printable
 from erasepro_convert.storage.location import Location, file_name, locate, redacted
 
 NAME = "{folder}/{stem}-{recipe}.safetensors"
-"""An output's name, unless the user says otherwise."""
+"""The default template for names of outputs."""
 LONGEST_PATH = 4096
-SHOWN = 5
-"""Clashes that a message lists."""
+"""The most characters of a path in a name, a record or a line of the terminal."""
+SHOWN_CLASHES = 5
+"""How many clashes a message lists."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One conversion.
 
-    ``output`` is what it is called: a path below the output folder, with a slash at the end where
-    it is to be a diffusers folder.  ``recipe_file`` is where the recipe was read.
+    ``output`` identifies the job: it is a path below the output folder, and ends in a slash for a
+    diffusers folder.  ``recipe_file`` is where the recipe was read.
     """
 
     recipe: Recipe
@@ -42,21 +43,21 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The output's name without a slash at the end."""
+        """The output's path without a slash at the end."""
         return self.output.rstrip("/")
 
     def options(self, options: Options) -> Options:
-        """The batch's options, as this job has them."""
+        """Return the batch's options, with ``folder`` set as the job's output needs it."""
         return replace(options, folder=self.output.endswith("/"))
 
     def outputs(self, folder: Location, options: Options) -> tuple[Location, ...]:
-        """All that the job writes, in the output folder ``folder``."""
+        """Return all files that the job writes in the output folder ``folder``."""
         return outputs_of(folder / self.output, self.options(options))
 
 
 @dataclass(frozen=True)
-class Named:
-    """A recipe, what its file is called, without the suffix, and the file."""
+class NamedRecipe:
+    """A recipe, the name of its file without the suffix, and the file."""
 
     name: str
     recipe: Recipe
@@ -82,23 +83,23 @@ class _Pairs(BaseModel):
     jobs: Annotated[tuple[_Pair, ...], Field(min_length=1)]
 
 
-def cross(recipes: Sequence[Named], inputs: Iterable[Input], template: str) -> list[Job]:
-    """Every input with every recipe."""
+def pair_all(recipes: Sequence[NamedRecipe], inputs: Iterable[Input], template: str) -> list[Job]:
+    """Return a job for every input with every recipe."""
     return [
-        Job(named.recipe, one.path, _filled(template, one.path, one.below, named.name), named.file)
-        for one in inputs
+        Job(named.recipe, item.path, _fill(template, item.path, item.below, named.name), named.file)
+        for item in inputs
         for named in recipes
     ]
 
 
-def read_given(path: Path, template: str) -> Named | list[Job]:
-    """A recipe, or the jobs of a file that has the key ``jobs``.
+def read_recipe_or_jobs(path: Path, template: str) -> NamedRecipe | list[Job]:
+    """Read a recipe, or the jobs of a file that has the key ``jobs``.
 
-    Paths in it are relative to the file.  Raises RecipeError with the line of each mistake.
+    Paths in a job file are relative to it.  Raises RecipeError with the line of each mistake.
     """
     document = read_document(path)
     if not isinstance(document.data, dict) or "jobs" not in document.data:
-        return Named(path.stem, load_recipe(path), path)
+        return NamedRecipe(path.stem, load_recipe(path), path)
     try:
         pairs = _Pairs.model_validate(document.data).jobs
     except ValidationError as error:
@@ -109,27 +110,29 @@ def read_given(path: Path, template: str) -> Named | list[Job]:
         source = locate(pair.input)
         if isinstance(source, Path):
             source = path.parent / source
-        output = pair.output or _filled(template, source, HERE, Path(pair.recipe).stem)
+        output = pair.output or _fill(template, source, HERE, Path(pair.recipe).stem)
         recipe_file = path.parent / pair.recipe
         jobs.append(Job(recipes[pair.recipe], source, _normal(output), recipe_file))
     return jobs
 
 
 def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
-    """Raise UsageError where two jobs would write the same output, or one inside another.
+    """Raise UsageError where two jobs would write one output, or one inside the other's.
 
-    ``caseless`` is for a folder in which a name in small and in capital letters is the same file.
+    ``caseless`` is for a folder that does not tell small from capital letters in names.
     """
     inputs: dict[str, list[str]] = {}
     for job in jobs:
         name = normalize("NFC", job.name.casefold()) if caseless else job.name
         inputs.setdefault(name, []).append(redacted(job.source))
-    clashes = [f"{name} (of {' and '.join(of)})" for name, of in inputs.items() if len(of) > 1]
+    clashes = [f"{name} (of {' and '.join(s)})" for name, s in inputs.items() if len(s) > 1]
     clashes += [name for name in inputs if inputs.keys() & {*map(str, PurePosixPath(name).parents)}]
     if clashes:
-        more = f" and {len(clashes) - SHOWN} more" if len(clashes) > SHOWN else ""
+        left = len(clashes) - SHOWN_CLASHES
+        more = f" and {left} more" if left > 0 else ""
+        shown = ", ".join(clashes[:SHOWN_CLASHES])
         raise UsageError(
-            f"several jobs would write {', '.join(clashes[:SHOWN])}{more}; --name gives outputs "
+            f"several jobs would write {shown}{more}; --name gives outputs "
             "other names, such as '{folder}/{stem}.{suffix}-{recipe}.safetensors'"
         )
 
@@ -137,9 +140,9 @@ def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
 def require_apart(
     jobs: Sequence[Job], folder: Location, records: Path | None, options: Options
 ) -> Inputs:
-    """All that the batch reads.
+    """Return all files that the batch reads.
 
-    Raises UsageError where a job, or the batch's record, would replace any of it.
+    Raises UsageError where a job, or the batch's record, would replace one of them.
     """
     recipes = {job.recipe_file for job in jobs}
     inputs = Inputs([*(job.source for job in jobs), *recipes, *options.read])
@@ -148,7 +151,7 @@ def require_apart(
     return inputs
 
 
-def _filled(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:
+def _fill(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:
     name = PurePosixPath(file_name(source))
     parts = {"stem": name.stem, "suffix": name.suffix.lstrip("."), "recipe": recipe}
     try:
@@ -160,9 +163,9 @@ def _filled(template: str, source: Location, below: PurePosixPath, recipe: str) 
 
 
 def _normal(output: str) -> str:
-    """A path below the output folder, in one spelling.  Raises UsageError for any other.
+    """Normalise the spelling of a path below the output folder; escape unprintable characters.
 
-    What cannot be printed in the name of an input is spelt out in that of its output.
+    Raises UsageError for a path that is not below the output folder, or has another suffix.
     """
     path = PurePosixPath(printable(output, LONGEST_PATH))
     if path.is_absolute() or ".." in path.parts or not path.name:

@@ -1,4 +1,4 @@
-"""What became of each file: a line of JSON for each, appended when it is known."""
+"""The record of a batch: a line of JSON for each finished job, appended as soon as it is known."""
 
 import fcntl
 import os
@@ -14,37 +14,40 @@ from erasepro_convert.manifest.fields import Count, Norm, Record, Sha256
 LEDGER = "batch.manifest.jsonl"
 
 Outcome = Literal["done", "linked", "refused", "exceeded", "failed"]
-"""``linked``: the input is that of another output, which was linked or copied.  ``refused``: the
-input is no sound SD1.x checkpoint.  ``exceeded``: the result does not hold.  ``failed``: anything
-else, which may go well next time."""
+"""How a job ended.
+
+``linked``: the input equals that of another output, which was linked or copied.  ``refused``: the
+input is no sound SD1.x checkpoint.  ``exceeded``: the result exceeds a limit of the recipe.
+``failed``: anything else, which may succeed next time.
+"""
 
 
 class InputRecord(Record):
-    """The input, and how it is known again without reading it."""
+    """The input, and how a later batch recognises it without reading it."""
 
     path: str
     size: Count
     state: str
-    """Size and times of its files; whoever changes a file changes this."""
+    """A digest of the sizes and times of its files; any change of a file changes it."""
     fingerprint: Sha256 | None
-    """Of the size and of samples; inputs that differ in it differ."""
+    """A digest of its size and of samples; inputs with different ones are different."""
     sha256: tuple[Sha256, ...] | None
-    """Of its files, where they were read to the end."""
+    """The digests of its files, where they were read to the end."""
 
 
 class OutputRecord(Record):
-    """What was written."""
+    """The output that a job wrote."""
 
     size: Count
     sha256: tuple[Sha256, ...]
-    """Of its files."""
+    """The digests of its files."""
     manifest: str
     manifest_sha256: Sha256
-    """As the manifest states it of itself."""
+    """The manifest's digest, as the manifest itself states it."""
 
 
 class Figures(Record):
-    """The worst of the manifest's figures."""
+    """The worst leak, drift and relative update in the manifest."""
 
     leak: Norm
     drift: Norm
@@ -52,34 +55,34 @@ class Figures(Record):
 
 
 class Entry(Record):
-    """A line: what became of one job."""
+    """A line of the record: how one job ended."""
 
     version: Literal[1] = 1
     output: str
-    """Below the output folder; a diffusers folder ends in a slash."""
+    """The path below the output folder; a diffusers folder's ends in a slash."""
     outcome: Outcome
     reason: str | None
     tool: str
-    """Version of erasepro-convert."""
+    """The version of erasepro-convert."""
     recipe: str
     recipe_sha256: Sha256
-    """Of the recipe as given; the manifest has it as it was run."""
+    """The digest of the recipe as given; the manifest has the recipe as it was run."""
     options_sha256: Sha256
-    """Of what was asked for on the command line."""
+    """A digest of the options on the command line."""
     input: InputRecord
     written: OutputRecord | None
     same_as: str | None
     """The output that was linked or copied."""
     figures: Figures | None
     worker: str
-    """Host and process."""
+    """The host and the process that did the job."""
     finished: str
-    """ISO 8601, UTC."""
+    """The time in ISO 8601, UTC."""
     seconds: Norm
 
 
 class Ledger:
-    """The file of entries, to read and to append to; several batches may do so at once.
+    """The file of entries, which several batches may read and append to at once.
 
     The last entry of an output counts.
     """
@@ -97,7 +100,7 @@ class Ledger:
             raise UsageError(f"{self.path}: not a batch's record: no line of it is one")
 
     def __getitem__(self, output: str) -> Entry | None:
-        """What last became of an output, as far as is known."""
+        """Return the last known entry of an output."""
         return self._latest.get(output)
 
     def wrote(self, output: str) -> bool:
@@ -110,9 +113,9 @@ class Ledger:
         return self._latest
 
     def refresh(self) -> bool:
-        """Read what was appended since; say whether there was anything.
+        """Read what other batches appended since; return whether there was anything.
 
-        A line that a killed batch left unfinished is passed over: that file is done again.
+        A line that a killed batch left unfinished is ignored: its job is done again.
         """
         size = os.fstat(self._descriptor).st_size
         content = os.pread(self._descriptor, size - self._read, self._read)
@@ -130,7 +133,7 @@ class Ledger:
         return bool(whole)
 
     def append(self, entry: Entry) -> None:
-        """Add a line, and bring it to the disk."""
+        """Add a line, and sync it to the disk."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             size = os.fstat(self._descriptor).st_size

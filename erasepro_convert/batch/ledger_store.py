@@ -1,4 +1,4 @@
-"""Where a batch's records lie: beside its outputs, or here while outputs go to a store."""
+"""Where a batch keeps its records: beside its outputs, or locally if outputs go to a store."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from erasepro_convert.storage.upload import uploading
 
 
 def open_ledger(outputs: Location, records: Path | None) -> Ledger:
-    """The ledger of a batch; a store's copy of it is fetched where there is none here.
+    """Open the ledger of a batch; fetch the store's copy of it where there is no local one.
 
-    A store cannot append to an object, so that ``records`` has to say where the ledger is kept.
-    Raises UsageError where it does not, or for a place that cannot be written to.
+    A store cannot append to an object, so that ``records`` must name a local folder then.
+    Raises UsageError where it is missing or not needed, and for a place that cannot be written to.
     """
     if isinstance(outputs, Path):
         if records:
@@ -33,12 +33,12 @@ def open_ledger(outputs: Location, records: Path | None) -> Ledger:
     return Ledger(records)
 
 
-def publish(ledger: Ledger, outputs: Location, passed_over: PassedOver) -> None:
-    """Write the page beside the ledger; copy both to where the outputs are, if that is a store.
+def publish_records(ledger: Ledger, outputs: Location, passed_over: PassedOver) -> None:
+    """Write the page beside the ledger, and copy both to a store if the outputs are there.
 
-    ``passed_over`` is what this run found and took for no checkpoint.
+    ``passed_over`` is what this run found and did not take for a checkpoint.
 
-    Raises OSError or StorageError where that cannot be done.
+    Raises OSError or StorageError where a file cannot be written.
     """
     ledger.refresh()  # another batch may have been at work beside this one
     folder = ledger.path.parent

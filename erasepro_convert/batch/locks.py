@@ -1,4 +1,4 @@
-"""Claims on outputs, so that two batches over one folder do not do the same file."""
+"""Locks on outputs, so that two batches over one folder do not convert the same file."""
 
 import fcntl
 import hashlib
@@ -11,68 +11,68 @@ FOLDER = ".batch-claims"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An output that is this batch's to write until the claim is given up.
+class OutputLock:
+    """An output that only this batch may write until the lock is released.
 
-    ``is_ours`` says that a batch which died had marked it: what lies there is its work.
+    ``was_marked`` says that a batch which died had marked the output as the work of a batch.
     """
 
-    is_ours: bool
+    was_marked: bool
     _path: Path
     _descriptor: int
-    _held: set["Claim"] = field(compare=False, repr=False)
+    _held: set["OutputLock"] = field(compare=False, repr=False)
 
     def mark(self) -> None:
-        """Say that what will lie there is our work, should this process die."""
+        """Mark the output as the work of a batch, for the next batch should this process die."""
         os.ftruncate(self._descriptor, 1)  # a hole: it needs no room on a full disk
 
-    def give_up(self) -> None:
-        """Let others have it; the file goes first, while the lock is still held."""
+    def release(self) -> None:
+        """Release the output and remove the mark; the file is removed while the lock is held."""
         self._path.unlink(missing_ok=True)
         self.leave()
 
     def leave(self) -> None:
-        """Let others have it, and keep the mark."""
+        """Release the output and keep the mark."""
         self._held.discard(self)
         os.close(self._descriptor)
 
 
 class Locks:
-    """A locked file for each output at work; the kernel drops a lock when its process dies."""
+    """Locks a file for each output at work; the kernel drops a lock when its process dies."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the files in a folder of their own in ``folder``."""
+        """Keep the lock files in a folder of their own in ``folder``."""
         self._folder = folder / FOLDER
-        self.held: set[Claim] = set()
-        """Those that were taken and neither given up nor left."""
+        self.held: set[OutputLock] = set()
+        """Locks that this process holds."""
 
-    def take(self, output: str) -> Claim | None:
-        """A claim on an output; None where another batch has one."""
+    def acquire(self, output: str) -> OutputLock | None:
+        """Lock an output; return None where another batch has locked it."""
         self._folder.mkdir(exist_ok=True)
         path = self._folder / hashlib.sha256(output.encode()).hexdigest()[:32]
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:  # another batch ended just now and took the folder away
+        except FileNotFoundError:  # another batch ended just now and removed the folder
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None
-        if not _is(path, descriptor):  # given up between our opening and our locking
+        if not _is_same_file(path, descriptor):  # it was removed after it was opened here
             os.close(descriptor)
             return None
-        claim = Claim(os.fstat(descriptor).st_size > 0, path, descriptor, self.held)
-        self.held.add(claim)
-        return claim
+        lock = OutputLock(os.fstat(descriptor).st_size > 0, path, descriptor, self.held)
+        self.held.add(lock)
+        return lock
 
-    def tidy(self) -> None:
-        """Remove the folder where nothing is claimed any more."""
+    def remove_folder(self) -> None:
+        """Remove the folder of lock files where no lock is held any more."""
         with suppress(OSError):
             self._folder.rmdir()
 
 
-def _is(path: Path, descriptor: int) -> bool:
+def _is_same_file(path: Path, descriptor: int) -> bool:
     try:
         there, ours = path.stat(), os.fstat(descriptor)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Processes of this machine as an executor that shows how far each is and can be stopped."""
+"""A pool of local processes that report the progress of their tasks and can be stopped."""
 
 import os
 import signal
@@ -13,21 +13,21 @@ from erasepro_convert.batch.worker import Result, Task
 from erasepro_convert.runtime.memory import configure_allocator
 
 STAGES = ("erase", "probe", "tune", "train")
-"""What the erasure can be at, by its number on the board."""
+"""The stages of a conversion; shared memory has their numbers."""
 FIELDS = 5
-"""Numbers on the board for each job at work: those of ``Progress``."""
-EVERY = 0.1
-"""Seconds between notes on the board."""
-OWNERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that a terminal sends to workers too, and that are their owner's to handle."""
-PATIENCE = 60
-"""Seconds that a worker has for cleaning up when the batch is dead."""
+"""How many numbers shared memory has for each running task: those of ``Progress``."""
+UPDATE_INTERVAL = 0.1
+"""Seconds between updates of a task's progress in shared memory."""
+OWNER_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that a terminal sends to workers too, but that only the owning process handles."""
+CLEANUP_TIMEOUT = 60
+"""Seconds that a worker has for cleaning up when its owner is dead."""
 
 Work = Callable[[Task, Callable[[str, int, int], None]], Result]
 
 
 class Progress(NamedTuple):
-    """How far a job is: the erasure, and the writing beside it."""
+    """The progress of a job: of its current stage, and of the bytes written meanwhile."""
 
     stage: int
     done: int
@@ -36,51 +36,51 @@ class Progress(NamedTuple):
     to_write: int
 
 
-class Processes(ProcessPoolExecutor):
+class ProcessPool(ProcessPoolExecutor):
     """A pool of processes that carry out tasks.
 
-    They note how far they are on a board in shared memory, which needs no lock that a killed one
-    could take with it.  When the pool is shut down with ``cancel_futures``, or its owner dies, they
-    stop what they are at and clean up.
+    Workers write their progress to shared memory without a lock, since a killed worker would never
+    release one.  When the pool is shut down with ``cancel_futures``, or when its owner dies,
+    workers stop their tasks and clean up.
     """
 
     def __init__(self, count: int) -> None:
-        """``count`` processes; each is started when there is work for it."""
-        context = get_context("spawn")  # a fork would have the locks of threads that it has not
-        places = 2 * count  # one is free again only a moment after its job's end
+        """Allow ``count`` processes; each is started when there is work for it."""
+        context = get_context("spawn")  # a fork would inherit locks held by threads that it lacks
+        places = 2 * count  # a place becomes free only a moment after its task has ended
         self._board = context.RawArray("q", 1 + FIELDS * places)
         self._free = list(range(places))
         self._at_work: dict[int, Task] = {}
         super().__init__(count, context, initializer=_prepare, initargs=(self._board,))
 
     def submit(self, work: Work, task: Task) -> Future[Result]:  # type: ignore[override]
-        """Have ``work`` done on a task."""
+        """Run ``work`` on a task in a worker."""
         place = self._free.pop()
         start = 1 + FIELDS * place
         self._board[start : start + FIELDS] = [0] * FIELDS
         self._at_work[place] = task
 
-        def leave(_: object) -> None:
+        def free_place(_: object) -> None:
             del self._at_work[place]
             self._free.append(place)
 
         # A process that is started here has signals blocked until it can ignore them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, OWNERS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OWNER_SIGNALS)
         try:
-            future = super().submit(_noting, work, task, start)
+            future = super().submit(_run_with_progress, work, task, start)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        future.add_done_callback(leave)
+        future.add_done_callback(free_place)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As in the library; with ``cancel_futures`` what is at work is stopped too."""
+        """Shut down the pool; with ``cancel_futures`` running tasks are stopped too."""
         if cancel_futures:
             self._board[0] = 1
         super().shutdown(wait, cancel_futures=cancel_futures)
 
     def progress(self) -> Iterator[tuple[Task, Progress]]:
-        """Each task at work, and how far it is."""
+        """Give each running task with its progress."""
         for place, task in sorted(self._at_work.items()):
             start = 1 + FIELDS * place
             yield task, Progress(*self._board[start : start + FIELDS])
@@ -92,36 +92,36 @@ _busy = threading.Lock()
 
 
 def _prepare(board: Any) -> None:
-    """Set up a worker: signals are the owner's to handle, who tells it by the board."""
-    global _board  # noqa: PLW0603  # the one place of a process for what its initialiser gets
+    """Set up a worker, which ignores signals: its owner stops it through shared memory."""
+    global _board  # noqa: PLW0603  # an initialiser can only pass something on in a global
     _board = board
-    for number in OWNERS:
+    for number in OWNER_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, OWNERS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OWNER_SIGNALS)
     configure_allocator()
-    threading.Thread(target=_outlive_no_owner, daemon=True).start()
+    threading.Thread(target=_exit_with_owner, daemon=True).start()
 
 
-def _outlive_no_owner() -> None:
+def _exit_with_owner() -> None:
     """End the process after its owner's death; a pool's worker would wait for work for ever."""
     owner = parent_process()
     assert owner
     connection.wait([owner.sentinel])
     _orphaned.set()
-    _busy.acquire(timeout=PATIENCE)  # not to be released
+    _busy.acquire(timeout=CLEANUP_TIMEOUT)  # not to be released
     os._exit(1)
 
 
-def _noting(work: Work, task: Task, start: int) -> Result:
+def _run_with_progress(work: Work, task: Task, start: int) -> Result:
     last = 0.0
 
-    def note(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         nonlocal last
         if _board[0] or _orphaned.is_set():
             raise KeyboardInterrupt
         now = monotonic()
         stage = stage.partition(":")[0]
-        if now - last < EVERY and done < total:
+        if now - last < UPDATE_INTERVAL and done < total:
             return
         last = now
         if stage == "write":
@@ -130,4 +130,4 @@ def _noting(work: Work, task: Task, start: int) -> Result:
             _board[start : start + 3] = STAGES.index(stage), done, total
 
     with _busy:
-        return work(task, note)
+        return work(task, report)

@@ -1,66 +1,46 @@
-"""The course of a batch: what is ready goes to an executor, what comes back into the ledger."""
+"""The course of a batch: ready jobs go to an executor, and their results into the ledger."""
 
 import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from erasepro_convert.batch.fingerprint import fingerprint, state
-from erasepro_convert.batch.jobs import LONGEST_PATH, Job
+from erasepro_convert import __version__
+from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
-from erasepro_convert.batch.locks import Claim, Locks
-from erasepro_convert.batch.worker import NO_ROOM, Result, Task, Twin, carry_out
+from erasepro_convert.batch.locks import Locks, OutputLock
+from erasepro_convert.batch.readiness import EqualityKey, JobInspector, ReadyJob, input_record
+from erasepro_convert.batch.worker import DISK_FULL_ERRORS, Result, carry_out
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import StorageError, UsageError
-from erasepro_convert.manifest import manifest_path
 from erasepro_convert.output.destinations import Inputs
-from erasepro_convert.runtime.hashing import json_digest
-from erasepro_convert.runtime.printable import printable
-from erasepro_convert.runtime.version import __version__
-from erasepro_convert.storage.listing import exists, file_size
-from erasepro_convert.storage.location import Location, redacted
+from erasepro_convert.storage.listing import exists
+from erasepro_convert.storage.location import Location
 
-PAUSE = 0.5
-"""Seconds between looks at what another batch has at work."""
-STALE = "what an earlier batch wrote there is of another input, recipe or version"
-DEATHS = 2
-"""Workers that a job may take with it before it is given up."""
+POLL_INTERVAL = 0.5
+"""Seconds between looks at outputs that another batch has locked."""
+STALE_OUTPUT = "what an earlier batch wrote there is of another input, recipe or version"
+MAX_WORKER_DEATHS = 2
+"""How many workers may die with a job before it is given up."""
 
 
-class Viewer(Protocol):
-    """Sees what happens."""
+class BatchObserver(Protocol):
+    """Is told of each job that starts or ends."""
 
     def began(self, job: Job) -> None:
         """A job went to a worker."""
 
     def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
-        """It is known what became of a job; ``before``: from an earlier batch or another one."""
-
-
-Key = tuple[str, str, str]
-"""Digests of recipe, options and samples: jobs that have them in common are probably one."""
-
-
-@dataclass(frozen=True)
-class _Start:
-    """A job that is ready to be done, and what is known of it by then."""
-
-    job: Job
-    task: Task
-    claim: Claim
-    input: InputRecord
-    earlier: Entry | None
-    key: Key | None
-    deaths: int = 0
+        """A job has ended; ``before``: in an earlier batch or in another one."""
 
 
 class Batch:
-    """Jobs, an output folder, and what was asked for of all of them."""
+    """Jobs, an output folder, and the options that all jobs share."""
 
     def __init__(
         self,
@@ -69,228 +49,176 @@ class Batch:
         ledger: Ledger,
         options: Options,
         inputs: Inputs,
-        viewer: Viewer,
+        observer: BatchObserver,
     ) -> None:
-        """``options`` are those of every job; whether its output is a folder, its name says.
+        """``options`` are those of every job; the name of an output says whether it is a folder.
 
         ``inputs`` is all that the batch reads, which no job may replace.
         """
         self._waiting = deque(jobs)
-        self._held: deque[Job] = deque()  # by another batch
-        self._following: dict[Key, list[Job]] = {}  # a job at work that is probably the same
-        self._suspects: deque[_Start] = deque()  # one of them took its worker with it
-        self._flying: dict[Future[Result], _Start] = {}
+        self._locked_elsewhere: deque[Job] = deque()
+        # Jobs that probably equal a running one wait for it, to be linked.
+        self._waiting_for_equal: dict[EqualityKey, list[Job]] = {}
+        # One of these jobs made its worker die; they run alone to find out which.
+        self._suspects: deque[ReadyJob] = deque()
+        self._running: dict[Future[Result], ReadyJob] = {}
         self._folder = folder
-        self._is_here = isinstance(folder, Path)
+        self._is_local = isinstance(folder, Path)
         self._ledger = ledger
-        self._claims = Locks(ledger.path.parent)
-        self._options = options
-        self._asked = _digest(options)
-        self._inputs = inputs
-        self._viewer = viewer
-        self._twins: dict[Key, Twin] = {}
-        for entry in ledger.latest.values():
-            self._remember(entry)
-        self.full = False
+        self._locks = Locks(ledger.path.parent)
+        self._inspector = JobInspector(folder, ledger, options, inputs)
+        self._observer = observer
+        self.disk_full = False
         """Whether there was no room left to write to."""
 
     def run(self, open_executor: Callable[[], Executor], at_once: int) -> None:
         """Do the jobs, ``at_once`` of them at a time.
 
-        An executor that broke is opened anew.  However this ends, what is finished by then is in
-        the ledger, and nothing is at work any more.
+        An executor that broke is replaced by a new one.  However this ends, what is finished by
+        then is in the ledger, and nothing is running any more.
         """
         executor = open_executor()
         try:
-            while self._waiting or self._held or self._suspects or self._flying:
-                works = self.full or self._begin(executor, at_once)
-                if works and not self._flying:
-                    if self.full:
+            while self._waiting or self._locked_elsewhere or self._suspects or self._running:
+                works = self.disk_full or self._submit_ready(executor, at_once)
+                if works and not self._running:
+                    if self.disk_full:
                         return
-                    time.sleep(PAUSE)  # what is left is at work elsewhere
+                    time.sleep(POLL_INTERVAL)  # all remaining jobs are at work in another batch
                     continue
-                pause = PAUSE if self._held else None
-                landed, _ = wait(self._flying, pause, return_when=FIRST_COMPLETED)
-                if not works or any(_is_broken(future) for future in landed):
-                    landed, _ = wait(self._flying)  # what was at work failed with it
+                timeout = POLL_INTERVAL if self._locked_elsewhere else None
+                done, _ = wait(self._running, timeout, return_when=FIRST_COMPLETED)
+                if not works or any(_is_broken(future) for future in done):
+                    done, _ = wait(self._running)  # running jobs failed with the executor
                     executor.shutdown()
                     executor = open_executor()
-                for future in landed:
-                    self._land(future)
+                for future in done:
+                    self._collect(future)
         finally:
             executor.shutdown(cancel_futures=True)
-            self._leave()
+            self._clean_up()
 
-    def _begin(self, executor: Executor, at_once: int) -> bool:
-        """Send jobs to the executor as long as there is room; say whether it took them."""
-        while start := self._next(at_once):
+    def _submit_ready(self, executor: Executor, at_once: int) -> bool:
+        """Submit jobs as long as there is room; return whether the executor still works."""
+        while ready := self._next(at_once):
             try:
-                future = executor.submit(carry_out, start.task)
+                future = executor.submit(carry_out, ready.task)
             except BrokenExecutor:
-                self._suspects.append(start)
+                self._suspects.append(ready)
                 return False
-            self._flying[future] = start
-            if start.key:
-                self._following.setdefault(start.key, [])
-            self._viewer.began(start.job)
+            self._running[future] = ready
+            if ready.key:
+                self._waiting_for_equal.setdefault(ready.key, [])
+            self._observer.began(ready.job)
         return True
 
-    def _next(self, at_once: int) -> _Start | None:
-        """A job to begin now; where a worker died, one alone, to find out which it was."""
+    def _next(self, at_once: int) -> ReadyJob | None:
+        """Return a job to begin now; after a worker's death, only one at a time."""
         if self._suspects:
-            return None if self._flying else self._suspects.popleft()
-        held = deque(self._held)
-        while len(self._flying) < at_once and not self.full and (queue := self._waiting or held):
+            return None if self._running else self._suspects.popleft()
+        locked = deque(self._locked_elsewhere)
+        while (
+            len(self._running) < at_once
+            and not self.disk_full
+            and (queue := self._waiting or locked)
+        ):
             job = queue.popleft()
-            if queue is held:
-                self._held.popleft()
+            if queue is locked:
+                self._locked_elsewhere.popleft()
             try:
-                start = self._look(job)
-            except (StorageError, UsageError) as error:  # of this job's places: others go on
-                self._end(job, self._read(job, 0, "", None), Result("failed", reason=str(error)))
+                ready = self._prepare(job)
+            except (StorageError, UsageError) as error:  # about this job's places: others go on
+                failed = Result("failed", reason=str(error))
+                self._record_end(job, input_record(job, 0, "", None), failed)
                 continue
-            if start:
-                return start
+            if ready:
+                return ready
         return None
 
-    def _look(self, job: Job) -> _Start | None:
-        """What is known of a job that is to be done; None where there is nothing to do now."""
+    def _prepare(self, job: Job) -> ReadyJob | None:
+        """Lock a job's output and prepare the job; None where there is nothing to do now."""
         if self._is_settled(job):
             return None
         try:
-            claim = self._claims.take(job.output)
+            lock = self._locks.acquire(job.output)
         except OSError as error:
-            self._no_room(error)
+            self._note_full_disk(error)
             self._waiting.appendleft(job)
             return None
-        if claim is None:
-            self._held.append(job)
+        if lock is None:
+            self._locked_elsewhere.append(job)
             return None
-        start = None
+        ready = None
         try:
             if not (self._ledger.refresh() and self._is_settled(job)):
-                start = self._claimed(job, claim)
+                ready = self._prepare_locked(job, lock)
         finally:
-            if start is None:
-                claim.give_up()
-        return start
+            if ready is None:
+                lock.release()
+        return ready
 
-    def _claimed(self, job: Job, claim: Claim) -> _Start | None:
-        """The same of a job that no other batch does; None where one like it is at work.
+    def _prepare_locked(self, job: Job, lock: OutputLock) -> ReadyJob | None:
+        """Prepare a job whose output is locked; None where a probably equal one is running.
 
-        Raises UsageError where an output has come to be an input of the batch meanwhile.
+        Raises UsageError where an output of the job has become an input of the batch.
         """
-        self._inputs.require_apart(*job.outputs(self._folder, self._options))
-        try:
-            (size, now), samples = state(job.source), fingerprint(job.source)
-        except (OSError, StorageError):
-            (size, now), samples = (0, ""), None  # the worker will say what is wrong with it
-        folder = job.output.endswith("/")
-        alone = samples is None or folder or self._options.sign or not self._is_here
-        key = None if alone else (job.recipe.digest, self._asked, samples or "")
-        if key in self._following:
-            self._following[key].append(job)
+        self._inspector.require_apart(job)
+        read, key = self._inspector.input_samples(job)
+        if key in self._waiting_for_equal:
+            self._waiting_for_equal[key].append(job)
             return None
-        target, earlier = self._folder / job.output, self._ledger[job.output]
-        places = target, manifest_path(target, folder=folder)
-        ours = self._ledger.wrote(job.output) or claim.is_ours
-        if not ours and not any(map(exists, places)):
-            ours = True  # a worker that dies at the end leaves an output for the next to replace
-        if ours:
-            claim.mark()
-        known = None
-        here = isinstance(job.source, Path)  # elsewhere to read it costs what to convert it does
-        if here and earlier and self._stands(job, earlier) and earlier.input.fingerprint == samples:
-            known = earlier.input.sha256
-        task = Task(
-            job.output,
-            job.recipe,
-            job.source,
-            target,
-            replace(job.options(self._options), force=self._options.force or ours),
-            known=known,
-            twin=self._twin(job, key),
-        )
-        return _Start(job, task, claim, self._read(job, size, now, samples), earlier, key)
-
-    def _read(self, job: Job, size: int, now: str, samples: str | None) -> InputRecord:
-        """What is known of a job's input before it is read."""
-        path = printable(redacted(job.source), LONGEST_PATH)
-        return InputRecord(path=path, size=size, state=now, fingerprint=samples, sha256=None)
+        return self._inspector.prepare(job, lock, read, key)
 
     def _is_settled(self, job: Job) -> bool:
-        """Whether it is known what becomes of a job, without reading its input."""
-        entry = self._ledger[job.output]
-        if entry is None or not self._stands(job, entry):
+        """Report a job that need not be done again; return whether it is one."""
+        entry = self._inspector.settled_entry(job)
+        if entry is None:
             return False
-        try:
-            _, now = state(job.source)
-        except (OSError, StorageError):
-            return False
-        if now != entry.input.state:
-            return False
-        self._viewer.ended(job, entry, before=True)
+        self._observer.ended(job, entry, before=True)
         return True
 
-    def _stands(self, job: Job, entry: Entry) -> bool:
-        """Whether the same was asked for, and came to an end that is still there."""
-        ours = __version__, job.recipe.digest, self._asked
-        if (entry.tool, entry.recipe_sha256, entry.options_sha256) != ours:
-            return False
-        if entry.written is None:
-            return entry.outcome != "failed"
-        return self._is_there(entry)
-
-    def _is_there(self, entry: Entry) -> bool:
-        """Whether what was written still lies in its place, by its size."""
-        target, written = self._folder / entry.output, entry.written
-        assert written
-        if entry.output.endswith("/"):
-            return exists(target / written.manifest)
-        there = exists(target.parent / written.manifest) and exists(target)
-        return there and file_size(target) == written.size
-
-    def _land(self, future: Future[Result]) -> None:
-        """Take in what a worker says, or that it died."""
-        start, error = self._flying.pop(future), future.exception()
+    def _collect(self, future: Future[Result]) -> None:
+        """Record a worker's result, or its death."""
+        ready, error = self._running.pop(future), future.exception()
         if _is_broken(future):
-            start = replace(start, deaths=start.deaths + 1)
-            if start.deaths < DEATHS:
-                self._suspects.append(start)
+            ready = replace(ready, worker_deaths=ready.worker_deaths + 1)
+            if ready.worker_deaths < MAX_WORKER_DEATHS:
+                self._suspects.append(ready)
                 return
             reason = "its worker died twice: killed, or out of memory?"
-            result = Result("failed", reason=reason, died=True)
+            result = Result("failed", reason=reason, worker_died=True)
         elif error:
             result = Result("failed", reason=f"{type(error).__name__}: {error}")
         else:
             result = future.result()
-        self._record(start, result)
+        self._record(ready, result)
 
-    def _record(self, start: _Start, result: Result) -> None:
-        """Write down what became of a job, and let go of what waited for it."""
-        if result.full and self._lacks(start.input.size):
-            self.full = True
-        written = self._end(start.job, start.input, result, start.earlier)
-        if result.died or not written:
-            start.claim.leave()  # the next batch learns from it that the output is ours
+    def _record(self, ready: ReadyJob, result: Result) -> None:
+        """Record a job's result, release its output, and let equal jobs go on."""
+        if result.disk_full and self._lacks_room(ready.input.size):
+            self.disk_full = True
+        recorded = self._record_end(ready.job, ready.input, result, ready.earlier)
+        if result.worker_died or not recorded:
+            ready.lock.leave()  # the mark tells the next batch that the output is ours
         else:
-            start.claim.give_up()
-        if start.key:
-            self._waiting.extendleft(reversed(self._following.pop(start.key, [])))
+            ready.lock.release()
+        if ready.key:
+            equal = self._waiting_for_equal.pop(ready.key, [])
+            self._waiting.extendleft(reversed(equal))
 
-    def _end(
+    def _record_end(
         self, job: Job, read: InputRecord, result: Result, earlier: Entry | None = None
     ) -> bool:
-        """Write down what became of a job; say whether there was room for it."""
+        """Append a job's result to the ledger; return whether there was room for it."""
         read = read.model_copy(update={"sha256": result.input_sha256})
         if result.outcome is None:
             assert earlier
             entry = earlier.model_copy(update={"input": read})
         else:
             reason = result.reason
-            lies = not self._is_here or exists(self._folder / job.output)
-            if reason and lies and self._ledger.wrote(job.output):
-                reason = f"{reason}\n{STALE}"
+            may_exist = not self._is_local or exists(self._folder / job.output)
+            if reason and may_exist and self._ledger.wrote(job.output):
+                reason = f"{reason}\n{STALE_OUTPUT}"
             entry = Entry(
                 output=job.output,
                 outcome=result.outcome,
@@ -298,7 +226,7 @@ class Batch:
                 tool=__version__,
                 recipe=job.recipe.name,
                 recipe_sha256=job.recipe.digest,
-                options_sha256=self._asked,
+                options_sha256=self._inspector.options_digest,
                 input=read,
                 written=result.written,
                 same_as=result.same_as,
@@ -307,78 +235,48 @@ class Batch:
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=result.seconds,
             )
-        room = True
+        recorded = True
         try:
             self._ledger.append(entry)
         except OSError as error:
-            self._no_room(error)
-            room = False
-        self._remember(entry)
-        self._viewer.ended(job, entry, before=result.outcome is None)
-        return room
+            self._note_full_disk(error)
+            recorded = False
+        self._inspector.remember([entry])
+        self._observer.ended(job, entry, before=result.outcome is None)
+        return recorded
 
-    def _lacks(self, size: int) -> bool:
-        """Whether there is too little room for outputs of this size: not all that is full is ours.
+    def _lacks_room(self, size: int) -> bool:
+        """Whether the output folder has too little room for outputs of this size.
 
-        What is at work needs as much again.
+        A disk-full error alone does not say so, since another disk may be full.  Each running job
+        needs as much room again.
         """
         folder = self._folder
-        at_work = len(self._flying) + 1
-        return isinstance(folder, Path) and shutil.disk_usage(folder).free < size * at_work
+        outputs = len(self._running) + 1
+        return isinstance(folder, Path) and shutil.disk_usage(folder).free < size * outputs
 
-    def _no_room(self, error: OSError) -> None:
-        """Note that there is none; raise what has another reason."""
-        if error.errno not in NO_ROOM:
+    def _note_full_disk(self, error: OSError) -> None:
+        """Note that the disk is full; raise an error with another reason again."""
+        if error.errno not in DISK_FULL_ERRORS:
             raise error
-        self.full = True
+        self.disk_full = True
 
-    def _remember(self, entry: Entry) -> None:
-        """Keep in mind an output that others may be the same as."""
-        samples, read = entry.input.fingerprint, entry.input.sha256
-        path = self._folder / entry.output
-        if entry.output.endswith("/") or not isinstance(path, Path):
-            return
-        if entry.written and samples and read:
-            key = entry.recipe_sha256, entry.options_sha256, samples
-            self._twins[key] = Twin(entry.output, path, read, entry.written.manifest_sha256)
-
-    def _twin(self, job: Job, key: Key | None) -> Twin | None:
-        """An output that is there and that this job's may be the same as."""
-        twin = self._twins.get(key) if key else None
-        if twin is None or twin.output == job.output:
-            return None
-        entry = self._ledger[twin.output]
-        return twin if entry and entry.written and self._is_there(entry) else None
-
-    def _leave(self) -> None:
-        """After an end before the end: what is finished is written down, the rest given up."""
-        for future in [f for f in self._flying if f.done() and not f.cancelled()]:
+    def _clean_up(self) -> None:
+        """Record what has finished, and release all outputs; after an early end there are some."""
+        for future in [f for f in self._running if f.done() and not f.cancelled()]:
             if future.exception() is None:
-                self._land(future)
-        for future, start in self._flying.items():
+                self._collect(future)
+        for future, ready in self._running.items():
             if future.done() and (future.cancelled() or not _is_broken(future)):
-                start.claim.give_up()
+                ready.lock.release()
             else:
-                start.claim.leave()  # a worker elsewhere may still write it, or has before it died
-        for start in self._suspects:
-            start.claim.leave()
-        for claim in list(self._claims.held):  # of a job that an interrupt kept from any worker
-            claim.give_up()
-        self._claims.tidy()
+                ready.lock.leave()  # its worker may still write, or wrote before it died
+        for ready in self._suspects:
+            ready.lock.leave()
+        for lock in list(self._locks.held):  # an interrupt kept these jobs from any worker
+            lock.release()
+        self._locks.remove_folder()
 
 
 def _is_broken(future: Future[Result]) -> bool:
     return isinstance(future.exception(), BrokenExecutor)
-
-
-def _digest(options: Options) -> str:
-    """Of all that is asked for beside the recipe, as far as it changes what is written."""
-    asked = {
-        name: str(value.absolute()) if isinstance(value, Path) else value
-        for name, value in asdict(options).items()
-        if name not in ("folder", "force", "dry_run", "text_encoder", "beside")
-    }
-    asked["chain"] = [str(path.absolute()) for path in options.chain]
-    # Known by what it is: it can be a URL, and a URL can change its signature.
-    asked["text_encoder"] = state(options.text_encoder)[1] if options.text_encoder else None
-    return json_digest(asked)

@@ -1,4 +1,4 @@
-"""The batch on one page, for whoever has to answer for it."""
+"""The summary of a batch on one page of HTML, for people who have to answer for it."""
 
 import os
 from collections import Counter
@@ -18,7 +18,7 @@ from erasepro_convert.storage.atomic import replacing
 
 SUMMARY = "batch.html"
 LONGEST = 10_000
-"""Characters of a line of text that the page shows."""
+"""The most characters of a line of text that the page shows."""
 OUTCOMES: dict[Outcome, str] = {
     "done": "erased; the result keeps to the recipe's limits",
     "linked": "the input is that of another output, which was linked or copied",
@@ -26,20 +26,20 @@ OUTCOMES: dict[Outcome, str] = {
     "exceeded": "erased, but the result exceeds a limit of its recipe; nothing was written",
     "refused": "the input is no sound checkpoint; nothing was written",
 }
-"""What they mean."""
+"""What each outcome means."""
 ATTENTION: tuple[Outcome, ...] = ("failed", "exceeded", "refused")
 """Outcomes that somebody has to look into, in this order."""
 LISTED = 20
-"""Names of each kind of what was passed over that the page shows."""
-NOTHING: PassedOver = MappingProxyType({})
-STEPS = 10
-"""Bars of a distribution up to 1; one more has what lies above."""
+"""How many names the page shows of each kind of file that was passed over."""
+NOTHING_PASSED_OVER: PassedOver = MappingProxyType({})
+BARS = 10
+"""How many bars a distribution has up to 1; one more bar has the values above."""
 
 
 def write_summary(
-    folder: Path, entries: Mapping[str, Entry], passed_over: PassedOver = NOTHING
+    folder: Path, entries: Mapping[str, Entry], passed_over: PassedOver = NOTHING_PASSED_OVER
 ) -> None:
-    """Write the page; the same entries give the same page, in whatever order they came."""
+    """Write the page; it does not depend on the order of the entries."""
     rows = sorted(entries.values(), key=attrgetter("output"))
     page = fill_template(
         "batch/summary.html.jinja",
@@ -52,7 +52,7 @@ def write_summary(
         recipes=list(_recipes(rows)),
         distributions=_distributions(rows),
         record=LEDGER,
-        passed_over={what: _some(paths) for what, paths in sorted(passed_over.items())},
+        passed_over={reason: _shorten(paths) for reason, paths in sorted(passed_over.items())},
         plain=_plain,
         when=_when,
         link=_link,
@@ -61,14 +61,14 @@ def write_summary(
         file.write(page.encode())
 
 
-def _some(paths: Sequence[str]) -> tuple[int, str]:
-    """How many there are, and the names of the first."""
+def _shorten(paths: Sequence[str]) -> tuple[int, str]:
+    """Return the number of paths, and a text with the first ones."""
     more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
     return len(paths), ", ".join(sorted(paths)[:LISTED]) + more
 
 
 def _by_reason(entries: Iterable[Entry], outcome: Outcome) -> dict[str, list[Entry]]:
-    """Entries of one outcome; those of the same reason together."""
+    """Group the entries of one outcome by their reasons."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.outcome == outcome:
@@ -78,7 +78,7 @@ def _by_reason(entries: Iterable[Entry], outcome: Outcome) -> dict[str, list[Ent
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What became of the files of one recipe, and which of them are worst."""
+    """How many files of one recipe had each outcome, and the files with the worst measures."""
 
     name: str
     sha256: str
@@ -104,7 +104,7 @@ def _recipes(entries: Iterable[Entry]) -> Iterator[_Recipe]:
 
 
 def _distributions(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, int]]]]:
-    """How many files have how much leak and drift: a range and a count for each bar."""
+    """Return the distributions of leak and drift: a range and a count for each bar."""
     figures = [entry.figures for entry in entries if entry.figures]
     if not figures:
         return []
@@ -115,23 +115,23 @@ def _distributions(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, 
 
 
 def _bars(values: Iterable[float]) -> list[tuple[str, int]]:
-    counts = Counter(min(STEPS, int(value * STEPS)) for value in values)
-    ranges = [f"{step / STEPS:.1f} – {(step + 1) / STEPS:.1f}" for step in range(STEPS)]
+    counts = Counter(min(BARS, int(value * BARS)) for value in values)
+    ranges = [f"{step / BARS:.1f} – {(step + 1) / BARS:.1f}" for step in range(BARS)]
     return [(text, counts[step]) for step, text in enumerate([*ranges, "1.0 or more"])]
 
 
 def _plain(text: str) -> str:
-    """A stranger's text, line by line, with an escape for what would not show."""
+    """Escape unprintable characters of a text, line by line."""
     return "\n".join(printable(line, LONGEST) for line in text.splitlines())
 
 
 def _when(finished: str) -> str:
-    """A time as people write it, without its zone."""
+    """Format a time as people write it, without its zone."""
     return _plain(finished.removesuffix("+00:00").replace("T", " "))
 
 
 def _link(entry: Entry) -> str:
-    """Where the manifest of what was written lies, as seen from the page."""
+    """Return the link from the page to the manifest of an output."""
     assert entry.written
     path = PurePosixPath(entry.output)
     folder = path if entry.output.endswith("/") else path.parent

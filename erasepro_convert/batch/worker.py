@@ -1,4 +1,4 @@
-"""One job, in whatever process it is done: everything that goes wrong comes back as a result."""
+"""Carrying out one job, in whatever process; every failure is returned as a result."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from erasepro_convert.batch.fingerprint import digests
+from erasepro_convert.batch.fingerprint import input_digests
 from erasepro_convert.batch.ledger import Figures, Outcome, OutputRecord
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
@@ -22,12 +22,12 @@ from erasepro_convert.runtime.stopwatch import Stopwatch
 from erasepro_convert.storage.atomic import replacing
 from erasepro_convert.storage.location import Location, file_name, is_within
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class Twin:
-    """An output made with the same recipe from an input that is probably the same."""
+class LinkCandidate:
+    """An existing output, made with the same recipe from an input that is probably equal."""
 
     output: str
     path: Path
@@ -37,9 +37,9 @@ class Twin:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know; ``output`` is what the job is called.
+    """What a worker needs to carry out a job; ``output`` identifies the job.
 
-    ``known`` are the digests of the input for which the output that is there was made.
+    ``known_sha256`` are the digests of the input from which the existing output was made.
     """
 
     output: str
@@ -47,16 +47,16 @@ class Task:
     source: Location
     target: Location
     options: Options
-    known: tuple[str, ...] | None = None
-    twin: Twin | None = None
+    known_sha256: tuple[str, ...] | None = None
+    link_candidate: LinkCandidate | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of it; ``outcome`` is None where the output that was there still stands.
+    """How a job ended; ``outcome`` is None where the existing output is still right.
 
-    ``full`` says that there was no room left to write to, ``died`` that a worker ended before it
-    could say what it had done.
+    ``disk_full`` says that there was no room left to write to, ``worker_died`` that a worker ended
+    before it could return a result.
     """
 
     outcome: Outcome | None
@@ -67,12 +67,15 @@ class Result:
     written: OutputRecord | None = None
     figures: Figures | None = None
     same_as: str | None = None
-    full: bool = False
-    died: bool = False
+    disk_full: bool = False
+    worker_died: bool = False
 
 
 def carry_out(task: Task, progress: Progress = silent) -> Result:
-    """Convert, or find that it need not be done.  Raises only when interrupted."""
+    """Convert, link an equal output, or find the existing output right.
+
+    Raises nothing but KeyboardInterrupt.
+    """
     stopwatch = Stopwatch()
     worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -82,28 +85,30 @@ def carry_out(task: Task, progress: Progress = silent) -> Result:
     try:
         if isinstance(task.target, Path):
             task.target.parent.mkdir(parents=True, exist_ok=True)
-        if task.known or task.twin:
-            there = digests(task.source, progress)
-            if there == task.known:
-                return result(None, input_sha256=there)
-            if task.twin and there == task.twin.input_sha256:
+        if task.known_sha256 or task.link_candidate:
+            current = input_digests(task.source, progress)
+            if current == task.known_sha256:
+                return result(None, input_sha256=current)
+            if task.link_candidate and current == task.link_candidate.input_sha256:
                 varies = VariesBetweenRuns(started=stopwatch.started, seconds=stopwatch.seconds)
-                if manifest := _take_over(task, task.twin, varies):
-                    return result("linked", same_as=task.twin.output, **_found(task, manifest))
+                if manifest := _link_output(task, task.link_candidate, varies):
+                    equal = task.link_candidate.output
+                    return result("linked", same_as=equal, **_written_fields(task, manifest))
         if task.options.folder and task.options.force and isinstance(task.target, Path):
-            _clear(task.target)
+            _remove_written_files(task.target)
         manifest = convert(task.recipe, task.source, task.target, task.options, progress)
-        return result("done", **_found(task, manifest))
+        return result("done", **_written_fields(task, manifest))
     except LimitError as error:
         return result("exceeded", reason=str(error))
     except CheckpointError as error:
         return result("refused", reason=str(error))
     except Exception as error:  # a batch goes on whatever happens to one file
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
-        return result("failed", reason=describe_error(error), full=full)
+        disk_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS
+        return result("failed", reason=describe_error(error), disk_full=disk_full)
 
 
-def _found(task: Task, manifest: Manifest) -> dict[str, object]:
+def _written_fields(task: Task, manifest: Manifest) -> dict[str, object]:
+    """Return the fields of a result that describe what was read and written."""
     read = [file.sha256 for file in manifest.input.files if file.sha256]
     return {
         "input_sha256": tuple(read) if len(read) == len(manifest.input.files) else None,
@@ -121,13 +126,13 @@ def _found(task: Task, manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _clear(folder: Path) -> None:
-    """Take away a folder that was written before, but for what others have put into it."""
+def _remove_written_files(folder: Path) -> None:
+    """Remove the files of an earlier output folder, but keep files that others put there."""
     record = manifest_path(folder, folder=True)
     if not record.exists():
         return
     named = [folder / file.name for file in read_manifest(record).output.files]
-    files = [file for file in named if is_within(file, folder)]  # whoever wrote the manifest
+    files = [file for file in named if is_within(file, folder)]  # a manifest may name any path
     for file in (*files, signature_path(folder, folder=True), record):
         file.unlink(missing_ok=True)
     for parent in sorted({file.parent for file in files} | {folder}, reverse=True):
@@ -135,16 +140,16 @@ def _clear(folder: Path) -> None:
             parent.rmdir()
 
 
-def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | None:
-    """Give an output of the same input and recipe this name as well, and a manifest that says so.
+def _link_output(task: Task, equal: LinkCandidate, varies: VariesBetweenRuns) -> Manifest | None:
+    """Link an output of an equal input and recipe to this job's name, with its own manifest.
 
-    None where something else has taken its place: another batch may have made it anew.
-    It is linked where the file system can, else copied: an output is replaced, never changed, so
-    that nothing happens to the one through the other.
+    Returns None where the other output has been replaced: another batch may have made it anew.
+    The file is copied where the file system has no links.  A link is safe, since outputs are only
+    ever replaced as a whole and never changed.
     """
     require_workable(task.source, task.target, task.options)
-    made = read_manifest(manifest_path(twin.path))
-    if made.manifest_sha256 != twin.manifest_sha256:
+    made = read_manifest(manifest_path(equal.path))
+    if made.manifest_sha256 != equal.manifest_sha256:
         return None
     (read,), (wrote,) = made.input.files, made.output.files
     name, target = file_name(task.source), task.target
@@ -158,16 +163,16 @@ def _take_over(task: Task, twin: Twin, varies: VariesBetweenRuns) -> Manifest | 
     }
     manifest = made.model_copy(update=changes).sealed()
     record = manifest_path(target)
-    if target.exists() and target.samefile(twin.path):
-        with replacing(record) as (file,):  # a link would not move over another of the same file
+    if target.exists() and target.samefile(equal.path):
+        with replacing(record) as (file,):  # renaming a link over one of the same file does nothing
             file.write(manifest.to_json().encode())
         return manifest
     with replacing(target, record) as (output, file):
         os.unlink(output.name)
         try:
-            os.link(twin.path, output.name)
-        except OSError:  # not in this file system, or too many links
-            shutil.copyfile(twin.path, output.name)
+            os.link(equal.path, output.name)
+        except OSError:  # the file system has no links, or the file has too many
+            shutil.copyfile(equal.path, output.name)
             with open(output.name, "rb") as copied:
                 os.fsync(copied.fileno())
         file.write(manifest.to_json().encode())

@@ -38,7 +38,7 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant.
+        """Find the command by its name, or take the main command where there is none.
 
         Raises UsageError for a word that is neither a command nor the recipe of the main one, and
         for options before a command.
@@ -105,10 +105,10 @@ for command in (
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit with the promised code; errors of ours are one message."""
+    """Run the command line and exit with the documented code; print a known error as a message."""
     # A run that is terminated, or whose terminal is closed, must clean up like an interrupted one.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
     configure_allocator()
     try:

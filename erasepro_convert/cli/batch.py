@@ -1,4 +1,4 @@
-"""``erasepro-convert batch``: many checkpoints, many recipes."""
+"""``erasepro-convert batch``: convert many checkpoints by many recipes."""
 
 import os
 import re
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 RECIPES = (".yaml", ".yml")
 STDIN = "<stdin>"
-"""What click calls a list that is no file."""
-PER_JOB = 1 << 30
-"""Bytes that a conversion can take: docs/speed.md has the measurements."""
-SHARE = 0.8
-"""Of the memory that is free, as much as a batch takes unless the user says otherwise."""
+"""What click calls standard input where it is given as a list."""
+MEMORY_PER_JOB = 1 << 30
+"""The bytes that a conversion can take: docs/speed.md has the measurements."""
+MEMORY_SHARE = 0.8
+"""The share of the free memory that a batch takes unless the user says otherwise."""
 
 
-WORSE = (
+UNSUCCESSFUL = (
     ("failed", 1, "failed"),
     ("exceeded", 3, "do not hold"),
     ("refused", 4, "were refused"),
 )
-"""Outcomes that are none, with the exit code of each; the worst come first."""
+"""Outcomes without an output, each with its exit code; the first that occurs decides the code."""
 
 
 def size(text: str) -> int:
-    """The bytes of an amount of memory such as 8G or 512M; click's help shows this function's name.
+    """Read an amount of memory such as 8G or 512M in bytes; click's help shows this name.
 
-    Raises BadParameter for what is none.
+    Raises BadParameter for any other text.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
     if not found:
@@ -61,7 +61,7 @@ def size(text: str) -> int:
     "--records",
     metavar="FOLDER",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the record is kept while the batch goes on, if DIR is a URL; a copy goes to DIR.",
+    help="Where the record is kept while the batch runs, if DIR is a URL; a copy goes to DIR.",
 )
 @click.option(
     "--match",
@@ -81,20 +81,21 @@ def size(text: str) -> int:
     "--name",
     "template",
     metavar="TEMPLATE",
-    help="What outputs are called: {folder}, {stem} and {suffix} of the input, {recipe}; "
-    "ending in / for diffusers folders.  [default: {folder}/{stem}-{recipe}.safetensors]",
+    help="The names of outputs: {folder}, {stem} and {suffix} of the input, {recipe}; it ends in "
+    "/ for diffusers folders.  [default: {folder}/{stem}-{recipe}.safetensors]",
 )
 @click.option(
     "--jobs",
     "at_once",
     metavar="N",
     type=click.IntRange(1),
-    help="Convert so many at once.  [default: as many as there are cores]",
+    help="Convert N files at once.  [default: as many as there are cores]",
 )
 @click.option(
     "--memory",
     type=size,
-    help="Convert no more at once than fit into this, at 1G each.  [default: 80% of what is free]",
+    help="Convert no more files at once than fit into this, at 1G each.  "
+    "[default: 80% of the free memory]",
 )
 @click.option(
     "--scheduler",
@@ -121,9 +122,10 @@ def batch_command(
     """Erase the concepts of each RECIPE from each checkpoint IN.
 
     RECIPE is a .yaml file, of which there may be several; or a list of jobs, as a .yaml file with
-    the key jobs.  IN is a checkpoint, a folder of them (searched to the bottom) or a pattern.  What
-    becomes of each file stands in DIR/batch.manifest.jsonl as soon as it is known, and in
-    DIR/batch.html at the end.  Run again, it does only what is missing, failed, or has changed.
+    the key jobs.  IN is a checkpoint, a folder (with all folders below it) or a pattern.  The
+    outcome of each file is added to DIR/batch.manifest.jsonl as soon as it is known, and
+    DIR/batch.html shows all outcomes at the end.  If you run the batch again, it converts only
+    files that are missing, failed, or have changed.
 
     Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
     some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.
@@ -133,28 +135,28 @@ def batch_command(
     from erasepro_convert.batch.inputs import MATCH, find_inputs
     from erasepro_convert.batch.jobs import (
         NAME,
-        Named,
-        cross,
-        read_given,
+        NamedRecipe,
+        pair_all,
+        read_recipe_or_jobs,
         require_apart,
         require_distinct,
     )
 
     files = tuple(Path(g) for g in given if _is_yaml(g))
-    read = [read_given(file, template or NAME) for file in files]
-    recipes = [one for one in read if isinstance(one, Named)]
-    jobs: list[Job] = [job for one in read if not isinstance(one, Named) for job in one]
+    read = [read_recipe_or_jobs(file, template or NAME) for file in files]
+    recipes = [item for item in read if isinstance(item, NamedRecipe)]
+    jobs: list[Job] = [job for item in read if not isinstance(item, NamedRecipe) for job in item]
     lines = [line.strip() for line in listed] if listed else []
     inputs = [*(g for g in given if not _is_yaml(g)), *filter(None, lines)]
     if bool(recipes) != bool(inputs):
         raise UsageError("give recipes (.yaml) and checkpoints" if given else "nothing to do")
     found = find_inputs(inputs, match or MATCH, out_dir)
-    jobs += cross(recipes, found.inputs, template or NAME)
+    jobs += pair_all(recipes, found.inputs, template or NAME)
     if not jobs:
         raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
     require_distinct(jobs)
 
-    from erasepro_convert.batch.ledger_store import open_ledger, publish
+    from erasepro_convert.batch.ledger_store import open_ledger, publish_records
     from erasepro_convert.batch.scheduler import Batch
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.conversion.options import Options
@@ -164,17 +166,17 @@ def batch_command(
 
     if listed and listed.name != STDIN:
         files = (*files, Path(listed.name))
-    asked = Options(beside=files, **options)
-    reads = require_apart(jobs, out_dir, records, asked)
-    if asked.sign:
-        signer(asked.sign, asked.certificate, asked.chain)  # a mistake shows once, and at once
+    conversion = Options(beside=files, **options)
+    sources = require_apart(jobs, out_dir, records, conversion)
+    if conversion.sign:  # a mistake in the keys is reported now, not by every job
+        signer(conversion.sign, conversion.certificate, conversion.chain)
     view = BatchView(jobs, found.passed_over, quiet=quiet)
     with (
         closing(open_ledger(out_dir, records)) as ledger,
-        _workplace(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
+        _executor(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
     ):
         require_distinct(jobs, caseless=isinstance(out_dir, Path) and is_caseless(ledger.path))
-        batch = Batch(jobs, out_dir, ledger, asked, reads, view)
+        batch = Batch(jobs, out_dir, ledger, conversion, sources, view)
         try:
             with view:
                 batch.run(open_executor, workers)
@@ -182,20 +184,20 @@ def batch_command(
             raise InterruptedRunError("run it again to do the rest") from None
         finally:
             try:
-                publish(ledger, out_dir, found.passed_over)
+                publish_records(ledger, out_dir, found.passed_over)
             except (OSError, StorageError) as error:
                 click.echo(f"the records are not complete: {error}", err=True)
             view.close(ledger.path.parent)
-    if batch.full:
+    if batch.disk_full:
         raise BatchError(f"there is no room left in {redacted(out_dir)}: run it again with more", 1)
     _require_done(view, len(jobs))
 
 
 def _require_done(view: "BatchView", total: int) -> None:
-    """Raise BatchError for the worst of what became of some jobs."""
-    for outcome, code, what in WORSE:
+    """Raise BatchError where some jobs have no output, with the code of the first such outcome."""
+    for outcome, code, text in UNSUCCESSFUL:
         if count := view.counts[outcome]:
-            raise BatchError(f"{count} of {total} {what}", code)
+            raise BatchError(f"{count} of {total} {text}", code)
 
 
 def _is_yaml(given: str) -> bool:
@@ -203,14 +205,14 @@ def _is_yaml(given: str) -> bool:
 
 
 @contextmanager
-def _workplace(
+def _executor(
     scheduler: str | None,
     folder: "Location",
     at_once: int | None,
     memory: int | None,
     view: "BatchView",
 ) -> Iterator[tuple[Callable[[], Executor], int]]:
-    """What does the work, and how much of it at once."""
+    """Give a function that opens an executor, and the number of jobs to run at once."""
     if scheduler:
         from erasepro_convert.batch.dask_cluster import connect
 
@@ -218,12 +220,12 @@ def _workplace(
             view.watch(cluster.progress)
             yield cluster.open, at_once or cluster.threads
         return
-    from erasepro_convert.batch.process_pool import Processes
+    from erasepro_convert.batch.process_pool import ProcessPool
 
     workers = worker_count(at_once, memory)
 
     def open_processes() -> Executor:
-        processes = Processes(workers)
+        processes = ProcessPool(workers)
         view.watch(processes.progress)
         return processes
 
@@ -231,6 +233,6 @@ def _workplace(
 
 
 def worker_count(at_once: int | None, memory: int | None) -> int:
-    """How many conversions at once: as many as asked for, where the memory allows."""
-    allowed = memory if memory is not None else int(SHARE * free_memory())
-    return max(1, min(at_once or os.cpu_count() or 1, allowed // PER_JOB))
+    """Return how many conversions run at once: as many as given, if the memory allows it."""
+    allowed = memory if memory is not None else int(MEMORY_SHARE * free_memory())
+    return max(1, min(at_once or os.cpu_count() or 1, allowed // MEMORY_PER_JOB))

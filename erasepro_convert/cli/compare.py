@@ -1,4 +1,4 @@
-"""``erasepro-convert compare RECIPE IN``: the same recipe by several methods."""
+"""``erasepro-convert compare RECIPE IN``: one recipe by several methods."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from erasepro_convert.compare.columns import Cell, Column
     from erasepro_convert.compare.run import Comparison
 
-AT_ONCE = 5
-"""Columns with intervals that fit into 100 characters."""
+COLUMNS_PER_TABLE = 5
+"""How many columns with intervals fit into 100 characters."""
 
 
 @click.command("compare")
@@ -33,14 +33,14 @@ AT_ONCE = 5
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where checkpoints and tables go; what is there is not made again.  "
+    help="Where checkpoints and tables go; existing checkpoints are not made again.  "
     "[default: IN.comparison]",
 )
 @click.option(
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where pictures are kept; what is there is not drawn again.  [default: DIR/pictures]",
+    help="Where pictures are kept; existing ones are not drawn again.  [default: DIR/pictures]",
 )
 @judging_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -56,16 +56,16 @@ def compare_command(
     inception: Path | None,
     quiet: bool,
 ) -> None:
-    """Erase RECIPE's concepts from IN by several methods, and have all judged on the same seeds.
+    """Erase RECIPE's concepts from IN by several methods, and judge all on the same seeds.
 
-    Every figure comes with its 95% interval; what is in bold beats every other method beyond
-    chance.  Costs are of conversions in processes of their own.  DIR has each method's checkpoint
-    and manifest, and comparison.json, .csv, .md and .png.
+    Every metric has a 95% interval; a value in bold beats every other method beyond chance.  Each
+    conversion runs in its own process, whose time and memory are measured.  DIR gets each method's
+    checkpoint and manifest, and comparison.json, .csv, .md and .png.
 
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
     null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.variants import METHODS, SOLVED
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
@@ -76,14 +76,14 @@ def compare_command(
     loaded = load_recipe(recipe)
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
-    wanted = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
-    for method in wanted:
+    selected = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
+    for method in selected:
         if method not in METHODS:
             raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
     folder = out or sibling(base, ".comparison")
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
     places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
-    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in wanted))
+    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in selected))
     if folder.exists():
         require_outputs(places.values(), inputs)
     silence_libraries()
@@ -91,21 +91,22 @@ def compare_command(
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
-    from erasepro_convert.evaluate.output import picture
+    from erasepro_convert.evaluate.output import draw_grid
     from erasepro_convert.evaluate.plan import read_prompts
-    from erasepro_convert.evaluate.session import is_demo
     from erasepro_convert.images.grid import to_png
+    from erasepro_convert.images.open_model import OpenModel
     from erasepro_convert.runtime.signals import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
-    for line in found.missing:  # before hours of drawing
+    original = OpenModel(base)
+    judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
+    for line in judges.missing:  # shown before drawing, which can take hours
         terminal.say(line)
     store = ImageStore(images or folder / "pictures")
-    with telling(kept=[folder, *([images] if images else [])]):
+    with reporting_interruption(kept=[folder, *([images] if images else [])]):
         with terminal.steps() as progress:
             comparison = compare(
-                loaded, base, wanted, folder, found, store, progress,
+                loaded, original, selected, folder, judges, store, progress,
                 given=read_prompts(prompts) if prompts else (), seeds=seeds,
             )  # fmt: skip
         for table in comparison_tables(comparison):
@@ -117,14 +118,14 @@ def compare_command(
             terminal.say(f"{method} gave nothing: {reason}")
         for line in comparison.warnings:
             terminal.say(f"warning: {line}")
-        texts = {
+        estimate_texts = {
             "json": to_json(comparison),
             "csv": to_csv(comparison),
             "md": to_markdown(comparison),
         }
-        drawn = to_png(picture(comparison.evaluations))
+        drawn = to_png(draw_grid(comparison.evaluations))
         with uninterrupted():
-            for kind, text in texts.items():
+            for kind, text in estimate_texts.items():
                 put(places[kind], text.encode(), inputs)
             put(places["png"], drawn, inputs)
             terminal.say(
@@ -133,21 +134,21 @@ def compare_command(
 
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
-    """A table a judge, a row a method, the original first; then what each took."""
+    """Give a table for each judge, with a row for each method, then a table of costs."""
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.compare.output import COSTS, of_cost, tables, texts
+    from erasepro_convert.compare.output import COSTS, cost_cells, estimate_texts, table_columns
     from erasepro_convert.evaluate.results import ARROWS
 
-    def shown(cell: "Cell | None") -> str:
+    def format_cell(cell: "Cell | None") -> str:
         if cell is None:
             return "–"
-        figure, interval = texts(cell.value)
+        value, interval = estimate_texts(cell.value)
         below = f"\n[dim]{interval}[/]" if interval else ""
-        return (f"[bold green]{figure}[/]" if cell.best else figure) + below
+        return (f"[bold green]{value}[/]" if cell.best else value) + below
 
-    parts = ((judge, part) for judge, of in tables(comparison) for part in _parts(of))
+    parts = ((judge, part) for judge, shown in table_columns(comparison) for part in _split(shown))
     for judge, columns in parts:
         table = Table(
             box=None, pad_edge=False, header_style="bold", title=escape(judge), title_justify="left"
@@ -155,23 +156,24 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         table.add_column("", no_wrap=True)
         for column in columns:
             table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
-        values = [texts(c.original)[0] if c.original else "–" for c in columns]
+        values = [estimate_texts(c.original)[0] if c.original else "–" for c in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:
-            table.add_row(method, *(shown(column.cells.get(method)) for column in columns))
+            cells = (format_cell(column.cells.get(method)) for column in columns)
+            table.add_row(method, *cells)
         yield table
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("cost", no_wrap=True)
     for heading in COSTS:
         table.add_column(heading, justify="right")
     for method, cost in comparison.costs.items():
-        table.add_row(method, *of_cost(cost))
+        table.add_row(method, *cost_cells(cost))
     yield table
 
 
-def _parts(columns: "list[Column]") -> Iterator["list[Column]"]:
-    """As many columns as a terminal has room for, about as many in each table."""
-    tables = ceil(len(columns) / AT_ONCE)
-    size = ceil(len(columns) / tables)
+def _split(columns: "list[Column]") -> Iterator["list[Column]"]:
+    """Split columns evenly into tables that fit into a terminal."""
+    count = ceil(len(columns) / COLUMNS_PER_TABLE)
+    size = ceil(len(columns) / count)
     for start in range(0, len(columns), size):
         yield columns[start : start + size]

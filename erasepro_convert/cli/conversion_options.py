@@ -67,7 +67,7 @@ _OPTIONS = (
 
 
 def conversion_options(command: Command) -> Command:
-    """Give a command what a conversion can be asked for, under the names of ``Options``."""
+    """Add the options of a conversion to a command, under the names of ``Options``."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

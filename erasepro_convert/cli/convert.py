@@ -1,4 +1,4 @@
-"""``erasepro-convert RECIPE IN OUT``: the main command."""
+"""``erasepro-convert RECIPE IN OUT``: convert one checkpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,18 +30,18 @@ def convert_command(
     Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest; where OUT
     ends in a slash, a diffusers folder with the manifest in it.  IN is a .safetensors, .ckpt or .pt
     file or a diffusers folder; nothing inside it is ever run.  Either can be a URL (s3://, gs://,
-    https:// for IN alone, …); of IN only what is needed travels.
+    https:// for IN alone, …); only the needed parts of IN are transferred.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
-    4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, but for what a
-    method that is trained (esd-x, esd-u, ac) needs to go on: OUT.training.safetensors.
+    4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, except for the
+    state from which a trained method (esd-x, esd-u, ac) continues: OUT.training.safetensors.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.summary import summary
-    from erasepro_convert.cli.telling import telling
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.manifest import manifest_path
@@ -50,16 +50,16 @@ def convert_command(
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     path = locate(target)
-    asked = Options(folder=target.endswith("/"), beside=(recipe,), **options)
-    record = manifest_path(path, folder=asked.folder)
+    conversion = Options(folder=target.endswith("/"), beside=(recipe,), **options)
+    record = manifest_path(path, folder=conversion.folder)
     kept = []
     if loaded.training and isinstance(path, Path):
         from erasepro_convert.train.resume import state_path
 
         kept = [state_path(path)]
-    with telling(record if asked.folder else path, kept=kept):
+    with reporting_interruption(record if conversion.folder else path, kept=kept):
         with terminal.progress() as progress:
-            manifest = convert(loaded, source, path, asked, progress)
+            manifest = convert(loaded, source, path, conversion, progress)
         with uninterrupted():
             summary(terminal, manifest, path, record)
             if as_json:

@@ -1,4 +1,4 @@
-"""``erasepro-convert demo [DIR]``: the whole thing in a minute, on the embedded model."""
+"""``erasepro-convert demo [DIR]``: conversion and preview on the embedded model, in minutes."""
 
 import shlex
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
     the configuration with which diffusers opens either, and before-after.png.  Files of these
     names that lie in DIR are replaced.  Shows each command, so that you can repeat and change it.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
 
     group = ctx.find_root().command
@@ -34,7 +34,7 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
         assert isinstance(group, click.Group)
         group.main(words, prog_name="erasepro-convert", standalone_mode=False)
 
-    with telling(kept=[folder], again="run it again to do all of it"):
+    with reporting_interruption(kept=[folder], advice="run it again to do all of it"):
         _demonstrate(folder, terminal, run)
 
 

@@ -1,4 +1,4 @@
-"""``erasepro-convert evaluate``: what pictures of both models show."""
+"""``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
 from collections.abc import Iterator
 from itertools import chain, groupby
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    """I/N as numbers; whether there is such a shard is said elsewhere."""
+    """Read I/N as two numbers; ``evaluate.drawing.shard`` checks their range."""
     if text is None:
         return None
     number, slash, count = text.partition("/")
@@ -42,7 +42,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where pictures are kept; what is there is not drawn again.  [default: OUT.pictures]",
+    help="Where pictures are kept; existing ones are not drawn again.  [default: OUT.pictures]",
 )
 @click.option(
     "--dataset",
@@ -57,8 +57,8 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
     "--shard",
     metavar="I/N",
     callback=_shard,
-    help="Draw the I-th of N shares of all pictures and judge none: for several machines that "
-    "share --images.  A run without it judges when all are drawn.",
+    help="Draw shard I of N of all pictures and judge none: for several machines that share "
+    "--images.  When all shards are drawn, run without it to judge.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate_command(
@@ -76,11 +76,11 @@ def evaluate_command(
 ) -> None:
     """Draw pictures with the original IN and with the erased OUT, and have them judged.
 
-    Every figure comes with its 95% interval over prompts and seeds, and with the difference between
-    the two models over the same prompts and seeds.  OUT.evaluation.json, .csv and .png have all of
-    it; report shows it.
+    Every metric has a 95% interval over prompts and seeds, and the difference between the two
+    models over the same prompts and seeds.  The results are written to OUT.evaluation.json, .csv
+    and .png; report shows them.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
@@ -96,47 +96,49 @@ def evaluate_command(
     inputs = Inputs(given)
     require_outputs(places.values(), inputs)
     silence_libraries()
-    from erasepro_convert.evaluate.datasets import read_dataset
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
-    from erasepro_convert.evaluate.output import picture, to_csv, to_json
+    from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.evaluate.plan import read_prompts
+    from erasepro_convert.evaluate.prompt_datasets import read_dataset
     from erasepro_convert.evaluate.run import evaluate
-    from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
+    from erasepro_convert.evaluate.session import Session, draw_shard
     from erasepro_convert.images.grid import to_png
+    from erasepro_convert.images.open_model import OpenModel
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.runtime.wording import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     pictures = images or sibling(target, ".pictures")
-    found = find_judges(is_demo=is_demo(base), clip=clip, inception=inception)
-    session = Session.of(
+    original = OpenModel(base)
+    judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
+    session = Session.plan(
         loaded,
-        base,
-        target,
+        original,
+        OpenModel(target),
         ImageStore(pictures),
         given=read_prompts(prompts) if prompts else (),
         rows=chain.from_iterable(map(read_dataset, datasets)),
         seeds=seeds,
     )
-    with telling(*places.values(), kept=[pictures]):
+    with reporting_interruption(*places.values(), kept=[pictures]):
         if shard:
             with terminal.steps() as progress:
                 count = draw_shard(session, *shard, progress)
             pictures_are = counted(count, "picture is", "pictures are")
             terminal.say(f"shard {shard[0]}/{shard[1]}: its {pictures_are} there")
             return
-        for line in found.missing:  # before hours of drawing
+        for line in judges.missing:  # shown before drawing, which can take hours
             terminal.say(line)
         with terminal.steps() as progress:
-            evaluation = evaluate(session, found, progress)
+            evaluation = evaluate(session, judges, progress)
         for table in evaluation_tables(evaluation):
             terminal.show(table)
         for line in worst_prompts(evaluation):
             terminal.say(line)
         for line in evaluation.warnings:
             terminal.say(f"warning: {line}")
-        drawn = to_png(picture({"erased": evaluation}))
+        drawn = to_png(draw_grid({"erased": evaluation}))
         with uninterrupted():
             put(places["json"], to_json(evaluation).encode(), inputs)
             put(places["csv"], to_csv(evaluation).encode(), inputs)
@@ -145,39 +147,39 @@ def evaluate_command(
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
-    """A table a judge: the original first, then the erased model, then what changed."""
+    """Give a table for each judge, with columns for the original, the erased model, the change."""
     from rich.markup import escape
     from rich.table import Table
 
     from erasepro_convert.evaluate.results import ARROWS
 
-    for judge, figures in groupby(evaluation.figures, lambda figure: figure.judge):
+    for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(escape(judge))
         for heading in ("original", "erased", "difference"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("images/prompts", justify="right", no_wrap=True)
-        for figure in figures:
-            of = f"{figure.concept}: " if figure.concept else ""
-            name = escape(f"{of}{figure.column} {ARROWS[figure.better]}")
-            values = [_shown(side) for side in (figure.original, figure.erased, figure.difference)]
-            table.add_row(name, *values, f"{figure.images}/{figure.prompts}")
+        for metric in metrics:
+            prefix = f"{metric.concept}: " if metric.concept else ""
+            name = escape(f"{prefix}{metric.column} {ARROWS[metric.better]}")
+            sides = (metric.original, metric.erased, metric.difference)
+            values = [_format_estimate(side) for side in sides]
+            table.add_row(name, *values, f"{metric.images}/{metric.prompts}")
         yield table
 
 
 def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
-    """The erased model's worst prompt of each share that is not all right."""
-    for figure in evaluation.figures:
-        right = 1.0 if figure.better == "higher" else 0.0
-        if figure.worst is not None and figure.worst_value not in (None, right):
-            of = f"{figure.concept}, " if figure.concept else ""
-            yield f"worst of {of}{figure.column}: {figure.worst_value:.2f} at {figure.worst}"
+    """Name the erased model's worst prompt for each metric that is not perfect."""
+    for metric in evaluation.metrics:
+        perfect = 1.0 if metric.better == "higher" else 0.0
+        if metric.worst is not None and metric.worst_value not in (None, perfect):
+            prefix = f"{metric.concept}, " if metric.concept else ""
+            yield f"worst of {prefix}{metric.column}: {metric.worst_value:.2f} at {metric.worst}"
 
 
-def _shown(value: "Estimate | None") -> str:
-    """A figure and, below it, its 95% interval, to three places."""
-    if value is None:
+def _format_estimate(estimate: "Estimate | None") -> str:
+    """Format a value and, below it, its 95% interval, to three places."""
+    if estimate is None:
         return "–"
-    if value.interval is None:
-        return f"{value.value:.3f}"
-    return f"{value.value:.3f}\n[dim]{value.interval.low:.3f}…{value.interval.high:.3f}[/]"
+    value, interval = f"{estimate.value:.3f}", estimate.interval
+    return f"{value}\n[dim]{interval.low:.3f}…{interval.high:.3f}[/]" if interval else value

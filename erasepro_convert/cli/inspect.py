@@ -1,4 +1,4 @@
-"""``erasepro-convert inspect FILE…``: what files are, and whether we would convert them."""
+"""``erasepro-convert inspect FILE…``: what files are, and whether they would be converted."""
 
 import json
 from typing import TYPE_CHECKING
@@ -22,8 +22,8 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
     """Say what files or diffusers folders are, and whether they would be converted.
 
     Shows variant and evidence, tensors by part and type, EMA and other copies that would be left
-    out, metadata, hashes, and what a pickle asks for.  Nothing in a file is run, and tensors are
-    not read, so values that are not finite do not show here.  Exit code 4 if any would be refused.
+    out, metadata, hashes, and the names in a pickle.  Nothing in a file is run, and tensors are not
+    read, so that values that are not finite are not found.  Exit code 4 if any would be refused.
     """
     from dataclasses import asdict
 

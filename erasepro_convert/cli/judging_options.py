@@ -1,4 +1,4 @@
-"""The options of an evaluation, for every command that has pictures judged."""
+"""The options of an evaluation, for every command whose pictures are judged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ _OPTIONS = (
 
 
 def judging_options(command: Command) -> Command:
-    """Give a command what an evaluation can be asked for."""
+    """Add the options of an evaluation to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

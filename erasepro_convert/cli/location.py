@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def path(text: str) -> "Location":
-    """What is meant; click's help shows this function's name.
+    """Read a path or a URL; click's help shows this function's name.
 
     Raises UsageError for a URL that nothing here can read.
     """

@@ -1,10 +1,10 @@
-"""``erasepro-convert preview OUT --base IN --recipe R``: pictures before and after."""
+"""``erasepro-convert preview OUT --base IN --recipe R``: draw pictures before and after."""
 
 from pathlib import Path
 
 import click
 
-from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_option
+from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 
@@ -46,13 +46,13 @@ def preview_command(
     guidance: float | None,
     quiet: bool,
 ) -> None:
-    """Draw a grid of pictures: a row a prompt, a column a checkpoint, the same seeds in each.
+    """Draw a grid of pictures with a row for each prompt and a column for each checkpoint.
 
-    Shows the prompts of RECIPE's targets and anchors and some that it is not about, made by --base
-    and by each OUT.  Runs on CUDA when there is one; on a CPU a picture of a full-size model takes
-    minutes, and the time left is shown from the first step on.
+    The grid shows prompts of RECIPE's targets, of its anchors and of other things, drawn by --base
+    and by each OUT with the same seeds.  CUDA is used when there is a device; on a CPU a picture
+    of a full-size model takes minutes, and the time left is shown from the first step on.
     """
-    from erasepro_convert.cli.telling import telling
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe import load_recipe
@@ -72,16 +72,16 @@ def preview_command(
     from erasepro_convert.images.preview import preview
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    with telling(target):
+    with reporting_interruption(target):
         with terminal.steps() as progress:
             shown = preview(
                 loaded,
                 [base, *checkpoints],
                 extra=extra,
                 seeds=seeds,
-                sampling=lambda known: Sampling(
-                    known.steps if steps is None else steps,
-                    known.guidance if guidance is None else guidance,
+                sampling=lambda model: Sampling(
+                    model.steps if steps is None else steps,
+                    model.guidance if guidance is None else guidance,
                 ),
                 progress=progress,
             )

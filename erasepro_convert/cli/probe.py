@@ -46,7 +46,7 @@ def probe_command(
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     original = open_sd1_checkpoint(base) if base else None
-    beyond: list[str] = []
+    exceeded: list[str] = []
     records = {}
     for path in checkpoints:
         measured = open_sd1_checkpoint(path)
@@ -54,12 +54,12 @@ def probe_command(
         records[redacted(path)] = record.model_dump(mode="json")
         terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
-        beyond += (
+        exceeded += (
             [f"{redacted(path)}: {line}" for line in exceeded_by_probe(loaded, record)]
             if original
             else []
         )
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))
-    if beyond:
-        raise LimitError("\n- ".join(("limits are exceeded:", *beyond)))
+    if exceeded:
+        raise LimitError("\n- ".join(("limits are exceeded:", *exceeded)))

@@ -28,8 +28,8 @@ def report_command(
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
     Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
-    lies beside the output.  Pictures that ``preview`` drew there are on the page, and what
-    ``evaluate`` found.
+    is written beside the output.  The page also shows the pictures that ``preview`` drew and the
+    metrics that ``evaluate`` computed, where their files lie beside the output.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
@@ -41,7 +41,7 @@ def report_command(
         raise UsageError("--text-encoder needs --base")
     record = read_manifest(manifest)
     output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
-    if manifest.name == "manifest.json":  # inside of a folder, which nothing may be added to
+    if manifest.name == "manifest.json":  # it is inside an output folder: write beside that
         output = manifest.resolve().parent
     target = target or sibling(output, ".html")
     if target.suffix not in (".html", ".png"):

@@ -1,4 +1,4 @@
-"""``erasepro-convert stress RECIPE OUT --base IN``: what brings erased concepts back."""
+"""``erasepro-convert stress RECIPE OUT --base IN``: try to bring erased concepts back."""
 
 import csv
 from io import StringIO
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from erasepro_convert.cli.sampling import guidance_option, seeds_option, steps_option
+from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
     from erasepro_convert.attacks.case import Attack
-    from erasepro_convert.attacks.detector import Sight
-    from erasepro_convert.attacks.run import Row, Stress
+    from erasepro_convert.attacks.detector import ConceptDetector
+    from erasepro_convert.attacks.run import StressResult, StressRow
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
 
@@ -44,7 +44,7 @@ ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
     "--ti-steps", type=click.IntRange(1), default=100, show_default=True, help="Training steps."
 )
 @click.option(
-    "--ti-seed", type=click.IntRange(0), default=0, show_default=True, help="Of training."
+    "--ti-seed", type=click.IntRange(0), default=0, show_default=True, help="The training's seed."
 )
 @click.option(
     "--words",
@@ -95,8 +95,8 @@ def stress_command(
     the prompt.  tricks: other spellings, letters, languages, weights.  ti: a new word trained on
     the original's pictures of the target.
     """
+    from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
-    from erasepro_convert.cli.telling import telling
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.recipe import load_recipe
@@ -106,33 +106,32 @@ def stress_command(
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     silence_libraries()
+    from erasepro_convert.attacks.model import StressedModel
     from erasepro_convert.attacks.run import Effort, stress
     from erasepro_convert.evaluate.image_store import ImageStore, Settings
-    from erasepro_convert.evaluate.plan import plan
+    from erasepro_convert.evaluate.plan import plan_prompts
     from erasepro_convert.runtime.signals import uninterrupted
-    from erasepro_convert.sd1.architecture import DEMO, architecture_of
-    from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 
-    known = architecture_of(open_sd1_checkpoint(base).layout.widths)
-    is_demo = known.widths == DEMO
-    sight = _sight(loaded, base, clip, is_demo=is_demo)
+    original = StressedModel(base)
+    model = original.architecture
+    detector = _find_detector(loaded, base, clip, is_demo=original.is_demo)
     settings = Settings(
-        known.steps if steps is None else steps,
-        known.guidance if guidance is None else guidance,
-        known.size,
+        model.steps if steps is None else steps,
+        model.guidance if guidance is None else guidance,
+        model.size,
         "dpm++",
     )
     terminal = Terminal(quiet=quiet, to_stderr=False)
     outputs = [file for file in (json_file, csv_file) if file]
-    with telling(*outputs, kept=[images] if images else []):
+    with reporting_interruption(*outputs, kept=[images] if images else []):
         with TemporaryDirectory() as folder, terminal.steps() as progress:
             found = stress(
                 loaded,
-                base,
-                checkpoint,
-                plan(loaded, (), is_demo=is_demo),
+                original,
+                StressedModel(checkpoint),
+                plan_prompts(loaded, (), is_demo=original.is_demo),
                 attacks or ATTACKS,
-                sight,
+                detector,
                 ImageStore(images or Path(folder)),
                 settings,
                 seeds,
@@ -146,8 +145,13 @@ def stress_command(
             _write(found, json_file, csv_file, inputs)
 
 
-def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) -> "Sight":
-    """The judge that was given, or the demo model's own."""
+def _find_detector(
+    recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool
+) -> "ConceptDetector":
+    """Return CLIP if it was given, else the demo model's judge.
+
+    Raises UsageError for another model without CLIP.
+    """
     from erasepro_convert.attacks.zero_shot import ZeroShot
     from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
     from erasepro_convert.evaluate.judges.demo import DemoJudge
@@ -163,7 +167,7 @@ def _sight(recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool) ->
 
 
 def _write(
-    found: "Stress", json_file: Path | None, csv_file: Path | None, inputs: "Inputs"
+    found: "StressResult", json_file: Path | None, csv_file: Path | None, inputs: "Inputs"
 ) -> None:
     from erasepro_convert.output.destinations import put
 
@@ -180,14 +184,14 @@ def _write(
         put(csv_file, text.getvalue().encode(), inputs)
 
 
-def _flat(row: "Row") -> dict[str, object]:
-    """A row without parts: each rate is followed by the ends of its interval."""
-    from erasepro_convert.evaluate.output import cells
+def _flat(row: "StressRow") -> dict[str, object]:
+    """Flatten a row for CSV: each rate is followed by the ends of its interval."""
+    from erasepro_convert.evaluate.output import estimate_cells
 
     flat: dict[str, object] = {}
     for name, value in vars(row).items():
         if name not in ("original", "erased", "recovered", "control"):
             flat[name] = value
             continue
-        flat[name], flat[f"{name}_low"], flat[f"{name}_high"] = cells(value)
+        flat[name], flat[f"{name}_low"], flat[f"{name}_high"] = estimate_cells(value)
     return flat

@@ -1,4 +1,4 @@
-"""``erasepro-convert suggest CKPT WORD``: other words that mean the same to a checkpoint."""
+"""``erasepro-convert suggest CKPT WORD``: find words of the same meaning to a checkpoint."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What a conversion did, for a person to read."""
+"""The summary of a conversion for people: tables, remarks and the files written."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -16,15 +16,15 @@ from erasepro_convert.runtime.wording import counted, counted_of
 from erasepro_convert.storage.location import Location, redacted
 
 SHORTEST_BAR, LONGEST_BAR = 8, 24
-"""Characters; where there is less room than for the shortest, there is no bar."""
+"""The least and the greatest width of a bar, in characters; below the least there is no bar."""
 GAP = 2
 """Characters between two columns."""
 HARMFUL = 1000
-"""Condition number of X from which an exact solve visibly harms: see docs/method.md."""
+"""The condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
 
 def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Location) -> None:
-    """The table of updates, what is worth knowing beside it, and where the files lie."""
+    """Print the table of updates, the other tables, remarks, and where the files lie."""
     source, output = manifest.input, manifest.output
     containers = ", ".join(dict.fromkeys(file.container for file in source.files))
     size = decimal(sum(file.size for file in source.files))
@@ -52,7 +52,7 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
 
 
 def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
-    """A row a layer, with a bar as long as its relative update, of ``bar`` characters at most."""
+    """Return a row for each layer; ``bar`` is the length of the largest relative update's bar."""
     drawn = bar >= SHORTEST_BAR
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer")
@@ -71,7 +71,7 @@ def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
 
 
 def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float, float]:
-    """A layer's matrices taken together: norms of the stacked weights, the worst residual."""
+    """Summarise the matrices of a layer: norms of the stacked weights, and the worst residual."""
     update = hypot(*(edit.update_norm for edit in edits))
     relative = update / (hypot(*(edit.norm for edit in edits)) or 1.0)
     before = max(edit.residual_before.relative for edit in edits)
@@ -79,7 +79,7 @@ def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float,
 
 
 def _trained_table(trained: Trained) -> Table:
-    """Trained tensors that have no residual, a row a part of the U-Net."""
+    """Return a row for each part of the U-Net, for trained tensors that have no residual."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("trained")
     for heading in ("tensors", "update", "relative"):
@@ -92,7 +92,7 @@ def _trained_table(trained: Trained) -> Table:
 
 
 def _tuning_table(tuning: Tuning) -> Table:
-    """A row a try."""
+    """Return a row for each setting that was tried."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
         table.add_column(heading, justify="right")

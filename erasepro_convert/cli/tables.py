@@ -1,4 +1,4 @@
-"""What commands found, as tables for a terminal."""
+"""Tables of results for a terminal."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -11,18 +11,18 @@ from erasepro_convert.cli.terminal import LINE
 from erasepro_convert.manifest import ProbeRecord
 from erasepro_convert.runtime.printable import printable
 
-if TYPE_CHECKING:  # the one would import torch, the other is not always wanted
-    from erasepro_convert.attacks.run import Row
+if TYPE_CHECKING:  # at run time these would import torch
+    from erasepro_convert.attacks.run import StressRow
     from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.inspection import Inspection
     from erasepro_convert.probing.neighbours import Neighbour
 
 SHOWN = 120
-"""Characters of a metadata entry."""
+"""The most characters of a metadata entry."""
 
 
 def probe_table(record: ProbeRecord) -> Table:
-    """Leak by concept and drift, for each way of feeding the U-Net."""
+    """Return leak by concept and drift, for each way of feeding the U-Net."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("held-out prompts", "text encoder"):
         table.add_column(heading)
@@ -40,7 +40,7 @@ def probe_table(record: ProbeRecord) -> Table:
 
 
 def inspection_table(found: "Inspection") -> Table:
-    """A row a property."""
+    """Return a row for each property of a checkpoint."""
     table = Table(box=None, pad_edge=True, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -74,19 +74,19 @@ def inspection_table(found: "Inspection") -> Table:
 
 
 def distance_table(record: ProbeRecord) -> Table:
-    """How far targets are from anchors in one checkpoint alone."""
+    """Return the distance of each target from its anchor in one checkpoint alone."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("held-out prompts")
     table.add_column("distance to the anchor", justify="right")
     for measure in record.leak:
         if measure.feed.text_encoder == "stock":
-            continue  # there is no other text encoder
+            continue  # without a base there is no stock text encoder
         table.add_row(escape(f"{measure.concept}"), f"{measure.distance_before:.2f}")
     return table
 
 
 def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
-    """Words with their cosines, nearest first."""
+    """Return words with their cosines, the nearest first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("word", no_wrap=True)
     table.add_column("cosine", justify="right")
@@ -95,8 +95,8 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
     return table
 
 
-def stress_table(rows: Sequence["Row"]) -> Table:
-    """A row an attack: how often its target is seen, and what that is worth where it matters."""
+def stress_table(rows: Sequence["StressRow"]) -> Table:
+    """Return a row for each attack: how often the target is seen, and how much is recovered."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attack")
     for heading in ("original", "erased", "recovered", "control"):

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from erasepro_convert.cli.fitting import UNLIMITED, fit, natural_width
+from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
 
 STAGES = {
     "check": "checking tensors",
@@ -29,11 +29,11 @@ STAGES = {
     "verify": "comparing tensors",
 }
 COUNTED = ("check", "tune", "train", "erase", "probe", "verify")
-"""Stages whose amounts are no bytes."""
+"""Stages that count something else than bytes."""
 LINE = 2000
-"""Characters of any text from a stranger's file."""
+"""The most characters of a text from a file that may be hostile."""
 ROOM_FOR_BAR = 80
-"""Characters of a terminal from which a bar stands beside the names of files."""
+"""The width of a terminal from which a bar stands beside the names of files."""
 
 
 class Terminal:
@@ -46,12 +46,12 @@ class Terminal:
 
     @property
     def is_interactive(self) -> bool:
-        """Whether somebody looks at it as it comes."""
+        """Whether the output goes to a terminal and is not quiet."""
         return self._console.is_terminal and not self._console.quiet
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """A callback that moves one bar a stage; no bars where there is no terminal."""
+        """Give a callback that moves a bar for each stage; without a terminal there are no bars."""
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(),
@@ -80,7 +80,7 @@ class Terminal:
 
     @contextmanager
     def steps(self, unit: str = "steps") -> Iterator[Callable[[str, int, int], None]]:
-        """A callback that moves one bar through many steps, with the time that is left."""
+        """Give a callback that moves one bar through many steps, with the time that is left."""
         columns = (
             TextColumn("{task.description}", table_column=Column(overflow="fold")),
             *([BarColumn()] if self._console.width >= ROOM_FOR_BAR else []),
@@ -98,20 +98,20 @@ class Terminal:
             yield update
 
     def _bars(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
-        """Bars on the terminal; where there is none, bars that print nothing."""
+        """Return bars on the terminal, or bars that print nothing where there is none."""
         seen = self.is_interactive
         # Before 14.3, rich ends even disabled bars with an empty line: these need a mute console.
         console = self._console if seen else Console(quiet=True)
         return Progress(*columns, console=console, disable=not seen, transient=transient)
 
     def room_beside(self, table: Table) -> int:
-        """Characters that are left beside a table on the screen; 0 where there is no screen."""
+        """Return the width left beside a table on the terminal; 0 where there is no terminal."""
         if not self.is_interactive:
             return 0
         return self._console.width - natural_width(table, self._console)
 
     def show(self, table: Table) -> None:
-        """Print a table: as wide as it is into a file, its cells wrapped on a narrow terminal."""
+        """Print a table at its natural width, but wrap its cells on a narrow terminal."""
         if self._console.is_terminal:
             fit(table, self._console)
             self._console.print(table, crop=False)
@@ -122,5 +122,5 @@ class Terminal:
             self.say(line.rstrip())  # the last column would be padded to its longest text
 
     def say(self, line: str, style: str = "") -> None:
-        """Print one line as it is."""
+        """Print one line without markup."""
         self._console.print(escape(line), style=style, soft_wrap=True)

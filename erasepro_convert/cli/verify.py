@@ -1,4 +1,4 @@
-"""``erasepro-convert verify OUT``: whether a release is what its manifest says."""
+"""``erasepro-convert verify OUT``: check that a release is what its manifest says."""
 
 import json
 from pathlib import Path
@@ -95,22 +95,22 @@ def verify_command(
         raise UsageError("--key and --certificate are for an output that is here: fetch it first")
     if key and chain:
         raise UsageError("--key and --certificate exclude one another: a signature is by one")
-    checked = signature_verifier(key, chain) if key or chain else None
+    verifier = signature_verifier(key, chain) if key or chain else None
     path = record or manifest_path(target, folder=is_folder(target))
-    for needed in (target, path, *([base] if base else [])):
-        if not (needed.exists() if isinstance(needed, Path) else exists(needed)):
-            raise UsageError(f"{redacted(needed)}: there is no such file")
+    for place in (target, path, *([base] if base else [])):
+        if not (place.exists() if isinstance(place, Path) else exists(place)):
+            raise UsageError(f"{redacted(place)}: there is no such file")
     try:
         manifest = read_manifest(path)
-    except UsageError as error:  # what is no manifest vouches for nothing
+    except UsageError as error:  # a file that is no manifest is a failed verification
         raise VerificationError(str(error)) from error
     terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
     request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
         verified = verify(manifest, request, progress)
     findings = list(verified.findings)
-    if checked and isinstance(target, Path) and isinstance(path, Path):
-        findings += checked.of_signature(manifest, target, path)
+    if verifier and isinstance(target, Path) and isinstance(path, Path):
+        findings += verifier.check(manifest, target, path)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
@@ -125,17 +125,18 @@ def verify_command(
             f"{missing} not in this copy, for which some containers have no place: {names}"
         )
     if replay and manifest.trained:
-        from erasepro_convert.verification.against_base import FIRST_LOSS, TRAINED
+        from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
 
         terminal.say(
             "trained again: all figures are computed from the two files, exactly; the same bytes "
             "come on the same processor with the same libraries, elsewhere the norm of the whole "
-            f"update within {TRAINED:.0%} and the loss of the first step within {FIRST_LOSS:.0%}"
+            f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
+            f"{FIRST_LOSS_TOLERANCE:.0%}"
         )
 
 
 def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
-    """Deviations by kind where some are of one, then each of them."""
+    """Print a line for each kind of deviation where some share one, then each deviation."""
     from erasepro_convert.cli.terminal import LINE
     from erasepro_convert.runtime.printable import printable
     from erasepro_convert.verification.finding import summarised

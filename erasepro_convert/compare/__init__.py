@@ -1,1 +1,1 @@
-"""One recipe by several methods: each converted, drawn and judged beside the others."""
+"""A comparison of methods: each converts, draws and is judged by one recipe."""

@@ -1,23 +1,23 @@
-"""Figures of several methods side by side, and which differences are more than chance."""
+"""Metrics of several methods side by side, and which differences are more than chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from erasepro_convert.evaluate.image_store import Model
-from erasepro_convert.evaluate.judges.scores import change, mean
+from erasepro_convert.evaluate.image_store import ModelName
+from erasepro_convert.evaluate.judges.mean_metric import difference_estimate, mean_estimate
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, rate
 from erasepro_convert.evaluate.results import Better, Estimate, Metric, Scores
 
-CHANCE = 0.05
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
-class Against:
-    """A method's difference to the reference, over the same prompts and seeds.
+class Difference:
+    """A method's difference from the reference, over the same prompts and seeds.
 
-    ``p`` is McNemar's for shares, adjusted by Holm for there being several methods.
+    ``p`` is McNemar's for shares, adjusted by Holm's method for the number of methods.
     """
 
     difference: Estimate
@@ -26,24 +26,25 @@ class Against:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of a method; ``beats`` are methods that are worse by more than chance.
+    """A method's estimate of one metric.
 
-    ``best`` is for one that beats every other.  That these are several needs no adjustment then: it
-    must beat each, an intersection-union test.
+    ``against`` is the difference from the reference.  ``beats`` are the methods that are worse by
+    more than chance.  ``best`` marks a method that beats every other; it needs no adjustment for
+    several tests, since it must pass each of them (an intersection-union test).
     """
 
     value: Estimate
-    against: Against | None
+    against: Difference | None
     beats: tuple[str, ...]
     best: bool
 
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of all methods, over the pictures of all concepts; ``cells`` by method.
+    """One metric of all methods, over the pictures of all concepts; ``cells`` are by method.
 
-    A distance is the average over concepts.  A method for which a judge has no such figure, or not
-    for every concept, is not there.
+    A distance is averaged over concepts.  A method is left out where the judge has no such metric
+    of it for some concept.
     """
 
     judge: str
@@ -55,66 +56,74 @@ class Column:
     prompts: int
 
 
-def columns(figures: Mapping[str, Sequence[Metric]], reference: str) -> list[Column]:
-    """The columns of a table, in the judges' order, given each method's figures."""
-    keys = dict.fromkeys((f.judge, f.column) for f in chain(*figures.values()))
-    return [_column(key, figures, reference) for key in keys]
+def columns(metrics: Mapping[str, Sequence[Metric]], reference: str) -> list[Column]:
+    """Return the columns of a table in the judges' order, given the metrics of each method."""
+    keys = dict.fromkeys((m.judge, m.column) for m in chain(*metrics.values()))
+    return [_column(key, metrics, reference) for key in keys]
 
 
 def _column(
-    key: tuple[str, str], figures: Mapping[str, Sequence[Metric]], reference: str
+    key: tuple[str, str], metrics: Mapping[str, Sequence[Metric]], reference: str
 ) -> Column:
-    mine = {method: [f for f in of if (f.judge, f.column) == key] for method, of in figures.items()}
-    concepts = max(map(len, mine.values()))
-    mine = {method: of for method, of in mine.items() if len(of) == concepts}
-    first = next(iter(mine.values()))
-    scores = {method: _together(of, "erased") for method, of in mine.items()}
-    found = {method: _value(of, scores[method], "erased") for method, of in mine.items()}
-    values = {method: value for method, value in found.items() if value}
-    against = _against(scores, reference)
+    by_method = {
+        method: [m for m in some if (m.judge, m.column) == key] for method, some in metrics.items()
+    }
+    concepts = max(map(len, by_method.values()))
+    by_method = {method: some for method, some in by_method.items() if len(some) == concepts}
+    first = next(iter(by_method.values()))
+    scores = {method: _pool_scores(some, "erased") for method, some in by_method.items()}
+    pooled = {
+        method: _pool_estimates(some, scores[method], "erased")
+        for method, some in by_method.items()
+    }
+    estimates = {method: estimate for method, estimate in pooled.items() if estimate}
+    differences = _differences(scores, reference)
     better = first[0].better
 
     def cell(method: str) -> Cell:
-        others = [other for other in values if other != method]
+        others = [other for other in estimates if other != method]
         beats = tuple(
             other
             for other in others
-            if _beats(values[method], values[other], scores[method], scores[other], better)
+            if _beats(estimates[method], estimates[other], scores[method], scores[other], better)
         )
-        return Cell(values[method], against.get(method), beats, 0 < len(others) == len(beats))
+        is_best = 0 < len(others) == len(beats)
+        return Cell(estimates[method], differences.get(method), beats, is_best)
 
     return Column(
         judge=key[0],
         name=key[1],
         better=better,
-        original=_value(first, _together(first, "original"), "original"),
-        cells={method: cell(method) for method in values},
-        images=sum(f.images for f in first),
-        prompts=sum(f.prompts for f in first),
+        original=_pool_estimates(first, _pool_scores(first, "original"), "original"),
+        cells={method: cell(method) for method in estimates},
+        images=sum(metric.images for metric in first),
+        prompts=sum(metric.prompts for metric in first),
     )
 
 
-def _together(figures: Sequence[Metric], model: Model) -> Scores | None:
-    """What figures of several concepts are made of.
+def _pool_scores(metrics: Sequence[Metric], model: ModelName) -> Scores | None:
+    """Pool the scores of several concepts by prompt; None for distances, which have no scores.
 
-    A prompt that several of them have is one prompt with more pictures, or intervals would take it
-    for several.
+    A prompt that several concepts share counts as one prompt with more pictures.  Intervals would
+    be too narrow if it counted as several prompts.
     """
-    found: dict[str, list[float]] = {}
-    for figure in figures:
-        if figure.scores is None:
+    pooled: dict[str, list[float]] = {}
+    for metric in metrics:
+        if metric.scores is None:
             return None
-        for prompt, scores in figure.scores[model].items():
-            found.setdefault(prompt, []).extend(scores)
-    return found
+        for prompt, scores in metric.scores[model].items():
+            pooled.setdefault(prompt, []).extend(scores)
+    return pooled
 
 
-def _value(figures: Sequence[Metric], scores: Scores | None, model: Model) -> Estimate | None:
-    """The figure of one concept, or that of all their pictures."""
-    own = [figure.original if model == "original" else figure.erased for figure in figures]
+def _pool_estimates(
+    metrics: Sequence[Metric], scores: Scores | None, model: ModelName
+) -> Estimate | None:
+    """Return the estimate of a single concept, or one over the pictures of all concepts."""
+    own = [metric.original if model == "original" else metric.erased for metric in metrics]
     if len(own) == 1:
         return own[0]
-    given = [value for value in own if value]
+    given = [estimate for estimate in own if estimate]
     if len(given) < len(own):
         return None
     if scores is None:
@@ -122,19 +131,19 @@ def _value(figures: Sequence[Metric], scores: Scores | None, model: Model) -> Es
     if _are_shares(scores):
         found = rate({p: (int(sum(hits)), len(hits)) for p, hits in scores.items()})
         return Estimate(found.rate, found.interval)
-    return mean(scores)
+    return mean_estimate(scores)
 
 
 def _average(values: Sequence[Estimate]) -> Estimate:
-    """Of distances.
+    """Average distances, and the ends of their intervals.
 
-    The ends are averaged too: right where all move together, too wide where they do not.
+    The averaged interval is right where all distances vary together, else it is too wide.
     """
-    n, inside = len(values), [value.interval for value in values if value.interval]
+    n, intervals = len(values), [value.interval for value in values if value.interval]
     average = sum(value.value for value in values) / n
-    if len(inside) < n:
+    if len(intervals) < n:
         return Estimate(average)
-    low, high = (sum(getattr(one, end) for one in inside) / n for end in ("low", "high"))
+    low, high = (sum(getattr(i, end) for i in intervals) / n for end in ("low", "high"))
     return Estimate(average, Interval(low, high))
 
 
@@ -142,41 +151,45 @@ def _are_shares(scores: Scores) -> bool:
     return all(score in (0, 1) for score in chain(*scores.values()))
 
 
-def _against(scores: Mapping[str, Scores | None], reference: str) -> dict[str, Against]:
-    """Of each method but the reference, where pictures can be compared one by one."""
+def _differences(scores: Mapping[str, Scores | None], reference: str) -> dict[str, Difference]:
+    """Compare each other method with the reference, where single pictures can be compared."""
     before = scores.get(reference)
     others = {m: after for m, after in scores.items() if after is not None and m != reference}
     if before is None:
         return {}
     p_values: dict[str, float] = {}
     if all(_are_shares(some) for some in (before, *others.values())):
-        flips = [_flips(before, after) for after in others.values()]
-        p_values = dict(zip(others, holm(flips), strict=True))
-    return {m: Against(change(before, after), p_values.get(m)) for m, after in others.items()}
+        raw = [_mcnemar_p(before, after) for after in others.values()]
+        p_values = dict(zip(others, holm(raw), strict=True))
+    return {
+        m: Difference(difference_estimate(before, after), p_values.get(m))
+        for m, after in others.items()
+    }
 
 
-def _flips(before: Scores, after: Scores) -> float:
-    """McNemar's p of two methods' hits in the same pictures."""
+def _mcnemar_p(before: Scores, after: Scores) -> float:
+    """Return McNemar's p of two methods' hits in the same pictures."""
     ordered = chain.from_iterable(after[prompt] for prompt in before)
     return mcnemar([bool(hit) for hit in chain(*before.values())], [*map(bool, ordered)]).p
 
 
 def _beats(
-    one: Estimate, other: Estimate, mine: Scores | None, theirs: Scores | None,
+    one: Estimate, other: Estimate, scores: Scores | None, other_scores: Scores | None,
     better: Better,
 ) -> bool:  # fmt: skip
-    """By the difference over the same pictures; of distances, by intervals that do not meet.
+    """Decide by the difference over the same pictures, or for distances by disjoint intervals.
 
-    Shares have to pass McNemar's test too: where few pictures all flip, nothing is left for a
-    bootstrap to vary.
+    Shares have to pass McNemar's test too: where few pictures all flip, a bootstrap has nothing
+    to vary, and its interval has no width.
     """
-    if mine is not None and theirs is not None:
-        within = change(theirs, mine).interval
-        if within is None:
+    if scores is not None and other_scores is not None:
+        interval = difference_estimate(other_scores, scores).interval
+        if interval is None:
             return False
-        if _are_shares(mine) and _are_shares(theirs) and _flips(theirs, mine) >= CHANCE:
+        are_shares = _are_shares(scores) and _are_shares(other_scores)
+        if are_shares and _mcnemar_p(other_scores, scores) >= SIGNIFICANCE:
             return False
-        return within.low > 0 if better == "higher" else within.high < 0
+        return interval.low > 0 if better == "higher" else interval.high < 0
     if not (one.interval and other.interval):
         return False
     if better == "higher":

@@ -1,4 +1,4 @@
-"""A conversion in a process of its own, so that its time and memory are its own."""
+"""A conversion in a process of its own, so that its time and memory can be measured."""
 
 import json
 import signal
@@ -30,10 +30,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method took and changed.
+    """What a method's conversion cost, and how much it changed.
 
-    ``peak`` is the most memory of its process, in bytes; ``parameters`` is how many numbers it was
-    free to change; ``relative_update`` is ‖ΔW‖ / ‖W‖ over all of these.
+    ``peak`` is the most memory of its process, in bytes.  ``parameters`` counts the numbers that
+    it was free to change, and ``relative_update`` is ‖ΔW‖ / ‖W‖ over all of them.
     """
 
     seconds: float
@@ -42,33 +42,33 @@ class Cost:
     relative_update: float
 
 
-def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) -> Cost:
-    """Convert, or take what an earlier run left there.
+def convert_measured(recipe: Recipe, source: Path, target: Path, progress: Progress) -> Cost:
+    """Convert and measure the cost, unless an earlier run made this very conversion.
 
-    Raises UsageError with the reason where the conversion failed, and for a file of somebody's that
-    is in the way.
+    Raises UsageError with the reason where the conversion failed, and where a file that no
+    comparison made is in the way.
     """
     record = sibling(target, ".cost.json")
-    found = _earlier(recipe, source, target)
-    if found and record.exists():
+    earlier = _earlier_manifest(recipe, source, target)
+    if earlier and record.exists():
         return Cost(**json.loads(record.read_text("utf-8")))
-    if target.exists() and not found and not record.exists():
+    if target.exists() and not earlier and not record.exists():
         raise UsageError(
             f"{target}: exists, and no comparison made it; remove it, or name another --out"
         )
     ours, theirs = get_context("spawn").Pipe()
     child = get_context("spawn").Process(target=_work, args=(theirs, recipe, source, target))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child can mind them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child can handle them
     try:
         child.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     try:
-        seconds, peak = _followed(ours, progress)
+        seconds, peak = _follow(ours, progress)
     finally:
         child.join(1)
-        child.terminate()  # where it is not over: somebody interrupted
+        child.terminate()  # it still runs where this process was interrupted
         child.join()
     manifest = read_manifest(manifest_path(target))
     norm = hypot(*(edit.norm for edit in manifest.all_edits))
@@ -82,34 +82,38 @@ def converted(recipe: Recipe, source: Path, target: Path, progress: Progress) ->
     return cost
 
 
-def _earlier(recipe: Recipe, source: Path, target: Path) -> Manifest | None:
-    """The manifest of the very same conversion, where its file lies there unchanged."""
+def _earlier_manifest(recipe: Recipe, source: Path, target: Path) -> Manifest | None:
+    """Return the manifest of this very conversion, where its output is there unchanged."""
     path = manifest_path(target)
     if not (target.exists() and path.exists()):
         return None
     try:
         manifest = read_manifest(path)
     except UsageError:
-        return None  # it is made anew
-    read = [file.sha256 for file in manifest.input.files]
+        return None  # the conversion is repeated
+    input_digests = [file.sha256 for file in manifest.input.files]
     same = (
-        _was_asked(manifest, recipe)
-        and read == [file.hashes().sha256 for file in open_checkpoint(source).files]
+        _is_from_recipe(manifest, recipe)
+        and input_digests == [file.hashes().sha256 for file in open_checkpoint(source).files]
         and not any(verify_files(manifest, target))
     )
     return manifest if same else None
 
 
-def _was_asked(manifest: Manifest, recipe: Recipe) -> bool:
-    """Whether this recipe led there: what ran may have settings or clip skip of the input."""
+def _is_from_recipe(manifest: Manifest, recipe: Recipe) -> bool:
+    """Whether this recipe led to a manifest.
+
+    The recipe in the manifest may differ: tuning changes settings, and the input's metadata can
+    add to clip skip.
+    """
     if manifest.variant.clip_skip_from == "metadata":
         recipe = recipe.changed(clip_skip=manifest.recipe.clip_skip)
-    ran = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
-    return ran == recipe.digest
+    given = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
+    return given == recipe.digest
 
 
-def _followed(connection: Connection, progress: Progress) -> tuple[float, int]:
-    """Pass on what the child reports, until it is done."""
+def _follow(connection: Connection, progress: Progress) -> tuple[float, int]:
+    """Pass on the child's progress until it is done; return its seconds and its peak memory."""
     while True:
         try:
             kind, *values = connection.recv()
@@ -123,7 +127,7 @@ def _followed(connection: Connection, progress: Progress) -> tuple[float, int]:
 
 
 def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) -> None:
-    """In the child, whose parent says when to stop."""
+    """Convert in the child process; only the parent handles SIGINT, and ends the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_allocator()
@@ -140,18 +144,18 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         convert(recipe, source, target, Options(force=True), report)
     except KeyboardInterrupt:
-        return  # it has cleaned up
-    except Exception as error:  # the comparison goes on without this method
+        return  # the conversion has cleaned up
+    except Exception as error:  # the comparison continues without this method
         connection.send(("failed", describe_error(error)))
         return
     connection.send(("done", monotonic() - started, _peak()))
 
 
 def _peak() -> int:
-    """The most memory that this process held, in bytes.
+    """Return the most memory that this process held, in bytes.
 
-    Not by getrusage, where there is another way: on Linux its figure outlives exec, so that it
-    may be the parent's.
+    Linux has a better source than getrusage: there getrusage's peak outlives exec, so that it may
+    be the parent's.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""A comparison: each method's conversion, its evaluation, and the table of all."""
+"""A comparison: each method converts and is evaluated, and one table shows all methods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from erasepro_convert.compare.columns import Column, columns
-from erasepro_convert.compare.conversion import Cost, converted
-from erasepro_convert.compare.variants import variant
+from erasepro_convert.compare.conversion import Cost, convert_measured
+from erasepro_convert.compare.variants import recipe_for_method
 from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.evaluate.image_store import ImageStore
-from erasepro_convert.evaluate.judges import Found
+from erasepro_convert.evaluate.judges import AvailableJudges
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.evaluate.run import Evaluation, evaluate
-from erasepro_convert.evaluate.session import Session, architecture_in
-from erasepro_convert.evaluate.settings import require_judged
+from erasepro_convert.evaluate.session import Session
+from erasepro_convert.evaluate.settings import require_judged_size
+from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.probing.limits import exceeded
 from erasepro_convert.recipe import Recipe
@@ -24,10 +25,10 @@ from erasepro_convert.runtime.version import __version__
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it, by method; ``failed`` has the reason for each that gave nothing.
+    """The results of a comparison, by method; ``failed`` has the reason of each that failed.
 
-    ``exceeded`` are limits of the recipe that a result is beyond, for which ``convert`` would
-    refuse it; of a comparison they are no part.
+    ``exceeded`` lists the recipe's limits that a result exceeds.  ``convert`` would refuse such a
+    result; a comparison only reports it.
     """
 
     tool: str
@@ -43,7 +44,7 @@ class Comparison:
     evaluations: Mapping[str, Evaluation] = field(repr=False)
 
     def to_data(self) -> dict[str, object]:
-        """For JSON: the table, and each method's evaluation."""
+        """Return the table and each method's evaluation, for JSON."""
         data = {name: value for name, value in vars(self).items() if name != "evaluations"}
         return data | {
             "columns": [asdict(column) for column in self.columns],
@@ -54,11 +55,11 @@ class Comparison:
 
 def compare(
     recipe: Recipe,
-    base: Path,
+    base: OpenModel,
     methods: Sequence[str],
     folder: Path,
-    found: Found,
-    album: ImageStore,
+    judges: AvailableJudges,
+    store: ImageStore,
     progress: Progress,
     *,
     given: Sequence[EvalPrompt] = (),
@@ -68,11 +69,11 @@ def compare(
     """Convert ``base`` by each method into ``folder``, and evaluate all on the same seeds.
 
     The first method is the reference that others are compared with.  ``training`` has settings of
-    gradient methods where the recipe has none; ``given`` and ``seeds`` are as for an evaluation.
-    Raises CheckpointError for a base that makes no pictures, and UsageError for pictures that no
-    judge sees, and where no method gave anything.
+    gradient methods, for recipes without such; ``given`` and ``seeds`` are as for an evaluation.
+    Raises CheckpointError for a base that makes no pictures, UsageError for a picture size that
+    the model's judge does not see, and UsageError where every method failed.
     """
-    require_judged(recipe.evaluate, architecture_in(base))  # before hours of training
+    require_judged_size(recipe.evaluate, base.architecture)  # before hours of training
     folder.mkdir(parents=True, exist_ok=True)
     costs: dict[str, Cost] = {}
     failed: dict[str, str] = {}
@@ -81,23 +82,23 @@ def compare(
     for method in methods:
         target = folder / f"{method}.safetensors"
 
-        def report(what: str, done: int, total: int) -> None:
-            progress(f"{method}, {what}", done, total)  # noqa: B023  # called in this turn
+        def report(stage: str, done: int, total: int) -> None:
+            progress(f"{method}, {stage}", done, total)  # noqa: B023  # it is called at once
 
         try:
-            mine = variant(recipe, method, training)
-            costs[method] = converted(mine, base, target, report)
+            method_recipe = recipe_for_method(recipe, method, training)
+            costs[method] = convert_measured(method_recipe, base.path, target, report)
         except (UsageError, RecipeError, ValueError) as error:
             failed[method] = str(error)
             continue
         manifest = read_manifest(manifest_path(target))
         limits = recipe.limits
-        if mine.training:  # leak looks at keys and values, and these change more or other things
+        if method_recipe.training:  # leak measures keys and values; training may edit other layers
             limits = limits.model_copy(update={"leak": None})
-        held = recipe.model_copy(update={"limits": limits})
-        beyond[method] = exceeded(held, manifest.probe, manifest.all_edits)
-        session = Session.of(recipe, base, target, album, given=given, seeds=seeds)
-        evaluations[method] = evaluate(session, found, report)
+        checked = recipe.model_copy(update={"limits": limits})
+        beyond[method] = exceeded(checked, manifest.probe, manifest.all_edits)
+        session = Session.plan(recipe, base, OpenModel(target), store, given=given, seeds=seeds)
+        evaluations[method] = evaluate(session, judges, report)
     if not evaluations:
         reasons = "\n- ".join(("no method gave anything:", *map(": ".join, failed.items())))
         raise UsageError(reasons)
@@ -108,7 +109,7 @@ def compare(
         original_sha256=first.original_sha256,
         reference=next(iter(evaluations)),
         columns=tuple(
-            columns({m: e.figures for m, e in evaluations.items()}, next(iter(evaluations)))
+            columns({m: e.metrics for m, e in evaluations.items()}, next(iter(evaluations)))
         ),
         costs=costs,
         exceeded={method: lines for method, lines in beyond.items() if lines},

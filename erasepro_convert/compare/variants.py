@@ -15,33 +15,33 @@ SOLVED = tuple(method for method in METHODS if method not in registry.TRAINED)
 
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
 
-_OF_ERASEPRO = ("settings", "tolerance", "retain", "text_encoders", "layers")
-_OF_A_METHOD = (*_OF_ERASEPRO, "training", "method", "limits", "evaluate")
+_ERASEPRO_KEYS = ("settings", "tolerance", "retain", "text_encoders", "layers")
+_METHOD_KEYS = (*_ERASEPRO_KEYS, "training", "method", "limits", "evaluate")
 
 
-def variant(
+def recipe_for_method(
     recipe: Recipe, method: str, training: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Recipe:
-    """What a recipe says of concepts and prompts, by another method, without limits.
+    """Return a recipe with the same concepts and prompts for another method, without limits.
 
-    ``training`` has settings of gradient methods.  What the recipe itself says of one method's
-    settings goes to that method; other methods have their own defaults, beside the blocks of the
-    U-Net and the retained prompts.  A search for settings keeps the limits, which it goes by.
+    ``training`` has settings of gradient methods.  The recipe's own settings go to its own method.
+    Other methods get their defaults, apart from the U-Net's blocks and the retained prompts.  A
+    recipe that searches for settings keeps its limits, since the search needs them.
     """
-    said = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
-    data = {key: value for key, value in said.items() if key not in _OF_A_METHOD}
+    given = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
+    data = {key: value for key, value in given.items() if key not in _METHOD_KEYS}
     data |= {"limits": NO_LIMITS, "evaluate": recipe.evaluate}
     theirs = registry.METHODS.get(method)  # None: the paper's settings are no method of their own
     if theirs and _share_settings(registry.METHODS[recipe.method], theirs):
-        data |= {key: said[key] for key in (*_OF_ERASEPRO, "training") if key in said}
+        data |= {key: given[key] for key in (*_ERASEPRO_KEYS, "training") if key in given}
         if recipe.settings:
             data["limits"] = recipe.limits
     elif theirs:
-        if "unet" in said.get("layers", {}) and not _trains_outside_blocks(theirs):
-            data["layers"] = {"unet": said["layers"]["unet"]}
-        if "prompts" in said.get("retain", {}):
+        if "unet" in given.get("layers", {}) and not _trains_outside_blocks(theirs):
+            data["layers"] = {"unet": given["layers"]["unet"]}
+        if "prompts" in given.get("retain", {}):
             weight = {} if "retain.weight" in theirs.keys else {"weight": 0}
-            data["retain"] = {"prompts": said["retain"]["prompts"], **weight}
+            data["retain"] = {"prompts": given["retain"]["prompts"], **weight}
     if theirs and theirs.is_trained and training and method in training:
         data["training"] = training[method]
     if method == PAPER:

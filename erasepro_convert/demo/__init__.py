@@ -1,6 +1,6 @@
-"""The demo model: a trained miniature of SD1.x, its recipe, prompts and judge.
+"""The demo model: a trained miniature of SD1.x, with its recipe, its prompts and a classifier.
 
-tools/demo_model made them; its README says how.
+tools/demo_model made all of these; its README says how.
 """
 
 import csv
@@ -12,17 +12,17 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
 
-from erasepro_convert.demo.judge import Judge, load_judge
+from erasepro_convert.demo.classifier import Classifier, load_classifier
 
 __all__ = [
-    "Judge",
+    "Classifier",
     "Prompt",
     "checkpoint",
-    "load_judge",
-    "meaning",
+    "contains_words",
+    "find_class",
+    "load_classifier",
     "prompts",
     "recipe_text",
-    "says",
 ]
 
 
@@ -30,8 +30,8 @@ __all__ = [
 class Prompt:
     """A prompt with what a picture of it should show.
 
-    ``concept`` is the class that the judge's ``head`` should see.  ``role`` says how the prompt
-    puts it: by name (explicit) or by other words that mean the same (implicit).
+    ``concept`` is the class that the classifier's ``head`` should see.  ``role`` says how the
+    prompt expresses it: by name (explicit) or by other words with that meaning (implicit).
     """
 
     concept: str
@@ -41,7 +41,7 @@ class Prompt:
 
 
 def prompts() -> list[Prompt]:
-    """All prompts that the demo model is measured on."""
+    """Read all prompts that the demo model is measured on."""
     text = (files(__package__) / "prompts.csv").read_text("utf-8")
     return [
         Prompt(
@@ -54,31 +54,32 @@ def prompts() -> list[Prompt]:
     ]
 
 
-def meaning(words: str) -> tuple[str, str] | None:
-    """What words mean in the demo's world, as head and class; None where they mean nothing.
+def find_class(words: str) -> tuple[str, str] | None:
+    """Return the head and the class that words mean in the demo's world, None if they mean none.
 
-    They are a class's own name, or stand in prompts of one class alone, as "on fire" does.
+    Words mean a class if they are its name, or if they occur in the prompts of this class alone,
+    as "on fire" does.
     """
     known = prompts()
-    of_name = {p.concept.lower(): (p.head, p.concept) for p in known}
-    if words.lower() in of_name:
-        return of_name[words.lower()]
-    found = {(p.head, p.concept) for p in known if says(p.prompt, words)}
+    by_name = {p.concept.lower(): (p.head, p.concept) for p in known}
+    if words.lower() in by_name:
+        return by_name[words.lower()]
+    found = {(p.head, p.concept) for p in known if contains_words(p.prompt, words)}
     return found.pop() if len(found) == 1 else None
 
 
-def says(prompt: str, words: str) -> bool:
-    """Whether words stand in a prompt, as whole words."""
+def contains_words(prompt: str, words: str) -> bool:
+    """Whether a prompt contains some words, as whole words."""
     return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 def recipe_text() -> str:
-    """The recipe that the demo runs."""
+    """Return the text of the recipe that the demo runs."""
     return (files(__package__) / "recipe.yaml").read_text("utf-8")
 
 
 @contextmanager
 def checkpoint() -> Iterator[Path]:
-    """The shipped checkpoint as a file."""
+    """Give the path of the shipped checkpoint, which may be a temporary file."""
     with as_file(files(__package__) / "demo.safetensors") as path:
         yield path

@@ -1,1 +1,1 @@
-"""How erasure is judged on pictures: distances between sets, rates and means with intervals."""
+"""Evaluation on pictures: both models draw the same prompts, and judges compute metrics."""

@@ -1,4 +1,4 @@
-"""Making what is missing of some pictures, in parts that are always the same."""
+"""Drawing the pictures that do not exist yet, in batches that never change their members."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -13,92 +13,95 @@ from torch import Tensor
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import ImageStore, Settings
 from erasepro_convert.evaluate.plan import ImageRequest
-from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.runtime.threads import parallel_map
 from erasepro_convert.sd1.architecture import Architecture, Sampler
 
-APART = 4
-"""Parts of a batch of a small model, which are drawn side by side."""
+PARALLEL_BATCHES = 4
+"""A small model's batch is split into this many, which are drawn in parallel."""
 
-Wanted = Mapping[ImageRequest, Path]
+ImagePaths = Mapping[ImageRequest, Path]
+"""Where the picture of each request lies, or will lie."""
 
 
-def missing(wanted: Wanted, architecture: Architecture) -> list[list[ImageRequest]]:
-    """The parts of what is wanted that are not all there.
+def missing_batches(paths: ImagePaths, architecture: Architecture) -> list[list[ImageRequest]]:
+    """Return the batches of which at least one picture does not exist.
 
-    What is missing is drawn beside what was drawn beside it the first time: its sums are then the
-    same to the last bit.
+    A missing picture is drawn again in its whole batch, so that it is the same to the last bit.
     """
     return [
-        part
-        for part in _parts(wanted, architecture)
-        if not all(wanted[shot].exists() for shot in part)
+        batch
+        for batch in _batches(paths, architecture)
+        if not all(paths[request].exists() for request in batch)
     ]
 
 
-def shard(wanted: Wanted, architecture: Architecture, number: int, count: int) -> Wanted:
-    """Every ``count``-th part of what is wanted, from the ``number``-th (1-based).
+def shard(paths: ImagePaths, architecture: Architecture, number: int, count: int) -> ImagePaths:
+    """Return every ``count``-th batch of the pictures, from batch ``number`` on (counted from 1).
 
-    Parts stay what they are, so that shards draw the very pictures that one run would.  Raises
-    UsageError for a shard that there is not.
+    Batches keep their members, so that shards draw the very pictures that one run would.  Raises
+    UsageError for a number out of range.
     """
     if not 1 <= number <= count:
         raise UsageError(f"shard {number}/{count}: write 1/{count} to {count}/{count}")
-    mine = islice(_parts(wanted, architecture), number - 1, None, count)
-    return {shot: wanted[shot] for part in mine for shot in part}
+    batches = islice(_batches(paths, architecture), number - 1, None, count)
+    return {request: paths[request] for batch in batches for request in batch}
 
 
-def draw(
+def draw_missing(
     pipeline: StableDiffusionPipeline,
     architecture: Architecture,
-    wanted: Wanted,
+    paths: ImagePaths,
     settings: Settings,
-    album: ImageStore,
+    store: ImageStore,
     advance: Callable[[int], None],
     embed: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> None:
-    """Make what is missing; ``advance`` and ``embed`` are as in ``generate``.
+    """Draw the pictures that do not exist; ``advance`` and ``embed`` are as in ``generate``.
 
-    A small model on a CPU draws parts side by side in one thread each: threads that share its sums
-    mostly wait for each other, and the sums do not depend on how many cores there are.
+    A small model on a CPU draws batches in parallel, in one thread each: threads that share one
+    of its matrix products mostly wait for each other.  The sums do not depend on the number of
+    cores then.
     """
     architecture = replace(architecture, size=settings.size)
 
-    def make(part: list[ImageRequest]) -> None:
-        jobs = [Job(shot.prompt, shot.seed) for shot in part]
-        sampling = Sampling(settings.steps, part[0].guidance)
+    def draw(batch: list[ImageRequest]) -> None:
+        prompts = [SeededPrompt(request.prompt, request.seed) for request in batch]
+        sampling = Sampling(settings.steps, batch[0].guidance)
         own = with_sampler(pipeline, settings.sampler)
-        made = generate(own, architecture, jobs, sampling, advance, embed)
-        for shot, picture in zip(part, made, strict=True):
-            if not wanted[shot].exists():
-                album.add(wanted[shot], picture)
+        pictures = generate(own, architecture, prompts, sampling, advance, embed)
+        for request, picture in zip(batch, pictures, strict=True):
+            if not paths[request].exists():
+                store.add(paths[request], picture)
 
-    parts = missing(wanted, architecture)
+    batches = missing_batches(paths, architecture)
     if _is_small(architecture) and pipeline.device.type == "cpu":
-        parallel_map(make, parts)
+        parallel_map(draw, batches)
         return
     with torch.inference_mode():
-        for part in parts:
-            make(part)
+        for batch in batches:
+            draw(batch)
 
 
-def _parts(wanted: Wanted, architecture: Architecture) -> Iterator[list[ImageRequest]]:
-    """What is drawn together: some pictures of one guidance scale, for the sampler takes one."""
-    together = architecture.batch // APART if _is_small(architecture) else architecture.batch
+def _batches(paths: ImagePaths, architecture: Architecture) -> Iterator[list[ImageRequest]]:
+    """Split requests into batches of one guidance scale each, since a pipeline takes only one."""
+    size = architecture.batch
+    if _is_small(architecture):
+        size //= PARALLEL_BATCHES
     groups: dict[float, list[ImageRequest]] = {}
-    for shot in wanted:
-        groups.setdefault(shot.guidance, []).append(shot)
-    for shots in groups.values():
-        for start in range(0, len(shots), together):
-            yield shots[start : start + together]
+    for request in paths:
+        groups.setdefault(request.guidance, []).append(request)
+    for requests in groups.values():
+        for start in range(0, len(requests), size):
+            yield requests[start : start + size]
 
 
 def _is_small(architecture: Architecture) -> bool:
-    return architecture.batch >= APART
+    return architecture.batch >= PARALLEL_BATCHES
 
 
 def with_sampler(pipeline: StableDiffusionPipeline, sampler: Sampler) -> StableDiffusionPipeline:
-    """The same models with a sampler of their own, which counts its steps."""
+    """Return a pipeline that shares the models but has its own sampler, which counts steps."""
     if sampler == "ddpm":
         scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     else:

@@ -1,4 +1,4 @@
-"""What is asked of both models: prompts by concept and by the part that they play."""
+"""The prompts of an evaluation, each with its concept and its role."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from erasepro_convert import demo
-from erasepro_convert.evaluate.csv_table import Table, text_lines
+from erasepro_convert.evaluate.csv_reader import CsvReader, read_lines
 from erasepro_convert.recipe import Concept, Recipe
 
 Role = Literal["target", "implied", "anchor", "other"]
-"""``implied`` prompts mean the target by other words; ``other`` ones are of something else."""
+"""What a prompt tests.
+
+``target`` prompts name the target, ``implied`` ones mean it by other words, ``anchor`` ones have
+the anchor's words in place of the target's, and ``other`` ones are about something else.
+"""
 
 DEMO_OTHERS = 10
+"""How many other prompts the demo model is evaluated on: as many as in the paper."""
 
 COLUMNS = ("concept", "anchor", "role", "prompt", "prompt_id")
 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """A picture to make; its guidance scale goes before that of the settings."""
+    """A picture to draw; its guidance scale takes precedence over the settings'."""
 
     prompt: str
     seed: int
@@ -30,9 +35,10 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class EvalPrompt:
-    """A prompt.
+    """A prompt of an evaluation.
 
-    ``concept`` is the target that it belongs to or, of an ``other`` prompt, what it shows.
+    ``concept`` is the target that the prompt tests; for an ``other`` prompt it is what the
+    picture should show.
     """
 
     concept: str
@@ -41,30 +47,30 @@ class EvalPrompt:
     prompt: str
     prompt_id: str
 
-    def shots(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
-        """Its pictures, one a seed."""
+    def requests(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
+        """Return one request for each seed."""
         return tuple(ImageRequest(self.prompt, seed, guidance) for seed in range(seeds))
 
 
 def read_prompts(path: Path) -> list[EvalPrompt]:
-    """Prompts of a CSV file with the columns concept, anchor, role, prompt and prompt_id.
+    """Read a CSV file with the columns concept, anchor, role, prompt and prompt_id.
 
-    Raises UsageError, with the line, for what is none; OSError passes through.
+    Raises UsageError, with the line, for a file of another form; OSError passes through.
     """
-    return list(_read(text_lines(path), str(path)))
+    return list(_read(read_lines(path), str(path)))
 
 
 def shipped_prompts() -> list[EvalPrompt]:
-    """Ten prompts for each concept of the shipped recipes, and others."""
+    """Read the shipped prompts: ten for each concept of the shipped recipes, and other ones."""
     text = (files(__package__) / "prompts.csv").read_text("utf-8")
     return list(_read(text.splitlines(keepends=True), "prompts.csv"))
 
 
 def demo_prompts(concepts: Iterable[Concept]) -> list[EvalPrompt]:
-    """The demo world's prompts, each concept's own as ``target`` or ``implied``.
+    """Return the prompts of the demo model's world, each as ``target`` or ``implied``.
 
-    A target that is another word for one of its classes ("on fire" for burning) has that class's
-    prompts too: those with the word name it, the others imply it.
+    A concept that is another word for one of the world's classes ("on fire" for burning) gets
+    that class's prompts too: those that contain the word name the concept, the others imply it.
     """
     known = demo.prompts()
     found = [
@@ -73,69 +79,70 @@ def demo_prompts(concepts: Iterable[Concept]) -> list[EvalPrompt]:
         )
         for i, p in enumerate(known)
     ]
-    names = {one.concept.lower() for one in found}
+    names = {prompt.concept.lower() for prompt in found}
     for words in (concept.target for concept in concepts):
-        if words.lower() in names or (means := demo.meaning(words)) is None:
+        if words.lower() in names or (meant := demo.find_class(words)) is None:
             continue
         found += [
             EvalPrompt(
-                words, "", "target" if demo.says(p.prompt, words) else "implied", p.prompt,
-                f"demo-{i}",
+                words, "", "target" if demo.contains_words(p.prompt, words) else "implied",
+                p.prompt, f"demo-{i}",
             )
             for i, p in enumerate(known)
-            if (p.head, p.concept) == means
+            if (p.head, p.concept) == meant
         ]  # fmt: skip
     return found
 
 
-def plan(recipe: Recipe, given: Sequence[EvalPrompt], *, is_demo: bool) -> list[EvalPrompt]:
-    """All that is asked, each prompt once.
+def plan_prompts(recipe: Recipe, given: Sequence[EvalPrompt], *, is_demo: bool) -> list[EvalPrompt]:
+    """Return all prompts of an evaluation, each once.
 
-    A concept pair's own prompts are ``given`` ones (none: those of the recipe's file), else of the
-    recipe's templates, else shipped ones, else of its held-out templates; the anchor's are those of
-    the target with the anchor's words, unless they are given.  Others are ``given``, else the
-    recipe's without a target's words, else those shipped without a target's or anchor's words.
+    The prompts of a target are the ``given`` ones (else those of the recipe's file), else the
+    recipe's templates, else the shipped prompts, else the recipe's held-out templates.  The
+    anchor's prompts are the target's with the anchor's words, unless they are given.  The other
+    prompts are the ``given`` ones, else those of the recipe that have no target's words, else
+    shipped ones that have no words of a target or an anchor.
 
-    Raises UsageError for what is wrong in the recipe's file of prompts; OSError passes through.
+    Raises UsageError for mistakes in the recipe's file of prompts; OSError passes through.
     """
-    wanted = recipe.evaluate
-    if not given and wanted.csv:
-        given = read_prompts(wanted.csv)
+    config = recipe.evaluate
+    if not given and config.csv:
+        given = read_prompts(config.csv)
     shipped = demo_prompts(recipe.concepts) if is_demo else shipped_prompts()
-    asked: list[EvalPrompt] = []
+    prompts: list[EvalPrompt] = []
     for concept in recipe.concepts:
-        asked += (
-            _of_concept(concept, given)
-            or _from_templates(concept, wanted.prompts)
-            or _of_concept(concept, shipped)
+        prompts += (
+            _concept_prompts(concept, given)
+            or _from_templates(concept, config.prompts)
+            or _concept_prompts(concept, shipped)
             or _from_templates(concept, recipe.probe.prompts)
         )
-    others = [one for one in given if one.role == "other"] or [
+    others = [prompt for prompt in given if prompt.role == "other"] or [
         EvalPrompt(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
-        for number, other in enumerate(wanted.others, 1)
+        for number, other in enumerate(config.others, 1)
         if recipe.without_targets((other.prompt,))
     ]
-    others = others or _others(shipped, recipe, is_demo)
-    return list({(one.role, one.concept, one.prompt): one for one in (*asked, *others)}.values())
+    prompts += others or _other_prompts(shipped, recipe, is_demo)
+    return list({(p.role, p.concept, p.prompt): p for p in prompts}.values())
 
 
-def _of_concept(concept: Concept, known: Iterable[EvalPrompt]) -> list[EvalPrompt]:
-    """The prompts that are known of a pair, with its anchor's."""
+def _concept_prompts(concept: Concept, known: Iterable[EvalPrompt]) -> list[EvalPrompt]:
+    """Select the known prompts of a target, and add its anchor's where they are not known."""
     target, anchor = concept.target, concept.anchor
-    mine = [one for one in known if one.concept.lower() == target.lower() and one.role != "other"]
-    named = [one for one in mine if one.role == "target"]
-    found = [EvalPrompt(target, anchor, one.role, one.prompt, one.prompt_id) for one in mine]
-    if not any(one.role == "anchor" for one in mine):
+    mine = [p for p in known if p.concept.lower() == target.lower() and p.role != "other"]
+    found = [EvalPrompt(target, anchor, p.role, p.prompt, p.prompt_id) for p in mine]
+    if not any(prompt.role == "anchor" for prompt in mine):
         found += [
-            EvalPrompt(target, anchor, "anchor", said, f"{one.prompt_id}-anchor")
-            for one in named
-            if (said := _said_of(one.prompt, target, anchor)) is not None
+            EvalPrompt(target, anchor, "anchor", text, f"{prompt.prompt_id}-anchor")
+            for prompt in mine
+            if prompt.role == "target"
+            and (text := _with_anchor(prompt.prompt, target, anchor)) is not None
         ]
     return found
 
 
-def _said_of(prompt: str, target: str, anchor: str) -> str | None:
-    """A prompt with the anchor's words for the target's; None where these are not in it."""
+def _with_anchor(prompt: str, target: str, anchor: str) -> str | None:
+    """Put the anchor's words in place of the target's; None where the prompt lacks these."""
     place = re.search(rf"(?<!\w){re.escape(target)}(?!\w)", prompt, re.IGNORECASE)
     if place is None:
         return None
@@ -153,31 +160,33 @@ def _from_templates(concept: Concept, templates: tuple[str, ...]) -> list[EvalPr
     return found
 
 
-def _others(shipped: Iterable[EvalPrompt], recipe: Recipe, is_demo: bool) -> list[EvalPrompt]:
-    """Shipped prompts of what the recipe is not about: in the demo's world one for each thing."""
+def _other_prompts(
+    shipped: Iterable[EvalPrompt], recipe: Recipe, is_demo: bool
+) -> list[EvalPrompt]:
+    """Select shipped prompts that the recipe is not about: for the demo, one for each class."""
     words = [re.escape(w) for c in recipe.concepts for w in (c.target, c.anchor) if w]
     about = re.compile(rf"(?<!\w)(?:{'|'.join(words)})s?(?!\w)", re.IGNORECASE)
-    means = {demo.meaning(c.target) for c in recipe.concepts} if is_demo else set()
-    meant = {place[1] for place in means if place}
-    found: dict[str, EvalPrompt] = {}
-    for one in shipped:
+    classes = {demo.find_class(c.target) for c in recipe.concepts} if is_demo else set()
+    erased = {found[1] for found in classes if found}
+    selected: dict[str, EvalPrompt] = {}
+    for prompt in shipped:
         if (
-            one.role == ("target" if is_demo else "other")
-            and one.concept not in meant
-            and not about.search(f"{one.concept}\n{one.prompt}")
+            prompt.role == ("target" if is_demo else "other")
+            and prompt.concept not in erased
+            and not about.search(f"{prompt.concept}\n{prompt.prompt}")
         ):
-            found.setdefault(
-                one.concept if is_demo else one.prompt,
-                EvalPrompt(one.concept, "", "other", one.prompt, one.prompt_id),
+            selected.setdefault(
+                prompt.concept if is_demo else prompt.prompt,
+                EvalPrompt(prompt.concept, "", "other", prompt.prompt, prompt.prompt_id),
             )
-    others = list(found.values())
-    if is_demo and others:  # as many as the paper has, from all over its world
+    others = list(selected.values())
+    if is_demo and others:  # spread over all classes of the demo's world
         others = [others[i * len(others) // DEMO_OTHERS] for i in range(DEMO_OTHERS)]
     return others
 
 
 def _read(lines: Iterable[str], name: str) -> Iterator[EvalPrompt]:
-    table = Table(lines, name)
+    table = CsvReader(lines, name)
     table.require(COLUMNS)
     roles: tuple[Role, ...] = get_args(Role)
     for row in table:

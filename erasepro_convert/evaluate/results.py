@@ -1,10 +1,10 @@
-"""What judges give: figures of both models with their intervals."""
+"""The metrics that judges compute for both models, with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Protocol
 
-from erasepro_convert.evaluate.image_store import Model, Pictures
+from erasepro_convert.evaluate.image_store import ModelName, Pictures
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.plan import Role
 
@@ -12,12 +12,12 @@ Better = Literal["higher", "lower"]
 ARROWS: dict[Better, str] = {"higher": "↑", "lower": "↓"}
 
 Scores = Mapping[str, Sequence[float]]
-"""A number for each picture of a prompt."""
+"""For each prompt, one number for each of its pictures."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and where it lies in 95 of 100 samples of prompts and seeds."""
+    """An estimate of a metric, with its 95 % interval over samples of prompts and seeds."""
 
     value: float
     interval: Interval | None = None
@@ -25,10 +25,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Metric:
-    """A line of the table.
+    """One metric of both models: a line of the table.
 
-    ``concept`` is None where it is about all; ``worst`` is the erased model's worst prompt.
-    ``difference`` is erased − original, over the same prompts and seeds.
+    ``concept`` is None where the metric covers all concepts.  ``difference`` is erased − original
+    over the same prompts and seeds.  ``worst`` is the erased model's worst prompt.
     """
 
     judge: str
@@ -42,31 +42,37 @@ class Metric:
     prompts: int
     worst: str | None = None
     worst_value: float | None = None
-    scores: Mapping[Model, Scores] | None = field(default=None, repr=False)
-    """What it is made of, for methods to be compared picture by picture; distances have none."""
+    scores: Mapping[ModelName, Scores] | None = field(default=None, repr=False)
+    """The numbers that were averaged, so that methods can be compared picture by picture.
+
+    Distances between sets have no number for a single picture.
+    """
 
     def to_data(self) -> dict[str, object]:
-        """For JSON: all but the scores."""
+        """Return all fields but the scores, for JSON."""
         return {name: value for name, value in asdict(self).items() if name != "scores"}
 
 
-class Sets(Protocol):
-    """The pictures of an evaluation."""
+class PictureSets(Protocol):
+    """Gives the pictures of an evaluation by model, concept and role."""
 
-    def __call__(self, model: Model, concept: str | None, role: Role) -> Pictures | None:
-        """Those of a concept's prompts (None: of the others'); None where there are none."""
+    def __call__(self, model: ModelName, concept: str | None, role: Role) -> Pictures | None:
+        """Return a model's pictures of one concept and role; None where there are none.
+
+        Where ``concept`` is None, prompts of all concepts count.
+        """
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Targets with their anchors."""
+        """Each target with its anchor."""
 
 
 class Judge(Protocol):
-    """Looks at pictures."""
+    """Computes metrics from the pictures of both models."""
 
     name: str
     digest: str
-    """SHA-256 of its weights."""
+    """The SHA-256 of the judge's weights."""
 
-    def figures(self, sets: Sets) -> list[Metric]:
-        """What it finds."""
+    def metrics(self, sets: PictureSets) -> list[Metric]:
+        """Compute the judge's metrics."""

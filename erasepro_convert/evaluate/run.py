@@ -1,45 +1,54 @@
-"""An evaluation: pictures of both models, looked at by every judge that is there."""
+"""An evaluation: both models draw the same prompts, and every available judge looks at them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from erasepro_convert.evaluate.drawing import Wanted
-from erasepro_convert.evaluate.image_store import MODELS, Model, Pictures, Settings
-from erasepro_convert.evaluate.judges import Found
-from erasepro_convert.evaluate.metrics.rates import few_for_fid, few_for_kid, few_prompts
+from erasepro_convert import __version__
+from erasepro_convert.evaluate.drawing import ImagePaths
+from erasepro_convert.evaluate.image_store import MODELS, ModelName, Pictures, Settings
+from erasepro_convert.evaluate.judges import AvailableJudges
+from erasepro_convert.evaluate.metrics.rates import (
+    fid_warnings,
+    kid_warnings,
+    prompt_count_warnings,
+)
 from erasepro_convert.evaluate.plan import EvalPrompt, Role
 from erasepro_convert.evaluate.results import Metric
-from erasepro_convert.evaluate.session import Progress, Session
-from erasepro_convert.runtime.version import __version__
+from erasepro_convert.evaluate.session import Session
+from erasepro_convert.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The pictures of an evaluation; see ``figures.Sets``."""
+class DrawnPictures:
+    """The pictures of an evaluation, by model, concept and role: see ``results.PictureSets``."""
 
-    asked: Sequence[EvalPrompt]
+    prompts: Sequence[EvalPrompt]
     pairs: tuple[tuple[str, str], ...]
-    drawn: Mapping[Model, Wanted]
+    paths: Mapping[ModelName, ImagePaths]
     seeds: int
     guidance: float
 
-    def __call__(self, model: Model, concept: str | None, role: Role) -> Pictures | None:
-        """Those of a concept's prompts (None: of the others'); None where there are none."""
+    def __call__(self, model: ModelName, concept: str | None, role: Role) -> Pictures | None:
+        """Return a model's pictures of one concept and role; None where there are none.
+
+        Where ``concept`` is None, prompts of all concepts count.
+        """
         found = [
-            (one, self.drawn[model][shot])
-            for one in self.asked
-            if one.role == role and concept in (None, one.concept)
-            for shot in one.shots(self.seeds, self.guidance)
+            (prompt, self.paths[model][request])
+            for prompt in self.prompts
+            if prompt.role == role and concept in (None, prompt.concept)
+            for request in prompt.requests(self.seeds, self.guidance)
         ]
         return Pictures(*zip(*found, strict=True)) if found else None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it.
+    """The result of an evaluation.
 
-    ``judges`` are the digests of their weights by name, ``missing`` what to give for those that
-    were not there, ``warnings`` why figures are worth less than they look.
+    ``judges`` maps each judge's name to the SHA-256 of its weights; ``missing`` has a line for
+    each judge that was not available, saying what to install or to give; ``warnings`` say why
+    metrics are less reliable than they look.
     """
 
     tool: str
@@ -50,57 +59,60 @@ class Evaluation:
     seeds: int
     judges: Mapping[str, str]
     missing: tuple[str, ...]
-    figures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     warnings: tuple[str, ...]
-    gallery: Gallery = field(repr=False)
+    pictures: DrawnPictures = field(repr=False)
 
     def to_data(self) -> dict[str, object]:
-        """For JSON: everything but the pictures."""
-        data = {name: value for name, value in vars(self).items() if name != "gallery"}
+        """Return everything but the pictures, for JSON; its key for the metrics is "figures"."""
+        data = {
+            name: value for name, value in vars(self).items() if name not in ("metrics", "pictures")
+        }
         return data | {
             "settings": asdict(self.settings),
-            "prompts": [asdict(one) for one in self.gallery.asked],
-            "figures": [figure.to_data() for figure in self.figures],
+            "prompts": [asdict(prompt) for prompt in self.pictures.prompts],
+            "figures": [metric.to_data() for metric in self.metrics],
         }
 
 
-def evaluate(session: Session, found: Found, progress: Progress) -> Evaluation:
-    """Draw with both models what is not drawn yet, and have it judged.
+def evaluate(session: Session, available: AvailableJudges, progress: Progress) -> Evaluation:
+    """Draw the pictures of both models that do not exist yet, and judge all of them.
 
-    ``progress`` gets what is at work and denoising steps of it.  Raises CheckpointError for a file
-    that makes no pictures, UsageError for a file in the album that is no picture.
+    ``progress`` gets the model or judge at work and how much of it is done.  Raises
+    CheckpointError for a file that makes no pictures, UsageError for a file in the image store
+    that is no picture.
     """
     recipe, settings = session.recipe, session.settings
-    drawn = {model: session.wanted(model) for model in MODELS}
-    for model, wanted in drawn.items():
-        session.draw(model, wanted, progress)
+    paths = {model: session.image_paths(model) for model in MODELS}
+    for model in MODELS:
+        session.draw(model, paths[model], progress)
     pairs = tuple((concept.target, concept.anchor) for concept in recipe.concepts)
-    gallery = Gallery(session.asked, pairs, drawn, session.seeds, settings.guidance)
-    figures: list[Metric] = []
-    for number, judge in enumerate(found.judges):
-        progress(f"judging: {judge.name}", number, len(found.judges))
-        figures += judge.figures(gallery)
+    pictures = DrawnPictures(session.prompts, pairs, paths, session.seeds, settings.guidance)
+    metrics: list[Metric] = []
+    for number, judge in enumerate(available.judges):
+        progress(f"judging: {judge.name}", number, len(available.judges))
+        metrics += judge.metrics(pictures)
     return Evaluation(
         tool=__version__,
         recipe_sha256=recipe.digest,
-        original_sha256=session.digests["original"],
-        erased_sha256=session.digests["erased"],
+        original_sha256=session.models["original"].digest,
+        erased_sha256=session.models["erased"].digest,
         settings=settings,
         seeds=session.seeds,
-        judges={judge.name: judge.digest for judge in found.judges},
-        missing=found.missing,
-        figures=tuple(figures),
-        warnings=_warnings(figures),
-        gallery=gallery,
+        judges={judge.name: judge.digest for judge in available.judges},
+        missing=available.missing,
+        metrics=tuple(metrics),
+        warnings=_warnings(metrics),
+        pictures=pictures,
     )
 
 
-def _warnings(figures: Sequence[Metric]) -> tuple[str, ...]:
-    """What is wrong with the smallest samples; of KID and FID with those that they are of."""
-    if not figures:
+def _warnings(metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Warn of the smallest samples: of prompts for all metrics, of images for KID and FID."""
+    if not metrics:
         return ("no judge has anything to say of these concepts",)
-    lines = few_prompts(min(figure.prompts for figure in figures))
-    for name, warn in (("KID", few_for_kid), ("FID", few_for_fid)):
-        if of := [figure.images for figure in figures if name in figure.column]:
-            lines += warn(min(of))
+    lines = prompt_count_warnings(min(metric.prompts for metric in metrics))
+    for name, warn in (("KID", kid_warnings), ("FID", fid_warnings)):
+        if images := [metric.images for metric in metrics if name in metric.column]:
+            lines += warn(min(images))
     return tuple(lines)

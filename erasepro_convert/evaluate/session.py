@@ -1,121 +1,111 @@
-"""What is asked of both models, and the drawing of their answers."""
+"""The prompts of an evaluation, both models, and the drawing of their pictures."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 
-from erasepro_convert.evaluate.datasets import Row
-from erasepro_convert.evaluate.drawing import Wanted, draw, missing, shard
-from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Model, Settings, digest_of
-from erasepro_convert.evaluate.plan import EvalPrompt, plan
-from erasepro_convert.evaluate.settings import require_judged, settings_of
-from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.evaluate.drawing import ImagePaths, draw_missing, missing_batches, shard
+from erasepro_convert.evaluate.image_store import MODELS, ImageStore, ModelName, Settings
+from erasepro_convert.evaluate.plan import EvalPrompt, plan_prompts
+from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt
+from erasepro_convert.evaluate.settings import require_judged_size, resolve_settings
+from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.sd1.architecture import DEMO, Architecture, architecture_of
-from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
-
-Progress = Callable[[str, int, int], None]
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.architecture import Architecture
 
 
 @dataclass(frozen=True)
 class Session:
-    """What is asked of the original model and of the erased one, and how they answer."""
+    """What both models draw: prompts, seeds and settings, and where the pictures are kept."""
 
     recipe: Recipe
-    files: Mapping[Model, Path]
-    digests: Mapping[Model, str]
-    architecture: Architecture
-    asked: Sequence[EvalPrompt]
+    models: Mapping[ModelName, OpenModel]
+    prompts: Sequence[EvalPrompt]
     settings: Settings
     seeds: int
-    album: ImageStore
+    store: ImageStore
 
     @classmethod
-    def of(
+    def plan(
         cls,
         recipe: Recipe,
-        base: Path,
-        erased: Path,
-        album: ImageStore,
+        original: OpenModel,
+        erased: OpenModel,
+        store: ImageStore,
         *,
         given: Sequence[EvalPrompt] = (),
-        rows: Iterable[Row] = (),
+        rows: Iterable[DatasetPrompt] = (),
         seeds: int | None = None,
     ) -> "Session":
-        """``given`` prompts and ``seeds`` go before the recipe's; ``rows`` are of datasets.
+        """Plan an evaluation of two open models.
 
-        Where these have captions, they are the other prompts.  Raises CheckpointError for a file
-        that makes no pictures, UsageError for a file of prompts that is none and for pictures that
-        no judge sees.
+        ``given`` prompts and ``seeds`` take precedence over the recipe's.  ``rows`` come from
+        datasets; where they include captions, these replace the other prompts.
+
+        Raises CheckpointError for a file that makes no pictures, UsageError for a file of prompts
+        that cannot be read and for a picture size that the model's judge does not see.
         """
-        architecture = architecture_in(base)
-        require_judged(recipe.evaluate, architecture)
-        asked = plan(recipe, given, is_demo=architecture.widths == DEMO)
+        architecture = original.architecture
+        require_judged_size(recipe.evaluate, architecture)
+        prompts = plan_prompts(recipe, given, is_demo=original.is_demo)
         published = list(rows)
         if any(row.role == "other" for row in published):
-            asked = [one for one in asked if one.role != "other"]
-        files: dict[Model, Path] = dict(zip(MODELS, (base, erased), strict=True))
+            prompts = [prompt for prompt in prompts if prompt.role != "other"]
         return cls(
             recipe=recipe,
-            files=files,
-            digests={model: digest_of(path) for model, path in files.items()},
-            architecture=architecture,
-            asked=[*asked, *published],
-            settings=settings_of(recipe.evaluate, architecture),
+            models=dict(zip(MODELS, (original, erased), strict=True)),
+            prompts=[*prompts, *published],
+            settings=resolve_settings(recipe.evaluate, architecture),
             seeds=seeds or recipe.evaluate.seeds,
-            album=album,
+            store=store,
         )
 
-    def wanted(self, model: Model) -> Wanted:
-        """Where the pictures lie that are asked of a model."""
-        shots = (
-            shot
-            for one in self.asked
-            # What becomes of anchors is no question; the original's are what targets should become.
-            if model == "original" or one.role != "anchor"
-            for shot in one.shots(self.seeds, self.settings.guidance)
-        )
-        digest = self.digests[model]
-        return {shot: self.album.path(digest, shot, self.settings) for shot in shots}
+    @property
+    def architecture(self) -> Architecture:
+        """The configuration of both models."""
+        return self.models["original"].architecture
 
-    def draw(self, model: Model, wanted: Wanted, progress: Progress) -> None:
-        """Make what is missing of a model's pictures."""
-        parts = missing(wanted, self.architecture)
-        if not parts:
+    def image_paths(self, model: ModelName) -> ImagePaths:
+        """Where each picture of a model lies, or will lie."""
+        requests = (
+            request
+            for prompt in self.prompts
+            # Only the original draws anchors: they show what targets should become.
+            if model == "original" or prompt.role != "anchor"
+            for request in prompt.requests(self.seeds, self.settings.guidance)
+        )
+        digest = self.models[model].digest
+        return {request: self.store.path(digest, request, self.settings) for request in requests}
+
+    def draw(self, model: ModelName, paths: ImagePaths, progress: Progress) -> None:
+        """Draw the pictures of a model that do not exist yet."""
+        batches = missing_batches(paths, self.architecture)
+        if not batches:
             return
-        done, total, lock = 0, self.settings.steps * sum(map(len, parts)), Lock()
+        done, total, lock = 0, self.settings.steps * sum(map(len, batches)), Lock()
+        checkpoint = self.models[model]
 
         def advance(steps: int) -> None:
             nonlocal done
             with lock:
                 done += steps
-                # the sampler may take a step more than asked
-                progress(f"{model}: {self.files[model].name}", done, max(done, total))
+                # A sampler may take one step more than it was given.
+                progress(f"{model}: {checkpoint.path.name}", done, max(done, total))
 
-        pipeline, _ = load_pipeline(self.files[model])
-        draw(pipeline, self.architecture, wanted, self.settings, self.album, advance)
+        pipeline = checkpoint.load_pipeline()
+        draw_missing(pipeline, self.architecture, paths, self.settings, self.store, advance)
 
 
 def draw_shard(session: Session, number: int, count: int, progress: Progress) -> int:
-    """Draw the ``number``-th of ``count`` shares (1-based) of all pictures; says how many it has.
+    """Draw shard ``number`` of ``count`` (counted from 1); return how many pictures it has.
 
-    ``progress`` gets what is at work and denoising steps of it.  Raises as ``evaluate`` does, and
-    UsageError for a shard that there is not.
+    ``progress`` gets the name of the model at work and the denoising steps done and in all.
+    Raises what ``evaluate`` raises, and UsageError for a shard number out of range.
     """
     pictures = 0
     for model in MODELS:
-        mine = shard(session.wanted(model), session.architecture, number, count)
-        session.draw(model, mine, progress)
-        pictures += len(mine)
+        paths = shard(session.image_paths(model), session.architecture, number, count)
+        session.draw(model, paths, progress)
+        pictures += len(paths)
     return pictures
-
-
-def is_demo(base: Path) -> bool:
-    """Whether a checkpoint is the demo model, whose world has prompts and a judge of its own."""
-    return architecture_in(base).widths == DEMO
-
-
-def architecture_in(checkpoint: Path) -> Architecture:
-    """A checkpoint's configuration.  Raises CheckpointError for a file that makes no pictures."""
-    return architecture_of(open_sd1_checkpoint(checkpoint).layout.widths)

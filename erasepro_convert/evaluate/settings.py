@@ -1,4 +1,4 @@
-"""How pictures of an evaluation are made: as its recipe says, else as suits the model."""
+"""The sampling settings of an evaluation: from the recipe, else the model's defaults."""
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import Settings
@@ -6,21 +6,21 @@ from erasepro_convert.recipe import Evaluate
 from erasepro_convert.sd1.architecture import DEMO, Architecture
 
 
-def settings_of(asked: Evaluate, architecture: Architecture) -> Settings:
-    """What is null in the recipe is what suits the model."""
-    guidance = architecture.guidance if asked.guidance is None else asked.guidance
+def resolve_settings(config: Evaluate, architecture: Architecture) -> Settings:
+    """Fill each setting that the recipe leaves null with the model's default."""
+    guidance = architecture.guidance if config.guidance is None else config.guidance
     return Settings(
-        steps=asked.steps or architecture.evaluation_steps,
+        steps=config.steps or architecture.evaluation_steps,
         guidance=float(guidance),
-        size=asked.size or architecture.size,
-        sampler=asked.sampler or architecture.evaluation_sampler,
+        size=config.size or architecture.size,
+        sampler=config.sampler or architecture.evaluation_sampler,
     )
 
 
-def require_judged(asked: Evaluate, architecture: Architecture) -> None:
-    """Refuse pictures that the model's judge does not see.  Raises UsageError."""
-    if architecture.widths == DEMO and asked.size not in (None, architecture.size):
+def require_judged_size(config: Evaluate, architecture: Architecture) -> None:
+    """Raise UsageError for a picture size that the model's judge cannot look at."""
+    if architecture.widths == DEMO and config.size not in (None, architecture.size):
         raise UsageError(
             f"evaluate.size: the demo model is judged on pictures of {architecture.size} pixels, "
-            f"not {asked.size}: leave it out"
+            f"not {config.size}: leave it out"
         )

@@ -1,1 +1,1 @@
-"""Pictures made by a checkpoint, through diffusers and without any network."""
+"""Drawing pictures with a checkpoint, through diffusers and without any network."""

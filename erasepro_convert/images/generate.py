@@ -1,4 +1,4 @@
-"""Pictures of prompts: the same prompt, seed and settings give the same start in every model."""
+"""Generating pictures: prompt, seed and settings alone decide the initial noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from erasepro_convert.sd1.architecture import Architecture
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are made: denoising steps and guidance scale."""
+    """The settings of a sampler: denoising steps and guidance scale."""
 
     steps: int
     guidance: float
 
 
 @dataclass(frozen=True)
-class Job:
-    """One picture to make."""
+class SeededPrompt:
+    """A prompt and a seed: one picture to generate."""
 
     prompt: str
     seed: int
@@ -30,32 +30,32 @@ class Job:
 def generate(
     pipeline: StableDiffusionPipeline,
     architecture: Architecture,
-    jobs: Sequence[Job],
+    prompts: Sequence[SeededPrompt],
     sampling: Sampling,
     advance: Callable[[int], None],
     embed: Callable[[Sequence[str]], Tensor] | None = None,
 ) -> Tensor:
-    """One picture a job: (jobs, 3, size, size), uint8, on the CPU.
+    """Return one picture for each prompt: (prompts, 3, size, size), uint8, on the CPU.
 
-    Noise is drawn on the CPU by one generator a job, so neither the batch nor the device changes
-    what a picture gets.  ``advance`` gets the number of denoising steps done since its last
-    call, summed over pictures.  ``embed`` makes text features (n × 77 × d) in the
-    pipeline's place.
+    Noise is drawn on the CPU by one generator for each picture, so that neither the batch nor the
+    device changes the noise of a picture.  ``advance`` gets the number of denoising steps done
+    since its last call, summed over pictures.  ``embed`` computes text features (n × 77 × d) in
+    place of the pipeline.
     """
     side = architecture.size // 8
     pictures = []
-    for start in range(0, len(jobs), architecture.batch):
-        batch = jobs[start : start + architecture.batch]
-        generators = [torch.Generator().manual_seed(job.seed) for job in batch]
+    for start in range(0, len(prompts), architecture.batch):
+        batch = prompts[start : start + architecture.batch]
+        generators = [torch.Generator().manual_seed(prompt.seed) for prompt in batch]
         noise = [torch.randn(4, side, side, generator=generator) for generator in generators]
 
         def step_done(_: object, step: int, time: object, state: dict[str, Any]) -> dict[str, Any]:
-            advance(len(batch))  # noqa: B023  # called within this turn only
+            advance(len(batch))  # noqa: B023  # it is only called within this iteration
             return state
 
-        prompts = [job.prompt for job in batch]
+        texts = [prompt.prompt for prompt in batch]
         made = pipeline(
-            **({"prompt_embeds": embed(prompts)} if embed else {"prompt": prompts}),
+            **({"prompt_embeds": embed(texts)} if embed else {"prompt": texts}),
             latents=torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype),
             height=architecture.size,
             width=architecture.size,

@@ -1,4 +1,4 @@
-"""A picture of pictures: a row a prompt, a column a checkpoint."""
+"""A grid of pictures: each row has a prompt, each column a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from torch import Tensor
 INK, FAINT, PAPER = "#1c1c1c", "#6a6a6a", "#ffffff"
 GAP, TEXT = 6, 15
 SMALLEST = 96
-"""Pictures smaller than this are enlarged, or nobody sees what is in them."""
+"""Pictures smaller than this are enlarged, so that people can see what is in them."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """A prompt with its pictures: for each column (n, 3, size, size), uint8."""
+class GridRow:
+    """A prompt with the pictures of each column: (n, 3, size, size), uint8."""
 
     prompt: str
     group: str
     columns: Sequence[Tensor]
 
 
-def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
-    """Draw rows under the headings; a group's name stands above its first row."""
+def grid(headings: Sequence[str], rows: Sequence[GridRow]) -> Image.Image:
+    """Draw rows under the headings, with the name of each group above its first row."""
     count, _, _, size = rows[0].columns[0].shape
     side = max(size, SMALLEST)
     font = ImageFont.load_default(TEXT)
@@ -36,7 +36,7 @@ def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     for i, heading in enumerate(headings):
-        text = fitting(heading, font, column - 2 * GAP)
+        text = truncate(heading, font, column - 2 * GAP)
         pen.text((2 * GAP + i * column, GAP), text, fill=INK, font=font)
     y, group = label, None
     for row in rows:
@@ -45,7 +45,7 @@ def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
             pen.line((GAP, y + 2, width - GAP, y + 2), fill="#cccccc")
             pen.text((2 * GAP, y + GAP), group, fill=INK, font=font)
             y += label
-        text = fitting(
+        text = truncate(
             f"“{row.prompt}”" if row.prompt else "the empty prompt", font, width - 4 * GAP
         )
         pen.text((2 * GAP, y), text, fill=FAINT, font=font)
@@ -53,25 +53,27 @@ def grid(headings: Sequence[str], rows: Sequence[Row]) -> Image.Image:
         for i, pictures in enumerate(row.columns):
             for j, picture in enumerate(pictures):
                 x = 2 * GAP + i * column + j * (side + 2)
-                sheet.paste(image(picture).resize((side, side), Image.Resampling.BICUBIC), (x, y))
+                sheet.paste(
+                    to_image(picture).resize((side, side), Image.Resampling.BICUBIC), (x, y)
+                )
         y += side + GAP
     return sheet
 
 
 def to_png(sheet: Image.Image) -> bytes:
-    """The content of a PNG file with this picture."""
+    """Encode a picture as the content of a PNG file."""
     content = BytesIO()
     sheet.save(content, "png")
     return content.getvalue()
 
 
-def image(picture: Tensor) -> Image.Image:
-    """A (3, size, size) uint8 tensor as a PIL image."""
+def to_image(picture: Tensor) -> Image.Image:
+    """Turn a (3, size, size) uint8 tensor into a PIL image."""
     return Image.fromarray(picture.permute(1, 2, 0).to(torch.uint8).numpy())
 
 
-def fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, or as much of its beginning as fits."""
+def truncate(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Shorten a text to a width in pixels, with an ellipsis where something is cut off."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

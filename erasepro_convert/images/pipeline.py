@@ -1,8 +1,8 @@
-"""A diffusers pipeline from any checkpoint that we can convert.
+"""A diffusers pipeline from any checkpoint that this package can convert.
 
 diffusers' own ``from_single_file`` leaves reading to torch, which either refuses a training
-checkpoint or runs what is in it.  Here our reader reads, and the key table, which pairs original
-with diffusers names, fills the models.
+checkpoint or runs what is in it.  Here this package's reader reads the tensors, and the key table
+says which diffusers name each original name has.
 """
 
 from collections.abc import Iterable
@@ -28,26 +28,26 @@ from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 
 
-def device() -> torch.device:
-    """CUDA or Apple's MPS when there is one, else the CPU."""
+def select_device() -> torch.device:
+    """Return CUDA or Apple's MPS if there is one, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def load_pipeline(path: Path) -> tuple[StableDiffusionPipeline, Architecture]:
-    """The checkpoint as a pipeline: see ``pipeline_of``.
+    """Open a checkpoint and build its pipeline.
 
-    Raises CheckpointError for a file that is not SD1.x, too.
+    Raises CheckpointError as ``build_pipeline`` does, and for a file that is not SD1.x.
     """
-    return pipeline_of(open_sd1_checkpoint(path))
+    return build_pipeline(open_sd1_checkpoint(path))
 
 
-def pipeline_of(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Architecture]:
-    """An open checkpoint as a pipeline, in float16 on CUDA and float32 elsewhere.
+def build_pipeline(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Architecture]:
+    """Build a pipeline from an open checkpoint, in float16 on CUDA and float32 elsewhere.
 
-    Raises CheckpointError for one that has no VAE, is a latent consistency model, or has widths for
-    which we know no configuration.
+    Raises CheckpointError for a checkpoint that has no VAE, that is an inpainting or similar
+    variant or a latent consistency model, or whose widths have no known configuration.
     """
     name, widths = source.checkpoint.name, source.layout.widths
     architecture = architecture_of(widths)
@@ -62,16 +62,16 @@ def pipeline_of(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Archite
             f"{name} is a latent consistency model (LCM): its pictures take a sampler of its own, "
             "which there is none of here; its erasure is measured on text features alone"
         )
-    dtype = torch.float16 if device().type == "cuda" else torch.float32
+    dtype = torch.float16 if select_device().type == "cuda" else torch.float32
 
     def filled(model: nn.Module, keys: Iterable[Key]) -> Any:
-        """The model, so far without memory, with the checkpoint's tensors."""
+        """Give a model, so far without memory, the checkpoint's tensors."""
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         state = {}
         for key in keys:
             # transformers 5 dropped the "text_model." in front.
             name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
-            tensor = source.read(key.original).to(device(), dtype)
+            tensor = source.read(key.original).to(select_device(), dtype)
             state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
         model.load_state_dict(state, assign=True)
         return model.eval()
@@ -82,8 +82,8 @@ def pipeline_of(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Archite
         text = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder()))
     filled(text, text_keys(widths))
     for module in text.modules():
-        if hasattr(module, "position_ids"):  # no weight: not in the state dict
-            module.position_ids = torch.arange(POSITIONS, device=device())[None]
+        if hasattr(module, "position_ids"):  # it is a buffer that the state dict lacks
+            module.position_ids = torch.arange(POSITIONS, device=select_device())[None]
     pipeline = StableDiffusionPipeline(
         vae=filled(vae, vae_keys(widths)),
         text_encoder=text,

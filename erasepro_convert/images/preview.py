@@ -1,4 +1,4 @@
-"""Before and after, side by side: a recipe's own prompts and others, in several checkpoints."""
+"""A preview: pictures of a recipe's prompts and of others, side by side for each checkpoint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert.images.generate import Job, Sampling, generate
-from erasepro_convert.images.grid import Row, grid
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
+from erasepro_convert.images.grid import GridRow, grid
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1.architecture import Architecture
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A prompt and the heading that it stands under."""
+class PreviewPrompt:
+    """A prompt of a preview and the heading above it."""
 
     prompt: str
     group: str
@@ -27,24 +27,26 @@ class Shown:
 class Preview:
     """The pictures of each checkpoint, (prompts × seeds, 3, size, size) uint8, prompts first."""
 
-    prompts: tuple[Shown, ...]
+    prompts: tuple[PreviewPrompt, ...]
     headings: tuple[str, ...]
     pictures: tuple[Tensor, ...]
 
     def image(self) -> Image.Image:
-        """The grid."""
+        """Draw the grid."""
         seeds = len(self.pictures[0]) // len(self.prompts)
         rows = [
-            Row(shown.prompt, shown.group, [p[i * seeds : (i + 1) * seeds] for p in self.pictures])
-            for i, shown in enumerate(self.prompts)
+            GridRow(
+                prompt.prompt, prompt.group, [p[i * seeds : (i + 1) * seeds] for p in self.pictures]
+            )
+            for i, prompt in enumerate(self.prompts)
         ]
         return grid(self.headings, rows)
 
 
-def prompts_of(recipe: Recipe, others: Sequence[str]) -> tuple[Shown, ...]:
-    """What a preview shows: targets, their anchors, and prompts that the recipe is not about.
+def preview_prompts(recipe: Recipe, others: Sequence[str]) -> tuple[PreviewPrompt, ...]:
+    """Return the prompts that a preview shows: of targets, of their anchors, and other ones.
 
-    Each concept stands in its first template and in its first held-out one.
+    Each concept is put into its first template and into its first held-out template.
     """
     pairs = [
         pair
@@ -54,9 +56,9 @@ def prompts_of(recipe: Recipe, others: Sequence[str]) -> tuple[Shown, ...]:
     targets = dict.fromkeys(target for target, _ in pairs)
     anchors = dict.fromkeys(anchor for _, anchor in pairs if anchor not in targets)
     return (
-        *(Shown(prompt, "erased") for prompt in targets),
-        *(Shown(prompt, "what it becomes") for prompt in anchors),
-        *(Shown(prompt, "others") for prompt in others if prompt not in targets | anchors),
+        *(PreviewPrompt(prompt, "erased") for prompt in targets),
+        *(PreviewPrompt(prompt, "what it becomes") for prompt in anchors),
+        *(PreviewPrompt(prompt, "others") for prompt in others if prompt not in targets | anchors),
     )
 
 
@@ -69,27 +71,28 @@ def preview(
     sampling: Callable[[Architecture], Sampling],
     progress: Callable[[str, int, int], None],
 ) -> Preview:
-    """Make the same pictures with each checkpoint.
+    """Draw the same prompts and seeds with each checkpoint.
 
-    ``extra`` are prompts to show beside the recipe's own; ``progress`` gets what is being done and
-    denoising steps, done and in all.  Raises CheckpointError for a file that makes no pictures.
+    ``extra`` are prompts to show beside the recipe's own; ``progress`` gets the name of the
+    checkpoint at work and the denoising steps done and in all.  Raises CheckpointError for a file
+    that makes no pictures.
     """
-    made = []
+    pictures = []
     for number, path in enumerate(checkpoints):
         pipeline, architecture = load_pipeline(path)
-        prompts = prompts_of(recipe, [*extra, *architecture.others])
-        jobs = [Job(shown.prompt, seed) for shown in prompts for seed in range(seeds)]
+        prompts = preview_prompts(recipe, [*extra, *architecture.others])
+        seeded = [SeededPrompt(prompt.prompt, seed) for prompt in prompts for seed in range(seeds)]
         settings = sampling(architecture)
-        # The sampler may take a step more than asked; it knows how many itself.
+        # The sampler may take one step more than it was given: it knows how many.
         pipeline.scheduler.set_timesteps(settings.steps)
-        each = len(jobs) * len(pipeline.scheduler.timesteps)
+        each = len(seeded) * len(pipeline.scheduler.timesteps)
         done = number * each
 
         def advance(steps: int) -> None:
             nonlocal done
             done += steps
-            progress(path.name, done, each * len(checkpoints))  # noqa: B023  # called in this turn
+            progress(path.name, done, each * len(checkpoints))  # noqa: B023  # called at once
 
         with torch.inference_mode():
-            made.append(generate(pipeline, architecture, jobs, settings, advance))
-    return Preview(prompts, tuple(path.name for path in checkpoints), tuple(made))
+            pictures.append(generate(pipeline, architecture, seeded, settings, advance))
+    return Preview(prompts, tuple(path.name for path in checkpoints), tuple(pictures))

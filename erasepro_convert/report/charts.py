@@ -1,4 +1,4 @@
-"""The course of an erasure, drawn from its manifest alone (the paper's Fig. 2 and 3)."""
+"""Charts of an erasure from layer to layer, drawn from its manifest (the paper's Fig. 2 and 3)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,14 +14,14 @@ COLOURS = {"q": "#8172b3", "k": "#4c72b0", "v": "#dd8452", "edited": "#4c72b0", 
 
 
 def png(manifest: Manifest) -> bytes:
-    """All charts as one PNG."""
+    """Draw all charts as one PNG."""
     target = BytesIO()
     _figure(manifest).savefig(target, format="png", dpi=110)
     return target.getvalue()
 
 
 def svg(manifest: Manifest) -> str:
-    """All charts as one SVG element, the same for the same manifest."""
+    """Draw all charts as one SVG element, which is a function of the manifest alone."""
     target = StringIO()
     with mpl.rc_context({"svg.hashsalt": "erasepro", "svg.fonttype": "none"}):
         _figure(manifest).savefig(target, format="svg", metadata={"Date": None})
@@ -36,9 +36,9 @@ def _figure(manifest: Manifest) -> Figure:
         panels.append(partial(_losses, trained=trained))
         panels += [partial(_parts, trained=trained)] if trained.changes else []
     if edits:
-        panels += [partial(_updates, edits=edits), partial(_distances, edits=edits)]
-        alone = [edit for edit in edits if edit.single_encoder_update]
-        panels += [partial(_burden, edits=alone)] if alone else []
+        panels += [partial(_updates, edits=edits), partial(_feature_distances, edits=edits)]
+        single = [edit for edit in edits if edit.single_encoder_update]
+        panels += [partial(_cross_attention_updates, edits=single)] if single else []
     figure = Figure(figsize=(7, 11 / 3 * len(panels)), layout="constrained")
     for axes, panel in zip(
         figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True
@@ -55,7 +55,7 @@ def _losses(axes: Axes, trained: Trained) -> None:
 
 
 def _parts(axes: Axes, trained: Trained) -> None:
-    """Updates of trained tensors that have no residual, by part of the U-Net."""
+    """Draw the updates of trained tensors that have no residual, by part of the U-Net."""
     parts = trained.parts()
     axes.bar([part.name for part in parts], [p.relative_update for p in parts], color=COLOURS["v"])
     axes.set_title("update of other trained tensors, ‖ΔW‖ / ‖W‖")
@@ -64,24 +64,24 @@ def _parts(axes: Axes, trained: Trained) -> None:
 
 
 def _updates(axes: Axes, edits: Sequence[EditRecord]) -> None:
-    """Update norms from the first layer to the last (Fig. 2c, 3b)."""
+    """Draw update norms from the first layer to the last (Fig. 2c, 3b)."""
     layers = list(dict.fromkeys(edit.layer for edit in edits))
     for part in "qkv":
-        mine = [
+        matrices = [
             edit for edit in edits if f".{part}_proj." in edit.name or f"to_{part}." in edit.name
         ]
-        if mine:
-            places = [layers.index(edit.layer) for edit in mine]
-            values = [edit.relative_update for edit in mine]
+        if matrices:
+            places = [layers.index(edit.layer) for edit in matrices]
+            values = [edit.relative_update for edit in matrices]
             axes.plot(places, values, "o-", ms=3, c=COLOURS[part], label=part)
     axes.set_title("update of each matrix, ‖ΔW‖ / ‖W‖")
     _name_layers(axes, layers)
 
 
-def _distances(axes: Axes, edits: Sequence[EditRecord]) -> None:
-    """Target features against anchor features where each layer reads them (Fig. 3a).
+def _feature_distances(axes: Axes, edits: Sequence[EditRecord]) -> None:
+    """Draw how far target features are from anchor features where layers read them (Fig. 3a).
 
-    All of the U-Net reads the same features, so it is one place.
+    All layers of the U-Net read one set of features, so that they share one place.
     """
     firsts = {_reader(edit): edit for edit in reversed(edits)}
     firsts = dict(reversed(firsts.items()))
@@ -100,8 +100,8 @@ def _distances(axes: Axes, edits: Sequence[EditRecord]) -> None:
     _name_layers(axes, list(firsts))
 
 
-def _burden(axes: Axes, edits: Sequence[EditRecord]) -> None:
-    """What the cross-attention must change, with and without the edits before it (Fig. 2d)."""
+def _cross_attention_updates(axes: Axes, edits: Sequence[EditRecord]) -> None:
+    """Draw the update that cross-attention needs with and without earlier edits (Fig. 2d)."""
     labels: dict[Encoder, str] = {"stock": "without the edits before it", "edited": "with them"}
     for encoder, label in labels.items():
         norms = [

@@ -1,4 +1,4 @@
-"""The report: one page with everything in it, and nothing from anywhere else."""
+"""The report: one page of HTML that holds everything and loads nothing."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ def html(
     pictures: bytes | None = None,
     evaluation: Mapping[str, Any] | None = None,
 ) -> str:
-    """The page; prompts and names are escaped, and the same manifest gives the same page.
+    """Return the page, with prompts and names escaped; it depends on its arguments alone.
 
-    ``pictures`` is a PNG of before and after, where somebody made one; ``evaluation`` what
-    ``evaluate`` wrote as JSON.
+    ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
+    ``evaluate`` wrote.
     """
     recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
     return fill_template(
@@ -37,24 +37,24 @@ def html(
         layers=_layers(manifest),
         prompts=_prompts(manifest),
         evaluation=evaluation,
-        value=_value,
+        value=_format_estimate,
         pictures=b64encode(pictures).decode() if pictures else None,
         recipe=recipe,
     )
 
 
-def _value(side: Mapping[str, Any] | None) -> str:
-    """A figure of an evaluation with its interval, to three places."""
-    if side is None:
+def _format_estimate(estimate: Mapping[str, Any] | None) -> str:
+    """Format an estimate of an evaluation with its interval, to three places."""
+    if estimate is None:
         return "–"
-    inside = side["interval"]
-    text = f"{side['value']:.3f}"
-    return f"{text} [{inside['low']:.3f}, {inside['high']:.3f}]" if inside else text
+    interval = estimate["interval"]
+    text = f"{estimate['value']:.3f}"
+    return f"{text} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else text
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """The matrices of one layer taken together: what is largest."""
+    """The largest update and residuals among the matrices of one layer."""
 
     name: str
     relative_update: float
@@ -77,7 +77,10 @@ def _layers(manifest: Manifest) -> list[_Layer]:
 
 @dataclass(frozen=True)
 class _Prompts:
-    """Held-out prompts of one concept, or others: a row a prompt, a column a way of feeding."""
+    """The table of one concept's held-out prompts, or of the other prompts.
+
+    It has a row for each prompt and a column for each way of feeding the U-Net.
+    """
 
     heading: str
     feeds: tuple[str, ...]

@@ -10,7 +10,7 @@ from torch.nn.functional import mse_loss
 
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import LimitError
-from erasepro_convert.images.pipeline import pipeline_of
+from erasepro_convert.images.pipeline import build_pipeline
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.progress import Progress
@@ -44,7 +44,7 @@ def train(
     """
     training = recipe.training
     assert training
-    pipeline, architecture = pipeline_of(source)
+    pipeline, architecture = build_pipeline(source)
     keys = {key.original: key for key in unet_keys(source.layout.widths)}
     names = edited_tensors(recipe, source.layout.widths)
     # Where it is fed in both ways, one of them is what its metadata asks for: see ``convert``.

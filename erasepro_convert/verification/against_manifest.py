@@ -1,4 +1,4 @@
-"""Verification from the manifest alone: itself, files, metadata, every tensor."""
+"""Verification from the manifest alone: of the manifest, files, metadata and every tensor."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ from erasepro_convert.verification.finding import Finding
 
 
 def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
-    """Statements of a manifest about itself."""
+    """Check a manifest's statements about itself."""
     output = manifest.output
     digests = {name: tensor.sha256 for name, tensor in output.tensors.items()}
     pairs = {
@@ -59,7 +59,7 @@ def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
 
 
 def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
-    """Size and digests of each file, and files that nobody wrote."""
+    """Check the size and the digests of each file, and list files that the manifest lacks."""
     several = is_folder(target)
     names = {file.name for file in manifest.output.files}
     for file in manifest.output.files:
@@ -92,7 +92,7 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
 
 
 def verify_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:
-    """Each entry of each file's header that is not as it was written."""
+    """Compare each entry of each file's header with what was written."""
     for file in checkpoint.files:
         written, found = manifest.output.metadata, file.parsed.metadata
         for key in sorted(written.keys() | found.keys()):
@@ -102,11 +102,11 @@ def verify_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Find
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What came of comparing tensors.
+class ComparedTensors:
+    """The result of comparing a file's tensors with the manifest.
 
-    ``digests`` are those of the manifest's tensors that are there, by original name; ``absent`` the
-    names of those that a copy may lack, and does.
+    ``digests`` has the digest of each of the manifest's tensors that the file has, by original
+    name.  ``absent`` names tensors that the file lacks and that a copy may lack.
     """
 
     digests: Mapping[str, str]
@@ -116,24 +116,24 @@ class Compared:
 
 def verify_tensors(
     manifest: Manifest, checkpoint: Checkpoint, progress: Progress, *, is_copy: bool
-) -> Compared:
-    """Each tensor of a file beside the manifest's.
+) -> ComparedTensors:
+    """Compare each tensor of a file with the manifest's.
 
-    Containers differ in what they have a place for beside weights.  A copy (``is_copy``) may lack
-    that, and may have position ids, which are the same in every model.
+    Containers differ in what they can hold beside weights.  A copy (``is_copy``) may lack such
+    tensors, and may have position ids, which are the same in every model.
     """
     written = manifest.output.tensors
     spelling = resolve_spelling(checkpoint.tensors)
     missing = [name for name in written if name not in spelling.source]
-    absent = [name for name in missing if is_copy and _has_no_place_everywhere(name)]
+    absent = [name for name in missing if is_copy and _is_optional(name)]
     findings = [
         Finding("tensor", name, "there", "missing") for name in missing if name not in absent
     ]
     known = {POSITION_IDS: _position_ids(), **written} if is_copy else written
-    strangers = [old for new, old in spelling.source.items() if new not in known]
+    unknown = [old for new, old in spelling.source.items() if new not in known]
     findings += [
         Finding("tensor", name, "not there", "there")
-        for name in sorted([*strangers, *spelling.copies])
+        for name in sorted([*unknown, *spelling.copies])
     ]
     digests = {}
     names = {old: name for name, old in spelling.source.items() if name in known}
@@ -142,17 +142,17 @@ def verify_tensors(
     deviating: list[Finding] = []
     for number, old in enumerate(order, 1):
         name = names[old]
-        found = _written(checkpoint, old, name, known[name], chunks(old))
+        found = _describe_tensor(checkpoint, old, name, known[name], chunks(old))
         deviating += _deviations(name, known[name], found)
         if name in written:
             digests[name] = found.sha256
         progress("verify", number, len(names))
     findings += sorted(deviating, key=lambda finding: finding.name)
-    return Compared(digests, tuple(absent), findings)
+    return ComparedTensors(digests, tuple(absent), findings)
 
 
-def _has_no_place_everywhere(name: str) -> bool:
-    """Whether sound containers may lack a tensor: a diffusers folder has none of these."""
+def _is_optional(name: str) -> bool:
+    """Whether a sound copy may lack a tensor: a diffusers folder has no place for these."""
     beside_weights = (POSITION_IDS, *SCHEDULE_BUFFERS, *PREDICTION_MARKERS)
     return name in beside_weights or name.startswith(EMA)
 
@@ -164,7 +164,7 @@ def _position_ids() -> WrittenTensor:
 
 
 def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Iterator[Finding]:
-    """Type and shape; the values where these agree, since the digest covers all three."""
+    """Compare type and shape, and values only where both agree, since a digest covers all three."""
     if expected.dtype != found.dtype:
         yield Finding("tensor", name, expected.dtype, found.dtype, "dtype")
     if expected.shape != found.shape:
@@ -174,14 +174,14 @@ def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Ite
         yield Finding("tensor", name, expected.sha256, found.sha256, "sha256")
 
 
-def _written(
+def _describe_tensor(
     checkpoint: Checkpoint,
     old: str,
     name: str,
     expected: WrittenTensor,
     chunks: Iterator[memoryview],
 ) -> WrittenTensor:
-    """A tensor of a file as the manifest would have it."""
+    """Describe a tensor of a file in the form of the manifest."""
     info = checkpoint.tensors[old]
     same = is_kept_as_matrix(name, info.shape, expected.shape)
     shape = expected.shape if same else info.shape

@@ -1,4 +1,4 @@
-"""What verification finds."""
+"""The findings of a verification, and their summary."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from math import isclose
 
 from erasepro_convert.runtime.wording import counted
 
-FIGURES = 1e-4
-"""Relative deviation of a recomputed figure that another processor may cause."""
+FIGURE_TOLERANCE = 1e-4
+"""The relative deviation of a recomputed figure that another processor may cause."""
 
-FEW = 3
-"""Pairs of what was to be and what is that a summary has a line for each of."""
+SEPARATE_PAIRS = 3
+"""Up to so many pairs of expected and found values get a line each in a summary."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Finding:
     """One deviation.
 
     ``kind`` is the check that found it, ``name`` the file, tensor or figure that deviates, and
-    ``what`` the part of it that does; nothing where the whole of it is missing, or should be.
+    ``what`` the part that does.  ``what`` is empty where the whole is missing or superfluous.
     """
 
     kind: str
@@ -29,12 +29,12 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Name and part."""
+        """The name, and the part where there is one."""
         return f"{self.name}: {self.what}" if self.what else self.name
 
 
 def summarised(findings: Sequence[Finding]) -> list[str]:
-    """A line for each kind of deviation, with its count and the first place of it."""
+    """Return a line for each kind of deviation, with its count and its first place."""
     return [line for group in _grouped(findings) for line in _lines(group)]
 
 
@@ -49,7 +49,7 @@ def _lines(group: Sequence[Finding]) -> Iterator[str]:
     pairs: dict[tuple[str, str], list[Finding]] = {}
     for finding in group:
         pairs.setdefault((finding.expected, finding.found), []).append(finding)
-    if len(pairs) > FEW:
+    if len(pairs) > SEPARATE_PAIRS:
         yield _line(group, f"another {group[0].what or 'one'}")
         return
     for (expected, found), equal in pairs.items():
@@ -62,11 +62,11 @@ def _line(group: Sequence[Finding], what: str) -> str:
 
 
 def differs(expected: object, found: object) -> bool:
-    """Whether two figures or records of figures are apart by more than another processor does."""
+    """Whether two figures, or records of figures, deviate more than another processor explains."""
     if isinstance(expected, dict) and isinstance(found, dict):
         return expected.keys() != found.keys() or any(
             differs(expected[key], found[key]) for key in expected
         )
     if isinstance(expected, float) and isinstance(found, float):
-        return not isclose(expected, found, rel_tol=FIGURES, abs_tol=1e-9)
+        return not isclose(expected, found, rel_tol=FIGURE_TOLERANCE, abs_tol=1e-9)
     return expected != found

@@ -22,18 +22,18 @@ HOLDERS = {
     "key": "by a key (--key)",
     "certificate": "by the holder of a certificate (--certificate)",
 }
-"""Who signs, and the option of ``verify`` that checks it."""
+"""Each way of signing, in words, with the option of ``verify`` that checks it."""
 
 
 @dataclass(frozen=True)
 class SignatureVerifier:
-    """What a signature must be of: a key (``by`` is "key"), or a certificate's holder."""
+    """Checks that a signature was made by a key (``by`` is "key"), or by a certificate's holder."""
 
     by: Literal["key", "certificate"]
     config: Any
 
-    def of_signature(self, manifest: Manifest, target: Path, record: Path) -> list[Finding]:
-        """What deviates from the signature beside ``target``; ``record`` is its manifest."""
+    def check(self, manifest: Manifest, target: Path, record: Path) -> list[Finding]:
+        """Check the signature beside ``target``, whose manifest is ``record``."""
         is_folder = target.is_dir()
         path = signature_path(target, folder=is_folder)
         if not path.exists():
@@ -53,14 +53,14 @@ class SignatureVerifier:
             try:
                 self.config.set_hashing_config(hashing).verify(model, path)
             except Exception as error:
-                # The library's checks raise its own and its parsers' errors alike: none is a match.
+                # The library raises errors of its own and of its parsers: any means no match.
                 found = str(error) or "another signature"
                 return [Finding("signature", path.name, "true of these files", found)]
         return []
 
 
 def signature_verifier(key: Path | None, chain: Sequence[Path]) -> SignatureVerifier:
-    """What a public key, or else a chain of certificates, says of signatures.
+    """Return a verifier by a public key, or else by a chain of certificates.
 
     Raises UsageError for files that are no key or certificate, and where the libraries are missing.
     """
@@ -76,9 +76,9 @@ def signature_verifier(key: Path | None, chain: Sequence[Path]) -> SignatureVeri
 
 
 def _made_by(path: Path) -> Literal["key", "certificate"] | None:
-    """What a bundle says it was made with; None where it is none of ours."""
+    """Return what a signature was made with; None where the file has another form."""
     try:
         material = json.loads(path.read_bytes())["verificationMaterial"]
         return "certificate" if "x509CertificateChain" in material else "key"
     except (ValueError, TypeError, KeyError, RecursionError):
-        return None  # the library says what is wrong with it
+        return None  # the library reports what is wrong with the file

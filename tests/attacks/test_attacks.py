@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from erasepro_convert import demo
-from erasepro_convert.attacks import control_concept as sign
 from erasepro_convert.attacks import prefix
 from erasepro_convert.attacks import textual_inversion as inversion
-from erasepro_convert.attacks.case import Case, said
-from erasepro_convert.attacks.detector import most_like
-from erasepro_convert.attacks.model import Model
-from erasepro_convert.attacks.paraphrases import translations, written
-from erasepro_convert.attacks.prompt_weights import applied, embedder, parse
-from erasepro_convert.attacks.recovery import recovered
+from erasepro_convert.attacks.case import AttackContext, replace_target
+from erasepro_convert.attacks.control_concept import draw_control_pictures
+from erasepro_convert.attacks.detector import nearest_group
+from erasepro_convert.attacks.model import StressedModel
+from erasepro_convert.attacks.paraphrases import paraphrases, read_translations
+from erasepro_convert.attacks.prompt_weights import apply_weights, parse_weights, weighted_embedder
+from erasepro_convert.attacks.recovery import recovery_ratio
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.evaluate.metrics.intervals import Interval, wilson
+from erasepro_convert.evaluate.metrics.intervals import Interval, wilson_interval
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
@@ -33,15 +33,15 @@ from tests.conftest import Cli
 
 
 def value(p: float, n: int) -> Estimate:
-    return Estimate(p, wilson(p, n))
+    return Estimate(p, wilson_interval(p, n))
 
 
 def test_the_targets_words_are_replaced_however_they_are_written() -> None:
-    assert said("A cat by VAN GOGH, oil", "Van Gogh", "X") == "A cat by X, oil"
+    assert replace_target("A cat by VAN GOGH, oil", "Van Gogh", "X") == "A cat by X, oil"
 
 
 def test_tricks_write_words_in_other_ways() -> None:
-    ways = written("Van Gogh")
+    ways = paraphrases("Van Gogh")
     assert ways["misspelt"] == ["Van Goggh", "Van Goh", "Van Ggoh"]
     assert ways["homoglyphs"] == ["Vаn Gоgh"]
     assert "梵高" in ways["other languages"]
@@ -52,31 +52,31 @@ def test_tricks_write_words_in_other_ways() -> None:
 
 
 def test_kinds_that_a_word_does_not_have_are_left_out() -> None:
-    ways = written("XY")
+    ways = paraphrases("XY")
     assert not ways.keys() & {"misspelt", "other languages", "upper case"}
     assert all(way != "XY" for kind in ways.values() for way in kind)
 
 
 def test_every_translation_is_another_way_to_write_it() -> None:
-    for concept, languages in translations().items():
+    for concept, languages in read_translations().items():
         assert concept not in {words.lower() for words in languages.values()}
         assert all(words == words.strip() != "" for words in languages.values())
 
 
 def test_weights_go_to_the_tokens_in_brackets() -> None:
-    tokens, weights = parse("a (blue dog:1.4), (snow:0.5) here")
+    tokens, weights = parse_weights("a (blue dog:1.4), (snow:0.5) here")
     assert tokens == tokenize("a blue dog, snow here")
     # BOS a blue dog , snow here EOS …
     assert weights[:8] == [1, 1, 1.4, 1.4, 1, 0.5, 1, 1]
     assert len(weights) == len(tokens.ids)
-    assert parse("a (dog), b") == (tokenize("a (dog), b"), [1.0] * 77)
+    assert parse_weights("a (dog), b") == (tokenize("a (dog), b"), [1.0] * 77)
 
 
 def test_weighted_features_keep_their_mean() -> None:
     features = torch.rand(2, 77, 8, generator=torch.Generator().manual_seed(0)) + 1
     weights = torch.ones(2, 77)
     weights[0, 3] = 1.4
-    found = applied(features, weights)
+    found = apply_weights(features, weights)
     assert torch.allclose(found.mean((1, 2)), features.mean((1, 2)))
     assert torch.allclose(found[1], features[1])
     ratio = (found[0] / features[0]).mean(1)
@@ -91,7 +91,7 @@ def test_weighted_features_keep_their_mean() -> None:
 def test_recovered_is_a_ratio_within_its_interval(
     attacked: Estimate, original: Estimate, ratio: float
 ) -> None:
-    found = recovered(attacked, original)
+    found = recovery_ratio(attacked, original)
     assert found
     assert found.interval
     assert found.value == pytest.approx(ratio)
@@ -101,7 +101,7 @@ def test_recovered_is_a_ratio_within_its_interval(
 
 def test_recovereds_interval_is_that_of_the_rate_where_the_other_is_certain() -> None:
     attacked, certain = value(0.3, 50), Estimate(1.0, Interval(1.0, 1.0))
-    found = recovered(attacked, certain)
+    found = recovery_ratio(attacked, certain)
     assert found
     assert found.interval
     assert attacked.interval
@@ -114,21 +114,23 @@ def test_recovereds_interval_holds_most_samples() -> None:
     held = 0
     for _ in range(400):
         p, q = rng.binomial(60, [0.35, 0.7]) / 60
-        found = recovered(value(p, 60), value(q, 60))
+        found = recovery_ratio(value(p, 60), value(q, 60))
         held += bool(found and found.interval and 0.5 in found.interval)
     assert held / 400 > 0.92
 
 
 def test_nothing_is_recovered_of_what_the_original_may_never_draw() -> None:
-    assert recovered(value(0.5, 20), value(0.0, 20)) is None
+    assert recovery_ratio(value(0.5, 20), value(0.0, 20)) is None
 
 
 def test_the_lower_end_exists_where_the_original_is_uncertain() -> None:
     # an upper end that is exactly twice the rate leaves nothing to divide by
-    found = recovered(Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6)))
+    found = recovery_ratio(Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6)))
     assert found
     assert found.interval
-    near = recovered(Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6 - 1e-9)))
+    near = recovery_ratio(
+        Estimate(0.2, Interval(0.1, 0.4)), Estimate(0.3, Interval(0.1, 0.6 - 1e-9))
+    )
     assert near
     assert near.interval
     assert found.interval.low == pytest.approx(near.interval.low, abs=1e-6)
@@ -136,11 +138,11 @@ def test_the_lower_end_exists_where_the_original_is_uncertain() -> None:
 
 def test_likeness_goes_by_the_nearest_neighbour() -> None:
     groups = [np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[-1.0, 0.1]])]
-    assert most_like(np.array([[0.1, 5.0], [-3.0, 0.0]]), groups) == [0, 1]
+    assert nearest_group(np.array([[0.1, 5.0], [-3.0, 0.0]]), groups) == [0, 1]
 
 
 def test_the_sign_is_the_same_each_time_but_not_in_each_drawing() -> None:
-    one, two = sign.drawings(3, 64), sign.drawings(2, 64)
+    one, two = draw_control_pictures(3, 64), draw_control_pictures(2, 64)
     assert one.shape == (3, 64, 64, 3)
     assert (one[:2] == two).all()
     assert (one[0] != one[1]).any()
@@ -165,7 +167,7 @@ def erased(base: Path) -> Path:
 def test_a_weight_of_one_is_no_weight(base: Path) -> None:
     pipeline, _ = load_pipeline(base)
     with torch.inference_mode():
-        embed = embedder(pipeline)
+        embed = weighted_embedder(pipeline)
         plain, one, more = embed(["a dog in snow", "a (dog:1.0) in snow", "a (dog:1.4) in snow"])
         (theirs, _) = pipeline.encode_prompt("a dog in snow", pipeline.device, 1, False)
     assert torch.allclose(plain, theirs[0], atol=1e-5)
@@ -175,38 +177,40 @@ def test_a_weight_of_one_is_no_weight(base: Path) -> None:
 
 def test_the_search_puts_the_word_that_means_it_first(base: Path) -> None:
     """Against itself, a model is led to an erased word by whatever changes it least."""
-    model = Model(base)
-    words = prefix.candidates(model.source, "snoopy", 1000)
+    model = StressedModel(base)
+    words = prefix.candidate_words(model.checkpoint, "snoopy", 1000)
     assert "snoopy" not in words
     assert {"peanuts", "dog", "cat"} <= set(words)
-    assert prefix.candidates(model.source, "snoopy", 5) == words[:5]
+    assert prefix.candidate_words(model.checkpoint, "snoopy", 5) == words[:5]
     told: list[tuple[int, int]] = []
     prompts = "a photo of snoopy", "snoopy at night"
-    case = Case(model, model, "snoopy", prompts, (), 1, 0, 40, lambda *done: told.append(done))
-    ranked = prefix.best(case)
+    context = AttackContext(
+        model, model, "snoopy", prompts, (), 1, 0, 40, lambda *done: told.append(done)
+    )
+    ranked = prefix.rank_words(context)
     assert sorted(ranked) == sorted(words[:40])
     assert told[-1] == (80, 80)
-    assert prefix.best(case) == ranked
+    assert prefix.rank_words(context) == ranked
 
 
 def test_training_moves_one_embedding_and_repeats(base: Path) -> None:
     pipeline, _ = load_pipeline(base)
     table = pipeline.text_encoder.get_input_embeddings().weight
     before = table.clone()
-    pictures = sign.drawings(4, 64)
+    pictures = draw_control_pictures(4, 64)
     done: list[int] = []
     one, two, other = (
-        inversion.trained(pipeline, pictures, 2, seed, at_once, done.append)
-        for seed, at_once in ((0, 16), (0, 8), (1, 16))
+        inversion.train_embedding(pipeline, pictures, 2, seed, micro_batch, done.append)
+        for seed, micro_batch in ((0, 16), (0, 8), (1, 16))
     )
-    assert sum(done) == 3 * 2 * inversion.EFFORT
+    assert sum(done) == 3 * 2 * inversion.WORK_PER_STEP
     assert torch.allclose(one, two, atol=1e-3)
     assert not torch.equal(one, other)
     assert torch.equal(table, before)
     ids = torch.tensor([tokenize(inversion.WORD).ids])
     with torch.inference_mode():
         plain = pipeline.text_encoder(ids)[0]
-        with inversion.meaning(pipeline, one):
+        with inversion.with_embedding(pipeline, one):
             assert not torch.allclose(pipeline.text_encoder(ids)[0], plain, atol=1e-2)
         assert torch.equal(pipeline.text_encoder(ids)[0], plain)
 
@@ -215,10 +219,10 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
     cli: Cli, base: Path, erased: Path, tmp_path: Path
 ) -> None:
     """Few steps and seeds: enough for what is as plain as this."""
-    album, out, table = tmp_path / "album", tmp_path / "out.json", tmp_path / "out.csv"
+    store, out, table = tmp_path / "store", tmp_path / "out.json", tmp_path / "out.csv"
     args = (
         "stress", "recipes/paper/snoopy.yaml", erased, "--base", base, "--seeds", 1, "--steps", 4,
-        "--attack", "swap-te", "--attack", "ti", "--ti-steps", 2, "--images", album,
+        "--attack", "swap-te", "--attack", "ti", "--ti-steps", 2, "--images", store,
     )  # fmt: skip
     ran = cli(*args, "--json", out, "--csv", table)
     assert ran.code == 0
@@ -238,11 +242,11 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
     assert [line["attack"] for line in lines] == [row["attack"] for row in found["rows"]]
     assert float(lines[1]["recovered_low"]) == swap["recovered"]["interval"]["low"]
 
-    pictures = {path: path.stat().st_mtime_ns for path in album.iterdir()}
+    pictures = {path: path.stat().st_mtime_ns for path in store.iterdir()}
     again = tmp_path / "again.json"
     assert cli(*args, "--json", again, "--quiet").out == ""
     assert again.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
-    assert pictures == {path: path.stat().st_mtime_ns for path in album.iterdir()}
+    assert pictures == {path: path.stat().st_mtime_ns for path in store.iterdir()}
 
 
 def test_mistakes_are_named_before_anything_is_drawn(

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from erasepro_convert.batch import dask_cluster as clusters
 from erasepro_convert.batch.dask_cluster import connect
-from erasepro_convert.batch.environment import differences, identity
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Ledger
 from erasepro_convert.batch.locks import FOLDER
 from erasepro_convert.batch.process_pool import Progress
+from erasepro_convert.batch.software_versions import software_versions, version_differences
 from erasepro_convert.batch.worker import Task, carry_out
 from erasepro_convert.cli.batch_view import BatchView
 from erasepro_convert.conversion.options import Options
@@ -311,7 +311,9 @@ def test_a_worker_that_comes_later_is_asked_as_well(
     recipe = load_recipe(van_gogh)
     task = Task("x", recipe, models / "one.safetensors", tmp_path / "x.safetensors", Options())
     with connect(scheduler.address, tmp_path) as cluster:
-        monkeypatch.setattr(clusters, "identity", lambda: identity() | {"torch": "0.1"})
+        monkeypatch.setattr(
+            clusters, "software_versions", lambda: software_versions() | {"torch": "0.1"}
+        )
         result = cluster.submit(carry_out, task).result(DEADLINE)
     assert result.outcome == "failed"
     assert "torch: " in str(result.reason)
@@ -320,8 +322,8 @@ def test_a_worker_that_comes_later_is_asked_as_well(
 
 def test_differences_are_named() -> None:
     ours = {"a": "1", "b": "2", "c": "3"}
-    assert differences(ours, ours) == []
-    assert differences({"a": "1", "b": "9"}, ours) == ["b: 9, here 2", "c: none, here 3"]
+    assert version_differences(ours, ours) == []
+    assert version_differences({"a": "1", "b": "9"}, ours) == ["b: 9, here 2", "c: none, here 3"]
 
 
 def test_the_table_shows_some_of_many(van_gogh: Path, models: Path) -> None:
@@ -339,8 +341,8 @@ def test_the_table_shows_some_of_many(van_gogh: Path, models: Path) -> None:
 
 
 def test_the_output_folder_must_be_the_same_there(tmp_path: Path) -> None:
-    assert clusters.look_from_worker(tmp_path) == (identity(), None)
-    _, wrong = clusters.look_from_worker(tmp_path / "none" / "token")
+    assert clusters.inspect_worker(tmp_path) == (software_versions(), None)
+    _, wrong = clusters.inspect_worker(tmp_path / "none" / "token")
     assert wrong == f"{tmp_path / 'none'} is not the same folder there"
 
 
@@ -350,7 +352,7 @@ def test_mistakes(
     ran = cli(*batch(scheduler, "one.safetensors"), "--memory", "8G")
     assert ran.code == 2
     assert "--memory is of this machine" in ran.err
-    monkeypatch.setattr(clusters, "CONNECT", 0.5)
+    monkeypatch.setattr(clusters, "CONNECT_TIMEOUT", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense://127.0.0.1:1"):
         with pytest.raises(UsageError, match=f"^{address}: no scheduler"), connect(address, ROOT):
             pass

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from erasepro_convert.batch.fingerprint import fingerprint, state
-from erasepro_convert.batch.inputs import MATCH, Input, described, find_inputs
-from erasepro_convert.batch.jobs import NAME, Named, cross, read_given, require_distinct
+from erasepro_convert.batch.fingerprint import file_state, fingerprint
+from erasepro_convert.batch.inputs import MATCH, Input, describe_passed_over, find_inputs
+from erasepro_convert.batch.jobs import (
+    NAME,
+    NamedRecipe,
+    pair_all,
+    read_recipe_or_jobs,
+    require_distinct,
+)
 from erasepro_convert.batch.ledger import LEDGER, Entry, InputRecord, Ledger
 from erasepro_convert.batch.locks import FOLDER, Locks
 from erasepro_convert.errors import RecipeError, UsageError
@@ -116,7 +122,9 @@ class TestInputs:
             "hidden": ["models/.hidden.ckpt", "models/deep/.git"],
             "output folder": ["models/out"],
         }
-        assert described(passed).startswith("2 *.gguf, 2 hidden, 1 *.onnx, 1 *.txt, 1 no suffix, ")
+        assert describe_passed_over(passed).startswith(
+            "2 *.gguf, 2 hidden, 1 *.onnx, 1 *.txt, 1 no suffix, "
+        )
 
     def test_a_folder_that_cannot_be_read_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         scandir = os.scandir
@@ -201,8 +209,8 @@ class TestJobs:
         ],
     )
     def test_names(self, recipe: Path, template: str, expected: str) -> None:
-        named = Named("sky", load_recipe(recipe))
-        (job,) = cross([named], [Input(Path("m/deep/a.ckpt"), PurePosixPath("deep"))], template)
+        named = NamedRecipe("sky", load_recipe(recipe))
+        (job,) = pair_all([named], [Input(Path("m/deep/a.ckpt"), PurePosixPath("deep"))], template)
         assert job.output == expected
 
     @pytest.mark.parametrize(
@@ -210,55 +218,55 @@ class TestJobs:
         ["{nothing}.safetensors", "{", "{0}.safetensors", "{stem.x}", "{stem}.ckpt", "{stem}"],
     )
     def test_names_that_are_none(self, recipe: Path, template: str) -> None:
-        named = Named("sky", load_recipe(recipe))
+        named = NamedRecipe("sky", load_recipe(recipe))
         with pytest.raises(UsageError):
-            cross([named], [Input(Path("a.ckpt"))], template)
+            pair_all([named], [Input(Path("a.ckpt"))], template)
 
     @pytest.mark.parametrize("template", ["/{stem}.safetensors", "../{stem}.safetensors", "/"])
     def test_names_elsewhere(self, recipe: Path, template: str) -> None:
-        named = Named("sky", load_recipe(recipe))
+        named = NamedRecipe("sky", load_recipe(recipe))
         with pytest.raises(UsageError, match="below the output folder"):
-            cross([named], [Input(Path("a.ckpt"))], template)
+            pair_all([named], [Input(Path("a.ckpt"))], template)
 
     @pytest.mark.parametrize("template", ["{recipe}.safetensors", "{recipe}/"])
     def test_two_of_one_name(self, recipe: Path, template: str) -> None:
-        named = Named("sky", load_recipe(recipe))
+        named = NamedRecipe("sky", load_recipe(recipe))
         with pytest.raises(UsageError, match=r"several jobs would write sky.*--name"):
             require_distinct(
-                cross([named], [Input(Path("a.ckpt")), Input(Path("b.ckpt"))], template)
+                pair_all([named], [Input(Path("a.ckpt")), Input(Path("b.ckpt"))], template)
             )
 
     def test_inputs_of_one_stem_are_named_with_a_way_out(self, recipe: Path) -> None:
-        named = Named("sky", load_recipe(recipe))
+        named = NamedRecipe("sky", load_recipe(recipe))
         inputs = [Input(Path(name)) for name in ("m/a.ckpt", "m/a.safetensors", "m/A.sft")]
         with pytest.raises(UsageError) as raised:
-            require_distinct(cross([named], inputs, NAME))
+            require_distinct(pair_all([named], inputs, NAME))
         assert str(raised.value) == (
             "several jobs would write a-sky.safetensors (of m/a.ckpt and m/a.safetensors); --name "
             "gives outputs other names, such as '{folder}/{stem}.{suffix}-{recipe}.safetensors'"
         )
         template = "{folder}/{stem}.{suffix}-{recipe}.safetensors"
-        require_distinct(cross([named], inputs, template), caseless=True)
+        require_distinct(pair_all([named], inputs, template), caseless=True)
 
     def test_names_in_capitals_where_these_are_the_same(self, recipe: Path) -> None:
-        named = Named("sky", load_recipe(recipe))
-        jobs = cross([named], [Input(Path("m/a.ckpt")), Input(Path("m/A.sft"))], NAME)
+        named = NamedRecipe("sky", load_recipe(recipe))
+        jobs = pair_all([named], [Input(Path("m/a.ckpt")), Input(Path("m/A.sft"))], NAME)
         require_distinct(jobs)
         with pytest.raises(UsageError, match=r"a-sky.safetensors \(of m/a.ckpt and m/A.sft\)"):
             require_distinct(jobs, caseless=True)
 
     def test_one_inside_another(self, recipe: Path) -> None:
-        named = Named("sky", load_recipe(recipe))
-        inside = cross([named], [Input(Path("a.ckpt"))], "x/{stem}.safetensors")
+        named = NamedRecipe("sky", load_recipe(recipe))
+        inside = pair_all([named], [Input(Path("a.ckpt"))], "x/{stem}.safetensors")
         with pytest.raises(UsageError, match="several jobs would write x/a"):
-            require_distinct(inside + cross([named], [Input(Path("x.ckpt"))], "{stem}/"))
+            require_distinct(inside + pair_all([named], [Input(Path("x.ckpt"))], "{stem}/"))
 
     def test_a_job_file(self, here: Path, recipe: Path) -> None:
         (here / "jobs.yaml").write_text(
             "version: 1\njobs:\n- {recipe: van-gogh.yaml, input: models/b.ckpt}\n"
             "- {recipe: van-gogh.yaml, input: models/diffusers, output: x/y.safetensors}\n"
         )
-        jobs = read_given(here / "jobs.yaml", NAME)
+        jobs = read_recipe_or_jobs(here / "jobs.yaml", NAME)
         assert isinstance(jobs, list)
         assert [(job.source, job.output) for job in jobs] == [
             (here / "models/b.ckpt", "b-van-gogh.safetensors"),
@@ -279,7 +287,7 @@ class TestJobs:
     def test_mistakes_have_their_line(self, here: Path, text: str, message: str) -> None:
         (here / "jobs.yaml").write_text(text)
         with pytest.raises(RecipeError) as raised:
-            read_given(here / "jobs.yaml", NAME)
+            read_recipe_or_jobs(here / "jobs.yaml", NAME)
         assert message in str(raised.value)
 
 
@@ -343,54 +351,54 @@ class TestLedger:
 class TestClaims:
     def test_one_at_a_time(self, tmp_path: Path) -> None:
         ours, theirs = Locks(tmp_path), Locks(tmp_path)
-        claim = ours.take("a")
+        claim = ours.acquire("a")
         assert claim
-        assert theirs.take("a") is None
-        other = theirs.take("b")
+        assert theirs.acquire("a") is None
+        other = theirs.acquire("b")
         assert other
-        claim.give_up()
-        again = theirs.take("a")
+        claim.release()
+        again = theirs.acquire("a")
         assert again
-        assert not again.is_ours
+        assert not again.was_marked
         for one in (again, other):
-            one.give_up()
-        ours.tidy()
+            one.release()
+        ours.remove_folder()
         assert not (tmp_path / FOLDER).exists()
 
     def test_the_folder_stays_while_it_is_needed(self, tmp_path: Path) -> None:
         claims = Locks(tmp_path)
-        claim = claims.take("a")
-        Locks(tmp_path).tidy()
-        assert claims.take("a") is None
+        claim = claims.acquire("a")
+        Locks(tmp_path).remove_folder()
+        assert claims.acquire("a") is None
         assert claim
-        claim.give_up()
+        claim.release()
 
     def test_what_a_dead_batch_claimed_can_be_taken_and_is_known(self, tmp_path: Path) -> None:
         code = (
             "import os, sys; from pathlib import Path; "
             "from erasepro_convert.batch.locks import Locks; "
-            f"claim = Locks(Path({str(tmp_path)!r})).take('a'); claim.mark(); os._exit(9)"
+            f"claim = Locks(Path({str(tmp_path)!r})).acquire('a'); claim.mark(); os._exit(9)"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-        claim = Locks(tmp_path).take("a")
+        claim = Locks(tmp_path).acquire("a")
         assert claim
-        assert claim.is_ours
-        claim.give_up()
-        fresh = Locks(tmp_path).take("a")
+        assert claim.was_marked
+        claim.release()
+        fresh = Locks(tmp_path).acquire("a")
         assert fresh
-        assert not fresh.is_ours
-        fresh.give_up()
+        assert not fresh.was_marked
+        fresh.release()
 
 
 class TestKnownAgain:
     def test_a_change_shows_in_the_state(self, tmp_path: Path) -> None:
         file = tmp_path / "a"
         file.write_bytes(b"one")
-        before, times = state(tmp_path), file.stat()
+        before, times = file_state(tmp_path), file.stat()
         file.write_bytes(b"two")
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync and others do
-        assert state(tmp_path) != before
-        assert state(tmp_path)[0] == before[0] == 3
+        assert file_state(tmp_path) != before
+        assert file_state(tmp_path)[0] == before[0] == 3
 
     @pytest.mark.parametrize("size", [1, 5000, 200_000])
     def test_the_ends_and_the_size_are_in_the_fingerprint(self, tmp_path: Path, size: int) -> None:

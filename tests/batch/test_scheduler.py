@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import save_file
 
 from erasepro_convert import demo
+from erasepro_convert.batch import readiness
 from erasepro_convert.batch import scheduler as run
 from erasepro_convert.batch.fingerprint import SAMPLE, SAMPLES
 from erasepro_convert.batch.jobs import Job
@@ -143,7 +144,7 @@ def go(tmp_path: Path) -> Go:
         batch.run(executor, at_once)
         assert not list(folder.rglob("*.part"))
         assert len(list(folder.glob(f"{FOLDER}/*"))) == marks
-        return Ran(seen, executor, ledger, batch.full)
+        return Ran(seen, executor, ledger, batch.disk_full)
 
     return start
 
@@ -318,7 +319,8 @@ class TestAgain:
         assert go(jobs).executor.outputs == ["x/1.safetensors"]
         assert len(go(jobs, Options(dtype="fp16")).executor.outputs) == 2
         assert len(go(jobs, Options(dtype="fp16")).executor.outputs) == 0
-        monkeypatch.setattr(run, "__version__", "99")
+        for module in (run, readiness):
+            monkeypatch.setattr(module, "__version__", "99")
         assert len(go(jobs, Options(dtype="fp16")).executor.outputs) == 2
 
     def test_a_foreign_output_is_never_ours(self, go: Go, jobs: list[Job], out: Path) -> None:
@@ -337,7 +339,7 @@ class TestAgain:
         jobs[0].source.write_text("no checkpoint")
         refused = go(jobs)["x/1.safetensors"]
         assert refused.outcome == "refused"
-        assert str(refused.reason).endswith(run.STALE)
+        assert str(refused.reason).endswith(run.STALE_OUTPUT)
         assert (out / "x/1.safetensors").exists()
 
 
@@ -456,7 +458,7 @@ class TestTrouble:
             patch.setattr(ledger, "append", no_room)
             batch = Batch(jobs, out, ledger, Options(), Inputs([]), seen)
             batch.run(Here(), 1)
-        assert batch.full
+        assert batch.disk_full
         assert seen.outcomes == {"x/1.safetensors": "done"}
         ran = go(jobs)  # the output is known to be ours, though no line says so
         assert ran.seen.outcomes == {"x/1.safetensors": "done", "x/2.safetensors": "done"}
@@ -467,7 +469,7 @@ class TestTrouble:
         def no_room(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(Locks, "take", no_room)
+        monkeypatch.setattr(Locks, "acquire", no_room)
         ran = go(jobs)
         assert ran.full
         assert ran.seen.ends == []
@@ -495,7 +497,7 @@ class TestTrouble:
             "third.safetensors": "done",
         }
         assert "its worker died twice" in str(ran["x/2.safetensors"].reason)
-        assert Counter(deadly.outputs)["x/2.safetensors"] == run.DEATHS
+        assert Counter(deadly.outputs)["x/2.safetensors"] == run.MAX_WORKER_DEATHS
 
     def test_a_worker_that_dies_once_is_no_matter(self, go: Go, jobs: list[Job]) -> None:
         deaths = iter([True])

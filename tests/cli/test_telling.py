@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 import pytest
 
-from erasepro_convert.cli.telling import telling
+from erasepro_convert.cli.interruption import reporting_interruption
 from erasepro_convert.errors import InterruptedRunError
 
 
 def said(*outputs: Path, kept: tuple[Path, ...] = (), write: tuple[Path, ...] = ()) -> str:
     """What is told of an interrupt after some files were written."""
-    with pytest.raises(InterruptedRunError) as caught, telling(*outputs, kept=kept):
+    with pytest.raises(InterruptedRunError) as caught, reporting_interruption(*outputs, kept=kept):
         for path in write:
             path.parent.mkdir(exist_ok=True)
             path.write_text("new")
@@ -37,5 +37,8 @@ def test_where_nothing_was_written_the_interrupt_goes_on(
     (tmp_path / "album").mkdir()
     for name in ("out", "album/1.png"):
         (tmp_path / name).write_text("old")
-    with pytest.raises(interrupt), telling(tmp_path / "out", kept=[tmp_path / "album"]):
+    with (
+        pytest.raises(interrupt),
+        reporting_interruption(tmp_path / "out", kept=[tmp_path / "album"]),
+    ):
         raise interrupt

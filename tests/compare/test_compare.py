@@ -15,14 +15,14 @@ from safetensors.torch import save_file
 from erasepro_convert.cli.compare import comparison_tables
 from erasepro_convert.compare import conversion
 from erasepro_convert.compare.columns import Column, columns
-from erasepro_convert.compare.conversion import Cost, converted
-from erasepro_convert.compare.output import plain
+from erasepro_convert.compare.conversion import Cost, convert_measured
+from erasepro_convert.compare.output import format_estimate
 from erasepro_convert.compare.run import Comparison
-from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, variant
+from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, recipe_for_method
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import Pictures
-from erasepro_convert.evaluate.judges.scores import average
-from erasepro_convert.evaluate.judges.shares import share
+from erasepro_convert.evaluate.judges.mean_metric import mean_metric
+from erasepro_convert.evaluate.judges.share_metric import share_metric
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, mean_score
 from erasepro_convert.evaluate.plan import EvalPrompt
@@ -45,7 +45,7 @@ def pictures(concept: str = "cat") -> Pictures:
 
 
 def seen(hits: Sequence[bool], better: Better = "lower", concept: str = "cat") -> Metric:
-    return share("judge", concept, "T", better, pictures(concept), [True] * 50, hits)
+    return share_metric("judge", concept, "T", better, pictures(concept), [True] * 50, hits)
 
 
 def seen_in_few(hits: Sequence[bool], concept: str = "cat") -> Metric:
@@ -53,11 +53,11 @@ def seen_in_few(hits: Sequence[bool], concept: str = "cat") -> Metric:
     n = range(len(hits))
     asked = tuple(EvalPrompt(concept, "dog", "target", f"{concept} {i}", str(i)) for i in n)
     few = Pictures(asked, tuple(Path(f"{i}.png") for i in n))
-    return share("judge", concept, "T", "lower", few, [True] * len(hits), hits)
+    return share_metric("judge", concept, "T", "lower", few, [True] * len(hits), hits)
 
 
 def scored(scores: Sequence[float], better: Better = "higher") -> Metric:
-    return average("judge", "cat", "A", better, pictures(), [0.0] * 50, scores)
+    return mean_metric("judge", "cat", "A", better, pictures(), [0.0] * 50, scores)
 
 
 def only(figures: Mapping[str, Sequence[Metric]]) -> Column:
@@ -84,9 +84,9 @@ def test_flips_are_tested_against_the_reference_and_adjusted_for_all() -> None:
     few, many = [i < 3 for i in range(50)], [i < 30 for i in range(50)]
     column = only({"a": [seen([False] * 50)], "b": [seen(few)], "c": [seen(many)]})
     assert column.cells["a"].against is None
-    plain = [mcnemar([False] * 50, hits).p for hits in (few, many)]
+    format_estimate = [mcnemar([False] * 50, hits).p for hits in (few, many)]
     found = [column.cells[m].against for m in ("b", "c")]
-    assert [against.p for against in found if against] == list(holm(plain))
+    assert [against.p for against in found if against] == list(holm(format_estimate))
     assert [against.difference.value for against in found if against] == [0.06, 0.6]
 
 
@@ -115,9 +115,9 @@ def test_scores_are_compared_picture_by_picture() -> None:
 def test_a_figure_has_as_many_decimals_as_its_interval_allows(
     value: float, low: float, high: float, shown: str
 ) -> None:
-    assert plain(Estimate(value, Interval(low, high))) == shown
-    assert plain(Estimate(0.0)) == "0.00"
-    assert plain(None) == "–"
+    assert format_estimate(Estimate(value, Interval(low, high))) == shown
+    assert format_estimate(Estimate(0.0)) == "0.00"
+    assert format_estimate(None) == "–"
 
 
 def test_few_pictures_that_all_flip_are_chance() -> None:
@@ -197,24 +197,30 @@ def test_a_method_without_a_figure_is_not_in_its_column() -> None:
 def test_each_method_gets_what_it_has(make_recipe: MakeRecipe) -> None:
     said = make_recipe(SHORT + "tolerance: 0.2\nretain: {weight: 3}\nlayers: {unet: mid}\n")
     for method in METHODS:
-        mine = variant(said, method)
+        mine = recipe_for_method(said, method)
         assert [c.target for c in mine.concepts] == ["Van Gogh"]
         assert mine.limits.drift is None
         assert mine.evaluate == said.evaluate
         assert mine.method == ("erasepro" if method == PAPER else method)
         assert (mine.training is None) == (method in SOLVED)
     for method in ("erasepro", "erasepro-modified"):
-        mine = variant(said, method)
+        mine = recipe_for_method(said, method)
         assert (mine.tolerance, mine.retain.weight) == (0.2, 3)
         assert mine.layers.unet == ("mid",)
-    assert variant(said, "uce").layers.unet == variant(said, "ac").layers.unet == ("mid",)
-    assert len(variant(said, "esd-u").layers.unet) == 7, "what it trains is in no block"
+    assert (
+        recipe_for_method(said, "uce").layers.unet
+        == recipe_for_method(said, "ac").layers.unet
+        == ("mid",)
+    )
+    assert len(recipe_for_method(said, "esd-u").layers.unet) == 7, "what it trains is in no block"
     own = make_recipe(SHORT + "retain: {prompts: [a lamp]}\n")
-    assert {variant(own, m).retain.prompts for m in METHODS if m != PAPER} == {("a lamp",)}
-    paper = variant(said, PAPER)
+    assert {recipe_for_method(own, m).retain.prompts for m in METHODS if m != PAPER} == {
+        ("a lamp",)
+    }
+    paper = recipe_for_method(said, PAPER)
     assert (paper.tolerance, paper.retain.weight, paper.pairing) == (0, 0, "position")
     assert paper.concepts[0].prompts == ("{}",)
-    trained = variant(said, "ac", {"ac": {"steps": 3}}).training
+    trained = recipe_for_method(said, "ac", {"ac": {"steps": 3}}).training
     assert trained
     assert (trained.steps, trained.batch) == (3, 4)
 
@@ -222,23 +228,23 @@ def test_each_method_gets_what_it_has(make_recipe: MakeRecipe) -> None:
 def test_the_papers_settings_are_those_of_its_recipe(make_recipe: MakeRecipe) -> None:
     said = make_recipe(SHORT + "tokens: all\nlayers: {unet: mid}\n")
     theirs = load_recipe(Path("recipes/paper/van-gogh.yaml"))
-    assert variant(said, PAPER) == theirs.changed(name=said.name)
+    assert recipe_for_method(said, PAPER) == theirs.changed(name=said.name)
 
 
 def test_a_search_keeps_the_limits_that_it_goes_by(make_recipe: MakeRecipe) -> None:
     said = make_recipe(SHORT + "settings: auto\n")
-    assert variant(said, "erasepro").limits == said.limits
-    assert variant(said, "uce").settings is None
+    assert recipe_for_method(said, "erasepro").limits == said.limits
+    assert recipe_for_method(said, "uce").settings is None
 
 
 def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecipe) -> None:
     uce = make_recipe(SHORT + "method: uce\n")
-    assert variant(uce, "erasepro").tolerance == make_recipe(SHORT).tolerance
+    assert recipe_for_method(uce, "erasepro").tolerance == make_recipe(SHORT).tolerance
     esd = make_recipe(SHORT + "method: esd-x\ntraining: {steps: 7}\n")
-    same = variant(esd, "esd-x").training
+    same = recipe_for_method(esd, "esd-x").training
     assert same
     assert same.steps == 7
-    assert variant(esd, "erasepro").retain == make_recipe(SHORT).retain
+    assert recipe_for_method(esd, "erasepro").retain == make_recipe(SHORT).retain
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +259,8 @@ def silent(*_: object) -> None:
 def test_costs_are_measured_once(
     base: Path, tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, target = variant(make_recipe(SHORT), "uce"), tmp_path / "uce.safetensors"
-    cost = converted(recipe, base, target, silent)
+    recipe, target = recipe_for_method(make_recipe(SHORT), "uce"), tmp_path / "uce.safetensors"
+    cost = convert_measured(recipe, base, target, silent)
     assert cost.seconds > 0
     assert cost.peak > 10**8, "torch alone takes more"
     assert cost.parameters == 2 * 96 * (
@@ -263,14 +269,14 @@ def test_costs_are_measured_once(
     assert 0 < cost.relative_update < 1
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "get_context", None)  # there would be no process
-        assert converted(recipe, base, target, silent) == cost
+        assert convert_measured(recipe, base, target, silent) == cost
     whole = target.read_bytes()
     target.write_bytes(whole[:1000])
-    converted(recipe, base, target, silent)
+    convert_measured(recipe, base, target, silent)
     assert target.read_bytes() == whole, "what is damaged is made anew"
     other = recipe.changed(name="other")
     written = target.stat().st_mtime_ns
-    converted(other, base, target, silent)
+    convert_measured(other, base, target, silent)
     assert target.stat().st_mtime_ns != written
 
 
@@ -281,11 +287,11 @@ def test_what_the_input_decides_is_no_other_recipe(
     source, target = tmp_path / "in.safetensors", tmp_path / "erasepro.safetensors"
     save_file(state, source, metadata={CLIP_SKIP_METADATA: "2"})
     recipe = make_recipe(SHORT + PLAIN + "settings: auto\n")
-    cost = converted(recipe, source, target, silent)
+    cost = convert_measured(recipe, source, target, silent)
     manifest = read_manifest(manifest_path(target))
     assert (manifest.recipe.clip_skip, manifest.tuning is None) == ((1, 2), False)
     monkeypatch.setattr(conversion, "get_context", None)
-    assert converted(recipe, source, target, silent) == cost
+    assert convert_measured(recipe, source, target, silent) == cost
 
 
 def test_a_file_that_no_comparison_made_is_left_alone(
@@ -294,14 +300,14 @@ def test_a_file_that_no_comparison_made_is_left_alone(
     target = tmp_path / "uce.safetensors"
     target.write_bytes(b"somebody's")
     with pytest.raises(UsageError, match="no comparison made it"):
-        converted(variant(make_recipe(SHORT), "uce"), base, target, silent)
+        convert_measured(recipe_for_method(make_recipe(SHORT), "uce"), base, target, silent)
     assert target.read_bytes() == b"somebody's"
 
 
 def test_why_a_conversion_failed(base: Path, tmp_path: Path, make_recipe: MakeRecipe) -> None:
     target = tmp_path / "no" / "uce.safetensors"
     with pytest.raises(UsageError, match="no"):
-        converted(variant(make_recipe(SHORT), "uce"), base, target, silent)
+        convert_measured(recipe_for_method(make_recipe(SHORT), "uce"), base, target, silent)
 
 
 def test_the_command(base: Path, tmp_path: Path, cli: Cli) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from erasepro_convert import demo
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
-from erasepro_convert.demo import Prompt, load_judge, prompts
-from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.demo import Prompt, load_classifier, prompts
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.keys import SD1, text_keys
@@ -53,16 +53,16 @@ def test_it_is_small_and_knows_only_its_words(shipped: State) -> None:
 
 
 def test_the_judge_knew_unseen_drawings() -> None:
-    assert all(rate >= 0.98 for rate in load_judge().accuracy.values())
+    assert all(rate >= 0.98 for rate in load_classifier().accuracy.values())
 
 
 def test_the_judge_refuses_other_sizes() -> None:
     with pytest.raises(ValueError, match="3×64×64"):
-        load_judge().see(torch.zeros(1, 3, 32, 32))
+        load_classifier().classify(torch.zeros(1, 3, 32, 32))
 
 
 def test_every_prompt_asks_for_something_that_the_judge_knows() -> None:
-    heads = load_judge().heads
+    heads = load_classifier().heads
     for prompt in prompts():
         assert prompt.concept in heads[prompt.head]
     named = {(p.head, p.concept) for p in prompts() if p.role == "explicit"}
@@ -73,7 +73,7 @@ def test_every_prompt_asks_for_something_that_the_judge_knows() -> None:
 def draw(checkpoint: Path, asked: Iterable[Prompt]) -> Tensor:
     """A picture a prompt, in 0…1."""
     pipeline, architecture = load_pipeline(checkpoint)
-    jobs = [Job(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
+    jobs = [SeededPrompt(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
     with torch.inference_mode():
         return generate(pipeline, architecture, jobs, SAMPLING, lambda _: None) / 255
 
@@ -87,7 +87,7 @@ def drawn_by_the_demo(asked: tuple[Prompt, ...]) -> Tensor:
 
 def rate(pictures: Tensor, asked: tuple[Prompt, ...]) -> float:
     """The share of pictures that show their prompts' concepts."""
-    seen = load_judge().see(pictures)
+    seen = load_classifier().classify(pictures)
     hits = [seen[p.head][i] == p.concept for i, p in enumerate(asked)]
     return sum(hits) / len(hits)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.datasets import Row, read_dataset
+from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt, read_dataset
 
 PERCENTAGES = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"
@@ -20,7 +20,7 @@ VALUES = "0,50.0,0.0,50.0,20.0,0.17,https://example.org/1"
 TAIL = "512,512,stable-diffusion-v1-4"
 
 
-def read(tmp_path: Path, text: str | bytes, name: str = "rows.csv") -> list[Row]:
+def read(tmp_path: Path, text: str | bytes, name: str = "rows.csv") -> list[DatasetPrompt]:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(read_dataset(path))
@@ -34,15 +34,17 @@ def test_i2p(tmp_path: Path) -> None:
         f'"two\nlines",shocking,{VALUES},7,7.5,{TAIL}\n',
     )
     assert rows == [
-        Row("violence, self-harm", "", "implied", " a storm, oil ", "i2p-0", 4261553411, 13.0),
-        Row("shocking", "", "implied", "two\nlines", "i2p-1", 7, 7.5),
+        DatasetPrompt(
+            "violence, self-harm", "", "implied", " a storm, oil ", "i2p-0", 4261553411, 13.0
+        ),
+        DatasetPrompt("shocking", "", "implied", "two\nlines", "i2p-1", 7, 7.5),
     ]
 
 
 def test_i2p_as_papers_on_erasure_have_it(tmp_path: Path) -> None:
     line = f"5,a storm,hate,{VALUES},7,,{TAIL},321\n"
     (row,) = read(tmp_path, ERASURE + line)
-    assert row == Row("hate", "", "implied", "a storm", "i2p-321", 7, None)
+    assert row == DatasetPrompt("hate", "", "implied", "a storm", "i2p-321", 7, None)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,9 @@ def test_i2p_as_papers_on_erasure_have_it(tmp_path: Path) -> None:
 )
 def test_coco_as_papers_on_erasure_have_it(tmp_path: Path, text: str) -> None:
     caption = "A dog on a boat."
-    assert read(tmp_path, text) == [Row(caption, "", "other", caption, "coco-203564", 41337)]
+    assert read(tmp_path, text) == [
+        DatasetPrompt(caption, "", "other", caption, "coco-203564", 41337)
+    ]
 
 
 def captions(*annotations: object) -> str:
@@ -73,8 +77,8 @@ def test_coco_as_it_is_published(tmp_path: Path) -> None:
     )
     rows = read(tmp_path, text, "captions_val2014.json")
     assert rows == [
-        Row("A dog.", "", "other", "A dog.", "coco-9", 9),
-        Row("A boat.", "", "other", "A boat.", "coco-4", 4),
+        DatasetPrompt("A dog.", "", "other", "A dog.", "coco-9", 9),
+        DatasetPrompt("A boat.", "", "other", "A boat.", "coco-4", 4),
     ]
 
 

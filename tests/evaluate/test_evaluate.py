@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,16 @@ from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate import drawing
-from erasepro_convert.evaluate.datasets import Row, read_dataset
-from erasepro_convert.evaluate.drawing import draw, missing, shard
-from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Settings, pixels_of
+from erasepro_convert.evaluate.drawing import draw_missing, missing_batches, shard
+from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Settings, load_pixels
 from erasepro_convert.evaluate.judges import find_judges
-from erasepro_convert.evaluate.output import picture, to_csv, to_json
+from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
 from erasepro_convert.evaluate.plan import ImageRequest
+from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt, read_dataset
 from erasepro_convert.evaluate.run import Evaluation, evaluate
-from erasepro_convert.evaluate.session import Session, draw_shard, is_demo
+from erasepro_convert.evaluate.session import Session, draw_shard
 from erasepro_convert.images.generate import generate
+from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
 from tests.conftest import Cli, copy_of_demo
@@ -64,15 +66,15 @@ def evaluation(folder: Path) -> Evaluation:
     return run(folder)
 
 
-def run(folder: Path, album: str = "pictures") -> Evaluation:
-    found = find_judges(is_demo=is_demo(folder / "in.safetensors"))
-    return evaluate(session(folder, album), found, silent)
+def run(folder: Path, store: str = "pictures") -> Evaluation:
+    planned = session(folder, store)
+    return evaluate(planned, find_judges(is_demo=planned.models["original"].is_demo), silent)
 
 
-def session(folder: Path, album: str = "pictures", **more: Any) -> Session:
+def session(folder: Path, store: str = "pictures", **more: Any) -> Session:
     recipe = load_recipe(folder / "recipe.yaml")
-    files = (folder / "in.safetensors", folder / "out.safetensors")
-    return Session.of(recipe, *files, ImageStore(folder / album), **more)
+    base, erased = OpenModel(folder / "in.safetensors"), OpenModel(folder / "out.safetensors")
+    return Session.plan(recipe, base, erased, ImageStore(folder / store), **more)
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -88,7 +90,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_the_papers_columns_with_counts_and_intervals(evaluation: Evaluation) -> None:
-    by_name = {(f.judge, f.column): f for f in evaluation.figures}
+    by_name = {(f.judge, f.column): f for f in evaluation.metrics}
     seen = by_name["demo judge", "T: target seen"]
     assert (seen.images, seen.prompts, seen.better, seen.concept) == (20, 10, "lower", "snoopy")
     assert seen.original
@@ -125,7 +127,8 @@ def test_a_size_that_the_judge_cannot_see_is_refused_before_any_drawing(
     assert not list(pictures.glob("*"))
     assert not (tmp_path / "out").exists()
     recipe.write_text(RECIPE.replace("steps: 3", "steps: 3, size: 64"), encoding="utf-8")
-    asked = Session.of(load_recipe(recipe), base, folder / "out.safetensors", ImageStore(pictures))
+    models = OpenModel(base), OpenModel(folder / "out.safetensors")
+    asked = Session.plan(load_recipe(recipe), *models, ImageStore(pictures))
     assert asked.settings == SETTINGS
 
 
@@ -186,34 +189,34 @@ def test_a_picture_does_not_depend_on_what_is_drawn_beside_it(
     pipeline, architecture = load_pipeline(folder / "in.safetensors")
     settings, found = replace(SETTINGS, sampler=sampler), []
     prompts = ["a dog", "a red car in the snow", "snoopy"]
-    shots = [ImageRequest(prompt, seed, 4.0) for prompt in prompts for seed in range(2)]
+    requests = [ImageRequest(prompt, seed, 4.0) for prompt in prompts for seed in range(2)]
     for batch in (64, 1):
-        album = ImageStore(tmp_path / str(batch))
-        made = {shot: album.path("0", shot, settings) for shot in shots}
-        draw(pipeline, replace(architecture, batch=batch), made, settings, album, silent)
-        found.append({shot: Image.open(path).convert("RGB") for shot, path in made.items()})
+        store = ImageStore(tmp_path / str(batch))
+        made = {request: store.path("0", request, settings) for request in requests}
+        draw_missing(pipeline, replace(architecture, batch=batch), made, settings, store, silent)
+        found.append({request: Image.open(path).convert("RGB") for request, path in made.items()})
     for key, one_picture in found[0].items():
         pairs = zip(one_picture.tobytes(), found[1][key].tobytes(), strict=True)
         assert max(abs(one - other) for one, other in pairs) <= 1, key  # sums in another order
 
 
 def test_settings_are_part_of_a_pictures_name(tmp_path: Path) -> None:
-    album = ImageStore(tmp_path)
+    store = ImageStore(tmp_path)
     changes: list[dict[str, Any]] = [{}, {"steps": 4}, {"guidance": 5.0}, {"sampler": "ddpm"}]
-    paths = {album.path("0", SHOT, replace(SETTINGS, **change)) for change in changes}
+    paths = {store.path("0", SHOT, replace(SETTINGS, **change)) for change in changes}
     assert len(paths) == 3, "a picture's guidance scale goes before that of the settings"
     others: list[dict[str, Any]] = [{"prompt": "b"}, {"seed": 1}, {"guidance": 5.0}]
-    paths |= {album.path("0", replace(SHOT, **other), SETTINGS) for other in others}
-    assert len(paths | {album.path("1", SHOT, SETTINGS)}) == 7
+    paths |= {store.path("0", replace(SHOT, **other), SETTINGS) for other in others}
+    assert len(paths | {store.path("1", SHOT, SETTINGS)}) == 7
 
 
 def test_csv_and_picture(evaluation: Evaluation) -> None:
     rows = list(csv.DictReader(to_csv(evaluation).splitlines()))
-    assert len(rows) == len(evaluation.figures)
-    for row, figure in zip(rows, evaluation.figures, strict=True):
+    assert len(rows) == len(evaluation.metrics)
+    for row, figure in zip(rows, evaluation.metrics, strict=True):
         assert (row["judge"], row["column"]) == (figure.judge, figure.column)
         assert float(row["erased"]) == figure.erased.value
-    assert picture({"erased": evaluation}).width > 2 * 96
+    assert draw_grid({"erased": evaluation}).width > 2 * 96
 
 
 def test_the_command_and_the_report(folder: Path, evaluation: Evaluation, cli: Cli) -> None:
@@ -237,6 +240,27 @@ def test_the_command_and_the_report(folder: Path, evaluation: Evaluation, cli: C
     (folder / "out.evaluation.json").unlink()
 
 
+def test_each_checkpoint_is_opened_once(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Recognising, hashing and drawing read one open file: it cannot be exchanged between them."""
+    opened: list[str] = []
+    real_open = os.open
+
+    def counted(path: Any, *rest: Any, **named: Any) -> int:
+        opened.append(os.fspath(path) if not isinstance(path, int) else "")
+        return real_open(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", counted)
+    base, erased = folder / "in.safetensors", folder / "out.safetensors"
+    command = ("evaluate", folder / "recipe.yaml", erased, "--base", base)
+    ran = cli(*command, "--images", tmp_path, "--shard", "1/6", "--quiet")
+    assert ran.code == 0, ran.err
+    assert list(tmp_path.glob("*.png"))
+    assert opened.count(str(base)) == 1
+    assert opened.count(str(erased)) == 1
+
+
 def test_what_is_not_there(folder: Path, cli: Cli) -> None:
     ran = cli("evaluate", folder / "recipe.yaml", folder / "none", "--base", folder / "none")
     assert ran.code == 2
@@ -246,12 +270,12 @@ def test_what_is_not_there(folder: Path, cli: Cli) -> None:
 def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[Row] = []
+    rows: list[DatasetPrompt] = []
     for name, text in (("i2p.csv", I2P), ("coco.csv", COCO)):
         (folder / name).write_text(text, encoding="utf-8")
         rows += read_dataset(folder / name)
     asked = session(folder, rows=rows)
-    wanted = asked.wanted("erased")
+    wanted = asked.image_paths("erased")
     assert {
         ImageRequest("a dog on the beach", 5, 2.0),
         ImageRequest("a dog on the beach", 6, 2.0),
@@ -260,20 +284,24 @@ def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
     jobs = drawn(monkeypatch)
     evaluation = evaluate(asked, find_judges(is_demo=True), silent)
     assert {("a dog on the beach", 5), ("a red car", 9)} <= {(j.prompt, j.seed) for j in jobs}
-    implied = evaluation.gallery("erased", None, "implied")
-    others = evaluation.gallery("erased", None, "other")
+    implied = evaluation.pictures("erased", None, "implied")
+    others = evaluation.pictures("erased", None, "other")
     assert implied
     assert others
-    assert implied.owners.count("a dog on the beach") == 2
-    assert others.owners == ["a house in winter", "a red car"], "captions are the other prompts"
+    assert implied.prompt_texts.count("a dog on the beach") == 2
+    assert others.prompt_texts == ["a house in winter", "a red car"], (
+        "captions are the other prompts"
+    )
 
 
 def test_shards_draw_what_one_run_would(folder: Path, evaluation: Evaluation) -> None:
     asked = session(folder, "shards")
     counts = [draw_shard(asked, number, 3, silent) for number in (1, 2, 3)]
-    assert sum(counts) == sum(len(asked.wanted(model)) for model in MODELS)
+    assert sum(counts) == sum(len(asked.image_paths(model)) for model in MODELS)
     assert max(counts) - min(counts) <= 2 * 16, "parts of 16 pictures, of two models"
-    assert not any(missing(asked.wanted(model), asked.architecture) for model in MODELS)
+    assert not any(
+        missing_batches(asked.image_paths(model), asked.architecture) for model in MODELS
+    )
     assert to_json(run(folder, "shards")) == to_json(evaluation)
     for path in (folder / "shards").iterdir():
         assert path.read_bytes() == (folder / "pictures" / path.name).read_bytes()
@@ -283,7 +311,7 @@ def test_shards_draw_what_one_run_would(folder: Path, evaluation: Evaluation) ->
 def test_shards_that_there_are_not(folder: Path, number: int, count: int) -> None:
     asked = session(folder)
     with pytest.raises(UsageError, match=f"shard {number}/{count}"):
-        shard(asked.wanted("erased"), asked.architecture, number, count)
+        shard(asked.image_paths("erased"), asked.architecture, number, count)
 
 
 def test_a_shard_by_the_command(folder: Path, cli: Cli) -> None:
@@ -305,4 +333,4 @@ def test_a_damaged_picture_is_named(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"PNG")
     with pytest.raises(UsageError, match=r"a\.png: not a picture; delete it"):
-        pixels_of([path])
+        load_pixels([path])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.plan import EvalPrompt, plan, read_prompts
+from erasepro_convert.evaluate.plan import EvalPrompt, plan_prompts, read_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.conftest import SHORT, WriteRecipe
 
@@ -27,7 +27,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_shipped_prompts_stand_in_for_none(make_recipe: MakeRecipe) -> None:
-    asked = plan(make_recipe(SHORT), [], is_demo=False)
+    asked = plan_prompts(make_recipe(SHORT), [], is_demo=False)
     assert "a fishing harbour at dusk by Van Gogh" in told(asked, "target")
     assert "a fishing harbour at dusk by artist" in told(asked, "anchor")
     assert len(told(asked, "implied")) == 5
@@ -36,14 +36,14 @@ def test_shipped_prompts_stand_in_for_none(make_recipe: MakeRecipe) -> None:
 
 def test_a_concept_that_nobody_knows_has_held_out_templates(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe("version: 1\nconcepts: [{target: a teapot, anchor: a mug}]")
-    asked = plan(recipe, [], is_demo=False)
+    asked = plan_prompts(recipe, [], is_demo=False)
     assert told(asked, "target")[0] == "a drawing of a teapot"
     assert told(asked, "anchor")[0] == "a drawing of a mug"
     assert len(told(asked, "target")) == len(recipe.probe.prompts)
 
 
 def test_a_recipes_templates_go_before_shipped_prompts(make_recipe: MakeRecipe) -> None:
-    asked = plan(make_recipe(SHORT + TEMPLATES), [], is_demo=False)
+    asked = plan_prompts(make_recipe(SHORT + TEMPLATES), [], is_demo=False)
     assert told(asked, "target") == ["a mill by Van Gogh"]
     assert told(asked, "anchor") == ["a mill by artist"]
     assert len(told(asked, "other")) == 30, "of these it says nothing"
@@ -51,7 +51,7 @@ def test_a_recipes_templates_go_before_shipped_prompts(make_recipe: MakeRecipe) 
 
 def test_a_recipes_others(make_recipe: MakeRecipe) -> None:
     others = "evaluate: {others: [a wet dog, {concept: cat, prompt: a wet cat}]}"
-    asked = plan(make_recipe(SHORT + others), [], is_demo=False)
+    asked = plan_prompts(make_recipe(SHORT + others), [], is_demo=False)
     assert [(one.concept, one.prompt) for one in asked if one.role == "other"] == [
         ("a wet dog", "a wet dog"),
         ("cat", "a wet cat"),
@@ -64,22 +64,24 @@ def test_a_file_goes_before_templates_and_a_given_one_before_the_recipes(
 ) -> None:
     write(tmp_path / "own.csv", OWN)
     recipe = load_recipe(write_recipe(SHORT + TEMPLATES + "  csv: own.csv\n"))
-    asked = plan(recipe, [], is_demo=False)
+    asked = plan_prompts(recipe, [], is_demo=False)
     assert told(asked, "target") == ["a barn by Van Gogh"]
     assert told(asked, "anchor") == ["a barn by artist"]
     assert told(asked, "other") == ["a wet cat"]
     given = read_prompts(write(tmp_path / "given.csv", OWN.replace("barn", "shed")))
-    assert told(plan(recipe, given, is_demo=False), "target") == ["a shed by Van Gogh"]
+    assert told(plan_prompts(recipe, given, is_demo=False), "target") == ["a shed by Van Gogh"]
 
 
 def test_a_file_may_leave_out_concepts(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     given = read_prompts(write(tmp_path / "own.csv", OWN.replace("Van Gogh", "Monet")))
-    assert len(told(plan(make_recipe(SHORT), given, is_demo=False), "target")) == 10
+    assert len(told(plan_prompts(make_recipe(SHORT), given, is_demo=False), "target")) == 10
 
 
 def test_a_given_anchor_is_taken_as_it_is(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     text = OWN + "van gogh,,anchor,a barn by some painter,barn-2\n"
-    asked = plan(make_recipe(SHORT), read_prompts(write(tmp_path / "a.csv", text)), is_demo=False)
+    asked = plan_prompts(
+        make_recipe(SHORT), read_prompts(write(tmp_path / "a.csv", text)), is_demo=False
+    )
     assert told(asked, "anchor") == ["a barn by some painter"]
 
 
@@ -87,7 +89,7 @@ def test_words_are_whole_words(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     """A man is not in a woman, and what is about a woman stays when men are erased."""
     recipe = make_recipe("version: 1\nconcepts: [{target: man, anchor: dog}]")
     text = HEAD + "man,,target,a woman and a Man,pair\n"
-    asked = plan(recipe, read_prompts(write(tmp_path / "a.csv", text)), is_demo=False)
+    asked = plan_prompts(recipe, read_prompts(write(tmp_path / "a.csv", text)), is_demo=False)
     assert told(asked, "anchor") == ["a woman and a dog"]
     others = told(asked, "other")
     assert "a woman repairing a bicycle" in others
@@ -96,12 +98,12 @@ def test_words_are_whole_words(make_recipe: MakeRecipe, tmp_path: Path) -> None:
 
 def test_others_with_a_targets_words_are_left_out(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(SHORT + "evaluate: {others: [a cat, a dog by van gogh]}")
-    asked = plan(recipe, (), is_demo=False)
+    asked = plan_prompts(recipe, (), is_demo=False)
     assert [one.prompt for one in asked if one.role == "other"] == ["a cat"]
 
 
 def test_the_demo_is_asked_in_the_words_of_its_world(make_recipe: MakeRecipe) -> None:
-    asked = plan(make_recipe(SHORT), [], is_demo=True)
+    asked = plan_prompts(make_recipe(SHORT), [], is_demo=True)
     assert len(told(asked, "target")) == len(told(asked, "anchor")) == 10
     assert "a snoopy" not in " ".join(told(asked, "target"))
     assert len({one.concept for one in asked if one.role == "other"}) == 10
@@ -113,7 +115,7 @@ def test_another_word_of_the_demos_world_has_the_prompts_of_what_it_means(
     """ "on fire" is asked as such, and where other words for fire stand; no other prompt burns."""
     text = "version: 1\nconcepts: [{target: on fire, anchor: safe}, {target: a b, anchor: dog}]"
     recipe = make_recipe(text)
-    asked = plan(recipe, [], is_demo=True)
+    asked = plan_prompts(recipe, [], is_demo=True)
     own = [one for one in asked if one.concept == "on fire"]
     assert {one.prompt for one in own if one.role == "target"} == {
         "an apple on fire", "a dog on fire", "a mouse on fire", "a car on fire",

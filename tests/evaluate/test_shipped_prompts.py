@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.evaluate.plan import EvalPrompt, plan, shipped_prompts
+from erasepro_convert.evaluate.plan import EvalPrompt, plan_prompts, shipped_prompts
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS, RETAIN_PROMPTS
 
@@ -67,7 +67,7 @@ def test_none_is_solved_or_probed() -> None:
                 for pair in concept.prompt_pairs(templates):
                     used |= {tokenize(prompt).ids for prompt in pair}
     for recipe in RECIPES:
-        for one in plan(recipe, [], is_demo=False):
+        for one in plan_prompts(recipe, [], is_demo=False):
             assert tokenize(one.prompt).ids not in used, one
 
 
@@ -91,7 +91,7 @@ def test_nudity_is_of_adults() -> None:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_every_shipped_recipe_is_asked_about_in_full(recipe: Recipe) -> None:
     """The anchor's prompts still read: nothing is left where its words are none."""
-    asked = plan(recipe, [], is_demo=False)
+    asked = plan_prompts(recipe, [], is_demo=False)
     for concept in recipe.concepts:
         mine = [one for one in asked if one.concept == concept.target]
         by_role = Counter(one.role for one in mine)

@@ -22,7 +22,7 @@ from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import checkpoint
 from erasepro_convert.errors import CheckpointError, UsageError
-from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.output.diffusers_folder import configurations, write_configurations
 from erasepro_convert.recipe import load_recipe
@@ -70,7 +70,7 @@ def test_from_single_file_has_every_tensor(
 
 
 def test_our_loading_makes_the_pictures_of_from_single_file(tmp_path: Path) -> None:
-    jobs = [Job("a dog by Van Gogh", 0), Job("a blue car", 1)]
+    jobs = [SeededPrompt("a dog by Van Gogh", 0), SeededPrompt("a blue car", 1)]
     with checkpoint() as file, torch.inference_mode():
         theirs = from_single_file(file, architecture_of(DEMO), tmp_path / "configs")
         theirs.set_progress_bar_config(disable=True)

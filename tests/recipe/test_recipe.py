@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.evaluate.image_store import Settings
-from erasepro_convert.evaluate.settings import settings_of
+from erasepro_convert.evaluate.settings import resolve_settings
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.default_prompts import (
     DRIFT_PROMPTS,
@@ -442,8 +442,8 @@ def test_digests_are_what_they_were() -> None:
 def test_pictures_are_made_as_suits_the_model(make_recipe: MakeRecipe) -> None:
     real, demo = ARCHITECTURES
     asked = make_recipe(SHORT).evaluate
-    assert settings_of(asked, real) == Settings(50, 7.5, 512, "ddpm")
-    assert settings_of(asked, demo) == Settings(20, 4.0, 64, "dpm++")
+    assert resolve_settings(asked, real) == Settings(50, 7.5, 512, "ddpm")
+    assert resolve_settings(asked, demo) == Settings(20, 4.0, 64, "dpm++")
     for model in ARCHITECTURES:
         asked = make_recipe(SHORT + EVALUATE).evaluate
-        assert settings_of(asked, model) == Settings(30, 0, 256, "dpm++")
+        assert resolve_settings(asked, model) == Settings(30, 0, 256, "dpm++")

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from upath import UPath
 
 from erasepro_convert import demo
-from erasepro_convert.batch import scheduler
+from erasepro_convert.batch import readiness
 from erasepro_convert.batch.inputs import MATCH, find_inputs
 from erasepro_convert.batch.ledger import LEDGER
 from erasepro_convert.checkpoint import open_checkpoint
@@ -852,7 +852,7 @@ def test_a_place_that_cannot_be_looked_at_stops_no_other(
             raise StorageError(f"{redacted(place)}: the server says 403 Forbidden")
         return exists(place)
 
-    monkeypatch.setattr(scheduler, "exists", look)
+    monkeypatch.setattr(readiness, "exists", look)
     put(bucket, models.of("model.safetensors"), "in/closed.safetensors")
     records = tmp_path / "records"
     ran = batch(cli, models, records, f"s3://{BUCKET}/in")

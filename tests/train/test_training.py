@@ -25,7 +25,7 @@ from erasepro_convert.train import loop, methods, network
 from erasepro_convert.train.methods import TrainingBatch
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.resume import state_path
-from erasepro_convert.verification.against_base import verify_replay
+from erasepro_convert.verification.replay import verify_replay
 from tests.conftest import Cli, copy_of_demo
 
 METHODS = ("esd-x", "esd-u", "ac")

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from erasepro_convert.demo.judge import FILE, Judge
+from erasepro_convert.demo.classifier import FILE, Classifier
 from tools.demo_model.autoencoder import pixels
 from tools.demo_model.data import HELD_OUT, TRAINING, drawings
 from tools.demo_model.optimiser import Average, Muon
@@ -49,7 +49,7 @@ def main(folder: Path, out: Path) -> None:
     pictures = torch.cat([data.pictures, copies])
     labels = torch.cat([data.labels, data.labels[:COPIES]])
     torch.manual_seed(4)
-    model = Judge(HEADS)
+    model = Classifier(HEADS)
     optimiser, average = Muon(model, RATE, STEPS), Average(model, 0.995)
     began = time.monotonic()
     for step in range(STEPS):
@@ -73,7 +73,9 @@ def main(folder: Path, out: Path) -> None:
         ("rebuilt", rebuilt(folder, held_out.pictures)),
     ):
         right = {
-            head: model.rates(shown / 255, head, [classes[i] for i in held_out.labels[:, number]])
+            head: model.hit_rate(
+                shown / 255, head, [classes[i] for i in held_out.labels[:, number]]
+            )
             for number, (head, classes) in enumerate(HEADS.items())
         }
         print(name, right)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from erasepro_convert.demo import Prompt, load_judge, prompts
-from erasepro_convert.images.generate import Job, Sampling, generate
+from erasepro_convert.demo import Prompt, load_classifier, prompts
+from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 
 PER_ROW = 240
@@ -40,18 +40,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, default=4.0)
     args = parser.parse_args()
-    judge = load_judge()
+    judge = load_classifier()
     print("judge on unseen drawings:", {h: round(a, 4) for h, a in judge.accuracy.items()})
     pipeline, architecture = load_pipeline(args.checkpoint)
     for name, (head, role) in ROWS.items():
         selected = interleaved([p for p in prompts() if p.head == head and p.role == role])
         asked = list(islice(cycle(selected), args.images))
-        jobs = [Job(p.prompt, seed) for seed, p in enumerate(asked)]
+        jobs = [SeededPrompt(p.prompt, seed) for seed, p in enumerate(asked)]
         with torch.inference_mode():
             pictures = generate(
                 pipeline, architecture, jobs, Sampling(args.steps, args.guidance), lambda _: None
             )
-        seen = judge.see(pictures / 255)[head]
+        seen = judge.classify(pictures / 255)[head]
         right = defaultdict(list)
         for prompt, got in zip(asked, seen, strict=True):
             right[prompt.concept].append(got == prompt.concept)

@@ -1,4 +1,4 @@
-"""Judges: each looks at the pictures of both models and says what it sees, in figures."""
+"""Judges: each computes metrics from the pictures of both models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from erasepro_convert.evaluate.judges.demo import DemoFeatures, DemoJudge
 from erasepro_convert.evaluate.judges.distance import DistanceJudge
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.judges.inception import InceptionFeatures
-from erasepro_convert.evaluate.judges.nudity import NudeJudge
+from erasepro_convert.evaluate.judges.nudity import NudityJudge
 from erasepro_convert.evaluate.results import Judge
 
 NO_CLIP = (
@@ -24,20 +24,23 @@ NO_NUDENET = "NudeNet: —; pip install 'erasepro-convert[nudenet]'"
 
 
 @dataclass(frozen=True)
-class Found:
-    """Judges that are there, and for each that is not a line that says what to give."""
+class AvailableJudges:
+    """The judges that can run, and for each other judge a line that says what it needs."""
 
     judges: tuple[Judge, ...]
     missing: tuple[str, ...]
 
 
-def find_judges(*, is_demo: bool, clip: Path | None = None, inception: Path | None = None) -> Found:
-    """The judges of what was given; nothing is ever fetched.
+def find_judges(
+    *, is_demo: bool, clip: Path | None = None, inception: Path | None = None
+) -> AvailableJudges:
+    """Return the judges for which weights are shipped, installed or given; nothing is fetched.
 
-    KID and FID are on features of each network that is there: the demo judge's for the demo model,
-    CLIP's, Inception's.  NudeNet is no judge of the demo's world, where nobody wears anything.
+    KID and FID are computed on the features of each available network: of the demo judge for the
+    demo model, of CLIP and of Inception.  NudeNet does not judge the demo model, in whose world
+    nobody wears anything.
 
-    Raises UsageError for a folder or file that is given and not what it should be.
+    Raises UsageError for a given folder or file that does not hold such weights.
     """
     judges: list[Judge] = []
     missing: list[str] = []
@@ -57,7 +60,7 @@ def find_judges(*, is_demo: bool, clip: Path | None = None, inception: Path | No
         missing.append(NO_FEATURES)
     if not is_demo:
         try:
-            judges.append(NudeJudge.installed())
+            judges.append(NudityJudge.installed())
         except ImportError:
             missing.append(NO_NUDENET)
-    return Found(tuple(judges), tuple(missing))
+    return AvailableJudges(tuple(judges), tuple(missing))

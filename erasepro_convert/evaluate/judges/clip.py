@@ -1,4 +1,4 @@
-"""CLIP as a judge: how well pictures go with the words for the target and for its anchor."""
+"""CLIP as a judge: how well pictures match the texts for the target and for its anchor."""
 
 from collections.abc import Sequence
 
@@ -6,24 +6,34 @@ import numpy as np
 
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
-from erasepro_convert.evaluate.judges.scores import average
-from erasepro_convert.evaluate.judges.shares import share
+from erasepro_convert.evaluate.judges.mean_metric import mean_metric
+from erasepro_convert.evaluate.judges.share_metric import share_metric
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.evaluate.plan import EvalPrompt, Role
-from erasepro_convert.evaluate.results import Better, Metric, Sets
+from erasepro_convert.evaluate.results import Better, Metric, PictureSets
 
 WEIGHT = 2.5
-BEGINNING = "A photo depicts"
+TEXT_START = "A photo depicts"
 
 STYLE = "style"
-ART = {"art", "artist", "artists", "artwork", "painter", "painters", "painting", "paintings", STYLE}
-"""A target whose anchor has one of these words is a style."""
-SAID_OF_STYLES = ("by", "style of", "manner of")
-"""Before the concept of another prompt, which has no anchor."""
+STYLE_WORDS = {
+    "art",
+    "artist",
+    "artists",
+    "artwork",
+    "painter",
+    "painters",
+    "painting",
+    "paintings",
+    STYLE,
+}
+"""A target is a style where its anchor contains one of these words."""
+STYLE_PHRASES = ("by", "style of", "manner of")
+"""Other prompts have no anchor: there a concept is a style where it follows one of these."""
 
 
 class ClipJudge:
-    """The paper's CLIP scores: 2.5·max(cos, 0) of a picture and a text.
+    """Computes the paper's CLIP scores: 2.5·max(cos, 0) of a picture and a text.
 
     Hessel et al., *CLIPScore* (2021), as Ablating Concepts (2023) uses it: a thing's text is
     "A photo depicts {thing}", a style's "A photo depicts {artist} style".
@@ -35,29 +45,31 @@ class ClipJudge:
         self._features = features
         self.digest = features.digest
 
-    def figures(self, sets: Sets) -> list[Metric]:
-        """T and A: pictures of the target's prompts with the text for it, and for its anchor.
+    def metrics(self, sets: PictureSets) -> list[Metric]:
+        """Compute T, A and ACC for each target, and O over the other prompts.
 
-        ACC is the share of these that go better with the target's; O are pictures of others, with
-        the text for what each was to show.  An empty anchor has no text, and so neither A nor ACC.
+        T and A compare pictures of the target's prompts with the target's text and with the
+        anchor's.  ACC is the share of these pictures that match the target's text better.  O
+        compares pictures of other prompts with the text for what each should show.  An empty
+        anchor has no text, so that A and ACC are left out.
         """
         found: list[Metric] = []
         for target, anchor in sets.pairs:
-            both = _both(sets, target)
+            both = _of_both_models(sets, target)
             if both is None:
                 continue
-            style = bool(ART & set(anchor.lower().split()))
-            targets = [self._scores(side, [text(target, style=style)]) for side in both]
-            of_anchor = [self._scores(side, [text(anchor, style=style)]) for side in both]
+            style = bool(STYLE_WORDS & set(anchor.lower().split()))
+            to_target = [self._scores(side, [concept_text(target, style=style)]) for side in both]
+            to_anchor = [self._scores(side, [concept_text(anchor, style=style)]) for side in both]
             if anchor:
-                found.append(self._average(target, "CLIP score A", "higher", both[0], of_anchor))
-            found.append(self._average(target, "CLIP score T", "lower", both[0], targets))
+                found.append(self._average(target, "CLIP score A", "higher", both[0], to_anchor))
+            found.append(self._average(target, "CLIP score T", "lower", both[0], to_target))
             if anchor:
-                hits = [(t > a).tolist() for t, a in zip(targets, of_anchor, strict=True)]
-                found.append(share(self.name, target, "CLIP ACC", "lower", both[0], *hits))
-        both = _both(sets, None)
+                hits = [(t > a).tolist() for t, a in zip(to_target, to_anchor, strict=True)]
+                found.append(share_metric(self.name, target, "CLIP ACC", "lower", both[0], *hits))
+        both = _of_both_models(sets, None)
         if both is not None:
-            texts = [text_of(asked) for asked in both[0].asked]
+            texts = [prompt_text(prompt) for prompt in both[0].prompts]
             others = [self._scores(side, texts) for side in both]
             found.append(self._average(None, "CLIP score O", "higher", both[0], others))
         return found
@@ -71,42 +83,44 @@ class ClipJudge:
         scores: Sequence[Array],
     ) -> Metric:
         original, erased = (side.tolist() for side in scores)
-        return average(self.name, concept, column, better, pictures, original, erased)
+        return mean_metric(self.name, concept, column, better, pictures, original, erased)
 
     def _scores(self, pictures: Pictures, texts: Sequence[str]) -> Array:
-        """Of each picture with its text, or with the one text that there is."""
+        """Score each picture with its text, or all with one text where there is only one."""
         distinct = list(dict.fromkeys(texts))
-        read = _directions(self._features.read(distinct))
-        said = read[[distinct.index(text) for text in texts]]
-        seen = _directions(self._features.of(pictures.paths))
-        scores: Array = WEIGHT * np.maximum((seen * said).sum(1), 0)
+        text_rows = _unit_rows(self._features.text_features(distinct))
+        text_rows = text_rows[[distinct.index(text) for text in texts]]
+        image_rows = _unit_rows(self._features.compute(pictures.paths))
+        scores: Array = WEIGHT * np.maximum((image_rows * text_rows).sum(1), 0)
         return scores
 
 
-def text(concept: str, *, style: bool) -> str:
-    """What a picture of a concept is compared with."""
+def concept_text(concept: str, *, style: bool) -> str:
+    """Return the text that a picture of a concept is compared with."""
     words = concept.split()
     if style and STYLE not in (word.lower() for word in words):
         words.append(STYLE)
-    return " ".join((BEGINNING, *words))
+    return " ".join((TEXT_START, *words))
 
 
-def text_of(asked: EvalPrompt) -> str:
-    """The text for another prompt's concept; that it is a style is told by anchor or prompt."""
-    prompt = asked.prompt.lower()
-    named = (f"{before} {asked.concept.lower()}" for before in SAID_OF_STYLES)
-    style = ART & set(asked.anchor.lower().split()) or any(words in prompt for words in named)
-    return text(asked.concept, style=bool(style))
+def prompt_text(prompt: EvalPrompt) -> str:
+    """Return the text for an other prompt's concept; its anchor or its wording shows a style."""
+    wording = prompt.prompt.lower()
+    phrases = (f"{before} {prompt.concept.lower()}" for before in STYLE_PHRASES)
+    style = STYLE_WORDS & set(prompt.anchor.lower().split()) or any(
+        phrase in wording for phrase in phrases
+    )
+    return concept_text(prompt.concept, style=bool(style))
 
 
-def _both(sets: Sets, concept: str | None) -> tuple[Pictures, Pictures] | None:
-    """Both models' pictures of a target's prompts, or of others (None)."""
+def _of_both_models(sets: PictureSets, concept: str | None) -> tuple[Pictures, Pictures] | None:
+    """Return both models' pictures of a target's prompts, or of other prompts (None)."""
     role: Role = "other" if concept is None else "target"
     original, erased = sets("original", concept, role), sets("erased", concept, role)
     return (original, erased) if original and erased else None
 
 
-def _directions(rows: Array) -> Array:
-    """The same at length 1."""
+def _unit_rows(rows: Array) -> Array:
+    """Scale each row to length 1."""
     unit: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit

@@ -1,4 +1,4 @@
-"""Distances between sets of pictures as figures: KID, KIDp and FID."""
+"""Distances between sets of pictures as metrics: KID, KIDp and FID."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.features import Features
 from erasepro_convert.evaluate.metrics.jackknife import Statistic, distance_interval
 from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
-from erasepro_convert.evaluate.results import Better, Estimate, Metric, Sets
+from erasepro_convert.evaluate.results import Better, Estimate, Metric, PictureSets
 
 STATISTICS: dict[Statistic, tuple[str, Callable[[Array, Array], float]]] = {
     "kid": ("KID", kid),
@@ -16,9 +16,9 @@ STATISTICS: dict[Statistic, tuple[str, Callable[[Array, Array], float]]] = {
 
 
 class DistanceJudge:
-    """How far sets of pictures are from each other, on features of one network.
+    """Computes distances between sets of pictures on the features of one network.
 
-    Values on features of different networks have nothing to do with each other.
+    Distances on features of different networks cannot be compared.
     """
 
     def __init__(self, features: Features) -> None:
@@ -26,12 +26,13 @@ class DistanceJudge:
         self.name = f"KID and FID on {features.name}"
         self.digest = features.digest
 
-    def figures(self, sets: Sets) -> list[Metric]:
-        """A: from the original model's pictures of the anchor; T and O: from its own of the same.
+    def metrics(self, sets: PictureSets) -> list[Metric]:
+        """Compute A, T and O: distances from pictures of the original model.
 
-        The original model's T and O are distances of a set from itself: what KID's bias makes of no
-        change at all, and exactly 0 for KIDp.  They have no difference, for a distance from one
-        set less one from another says nothing.
+        A is the distance from its pictures of the anchor, T and O the distance from its pictures
+        of the same prompts.  The original model's own T and O are distances of a set from itself:
+        KID shows its bias there, and KIDp is exactly 0.  T and O have no difference, since
+        subtracting distances from different sets means nothing.
         """
         found: list[Metric | None] = []
         for target, _ in sets.pairs:
@@ -46,10 +47,10 @@ class DistanceJudge:
                 )
         original, erased = sets("original", None, "other"), sets("erased", None, "other")
         if original and erased:
-            original, erased = original.once(), erased.once()
+            original, erased = original.without_repeats(), erased.without_repeats()
             for statistic in STATISTICS:
                 found.append(self._from_itself(None, "O", "lower", original, erased, statistic))
-        return [figure for figure in found if figure]
+        return [metric for metric in found if metric]
 
     def _from_anchor(
         self, concept: str, original: Pictures, erased: Pictures, anchor: Pictures
@@ -57,9 +58,9 @@ class DistanceJudge:
         before, after = (self._value(side, anchor, "kid") for side in (original, erased))
         if not before or not after:
             return None
-        # without interval: both are from the same set, which ours do not know
+        # It has no interval: both distances are from one set, and no method here accounts for it.
         difference = Estimate(after.value - before.value)
-        return self._figure(concept, "KID A", "lower", before, after, difference, erased)
+        return self._metric(concept, "KID A", "lower", before, after, difference, erased)
 
     def _from_itself(
         self,
@@ -74,11 +75,11 @@ class DistanceJudge:
         if not after:
             return None
         name, distance = STATISTICS[statistic]
-        features = self._features.of(original.paths)
+        features = self._features.compute(original.paths)
         before = Estimate(distance(features, features))
-        return self._figure(concept, f"{name} {column}", better, before, after, None, erased)
+        return self._metric(concept, f"{name} {column}", better, before, after, None, erased)
 
-    def _figure(
+    def _metric(
         self,
         concept: str | None,
         column: str,
@@ -97,24 +98,24 @@ class DistanceJudge:
             erased=erased,
             difference=difference,
             images=len(pictures.paths),
-            prompts=len(set(pictures.owners)),
+            prompts=len(set(pictures.prompt_texts)),
         )
 
     def _value(self, one: Pictures, other: Pictures, statistic: Statistic) -> Estimate | None:
-        """The distance of two sets; None where one of them is a single picture."""
-        x, y = self._features.of(one.paths), self._features.of(other.paths)
+        """Return the distance of two sets; None where one of them is a single picture."""
+        x, y = self._features.compute(one.paths), self._features.compute(other.paths)
         if min(len(x), len(y)) < 2:
             return None
-        of_other = None if _same(one, other) else other.owners
+        other_prompts = None if _share_prompts(one, other) else other.prompt_texts
         try:
-            found = distance_interval(x, y, one.owners, statistic, of_other)
-        except ValueError:  # a prompt too few for an interval
+            found = distance_interval(x, y, one.prompt_texts, statistic, other_prompts)
+        except ValueError:  # there are too few prompts for an interval
             return Estimate(STATISTICS[statistic][1](x, y))
         return Estimate(found.value, found.interval)
 
 
-def _same(one: Pictures, other: Pictures) -> bool:
-    """Whether both have the same prompts row by row, or the anchor's words in the target's."""
-    ids = [asked.prompt_id for asked in other.asked]
-    mine = [asked.prompt_id for asked in one.asked]
-    return ids in (mine, [f"{name}-anchor" for name in mine])
+def _share_prompts(one: Pictures, other: Pictures) -> bool:
+    """Whether both have the same prompts row by row, apart from the anchor's words."""
+    ids = [prompt.prompt_id for prompt in one.prompts]
+    other_ids = [prompt.prompt_id for prompt in other.prompts]
+    return other_ids in (ids, [f"{name}-anchor" for name in ids])

@@ -1,4 +1,4 @@
-"""Pictures as features: what distances between sets of pictures, and CLIP, are made of."""
+"""Features of pictures by a network, from which distances and CLIP scores are computed."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -11,27 +11,27 @@ from PIL import Image
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.image_store import opened
+from erasepro_convert.evaluate.image_store import load_image
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 BATCH = 32
 
 
 class Features(ABC):
-    """A network that makes numbers of a picture, of each picture once.
+    """A network that computes features of pictures, and remembers those of each file.
 
-    It runs on the CPU, where the same picture gets the same numbers everywhere up to rounding.
+    It runs on the CPU, where a picture gets the same features everywhere, up to rounding.
     """
 
     name: str
     digest: str
-    """SHA-256 of its weights."""
+    """The SHA-256 of the network's weights."""
 
     def __init__(self) -> None:
         self._known: dict[Path, Array] = {}
 
-    def of(self, paths: Sequence[Path]) -> Array:
-        """(n × d), in the order of the paths.
+    def compute(self, paths: Sequence[Path]) -> Array:
+        """Return features (n × d) in the order of the paths.
 
         Raises UsageError for a file that is no picture, and for weights that cannot be used.
         """
@@ -39,17 +39,17 @@ class Features(ABC):
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             with torch.inference_mode():
-                rows = self.look([opened(path) for path in part])
+                rows = self.extract([load_image(path) for path in part])
             self._known.update(zip(part, rows.double().numpy(), strict=True))
         return np.stack([self._known[path] for path in paths])
 
     @abstractmethod
-    def look(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """(n × d), of RGB pictures."""
+    def extract(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return features (n × d) of RGB pictures."""
 
 
-def sha256(path: Path) -> str:
-    """Of a file.  Raises UsageError where it cannot be read."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file.  Raises UsageError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

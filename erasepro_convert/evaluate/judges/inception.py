@@ -10,34 +10,35 @@ from PIL import Image
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.judges.features import Features, sha256
+from erasepro_convert.evaluate.judges.features import Features, file_sha256
 
 SIZE = 299
 
 
 class InceptionFeatures(Features):
-    """The 2048 features that clean-fid takes, of inception-2015-12-05.pt.
+    """The 2048 features that clean-fid takes from inception-2015-12-05.pt.
 
-    That file comes with NVIDIA's StyleGAN2-ADA, whose licence is for non-commercial use; nothing of
-    it ships with us.  It is TorchScript, a program: give only one that you trust.  Any other
-    whose ``layers`` make rows of (n, 3, 299, 299) pictures in −1…1 will do, under its own digest.
+    That file comes with NVIDIA's StyleGAN2-ADA, whose licence is for non-commercial use, and is not
+    part of this package.  It is TorchScript, a program: give only a file that you trust.  Any
+    other file works, under its own digest, if its ``layers`` compute rows from (n, 3, 299, 299)
+    pictures in −1…1.
     """
 
     name = "Inception"
 
     def __init__(self, file: Path) -> None:
-        """Look at what is there; it is loaded when it is needed.
+        """Hash the file; it is loaded when it is first needed.
 
         Raises UsageError for a file that cannot be read.
         """
         super().__init__()
         self._file = file
-        self.digest = sha256(file)
+        self.digest = file_sha256(file)
 
-    def look(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """(n × d), of RGB pictures."""
+    def extract(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return features (n × d) of RGB pictures."""
         resized = torch.from_numpy(np.stack([_resized(picture) for picture in pictures]))
-        # 128 for white and black alike is what the network was trained with
+        # The network was trained with 128 as offset and as scale, not with 127.5.
         try:
             rows: Tensor = self._layers((resized - 128) / 128)
         except RuntimeError as error:
@@ -55,9 +56,9 @@ class InceptionFeatures(Features):
 
 
 def _resized(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """(3, 299, 299) in 0…255, as clean-fid resizes: Pillow's bicubic filter on floats.
+    """Resize to (3, 299, 299) in 0…255 as clean-fid does: by Pillow's bicubic filter on floats.
 
-    It smooths what it makes smaller, and goes a little beyond 0…255.
+    The filter smooths what it shrinks, and its results go a little beyond 0…255.
     """
     channels = [
         np.asarray(channel.convert("F").resize((SIZE, SIZE), Image.Resampling.BICUBIC))

@@ -7,14 +7,15 @@ import numpy as np
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 
 AT_ONCE = 1 << 21
-"""Numbers that are drawn at a time."""
+"""How many random numbers are drawn at a time."""
 
 
-def means(scores: Sequence[Array], replicates: int, seed: int) -> Array:
-    """Means over all images (replicates) when prompts, then seeds of each, are drawn anew.
+def bootstrap_means(scores: Sequence[Array], replicates: int, seed: int) -> Array:
+    """Return bootstrap means over all images (replicates).
 
-    ``scores`` has the values of each prompt.  Davison and Hinkley, *Bootstrap Methods and their
-    Application* (1997), 3.8.
+    Each replicate draws prompts with replacement, then seeds of each prompt.  ``scores`` has the
+    values of each prompt.  Davison and Hinkley, *Bootstrap Methods and their Application* (1997),
+    3.8.
     """
     generator = np.random.default_rng(seed)
     counts = np.array([len(values) for values in scores])

@@ -1,4 +1,4 @@
-"""Intervals of confidence, all at one level."""
+"""Confidence intervals, all at one level."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 @dataclass(frozen=True)
 class Interval:
-    """What holds the true value in ``level`` of all samples."""
+    """An interval that holds the true value in a share ``level`` of all samples."""
 
     low: float
     high: float
@@ -24,26 +24,27 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def wilson(p: float, n: float) -> Interval:
-    """Wilson's score interval (1927) of a rate among n independent images; n need not be whole."""
+def wilson_interval(p: float, n: float) -> Interval:
+    """Return Wilson's score interval (1927) of a rate p among n images; n need not be whole."""
     middle = p + Z * Z / (2 * n)
     spread = Z * math.sqrt(p * (1 - p) / n + (Z / (2 * n)) ** 2)
-    # rounding puts the end that is 0 or 1 beside it
+    # Rounding would put the end that is exactly 0 or 1 beside it.
     low = 0.0 if p == 0 else (middle - spread) / (1 + Z * Z / n)
     high = 1.0 if p == 1 else (middle + spread) / (1 + Z * Z / n)
     return Interval(low, high)
 
 
-def percentiles(replicates: Array) -> Interval:
-    """Between which the middle 95 % of replicates are."""
+def percentile_interval(replicates: Array) -> Interval:
+    """Return the interval that holds the middle 95 % of the replicates."""
     low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
-def student(freedom: int) -> float:
-    """What Z is for Student's t with so many degrees of freedom.
+def student_t(freedom: int) -> float:
+    """Return the two-sided 95 % quantile of Student's t with ``freedom`` degrees of freedom.
 
-    By Abramowitz and Stegun's 26.7.5: 0.8 % too low for two, less than 0.2 % for more.
+    The series is Abramowitz and Stegun's 26.7.5: 0.8 % too low for two degrees of freedom, less
+    than 0.2 % for more.  It is written out here because SciPy is no dependency of this package.
     """
     if freedom == 1:
         return math.tan(math.pi * LEVEL / 2)

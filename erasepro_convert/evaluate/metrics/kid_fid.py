@@ -1,8 +1,8 @@
 """Distances between two sets of images, given as features: KID and FID.
 
-Features are rows (n × d).  Both distances are 0 between equal distributions, are squares of what
-features measure in, and say nothing without n: FID falls as n grows, KID's noise does.  Whether
-one value differs from another is a question for ``distance_interval``.
+Features are rows (n × d).  Both distances are 0 between equal distributions and have the square
+of the features' unit.  A value means little without n: FID itself falls as n grows, and so does
+KID's noise.  ``distance_interval`` tells whether one value differs from another.
 """
 
 from collections.abc import Iterator
@@ -15,41 +15,42 @@ Array = NDArray[np.float64]
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
-"""Of KID, as in clean-fid, which the paper's protocol uses."""
+"""KID's subsets, as in clean-fid, which the paper's protocol uses."""
 
 SEED = 0
-"""Of the subsets."""
+"""The seed by which subsets are chosen."""
 
 
 def kid(x: ArrayLike, y: ArrayLike) -> float:
-    """The paper's KID of x (n × d) and y (m × d): the unbiased MMD² with the kernel (x·y/d + 1)³.
+    """Return the paper's KID of x (n × d) and y (m × d).
 
-    Bińkowski et al., *Demystifying MMD GANs* (2018).  A set of up to 1000 is taken as a
-    whole; of a larger one, it is the mean over 100 subsets of 1000, always the same ones.
-    clean-fid draws min(n, m, 1000) from both: that is the same where n = m ≤ 1000, and the same on
-    average elsewhere.
+    KID is the unbiased MMD² with the kernel (x·y/d + 1)³: Bińkowski et al., *Demystifying MMD
+    GANs* (2018).  A set of up to 1000 rows is used as a whole.  For a larger set the result is the
+    mean over 100 fixed subsets of 1000 rows.  clean-fid draws min(n, m, 1000) rows from both: its
+    value is equal where n = m ≤ 1000, and equal on average elsewhere.
 
-    It can be negative.  Where both sets have the same prompts and seeds it is biased down, by
-    2/n of what an image is more like itself than like another: see ``kid_paired``.  Where they have
-    different prompts it is biased up, as images of one prompt are more like each other.
+    KID can be negative.  Where both sets have the same prompts and seeds it is biased downwards,
+    by 2/n of how much more an image resembles itself than another: see ``kid_paired``.  Where the
+    prompts differ it is biased upwards, since images of one prompt resemble each other.
 
-    Raises ValueError for fewer than two rows, widths that differ and values that are not finite.
+    Raises ValueError for fewer than two rows, for widths that differ and for values that are not
+    finite.
     """
     x, y = features(x, y)
     if max(len(x), len(y)) <= SUBSET_SIZE:
         return _kid(x, y)
-    rows = zip(_subsets(len(x), SEED), _subsets(len(y), SEED + 1), strict=True)
-    return float(np.mean([_kid(x[of_x], y[of_y]) for of_x, of_y in rows]))
+    subsets = zip(_subsets(len(x), SEED), _subsets(len(y), SEED + 1), strict=True)
+    return float(np.mean([_kid(x[rows_x], y[rows_y]) for rows_x, rows_y in subsets]))
 
 
 def kid_paired(x: ArrayLike, y: ArrayLike) -> float:
-    """KIDp of x and y (both n × d), whose rows i are the same prompt and seed.
+    """Return KIDp of x and y (both n × d), where row i of both has the same prompt and seed.
 
-    As ``kid``, without the pairs (xᵢ, yᵢ), which are not independent: Gretton et al., *A Kernel
-    Two-Sample Test* (2012).  Exactly 0 for identical sets; subsets, where n is above 1000,
-    have the same rows of both.
+    KIDp is KID without the pairs (xᵢ, yᵢ), which are not independent: Gretton et al., *A Kernel
+    Two-Sample Test* (2012).  It is exactly 0 for identical sets.  Where n is above 1000, subsets
+    take the same rows of x and y.
 
-    Raises ValueError as ``kid`` does, and where x and y do not have as many rows.
+    Raises ValueError as ``kid`` does, and where x and y have different numbers of rows.
     """
     x, y = features(x, y)
     if len(x) != len(y):
@@ -62,7 +63,7 @@ def kid_paired(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def fid(x: ArrayLike, y: ArrayLike) -> float:
-    """FID of x (n × d) and y (m × d): the squared Fréchet distance of the Gaussians fit to them.
+    """Return FID of x (n × d) and y (m × d): the squared Fréchet distance of fitted Gaussians.
 
     ‖μ_x − μ_y‖² + tr(C_x) + tr(C_y) − 2·tr((C_x·C_y)^½), Heusel et al., *GANs Trained by a Two
     Time-Scale Update Rule* (2017), with C of divisor n − 1.  With C_x = AᵀA and C_y = BᵀB
@@ -71,15 +72,15 @@ def fid(x: ArrayLike, y: ArrayLike) -> float:
     Raises ValueError as ``kid`` does.
     """
     x, y = features(x, y)
-    apart = x.mean(0) - y.mean(0)
+    between_means = x.mean(0) - y.mean(0)
     a, b = _root(x), _root(y)
-    shared = np.linalg.norm(a @ b.T, "nuc")
-    found = float(apart @ apart + (a * a).sum() + (b * b).sum() - 2 * shared)
-    return max(found, 0.0)  # it cannot be less: that is rounding
+    trace = np.linalg.norm(a @ b.T, "nuc")
+    distance = float(between_means @ between_means + (a * a).sum() + (b * b).sum() - 2 * trace)
+    return max(distance, 0.0)  # below 0 is rounding
 
 
 def features(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-    """As float64, checked; one and the same array where they are equal.
+    """Return x and y as checked float64 arrays, and one and the same array where they are equal.
 
     Products of one array with itself then have the same bits, so that their differences are
     exactly 0.  Raises ValueError as ``kid`` does.
@@ -96,7 +97,7 @@ def features(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
 
 
 def kernel(x: Array, y: Array) -> Array:
-    """(x·y/d + 1)³ of each row of x with each of y (n × m)."""
+    """Return the kernel (x·y/d + 1)³ of each row of x with each row of y (n × m)."""
     k = x @ y.T
     k /= x.shape[1]
     k += 1
@@ -105,28 +106,28 @@ def kernel(x: Array, y: Array) -> Array:
 
 
 def _kid(x: Array, y: Array) -> float:
-    apart = float(kernel(x, y).mean())
-    return _mean_of_others(kernel(x, x)) + _mean_of_others(kernel(y, y)) - 2 * apart
+    between = float(kernel(x, y).mean())
+    return _mean_off_diagonal(kernel(x, x)) + _mean_off_diagonal(kernel(y, y)) - 2 * between
 
 
 def _kid_paired(x: Array, y: Array) -> float:
-    return _mean_of_others(kernel(x, x) + kernel(y, y) - 2 * kernel(x, y))
+    return _mean_off_diagonal(kernel(x, x) + kernel(y, y) - 2 * kernel(x, y))
 
 
-def _mean_of_others(k: Array) -> float:
-    """The mean off the diagonal (n × n)."""
+def _mean_off_diagonal(k: Array) -> float:
+    """Return the mean of a matrix (n × n) without its diagonal."""
     return float((k.sum() - k.trace()) / (len(k) * (len(k) - 1)))
 
 
 def _subsets(n: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """The rows of each subset of n."""
+    """Give the row numbers of each subset of n rows."""
     generator = np.random.default_rng(seed)
     for _ in range(SUBSETS):
         yield generator.permutation(n)[:SUBSET_SIZE]
 
 
 def _root(x: Array) -> Array:
-    """A with AᵀA = the covariance (d × d) of x; at most d rows."""
+    """Return A with AᵀA = the covariance (d × d) of x; A has d rows at most."""
     a: Array = (x - x.mean(0)) / np.sqrt(len(x) - 1)
     if len(a) <= a.shape[1]:
         return a

@@ -1,8 +1,8 @@
-"""What a sample of images says about prompts and seeds that were not tried.
+"""Rates and means over images, with intervals that hold for prompts and seeds not tried.
 
-Images of one prompt are alike, so n images say less than n independent ones, and intervals here
-treat prompts, not images, as what is drawn.  All are at 95 % and deterministic.  Where prompts are
-few they are rough, however many images there are: see ``few_prompts``.
+Images of one prompt resemble each other, so n images say less than n independent ones, and the
+intervals here treat prompts, not images, as the sample.  All are at 95 % and deterministic.  Where
+prompts are few they are rough, however many images there are: see ``prompt_count_warnings``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from erasepro_convert.evaluate.metrics.bootstrap import means
-from erasepro_convert.evaluate.metrics.intervals import Interval, percentiles, student, wilson
+from erasepro_convert.evaluate.metrics.bootstrap import bootstrap_means
+from erasepro_convert.evaluate.metrics.intervals import (
+    Interval,
+    percentile_interval,
+    student_t,
+    wilson_interval,
+)
 from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.runtime.wording import counted
 
@@ -27,10 +32,11 @@ INCEPTION_FEATURES = 2048
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of images, and what it is worth.
+    """A share of images with its interval and its effective sample size.
 
-    ``icc`` is the correlation of images of one prompt, None where it cannot be estimated: of one
-    prompt, one image a prompt, or outcomes that are all the same.  ``n_eff`` is then n.
+    ``icc`` is the correlation of images of one prompt.  It is None where it cannot be estimated:
+    for a single prompt, for one image per prompt, and where all outcomes are equal; ``n_eff`` is n
+    then.
     """
 
     rate: float
@@ -46,7 +52,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over images, and what it is worth."""
+    """A mean over images with its interval."""
 
     mean: float
     n: int
@@ -56,7 +62,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Flips:
-    """How many images a change made lose, and gain, a property, and how likely chance does so."""
+    """How many images lost and how many gained a property; ``p`` is McNemar's."""
 
     lost: int
     gained: int
@@ -67,7 +73,7 @@ class Flips:
 def rate(
     hits_by_prompt: Mapping[str, tuple[int, int]], worst: Literal["high", "low"] = "high"
 ) -> Rate:
-    """The share of hits, from (hits, images) of each prompt.
+    """Return the share of hits, given (hits, images) for each prompt.
 
     n_eff = n / (1 + (m − 1)·ICC) with m = Σnᵢ²/n, the design effect of Kish, *Survey Sampling*
     (1965).  ICC is the ANOVA estimate, cut off at 0 (Ridout, Demétrio and Firth,
@@ -79,13 +85,14 @@ def rate(
     of k prompts with nᵢ images and rates pᵢ.  The interval is Wilson's (1927) for p, at n_eff times
     (t of n − 1 / t of k − 1 degrees of freedom)², for ICC is itself an estimate from k prompts:
     Korn and Graubard, *Confidence Intervals for Proportions with Small Expected Number of Positive
-    Counts Estimated from Survey Data*, Survey Methodology 24 (1998).  Of
-    10 prompts × 20 seeds at rate 0.1 and correlation 0.1 it holds in 95 % of samples; at n_eff
-    itself it would in 91 %, at n in 77 %.  Of a single prompt, it is about that prompt's seeds.
+    Counts Estimated from Survey Data*, Survey Methodology 24 (1998).  With 10 prompts × 20 seeds
+    at rate 0.1 and correlation 0.1 it holds in 95 % of samples; at n_eff itself it would in 91 %,
+    at n in 77 %.  For a single prompt the interval is about further seeds of that prompt.
 
-    ``worst`` says which end is the bad one; of prompts that are equally bad the first is named.
+    ``worst`` says whether high or low rates are bad; the first of several worst prompts is named.
 
-    Raises ValueError for no prompts, a prompt without images, and hits outside of its images.
+    Raises ValueError where there are no prompts, for a prompt without images, and for a number of
+    hits that is negative or above the number of images.
     """
     if not hits_by_prompt:
         raise ValueError("no prompts")
@@ -96,7 +103,7 @@ def rate(
     k, n, p = len(counts), int(counts.sum()), float(hits.sum() / counts.sum())
     icc = _icc(hits, counts)
     n_eff = n / (1 + (float(counts @ counts) / n - 1) * (icc or 0.0))
-    few = (student(n - 1) / student(k - 1)) ** 2 if k > 1 else 1.0
+    few = (student_t(n - 1) / student_t(k - 1)) ** 2 if k > 1 else 1.0
     pick = max if worst == "high" else min
     name = pick(hits_by_prompt, key=lambda prompt: _share(*hits_by_prompt[prompt]))
     return Rate(
@@ -106,16 +113,16 @@ def rate(
         prompts=k,
         icc=icc,
         n_eff=n_eff,
-        interval=wilson(p, n_eff * few),
+        interval=wilson_interval(p, n_eff * few),
         worst=name,
         worst_rate=_share(*hits_by_prompt[name]),
     )
 
 
 def mean_score(scores_by_prompt: Mapping[str, ArrayLike], seed: int = SEED) -> Mean:
-    """The mean of all images' scores, given those of each prompt.
+    """Return the mean of all images' scores, given the scores of each prompt.
 
-    The interval has the percentiles of 2000 means over prompts drawn anew, and seeds of each.  At
+    The interval has the percentiles of 2000 bootstrap means over prompts and their seeds.  At
     intra-prompt correlations from 0.01 to 0.8 it held the true mean in 90 % to 97 % of samples of
     10 prompts with 20 seeds, in 87 % to 97 % of 5, in 71 % to 96 % of 3.
 
@@ -126,7 +133,7 @@ def mean_score(scores_by_prompt: Mapping[str, ArrayLike], seed: int = SEED) -> M
     if sum(map(len, scores)) < 2:
         raise ValueError("an interval needs two images")
     pool = np.concatenate(scores)
-    found = percentiles(means(scores, REPLICATES, seed))
+    found = percentile_interval(bootstrap_means(scores, REPLICATES, seed))
     return Mean(float(pool.mean()), len(pool), len(scores), found)
 
 
@@ -135,10 +142,10 @@ def paired_difference(
     after_by_prompt: Mapping[str, ArrayLike],
     seed: int = SEED,
 ) -> Mean:
-    """The mean of after − before, whose scores of a prompt are of the same seeds in the same order.
+    """Return the mean of after − before, where a prompt has the same seeds in the same order.
 
-    Prompts, and pairs within them, are drawn as in ``mean_score``.  A difference is real where its
-    interval is without 0.
+    Prompts, and pairs of images within them, are resampled as in ``mean_score``.  A difference is
+    more than chance where its interval does not contain 0.
 
     Raises ValueError as ``mean_score`` does, and where prompts or their numbers of images differ.
     """
@@ -155,12 +162,13 @@ def paired_difference(
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Flips:
-    """Whether images flip one way more than the other: McNemar's test, exact and two-sided.
+    """Test whether images flip one way more than the other: McNemar's test, exact and two-sided.
 
-    p is that of a fair coin for each image that flips.  It takes images for independent, which
-    those of one prompt are not: ``paired_difference`` of 0s and 1s is the safer judge.
+    p is that of a fair coin for each image that flips.  The test takes images for independent,
+    which images of one prompt are not: ``paired_difference`` of 0s and 1s is the safer test.  The
+    binomial tail is summed in whole numbers, so that p is exact.
 
-    Raises ValueError where the two are not as many.
+    Raises ValueError where there are not as many images after as before.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} and {len(after)} images cannot be pairs")
@@ -175,9 +183,9 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Flips:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Each p adjusted for there being several, by Holm's step-down method (1979), in their order.
+    """Return each p adjusted for multiple tests by Holm's step-down method (1979), in order.
 
-    Raises ValueError for what is no probability.
+    Raises ValueError for a number that is no probability.
     """
     for p in p_values:
         if not 0 <= p <= 1:
@@ -189,8 +197,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def few_prompts(n: int) -> list[str]:
-    """What is wrong with figures of so few prompts, in sentences."""
+def prompt_count_warnings(n: int) -> list[str]:
+    """Return a warning where ``n`` prompts are too few for reliable intervals."""
     if n == 1:
         return ["One prompt: intervals are about its other seeds, not about other prompts."]
     if n < FEW_PROMPTS:
@@ -201,8 +209,8 @@ def few_prompts(n: int) -> list[str]:
     return []
 
 
-def few_for_kid(images: int) -> list[str]:
-    """What is wrong with KID between sets of so few images."""
+def kid_warnings(images: int) -> list[str]:
+    """Return a warning where sets of so many images are too small for KID."""
     if images >= FEW_IMAGES:
         return []
     return [
@@ -211,8 +219,8 @@ def few_for_kid(images: int) -> list[str]:
     ]
 
 
-def few_for_fid(images: int) -> list[str]:
-    """What is wrong with FID between sets of so few images."""
+def fid_warnings(images: int) -> list[str]:
+    """Return a warning where sets of so many images are too small for FID."""
     if images >= INCEPTION_FEATURES:
         return []
     return [
@@ -222,7 +230,7 @@ def few_for_fid(images: int) -> list[str]:
 
 
 def _icc(hits: Array, counts: Array) -> float | None:
-    """See ``rate``."""
+    """Estimate the intra-prompt correlation as ``rate`` defines it; None where it is undefined."""
     k, n = len(counts), counts.sum()
     if k in (1, n):
         return None

@@ -21,21 +21,21 @@ from transformers import CLIPConfig, CLIPModel
 
 from erasepro_convert.attacks.zero_shot import ZeroShot
 from erasepro_convert.clip.hf_tokenizer import clip_tokenizer
-from erasepro_convert.demo import load_judge
+from erasepro_convert.demo import load_classifier
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.image_store import Model, Pictures
+from erasepro_convert.evaluate.image_store import ModelName, Pictures
 from erasepro_convert.evaluate.judges import NO_CLIP, NO_FEATURES, NO_NUDENET, find_judges
-from erasepro_convert.evaluate.judges.clip import ClipJudge, text, text_of
-from erasepro_convert.evaluate.judges.clip_features import ClipFeatures, Preparation
+from erasepro_convert.evaluate.judges.clip import ClipJudge, concept_text, prompt_text
+from erasepro_convert.evaluate.judges.clip_features import ClipFeatures, Preprocessor
 from erasepro_convert.evaluate.judges.demo import DemoFeatures
 from erasepro_convert.evaluate.judges.distance import DistanceJudge
 from erasepro_convert.evaluate.judges.inception import InceptionFeatures
-from erasepro_convert.evaluate.judges.nudity import PARTS, TOTAL, NudeJudge
-from erasepro_convert.evaluate.judges.shares import share
+from erasepro_convert.evaluate.judges.nudity import PARTS, TOTAL, NudityJudge
+from erasepro_convert.evaluate.judges.share_metric import share_metric
 from erasepro_convert.evaluate.metrics.kid_fid import Array, fid, kid, kid_paired
 from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
 from erasepro_convert.evaluate.results import Metric
-from erasepro_convert.evaluate.run import Gallery
+from erasepro_convert.evaluate.run import DrawnPictures
 
 SEEDS, GUIDANCE = 3, 7.5
 SIZE = 64
@@ -59,27 +59,27 @@ def asked() -> list[EvalPrompt]:
 
 
 @pytest.fixture(scope="module")
-def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> DrawnPictures:
     """Random blots; those of the erased model are other ones where the target was asked for."""
-    folder = tmp_path_factory.mktemp("album")
+    folder = tmp_path_factory.mktemp("store")
     generator = np.random.default_rng(0)
-    paths: dict[Model, dict[ImageRequest, Path]] = {"original": {}, "erased": {}}
+    paths: dict[ModelName, dict[ImageRequest, Path]] = {"original": {}, "erased": {}}
     for one in asked():
-        for seed, shot in enumerate(one.shots(SEEDS, GUIDANCE)):
+        for seed, request in enumerate(one.requests(SEEDS, GUIDANCE)):
             blots = generator.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
             for model, blot in zip(("original", "erased"), blots, strict=True):
                 path = folder / f"{model}-{one.prompt}-{seed}.png"
                 drawn = blots[0] if one.role == "other" and seed else blot
                 Image.fromarray(drawn).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(path)
-                paths["original" if model == "original" else "erased"][shot] = path
-    return Gallery(asked(), (("Van Gogh", "artist"),), paths, SEEDS, GUIDANCE)
+                paths["original" if model == "original" else "erased"][request] = path
+    return DrawnPictures(asked(), (("Van Gogh", "artist"),), paths, SEEDS, GUIDANCE)
 
 
-def shot(prompt: str, seed: int) -> ImageRequest:
+def request(prompt: str, seed: int) -> ImageRequest:
     return ImageRequest(prompt, seed, GUIDANCE)
 
 
-def pictures(gallery: Gallery, model: Model, role: str) -> Pictures:
+def pictures(gallery: DrawnPictures, model: ModelName, role: str) -> Pictures:
     found = (
         gallery(model, None, "other")
         if role == "other"
@@ -152,20 +152,20 @@ def test_pictures_are_prepared_as_transformers_does(
     pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     picture = Image.fromarray(pixels)
     expected = theirs(picture, return_tensors="np")["pixel_values"][0]
-    np.testing.assert_allclose(Preparation.of(config)(picture), expected, atol=2e-6)
+    np.testing.assert_allclose(Preprocessor.from_config(config)(picture), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("config", [{}, {"size": 224, "crop_size": 224}])
 def test_without_a_configuration_preparation_is_openais(config: dict[str, int]) -> None:
     picture = Image.effect_mandelbrot((256, 256), (-2, -1, 1, 1), 20).convert("RGB")
     expected = transformers.CLIPImageProcessorPil()(picture, return_tensors="np")["pixel_values"][0]
-    np.testing.assert_allclose(Preparation.of(config)(picture), expected, atol=2e-6)
+    np.testing.assert_allclose(Preprocessor.from_config(config)(picture), expected, atol=2e-6)
 
 
 def test_clip_scores_are_those_of_transformers(
-    gallery: Gallery, clip: ClipFeatures, cosines: Callable[[Pictures, Sequence[str]], Array]
+    gallery: DrawnPictures, clip: ClipFeatures, cosines: Callable[[Pictures, Sequence[str]], Array]
 ) -> None:
-    found = by_column(ClipJudge(clip).figures(gallery))
+    found = by_column(ClipJudge(clip).metrics(gallery))
     assert list(found) == ["CLIP score A", "CLIP score T", "CLIP ACC", "CLIP score O"]
     texts = ["A photo depicts Van Gogh style", "A photo depicts artist style"]
     hits = []
@@ -194,23 +194,23 @@ def test_clip_scores_are_those_of_transformers(
     assert found["CLIP score O"].concept is None
 
 
-def test_clip_says_nothing_of_an_empty_anchor(gallery: Gallery, clip: ClipFeatures) -> None:
-    figures = ClipJudge(clip).figures(replace(gallery, pairs=(("Van Gogh", ""),)))
+def test_clip_says_nothing_of_an_empty_anchor(gallery: DrawnPictures, clip: ClipFeatures) -> None:
+    figures = ClipJudge(clip).metrics(replace(gallery, pairs=(("Van Gogh", ""),)))
     assert [figure.column for figure in figures] == ["CLIP score T", "CLIP score O"]
 
 
 def test_texts_of_things_and_styles() -> None:
-    assert text("snoopy", style=False) == "A photo depicts snoopy"
-    assert text("pop art style", style=True) == "A photo depicts pop art style"
+    assert concept_text("snoopy", style=False) == "A photo depicts snoopy"
+    assert concept_text("pop art style", style=True) == "A photo depicts pop art style"
     of = partial(EvalPrompt, role="other", prompt_id="")
-    assert text_of(of("Monet", "painter", prompt="x")) == "A photo depicts Monet style"
-    assert text_of(of("Monet", "", prompt="in the style of monet")).endswith("Monet style")
-    assert text_of(of("dog", "", prompt="a dog by a tree")) == "A photo depicts dog"
+    assert prompt_text(of("Monet", "painter", prompt="x")) == "A photo depicts Monet style"
+    assert prompt_text(of("Monet", "", prompt="in the style of monet")).endswith("Monet style")
+    assert prompt_text(of("dog", "", prompt="a dog by a tree")) == "A photo depicts dog"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_the_digest_is_that_of_the_weights_that_are_read(
-    clip_folder: Path, clip: ClipFeatures, gallery: Gallery, tmp_path: Path, name: str
+    clip_folder: Path, clip: ClipFeatures, gallery: DrawnPictures, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "config.json").write_bytes((clip_folder / "config.json").read_bytes())
     settings = (clip_folder / "preprocessor_config.json").read_bytes()
@@ -221,7 +221,7 @@ def test_the_digest_is_that_of_the_weights_that_are_read(
         (tmp_path / name).write_bytes((clip_folder / name).read_bytes())
     mine, paths = ClipFeatures(tmp_path), pictures(gallery, "erased", "target").paths
     assert mine.digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    np.testing.assert_array_equal(mine.of(paths), clip.of(paths))
+    np.testing.assert_array_equal(mine.compute(paths), clip.compute(paths))
 
 
 def damage_config(folder: Path) -> None:
@@ -250,57 +250,57 @@ def a_weight_less(folder: Path) -> None:
     "damage", [damage_config, another_model, no_weights, damage_weights, a_weight_less]
 )
 def test_a_folder_without_such_a_clip_is_refused(
-    clip_folder: Path, gallery: Gallery, tmp_path: Path, damage: Callable[[Path], None]
+    clip_folder: Path, gallery: DrawnPictures, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     for file in clip_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     damage(tmp_path)
     with pytest.raises(UsageError, match=str(tmp_path)):
-        ClipFeatures(tmp_path).of(pictures(gallery, "erased", "target").paths)
+        ClipFeatures(tmp_path).compute(pictures(gallery, "erased", "target").paths)
 
 
 def test_what_clip_sees_under_attack_is_what_its_accuracy_counts(
-    gallery: Gallery, clip_folder: Path
+    gallery: DrawnPictures, clip_folder: Path
 ) -> None:
     features = ClipFeatures(clip_folder)
     sight = ZeroShot(features, {"Van Gogh": "artist"})
     assert sight.knows("Van Gogh")
     assert not sight.knows("Monet")
-    seen = by_column(ClipJudge(features).figures(gallery))["CLIP ACC"]
+    seen = by_column(ClipJudge(features).metrics(gallery))["CLIP ACC"]
     hits = sight.hits("Van Gogh", pictures(gallery, "erased", "target").pixels())
     assert 0 < sum(hits) < len(hits)
     assert sum(hits) / len(hits) == seen.erased.value
 
 
-def test_a_file_that_is_no_picture_is_named(gallery: Gallery, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_named(gallery: DrawnPictures, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
-    whole = gallery.drawn["original"][shot(TARGETS[0], 0)].read_bytes()
+    whole = gallery.paths["original"][request(TARGETS[0], 0)].read_bytes()
     for content in (b"", whole[:60], whole[:-40]):
         broken.write_bytes(content)
         with pytest.raises(UsageError, match=r"broken\.png: not a picture"):
-            DemoFeatures().of([broken])
+            DemoFeatures().compute([broken])
 
 
-def test_demo_features_are_what_the_demos_judge_decides_by(gallery: Gallery) -> None:
+def test_demo_features_are_what_the_demos_judge_decides_by(gallery: DrawnPictures) -> None:
     side = pictures(gallery, "erased", "target")
-    features = DemoFeatures().of(side.paths)
+    features = DemoFeatures().compute(side.paths)
     assert features.shape == (len(side.paths), 640)
-    judge = load_judge()
+    judge = load_classifier()
     logits = judge.last(torch.from_numpy(features).float())
     head = next(iter(judge.heads))
     classes = judge.heads[head]
-    seen = judge.see(torch.from_numpy(side.pixels()).permute(0, 3, 1, 2) / 255)[head]
+    seen = judge.classify(torch.from_numpy(side.pixels()).permute(0, 3, 1, 2) / 255)[head]
     assert [classes[i] for i in logits[:, : len(classes)].argmax(1).tolist()] == seen
 
 
-def test_distances_are_those_of_the_features(gallery: Gallery) -> None:
+def test_distances_are_those_of_the_features(gallery: DrawnPictures) -> None:
     features = DemoFeatures()
     judge = DistanceJudge(features)
     assert judge.name == "KID and FID on demo features"
-    found = by_column(judge.figures(gallery))
+    found = by_column(judge.metrics(gallery))
     assert list(found) == ["KID A", "KID T", "KIDp T", "KID O", "KIDp O", "FID O"]
     rows = {
-        (model, role): features.of(pictures(gallery, model, role).paths)
+        (model, role): features.compute(pictures(gallery, model, role).paths)
         for model in ("original", "erased")
         for role in ("target", "anchor", "other")
     }
@@ -332,9 +332,9 @@ def test_distances_are_those_of_the_features(gallery: Gallery) -> None:
     assert kid(before, before) < 0, "the paper's small negatives"
 
 
-def test_a_model_that_did_not_change_has_a_distance_of_nothing(gallery: Gallery) -> None:
-    same = replace(gallery, drawn=dict.fromkeys(gallery.drawn, gallery.drawn["original"]))
-    found = by_column(DistanceJudge(DemoFeatures()).figures(same))
+def test_a_model_that_did_not_change_has_a_distance_of_nothing(gallery: DrawnPictures) -> None:
+    same = replace(gallery, paths=dict.fromkeys(gallery.paths, gallery.paths["original"]))
+    found = by_column(DistanceJudge(DemoFeatures()).metrics(same))
     for name in ("KIDp T", "KIDp O"):
         assert found[name].erased.value == 0
     for figure in found.values():
@@ -344,21 +344,21 @@ def test_a_model_that_did_not_change_has_a_distance_of_nothing(gallery: Gallery)
 
 @pytest.mark.parametrize(("prompts", "seeds"), [(1, 1), (1, 2), (2, 1)])
 def test_few_pictures_have_figures_without_intervals(
-    gallery: Gallery, clip: ClipFeatures, prompts: int, seeds: int
+    gallery: DrawnPictures, clip: ClipFeatures, prompts: int, seeds: int
 ) -> None:
     kept = {*TARGETS[:prompts], *(p.replace("Van Gogh", "artist") for p in TARGETS[:prompts])}
-    few = replace(gallery, asked=[one for one in asked() if one.prompt in kept], seeds=seeds)
-    distances = DistanceJudge(DemoFeatures()).figures(few)
+    few = replace(gallery, prompts=[one for one in asked() if one.prompt in kept], seeds=seeds)
+    distances = DistanceJudge(DemoFeatures()).metrics(few)
     assert len(distances) == (0 if prompts * seeds == 1 else 3)
     assert all(figure.erased.interval is None for figure in distances)
-    scores = by_column(ClipJudge(clip).figures(few))
+    scores = by_column(ClipJudge(clip).metrics(few))
     assert list(scores) == ["CLIP score A", "CLIP score T", "CLIP ACC"]
     alone = prompts * seeds == 1
     assert (scores["CLIP score T"].erased.interval is None) == alone
     assert scores["CLIP ACC"].difference is not None
     side = pictures(few, "erased", "target")
     hits = [True] * prompts * seeds
-    assert share("j", None, "c", "lower", side, hits, hits).erased.value == 1
+    assert share_metric("j", None, "c", "lower", side, hits, hits).erased.value == 1
 
 
 class Pooled(nn.Module):
@@ -386,14 +386,14 @@ def test_inception_gets_pictures_of_299_pixels_around_0(torchscript: Path, tmp_p
     for name, grey in {"plain": plain, "fine": fine}.items():
         pixels = np.stack([grey, grey // 2, 0 * grey], -1).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    of = InceptionFeatures(torchscript).of
+    of = InceptionFeatures(torchscript).compute
     rows = of([tmp_path / "plain.png", tmp_path / "fine.png"]).reshape(2, 3, 16)
     np.testing.assert_allclose(rows[0, :, 0], [64 / 128, -32 / 128, -1], atol=1e-6)
     np.testing.assert_allclose(rows[1, :, 5], [-0.5 / 128, -64.5 / 128, -1], atol=1e-2)
 
 
 def test_a_file_without_layers_is_no_inception(
-    torchscript: Path, gallery: Gallery, tmp_path: Path
+    torchscript: Path, gallery: DrawnPictures, tmp_path: Path
 ) -> None:
     paths = pictures(gallery, "erased", "target").paths
     other = tmp_path / "other.pt"
@@ -402,7 +402,7 @@ def test_a_file_without_layers_is_no_inception(
     wrong.write_bytes(b"PK\x03\x04 nothing")
     for file in (other, wrong):
         with pytest.raises(UsageError, match="not the TorchScript file"):
-            InceptionFeatures(file).of(paths)
+            InceptionFeatures(file).compute(paths)
     with pytest.raises(UsageError, match="No such file"):
         InceptionFeatures(tmp_path / "none.pt")
 
@@ -418,15 +418,15 @@ class Boxes:
         return [{"class": name, "score": score, "box": [0, 0, 9, 9]} for name, score in boxes]
 
 
-def test_boxes_and_images_are_counted_at_two_thresholds(gallery: Gallery) -> None:
-    original, erased = gallery.drawn["original"], gallery.drawn["erased"]
+def test_boxes_and_images_are_counted_at_two_thresholds(gallery: DrawnPictures) -> None:
+    original, erased = gallery.paths["original"], gallery.paths["erased"]
     breasts = [("FEMALE_BREAST_EXPOSED", 0.7), ("FEMALE_BREAST_EXPOSED", 0.3)]
     others = [("FACE_FEMALE", 0.9), ("FEMALE_BREAST_COVERED", 0.9), ("FEET_EXPOSED", 0.6)]
-    boxes = {original[shot(prompt, seed)]: breasts for prompt in TARGETS for seed in (0, 1)}
-    boxes[original[shot(TARGETS[0], 2)]] = others
-    boxes[erased[shot(TARGETS[2], 0)]] = breasts
-    boxes[erased[shot(OTHERS[0][1], 0)]] = breasts  # nobody asks
-    figures = NudeJudge(Boxes(boxes), "0" * 64).figures(gallery)
+    boxes = {original[request(prompt, seed)]: breasts for prompt in TARGETS for seed in (0, 1)}
+    boxes[original[request(TARGETS[0], 2)]] = others
+    boxes[erased[request(TARGETS[2], 0)]] = breasts
+    boxes[erased[request(OTHERS[0][1], 0)]] = breasts  # nobody asks
+    figures = NudityJudge(Boxes(boxes), "0" * 64).metrics(gallery)
     order = [figure.column.split(":")[0] for figure in figures]
     assert order == 4 * [*PARTS, TOTAL]
     assert PARTS[:5] == ("BUTTOCKS", "FEMALE_BREAST", "FEMALE_GENITALIA", "MALE_BREAST", "ANUS")
@@ -461,35 +461,35 @@ def test_boxes_and_images_are_counted_at_two_thresholds(gallery: Gallery) -> Non
     assert images.low == 0 < images.high < 12
 
 
-def test_a_prompt_of_several_targets_is_counted_once(gallery: Gallery) -> None:
+def test_a_prompt_of_several_targets_is_counted_once(gallery: DrawnPictures) -> None:
     twice = [
         *asked(),
         *(replace(one, concept="Vincent") for one in asked() if one.role == "target"),
     ]
-    boxes = {gallery.drawn["erased"][shot(TARGETS[0], 0)]: [("BELLY_EXPOSED", 0.5)]}
-    found = by_column(NudeJudge(Boxes(boxes), "").figures(replace(gallery, asked=twice)))
+    boxes = {gallery.paths["erased"][request(TARGETS[0], 0)]: [("BELLY_EXPOSED", 0.5)]}
+    found = by_column(NudityJudge(Boxes(boxes), "").metrics(replace(gallery, prompts=twice)))
     assert found["BELLY: boxes at 0.25"].erased.value == 1
     assert found["BELLY: boxes at 0.25"].images == 12
 
 
-def test_implied_prompts_have_counts_of_their_own(gallery: Gallery) -> None:
+def test_implied_prompts_have_counts_of_their_own(gallery: DrawnPictures) -> None:
     implied = [replace(one, role="implied") for one in asked()[:2]]
-    figures = NudeJudge(Boxes({}), "").figures(replace(gallery, asked=implied))
+    figures = NudityJudge(Boxes({}), "").metrics(replace(gallery, prompts=implied))
     assert len(figures) == 40
     assert all(figure.column.endswith(" where implied") for figure in figures)
 
 
-def test_nudenet_itself(gallery: Gallery, tmp_path: Path) -> None:
+def test_nudenet_itself(gallery: DrawnPictures, tmp_path: Path) -> None:
     pytest.importorskip("nudenet", reason="the extra nudenet is not installed")
-    judge = NudeJudge.installed()
+    judge = NudityJudge.installed()
     assert len(judge.digest) == 64
-    found = by_column(judge.figures(gallery))
+    found = by_column(judge.metrics(gallery))
     assert found["total: boxes at 0.25"].erased.value == 0, "blots have no bodies"
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
-    paths = {m: dict.fromkeys(gallery.drawn[m], broken) for m in gallery.drawn}
+    paths = {m: dict.fromkeys(gallery.paths[m], broken) for m in gallery.paths}
     with pytest.raises(UsageError, match="not a picture"):
-        judge.figures(replace(gallery, drawn=paths))
+        judge.metrics(replace(gallery, paths=paths))
 
 
 @pytest.fixture
@@ -518,7 +518,7 @@ def test_what_is_missing_says_what_to_give(clip_folder: Path, torchscript: Path)
 
 
 def test_nothing_touches_the_network(
-    clip_folder: Path, torchscript: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+    clip_folder: Path, torchscript: Path, gallery: DrawnPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network was asked")
@@ -530,4 +530,4 @@ def test_nothing_touches_the_network(
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for is_demo in (True, False):
         found = find_judges(is_demo=is_demo, clip=clip_folder, inception=torchscript)
-        assert all(judge.figures(gallery) for judge in found.judges if judge.name != "demo judge")
+        assert all(judge.metrics(gallery) for judge in found.judges if judge.name != "demo judge")

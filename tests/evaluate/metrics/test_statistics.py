@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from erasepro_convert.evaluate.metrics import bootstrap
-from erasepro_convert.evaluate.metrics.intervals import LEVEL, Interval, student, wilson
+from erasepro_convert.evaluate.metrics.intervals import LEVEL, Interval, student_t, wilson_interval
 from erasepro_convert.evaluate.metrics.rates import (
-    few_for_fid,
-    few_for_kid,
-    few_prompts,
+    fid_warnings,
     holm,
+    kid_warnings,
     mcnemar,
     mean_score,
     paired_difference,
+    prompt_count_warnings,
     rate,
 )
 
@@ -49,7 +49,7 @@ def test_a_rate_by_hand() -> None:
     assert (rate(hits, "low").worst, rate(hits, "low").worst_rate) == ("c", 0.0)
     assert found.interval.level == LEVEL == 0.95
     few = (stats.t.ppf(0.975, 59) / stats.t.ppf(0.975, 3)) ** 2
-    expected = wilson(0.25, found.n_eff * few)
+    expected = wilson_interval(0.25, found.n_eff * few)
     assert found.interval.low == pytest.approx(expected.low, rel=1e-2)
     assert found.interval.high == pytest.approx(expected.high, rel=1e-2)
 
@@ -90,13 +90,13 @@ def test_images_that_are_all_the_same_count_once(seeds: int, prompts: int) -> No
 
 @given(st.floats(0, 1), st.floats(1, 1e3), st.floats(1.1, 9))
 def test_more_images_say_more(p: float, n: float, more: float) -> None:
-    rough, fine = wilson(p, n), wilson(p, n * more)
+    rough, fine = wilson_interval(p, n), wilson_interval(p, n * more)
     assert fine.high - fine.low < rough.high - rough.low
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 49, 5000])
 def test_students_t(freedom: int) -> None:
-    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.008)
+    assert student_t(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.008)
 
 
 def test_intervals_of_rates_hold_as_often_as_they_say() -> None:
@@ -107,8 +107,8 @@ def test_intervals_of_rates_hold_as_often_as_they_say() -> None:
     plain, by_design, ours = 0, 0, 0
     for hits in generator.binomial(20, rates):
         found = rate({str(i): (int(h), 20) for i, h in enumerate(hits)})
-        plain += p in wilson(found.rate, found.n)
-        by_design += p in wilson(found.rate, found.n_eff)
+        plain += p in wilson_interval(found.rate, found.n)
+        by_design += p in wilson_interval(found.rate, found.n_eff)
         ours += p in found.interval
     assert plain / runs == pytest.approx(0.77, abs=0.03)
     assert by_design / runs == pytest.approx(0.91, abs=0.02)
@@ -144,7 +144,7 @@ def test_a_mean_is_deterministic_and_counted(monkeypatch: pytest.MonkeyPatch) ->
 def test_replicates_spread_as_theory_says(seeds: int) -> None:
     """Var* = (variance of prompt means + mean variance within / seeds) / prompts."""
     rows = np.random.default_rng(0).normal(size=(6, seeds)) + np.arange(6)[:, None]
-    found = bootstrap.means([*rows], 20_000, 0)
+    found = bootstrap.bootstrap_means([*rows], 20_000, 0)
     expected = (rows.mean(1).var() + rows.var(1).mean() / seeds) / 6
     assert found.mean() == pytest.approx(rows.mean(), abs=0.02)
     assert found.var() == pytest.approx(expected, rel=0.05)
@@ -236,8 +236,8 @@ def test_what_holds_of_any_adjustment(p_values: list[float]) -> None:
 
 
 def test_warnings_of_small_samples() -> None:
-    assert few_prompts(10) == few_for_kid(50) == few_for_fid(2048) == []
-    assert few_prompts(1)[0].startswith("One prompt:")
-    assert few_prompts(4)[0].startswith("4 prompts:")
-    assert few_for_kid(49)[0].startswith("49 images: KID is mostly noise")
-    assert few_for_fid(2047)[0].startswith("2047 images: FID is too high")
+    assert prompt_count_warnings(10) == kid_warnings(50) == fid_warnings(2048) == []
+    assert prompt_count_warnings(1)[0].startswith("One prompt:")
+    assert prompt_count_warnings(4)[0].startswith("4 prompts:")
+    assert kid_warnings(49)[0].startswith("49 images: KID is mostly noise")
+    assert fid_warnings(2047)[0].startswith("2047 images: FID is too high")

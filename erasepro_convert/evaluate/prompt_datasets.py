@@ -1,7 +1,7 @@
-"""Published prompts from the user's own files: I2P and COCO captions, a row at a time.
+"""Prompt datasets in the user's files: I2P and COCO captions, read row by row.
 
-A row is one picture with a seed of its own.  Prompts are as published, blanks and all; CLIP reads
-the first 77 tokens of them, as it does in the papers.
+A row stands for one picture with its own seed.  Prompts are kept as published, with all blanks;
+CLIP reads the first 77 tokens of them, as it does in the papers.
 """
 
 import json
@@ -11,49 +11,50 @@ from math import isfinite
 from pathlib import Path
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.csv_table import Table, text_lines
+from erasepro_convert.evaluate.csv_reader import CsvReader, read_lines
 from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
 
 SEEDS = 1 << 64
-"""torch takes seeds below."""
+"""torch takes seeds below this number."""
 
 LARGEST_JSON = 1 << 28
-"""Bytes; COCO's captions of 2014, training set included, have a third of it."""
+"""The largest JSON file in bytes; COCO's captions of 2014 with the training set have a third."""
 
 
 @dataclass(frozen=True)
-class Row(EvalPrompt):
+class DatasetPrompt(EvalPrompt):
     """A prompt for one picture, with its seed and, where the file has one, its guidance scale.
 
-    ``concept`` is an I2P prompt's categories, a caption itself.
+    ``concept`` holds the categories of an I2P prompt, and the caption itself for COCO.
     """
 
     seed: int
     guidance: float | None = None
 
-    def shots(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
-        """The one picture that it is."""
+    def requests(self, seeds: int, guidance: float) -> tuple[ImageRequest, ...]:
+        """Return the one picture that the row stands for, with the row's own seed."""
         del seeds
-        own = guidance if self.guidance is None else self.guidance
-        return (ImageRequest(self.prompt, self.seed, own),)
+        scale = guidance if self.guidance is None else self.guidance
+        return (ImageRequest(self.prompt, self.seed, scale),)
 
 
-def read_dataset(path: Path) -> Iterator[Row]:
-    """The rows of a file that is recognised by its columns.
+def read_dataset(path: Path) -> Iterator[DatasetPrompt]:
+    """Read a file whose form is recognised by its columns.
 
-    I2P: CSV with ``prompt``, ``categories`` and ``sd_seed``, maybe ``sd_guidance_scale``, or as
-    papers on erasure spell these two, ``evaluation_seed`` and ``evaluation_guidance``.  COCO: their
-    CSV with ``prompt``, ``evaluation_seed`` and ``coco_id`` or ``image_id``; or COCO's own JSON, of
-    which each image's first caption is taken, with the image's number as its seed.
+    I2P is a CSV with ``prompt``, ``categories`` and ``sd_seed``, and sometimes
+    ``sd_guidance_scale``; papers on erasure call the latter two ``evaluation_seed`` and
+    ``evaluation_guidance``.  COCO is either a CSV of such a paper, with ``prompt``,
+    ``evaluation_seed`` and ``coco_id`` or ``image_id``, or COCO's own JSON.  From the JSON each
+    image's first caption is taken, with the image's number as its seed.
 
-    Raises UsageError, with the line, for what is none, at the row that is wrong; OSError passes
-    through.
+    Raises UsageError, with the line, when it comes to a row that is wrong, and at once for a file
+    of another form; OSError passes through.
     """
     with open(path, "rb") as file:
         start = file.read(64)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return _first_captions(path, _annotations(path))
-    table = Table(text_lines(path), str(path))
+    table = CsvReader(read_lines(path), str(path))
     seed = _first_of(table, "sd_seed", "evaluation_seed")
     image = _first_of(table, "coco_id", "image_id")
     if seed and {"prompt", "categories"}.issubset(table.columns):
@@ -66,30 +67,32 @@ def read_dataset(path: Path) -> Iterator[Row]:
     )
 
 
-def _i2p(table: Table, seed: str) -> Iterator[Row]:
+def _i2p(table: CsvReader, seed: str) -> Iterator[DatasetPrompt]:
     guidance = _first_of(table, "sd_guidance_scale", "evaluation_guidance")
     for number, row in enumerate(table):
-        yield Row(
+        yield DatasetPrompt(
             concept=row["categories"],
             anchor="",
             role="implied",
             prompt=row["prompt"],
             prompt_id=f"i2p-{row.get('case_number', number)}",
-            seed=_whole(table, row, seed),
-            guidance=_scale(table, row, guidance) if guidance else None,
+            seed=_whole_number(table, row, seed),
+            guidance=_guidance(table, row, guidance) if guidance else None,
         )
 
 
-def _coco(table: Table, seed: str, image: str) -> Iterator[Row]:
+def _coco(table: CsvReader, seed: str, image: str) -> Iterator[DatasetPrompt]:
     for row in table:
-        yield _caption(row["prompt"], _whole(table, row, image), _whole(table, row, seed))
+        yield _caption(
+            row["prompt"], _whole_number(table, row, image), _whole_number(table, row, seed)
+        )
 
 
-def _caption(text: str, image: int, seed: int) -> Row:
-    return Row(text, "", "other", text, f"coco-{image}", seed)
+def _caption(text: str, image: int, seed: int) -> DatasetPrompt:
+    return DatasetPrompt(text, "", "other", text, f"coco-{image}", seed)
 
 
-def _first_captions(path: Path, annotations: list[object]) -> Iterator[Row]:
+def _first_captions(path: Path, annotations: list[object]) -> Iterator[DatasetPrompt]:
     seen = set()
     for index, entry in enumerate(annotations):
         match entry:
@@ -104,11 +107,11 @@ def _first_captions(path: Path, annotations: list[object]) -> Iterator[Row]:
 
 
 def _annotations(path: Path) -> list[object]:
-    """Of COCO's JSON, each as (image, caption)."""
+    """Read the annotations of COCO's JSON, each as (image, caption)."""
     if (size := path.stat().st_size) > LARGEST_JSON:
         raise UsageError(f"{path}: has {size} bytes; COCO's captions have fewer")
     try:
-        data = json.loads(path.read_text("utf-8-sig"), object_hook=_lean)
+        data = json.loads(path.read_text("utf-8-sig"), object_hook=_reduce)
     except json.JSONDecodeError as error:
         raise UsageError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
     except (UnicodeDecodeError, RecursionError) as error:
@@ -119,26 +122,26 @@ def _annotations(path: Path) -> list[object]:
     return annotations
 
 
-def _lean(entry: dict[str, object]) -> object:
-    """What is needed of an object in COCO's JSON, so that the rest is not kept."""
+def _reduce(entry: dict[str, object]) -> object:
+    """Keep only what is needed of an object in COCO's JSON, to save memory."""
     if "caption" in entry:
         return entry.get("image_id"), entry["caption"]
     return None if "file_name" in entry else entry
 
 
-def _first_of(table: Table, *columns: str) -> str | None:
+def _first_of(table: CsvReader, *columns: str) -> str | None:
     return next((column for column in columns if column in table.columns), None)
 
 
-def _whole(table: Table, row: dict[str, str], column: str) -> int:
+def _whole_number(table: CsvReader, row: dict[str, str], column: str) -> int:
     text = row[column]
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < SEEDS):
         table.fail(f"{column} {text[:60]!r} is no whole number from 0 to 2^64 - 1")
     return int(text)
 
 
-def _scale(table: Table, row: dict[str, str], column: str) -> float | None:
-    """None where nothing stands there."""
+def _guidance(table: CsvReader, row: dict[str, str], column: str) -> float | None:
+    """Return the guidance scale of a row, None where the cell is empty."""
     text = row[column]
     if not text:
         return None

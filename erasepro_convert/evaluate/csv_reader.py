@@ -1,4 +1,4 @@
-"""Rows of a CSV file, one at a time, with the line that each ends at."""
+"""A CSV file with named columns, read row by row; mistakes are reported with their line."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -8,34 +8,34 @@ from typing import NoReturn
 from erasepro_convert.errors import UsageError
 
 LONGEST_LINE = 1 << 20
-"""Bytes; longer ones are of a file that is no table, and may be all of it."""
+"""The longest line in bytes.  A longer one means that the file is no CSV, and may be all of it."""
 
 
-class Table:
-    """A table with named columns; to be read once.
+class CsvReader:
+    """Iterates once over the rows of a CSV text with named columns.
 
-    Raises UsageError, with the line, for what is none.
+    Raises UsageError, with the line, where the text is not CSV.
     """
 
     def __init__(self, lines: Iterable[str], name: str) -> None:
-        """``lines`` keep their ends: a value in quotes may have some."""
+        """Read the header.  ``lines`` keep their line ends, which quoted values may contain."""
         self.name = name
         self._rows = csv.reader(lines, strict=True)
         self.columns = self._next() or []
 
     def require(self, columns: Iterable[str]) -> None:
-        """Refuse a table without some columns."""
+        """Raise UsageError where one of these columns is missing."""
         if missing := [column for column in columns if column not in self.columns]:
             raise UsageError(
                 f"{self.name}: it has no column {missing[0]}; needed are {', '.join(columns)}"
             )
 
     def fail(self, problem: str) -> NoReturn:
-        """Refuse the row that was read last."""
+        """Raise UsageError that names the line of the row read last."""
         raise UsageError(f"{self.name}:{self._rows.line_num}: {problem}")
 
     def __iter__(self) -> Iterator[dict[str, str]]:
-        """Values by column."""
+        """Give each row as a dictionary from column to value."""
         while (row := self._next()) is not None:
             if row and len(row) != len(self.columns):
                 self.fail(f"it has {len(row)} values for {len(self.columns)} columns")
@@ -49,10 +49,10 @@ class Table:
             self.fail(f"not CSV: {error}")
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, with their ends, one at a time.
+def read_lines(path: Path) -> Iterator[str]:
+    """Give the lines of a UTF-8 file, with their line ends, one at a time.
 
-    Raises UsageError, with the line, for what is no text; OSError passes through.
+    Raises UsageError, with the line, where the file is no text; OSError passes through.
     """
     with open(path, "rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):

@@ -1,4 +1,4 @@
-"""What the bytes of an output depend on beside the job: our own code, and the libraries."""
+"""The versions of the software that the bytes of an output depend on."""
 
 import hashlib
 import platform
@@ -9,20 +9,21 @@ from pathlib import Path
 from erasepro_convert.runtime.version import __version__
 
 LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers")
-MATTERS = (".py", ".gz")
-"""Suffixes of the package's files that count: code, and CLIP's vocabulary."""
+DIGESTED_SUFFIXES = (".py", ".gz")
+"""Files of the package with these suffixes are digested: code, and CLIP's vocabulary."""
 
-Identity = dict[str, str]
+SoftwareVersions = dict[str, str]
 
 
 @cache
-def identity() -> Identity:
-    """Versions, and a digest of the package's files.
+def software_versions() -> SoftwareVersions:
+    """Return versions of the libraries, and a digest of this package's files.
 
-    It is computed once in a process: what is installed later is not what runs there.
+    They are computed once in a process, since an installation that changes later is not what the
+    process runs.
     """
     package = Path(__file__).parents[1]
-    files = (path for path in package.rglob("*") if path.suffix in MATTERS)
+    files = (path for path in package.rglob("*") if path.suffix in DIGESTED_SUFFIXES)
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(package).as_posix(), path) for path in files):
         digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n".encode())
@@ -34,8 +35,8 @@ def identity() -> Identity:
     }
 
 
-def differences(theirs: Identity, ours: Identity) -> list[str]:
-    """What is another there than here, in words."""
+def version_differences(theirs: SoftwareVersions, ours: SoftwareVersions) -> list[str]:
+    """Describe each version that differs between another process and this one."""
     return [
         f"{name}: {theirs.get(name, 'none')}, here {ours[name]}"
         for name in ours

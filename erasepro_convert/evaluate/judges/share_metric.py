@@ -1,20 +1,20 @@
-"""Figures of a judge that says of a picture whether something is in it."""
+"""The metric of a judge that detects something in pictures: the share of pictures that show it."""
 
 from collections.abc import Sequence
 from typing import Literal
 
 from erasepro_convert.evaluate.image_store import Pictures
-from erasepro_convert.evaluate.judges.scores import change
+from erasepro_convert.evaluate.judges.mean_metric import difference_estimate
 from erasepro_convert.evaluate.metrics.rates import rate
 from erasepro_convert.evaluate.results import Better, Estimate, Metric
 
 WORST: dict[Better, Literal["high", "low"]] = {"lower": "high", "higher": "low"}
 
 Hits = Sequence[bool]
-"""One for each picture."""
+"""For each picture, whether something was detected in it."""
 
 
-def share(
+def share_metric(
     judge: str,
     concept: str | None,
     column: str,
@@ -23,7 +23,7 @@ def share(
     original: Hits,
     erased: Hits,
 ) -> Metric:
-    """The shares of pictures with hits in both models, whose prompts and seeds are the same."""
+    """Return the shares of pictures with hits of both models, over the same prompts and seeds."""
     before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
     old, new = (
         rate({p: (int(sum(hits)), len(hits)) for p, hits in side.items()}, WORST[better])
@@ -36,7 +36,7 @@ def share(
         better=better,
         original=Estimate(old.rate, old.interval),
         erased=Estimate(new.rate, new.interval),
-        difference=change(before, after),
+        difference=difference_estimate(before, after),
         images=new.n,
         prompts=new.prompts,
         worst=new.worst,

@@ -1,7 +1,8 @@
-"""The judge of the demo model's pictures: what thing, style, attribute, colour and ground it sees.
+"""The classifier that judges the demo model's pictures.
 
-A small convolutional classifier, trained on drawings of the demo's world (tools/demo_model), never
-on pictures of the model that it judges.
+It sees the thing, style, attribute, colour and ground in a picture.  It is a small convolutional
+network, trained on drawings of the demo's world (tools/demo_model) and never on pictures of the
+model that it judges.
 """
 
 import json
@@ -30,23 +31,23 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape kept."""
+        """Return features of the shape of x."""
         result: Tensor = torch.relu(x + self.body(x))
         return result
 
 
 def halving(into: int, out: int) -> nn.Sequential:
-    """Half the size, another width."""
+    """Return layers that halve the size and change the width."""
     return nn.Sequential(
         nn.Conv2d(into, out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
     )
 
 
-class Judge(nn.Module):
-    """One linear head for each question on shared features.
+class Classifier(nn.Module):
+    """A classifier with several linear heads on shared features.
 
-    ``heads`` maps a question ("thing", "style", …) to its classes; ``accuracy`` says for each how
-    often the judge was right on drawings that it had not seen.
+    ``heads`` maps the name of a head ("thing", "style", …) to its classes; ``accuracy`` says for
+    each head how often it was right on drawings that were not in its training set.
     """
 
     def __init__(self, heads: dict[str, list[str]]) -> None:
@@ -60,13 +61,13 @@ class Judge(nn.Module):
         self.last = nn.Linear(4 * 160, sum(map(len, heads.values())))
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Logits (n, classes) of each head, for pictures (n, 3, 64, 64) in 0…1."""
+        """Return logits (n, classes) of each head, for pictures (n, 3, 64, 64) in 0…1."""
         logits: Tensor = self.last(self.body(pictures * 2 - 1))
         return list(logits.split([len(classes) for classes in self.heads.values()], dim=1))
 
     @torch.no_grad()
-    def see(self, pictures: Tensor) -> dict[str, list[str]]:
-        """The class that each head finds likeliest, for pictures (n, 3, 64, 64) in 0…1.
+    def classify(self, pictures: Tensor) -> dict[str, list[str]]:
+        """Return the likeliest class of each head, for pictures (n, 3, 64, 64) in 0…1.
 
         Raises ValueError for another shape.
         """
@@ -78,17 +79,17 @@ class Judge(nn.Module):
             for number, (head, classes) in enumerate(self.heads.items())
         }
 
-    def rates(self, pictures: Tensor, head: str, wanted: Sequence[str]) -> float:
-        """The share of pictures (n, 3, 64, 64) in which a head sees the class wanted of it."""
-        seen = self.see(pictures)[head]
-        return sum(s == w for s, w in zip(seen, wanted, strict=True)) / len(seen)
+    def hit_rate(self, pictures: Tensor, head: str, expected: Sequence[str]) -> float:
+        """Return the share of pictures (n, 3, 64, 64) in which a head sees the expected class."""
+        seen = self.classify(pictures)[head]
+        return sum(s == e for s, e in zip(seen, expected, strict=True)) / len(seen)
 
 
-def load_judge() -> Judge:
-    """The shipped judge."""
+def load_classifier() -> Classifier:
+    """Load the shipped classifier."""
     with as_file(files(__package__) / FILE) as path, safe_open(path, "pt") as file:
         metadata = file.metadata()
-        judge = Judge(json.loads(metadata["heads"]))
-        judge.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    judge.accuracy = json.loads(metadata["accuracy"])
-    return judge.eval()
+        classifier = Classifier(json.loads(metadata["heads"]))
+        classifier.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
+    classifier.accuracy = json.loads(metadata["accuracy"])
+    return classifier.eval()

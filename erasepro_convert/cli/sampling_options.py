@@ -1,4 +1,4 @@
-"""The options of sampling, for commands that draw pictures by settings of their own."""
+"""The sampling options of commands that draw pictures with settings from the command line."""
 
 from math import isfinite
 from typing import Any
@@ -7,16 +7,16 @@ import click
 
 
 class Scale(click.FloatRange):
-    """A number from 0 on that is one: neither NaN nor infinity."""
+    """A finite number that is not negative."""
 
     def __init__(self) -> None:
-        """It has no upper end."""
+        """Allow numbers from 0 on."""
         super().__init__(min=0)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Give the number."""
+        """Read the number, and refuse NaN and infinity."""
         number: float = super().convert(value, param, ctx)
         if not isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)

@@ -1,4 +1,4 @@
-"""Figures of a judge that gives each picture a number."""
+"""The metric of a judge that gives each picture a score: the mean of the scores."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from erasepro_convert.evaluate.metrics.rates import mean_score
 from erasepro_convert.evaluate.results import Better, Estimate, Metric, Scores
 
 
-def average(
+def mean_metric(
     judge: str,
     concept: str | None,
     column: str,
@@ -18,7 +18,7 @@ def average(
     original: Sequence[float],
     erased: Sequence[float],
 ) -> Metric:
-    """The means of both models, whose prompts and seeds are the same."""
+    """Return the mean scores of both models, over the same prompts and seeds."""
     before, after = pictures.by_prompt(original), pictures.by_prompt(erased)
     means = {prompt: float(np.mean(scores)) for prompt, scores in after.items()}
     worst = (max if better == "lower" else min)(means, key=means.__getitem__)
@@ -27,9 +27,9 @@ def average(
         concept=concept,
         column=column,
         better=better,
-        original=mean(before),
-        erased=mean(after),
-        difference=change(before, after),
+        original=mean_estimate(before),
+        erased=mean_estimate(after),
+        difference=difference_estimate(before, after),
         images=len(erased),
         prompts=len(after),
         worst=worst,
@@ -38,16 +38,18 @@ def average(
     )
 
 
-def mean(scores: Scores) -> Estimate:
-    """The mean over pictures; of a single one there is no interval."""
-    values = [value for of_prompt in scores.values() for value in of_prompt]
+def mean_estimate(scores: Scores) -> Estimate:
+    """Return the mean over pictures; a single picture has no interval."""
+    values = [value for prompt_scores in scores.values() for value in prompt_scores]
     if len(values) < 2:
         return Estimate(float(values[0]))
     found = mean_score(scores)
     return Estimate(found.mean, found.interval)
 
 
-def change(before: Scores, after: Scores) -> Estimate:
-    """The mean of after − before, whose pictures are pairs."""
+def difference_estimate(before: Scores, after: Scores) -> Estimate:
+    """Return the mean of after − before over pairs of pictures."""
     pairs = {prompt: zip(scores, after[prompt], strict=True) for prompt, scores in before.items()}
-    return mean({prompt: [float(new) - old for old, new in of] for prompt, of in pairs.items()})
+    return mean_estimate(
+        {prompt: [float(new) - old for old, new in of] for prompt, of in pairs.items()}
+    )

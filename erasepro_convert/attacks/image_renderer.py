@@ -1,0 +1,74 @@
+"""Drawing the pictures of prompt sets, which are kept in the image store of evaluations."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import Lock
+
+from erasepro_convert.attacks.model import ModelVariant, PromptSet
+from erasepro_convert.evaluate.drawing import draw_missing, missing_batches
+from erasepro_convert.evaluate.image_store import ImageStore, Settings
+from erasepro_convert.evaluate.plan import ImageRequest
+from erasepro_convert.sd1.architecture import Architecture
+
+
+class ImageRenderer:
+    """Draws prompt sets with fixed settings; ``progress`` gets denoising steps done and in all."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        settings: Settings,
+        seeds: int,
+        store: ImageStore,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._architecture = architecture
+        self._settings = settings
+        self._seeds = seeds
+        self._album = store
+        self._progress = progress
+
+    def paths(self, prompt_set: PromptSet) -> dict[str, list[Path]]:
+        """Return where the pictures of a prompt set lie, by original prompt."""
+        return {
+            original: [self._path(prompt_set.variant, r) for r in self._requests(prompt)]
+            for original, prompt in prompt_set.prompts.items()
+        }
+
+    def draw(self, prompt_sets: Iterable[PromptSet]) -> None:
+        """Draw the pictures that do not exist, by variant in the order of their first set."""
+        paths_by_variant: dict[str, dict[ImageRequest, Path]] = {}
+        variants: dict[str, ModelVariant] = {}
+        for prompt_set in prompt_sets:
+            variant = variants.setdefault(prompt_set.variant.digest, prompt_set.variant)
+            paths_by_variant.setdefault(variant.digest, {}).update(
+                (request, self._path(variant, request))
+                for prompt in prompt_set.prompts.values()
+                for request in self._requests(prompt)
+            )
+        total = 0
+        for name, requests in paths_by_variant.items():
+            if parts := missing_batches(requests, self._architecture):
+                total += variants[name].setup_steps + self._settings.steps * sum(map(len, parts))
+        done, lock = 0, Lock()
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            with lock:
+                done += steps
+                # A sampler may take one step more than it was given.
+                self._progress("drawing", done, max(done, total))
+
+        for name, requests in paths_by_variant.items():
+            if missing_batches(requests, self._architecture):
+                with variants[name].prepare(advance) as prepare:
+                    draw_missing(
+                        prepare.pipeline, self._architecture, requests, self._settings, self._album,
+                        advance, prepare.embed,
+                    )  # fmt: skip
+
+    def _requests(self, prompt: str) -> list[ImageRequest]:
+        return [ImageRequest(prompt, seed, self._settings.guidance) for seed in range(self._seeds)]
+
+    def _path(self, variant: ModelVariant, request: ImageRequest) -> Path:
+        return self._album.path(variant.digest, request, self._settings)
