@@ -7,7 +7,7 @@ CORE := $(addprefix tests/test_, checkpoint.py cli.py clip.py convert.py diffuse
 	layout.py recipe.py report.py requirements.py variants.py writer.py \
 	demo.py::test_the_demo_command_shows_what_it_does demo.py::test_a_preview_is_the_same_each_time)
 
-.PHONY: test oldest lint fuzz demo demo-model comparison schema
+.PHONY: test oldest lint docs fuzz demo demo-model comparison schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,6 +31,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, into build/site: broken links are errors.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The reader against a million damaged files.
 fuzz: .venv/installed
