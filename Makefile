@@ -2,6 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# PyPI's torch for Linux is a CUDA build of several gigabytes; this index has the one for CPUs.  Where it
+# cannot be reached, pip takes what it finds.  `make TORCH_INDEX=https://pypi.org/simple test` has CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+torch = $(1)/bin/pip install --quiet --no-deps --retries 2 --index-url $(TORCH_INDEX) \
+	--constraint $(2) torch || echo "no torch from $(TORCH_INDEX): pip looks elsewhere"
+
 # What covers conversion, folders and preview.
 CORE := $(addprefix tests/test_, checkpoint.py cli.py clip.py convert.py diffusers.py inspect.py \
 	layout.py recipe.py report.py requirements.py variants.py writer.py \
@@ -11,6 +17,7 @@ CORE := $(addprefix tests/test_, checkpoint.py cli.py clip.py convert.py diffuse
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(call torch,.venv,constraints.txt)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -19,6 +26,7 @@ test: .venv/installed
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
+	$(call torch,.venv-oldest,constraints-oldest.txt)
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . \
 		jsonschema pytest pytest-xdist
 	touch $@
