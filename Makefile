@@ -2,6 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# PyPI's torch for Linux is a CUDA build of several gigabytes; this index has the one for CPUs.  Where it
+# cannot be reached, pip takes what it finds.  `make TORCH_INDEX=https://pypi.org/simple test` has CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+torch = $(1)/bin/pip install --quiet --no-deps --retries 2 --index-url $(TORCH_INDEX) \
+	--constraint $(2) torch || echo "no torch from $(TORCH_INDEX): pip looks elsewhere"
+
 # What covers conversion, folders and preview.
 CORE := $(addprefix tests/, checkpoint/test_containers.py cli/test_cli.py clip \
 	conversion/test_convert.py output/test_diffusers_folder.py output/test_safetensors_writer.py \
@@ -10,10 +16,11 @@ CORE := $(addprefix tests/, checkpoint/test_containers.py cli/test_cli.py clip \
 	demo/test_demo.py::test_the_demo_command_shows_what_it_does \
 	demo/test_demo.py::test_a_preview_is_the_same_each_time)
 
-.PHONY: test oldest lint fuzz demo demo-model comparison schema
+.PHONY: test oldest lint docs fuzz demo demo-model comparison schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(call torch,.venv,constraints.txt)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -22,6 +29,7 @@ test: .venv/installed
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
+	$(call torch,.venv-oldest,constraints-oldest.txt)
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . \
 		jsonschema pytest pytest-xdist
 	touch $@
@@ -34,6 +42,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, into build/site: broken links are errors.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The reader against a million damaged files.
 fuzz: .venv/installed

@@ -21,7 +21,15 @@ from erasepro_convert.recipe.sections import Concept, Layers, Limits, Probe, Ret
 from erasepro_convert.recipe.training import Training
 from tests.conftest import Cli, WriteRecipe
 
-PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+PAGES = [
+    *map(Path, ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(Path("docs").glob("*.md")),
+]
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading, and the site too."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -35,7 +43,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         assert linked.exists(), link
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+            assert anchor in map(slug, headings), link
 
 
 def test_the_readmes_example_is_the_shipped_recipe(write_recipe: WriteRecipe) -> None:
