@@ -1,7 +1,8 @@
-"""Settings for this checkpoint: a small search on text features alone.
+"""A small search for the settings that suit a checkpoint, on text features alone.
 
-One setting after the other, the best so far kept: tolerance, retain weight, number of templates,
-tokens.  Among the tries within the recipe's limits on drift and update, the least leak wins.
+It varies one setting after the other around the best try so far: tolerance, retain weight, number
+of templates, tokens.  Among the tries within the recipe's limits on drift and update, the one with
+the least leak is chosen.
 """
 
 from collections.abc import Callable
@@ -47,11 +48,11 @@ def _tokens(tokens: object) -> Change:
     return lambda best: best.changed(tokens=tokens)
 
 
-EVERY_METHOD: tuple[tuple[Change, ...], ...] = ((_templates(4),), (_tokens({"first": 8}),))
+WITHOUT_TOLERANCE: tuple[tuple[Change, ...], ...] = ((_templates(4),), (_tokens({"first": 8}),))
 SEARCH: tuple[tuple[Change, ...], ...] = (
     (_tolerance(0.5), _tolerance(2)),
     (_weight(1), _weight(100)),
-    *EVERY_METHOD,
+    *WITHOUT_TOLERANCE,
 )
 
 
@@ -62,13 +63,14 @@ def tune(
     progress: Progress,
     held: frozenset[str] = frozenset(),
 ) -> tuple[Erasure, Tuning]:
-    """The best attempt, and the record of all; the recipe as it stands is the first.
+    """Search for settings; gives the best erasure, and the record of all tries.
 
-    ``held`` are targets that were erased from the checkpoint before.
+    The first try is the recipe as it stands.  Targets in ``held`` were erased from the checkpoint
+    before.
 
     Raises LimitError when no setting gives weights that can be stored.
     """
-    stages = SEARCH if "tolerance" in METHODS[recipe.method].keys else EVERY_METHOD
+    stages = SEARCH if "tolerance" in METHODS[recipe.method].keys else WITHOUT_TOLERANCE
     total = 1 + sum(map(len, stages))
     given = recipe.changed(settings=None)
     best: tuple[Erasure, Try] | None = None
@@ -123,7 +125,7 @@ def _try(
 
 
 def _rank(tried: Try) -> tuple[bool, float]:
-    """Less is better: within the limits the least leak, else the least drift."""
+    """A key to order tries by, the best first: by leak within the limits, by drift beyond them."""
     value = tried.leak if tried.within else tried.drift
-    assert value is not None  # only attempts that came to weights are ranked
+    assert value is not None  # only tries that gave weights are ranked
     return not tried.within, value

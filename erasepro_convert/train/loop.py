@@ -20,10 +20,10 @@ from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.train.methods import METHODS, TrainingBatch
 from erasepro_convert.train.network import Network
 from erasepro_convert.train.result import Fitted
-from erasepro_convert.train.resume import State
+from erasepro_convert.train.resume import TrainingState
 
 SCALE = 1024.0
-"""Of the loss where types are mixed: gradients of half precision would vanish."""
+"""The factor of the loss where types are mixed: gradients of half precision would vanish."""
 
 
 def train(
@@ -35,35 +35,33 @@ def train(
 ) -> Fitted:
     """Run a recipe's gradient method; ``dtype`` is the output's (None: each its own).
 
-    With ``state`` it goes on where a training of the same began, and leaves there what it got to.
-    A small model is trained in one thread, so that the result does not depend on how many there
-    are; a full-size one takes all, and is the same where there are as many.
+    ``state`` is the file that an interrupted training leaves; this one goes on from it where the
+    training has the same identity, and leaves its own there.  A small model is trained in one
+    thread, so that the result does not depend on the number of threads.  A full-size model takes
+    all threads, and its result is the same only where their number is.
 
     Raises CheckpointError for a checkpoint that makes no pictures, LimitError for training that
-    diverges, UsageError for a state that is none.
+    diverges, UsageError for a file at ``state`` that a training did not write.
     """
     training = recipe.training
     assert training
     pipeline, architecture = build_pipeline(source)
     keys = {key.original: key for key in unet_keys(source.layout.widths)}
     names = edited_tensors(recipe, source.layout.widths)
-    # Where it is fed in both ways, one of them is what its metadata asks for: see ``convert``.
+    # Where the recipe has both ways of feeding, metadata asked for one of them: see ``convert``.
     skip = max(recipe.clip_skip)
     network = Network(pipeline, architecture, [keys[name].diffusers for name in names], skip)
     rate = float(training.learning_rate)
     parameters = list(network.trained.values())
-    optimiser: torch.optim.Optimizer = (
-        torch.optim.AdamW(parameters, rate)
-        if recipe.method == "ac"
-        else torch.optim.Adam(parameters, rate)
-    )
-    kept = State(state, _identity(recipe, network)) if state else None
+    method = METHODS[recipe.method]
+    optimiser = method.optimiser(parameters, rate)
+    kept = TrainingState(state, _identity(recipe, network)) if state else None
     with one_thread() if architecture.batch > 1 else nullcontext():
-        losses, pictures = kept.load(network.trained, optimiser) if kept else ([], [])
+        losses, anchor_latents = kept.load(network.trained, optimiser) if kept else ([], [])
 
         def keep(*, now: bool) -> None:
             if kept and (now or kept.is_due()):
-                kept.save(network.trained, optimiser, losses, pictures)
+                kept.save(network.trained, optimiser, losses, anchor_latents)
 
         def drawing(done: int, total: int) -> None:
             progress("train: drawing anchors", done, total)
@@ -71,14 +69,14 @@ def train(
 
         if len(losses) < training.steps:
             try:
-                teach = METHODS[recipe.method](network, recipe, training, pictures, drawing)
+                make_batch = method.prepare(network, recipe, training, anchor_latents, drawing)
                 for step in range(len(losses), training.steps):
                     note = f"train: loss {losses[-1]:.4f}" if losses else "train"
-                    # at each prediction, for a step of a full-size model takes many of them
+                    # Reported at each prediction: a step of a full-size model takes many.
                     network.watch = partial(progress, note, step, training.steps)
-                    losses.append(take_step(network, teach(step), optimiser))
+                    losses.append(take_step(network, make_batch(step), optimiser))
                     keep(now=False)
-            finally:  # an interrupt, too, comes through progress
+            finally:  # progress raises an interrupt, too
                 keep(now=True)
         progress("train", training.steps, training.steps)
     weights = {}
@@ -91,15 +89,15 @@ def train(
     return Fitted(weights, tuple(losses), network.device.type)
 
 
-def take_step(network: Network, lesson: TrainingBatch, optimiser: torch.optim.Optimizer) -> float:
-    """One step of the optimiser; gives the loss, a mean over the lesson's numbers."""
+def take_step(network: Network, batch: TrainingBatch, optimiser: torch.optim.Optimizer) -> float:
+    """Take one step of the optimiser; gives the loss, the mean over the numbers of the goal."""
     scale = SCALE if network.device.type == "cuda" else 1.0
     total = 0.0
     optimiser.zero_grad()
     with torch.enable_grad():
-        for part in lesson.split(network.together):
+        for part in batch.split(network.micro_batch_size):
             found = network.predict(part.latents, part.times, part.prompts)
-            loss = mse_loss(found, part.goal, reduction="sum") / lesson.goal.numel()
+            loss = mse_loss(found, part.goal, reduction="sum") / batch.goal.numel()
             (loss * scale).backward()
             total += float(loss.detach())
     if not isfinite(total):
@@ -115,7 +113,7 @@ def take_step(network: Network, lesson: TrainingBatch, optimiser: torch.optim.Op
 def _identity(recipe: Recipe, network: Network) -> str:
     """A digest of what a training depends on.
 
-    Limits are no part of it: who loosens them after a refusal need not train again.
+    Limits are left out: after a refusal they can be loosened without training again.
     """
     parts = {"method", "concepts", "layers", "training", "clip_skip"}
     said = recipe.model_dump(mode="json", include=parts)

@@ -1,4 +1,7 @@
-"""What a step of each gradient method learns from: latents, their times, a prompt and a goal."""
+"""The training batches of each gradient method, and the optimiser that learns from them.
+
+``recipe.methods`` has the row of each method, with what it is and what its recipes may say.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,46 +15,60 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.train.network import SAMPLING_STEPS, Network
 
-PICTURES = 200
-"""Of anchors, at most, that AC is trained on."""
+MOST_ANCHORS = 200
+"""Anchor latents, at most, that AC is trained on."""
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Latents (n × 4 × s × s) at times (n), and what the U-Net should predict for prompts there."""
+    """Latents (n × 4 × s × s) at times (n), and what the U-Net should predict for prompts there.
+
+    ``goal`` is that prediction of noise, of the latents' shape.
+    """
 
     latents: Tensor
     times: Tensor
     prompts: tuple[str, ...]
     goal: Tensor
 
-    def split(self, together: int) -> Iterator["TrainingBatch"]:
-        """Some latents at a time."""
-        for start in range(0, len(self.latents), together):
-            part = slice(start, start + together)
+    def split(self, micro_batch_size: int) -> Iterator["TrainingBatch"]:
+        """Micro-batches, the last of which can be smaller."""
+        for start in range(0, len(self.latents), micro_batch_size):
+            part = slice(start, start + micro_batch_size)
             yield TrainingBatch(
                 self.latents[part], self.times[part], self.prompts[part], self.goal[part]
             )
 
 
-Teach = Callable[[int], TrainingBatch]
-"""Gives a step's lesson, which depends on its number and on the network as it is by then."""
+MakeBatch = Callable[[int], TrainingBatch]
+"""Makes the batch of a step, which depends on its number and on the network as it is by then."""
 
 Report = Callable[[int, int], None]
 
+Prepare = Callable[[Network, Recipe, Training, list[Tensor], Report], MakeBatch]
+"""Prepares a training.
+
+The list has the anchor latents (k × 4 × s × s each) that an interrupted run drew, and gets those
+that are drawn now; the report is of how many are drawn.
+"""
+
 
 def esd(
-    network: Network, recipe: Recipe, training: Training, pictures: list[Tensor], report: Report
-) -> Teach:
-    """Away from the target: Gandikota et al. (2023).
+    network: Network,
+    recipe: Recipe,
+    training: Training,
+    anchor_latents: list[Tensor],
+    report: Report,
+) -> MakeBatch:
+    """Train away from the target: ESD (Gandikota et al., 2023).
 
-    Goal is ε_o(z, t, "") − η·(ε_o(z, t, c) − ε_o(z, t, "")), with z denoised by the network as
-    trained so far, from noise to a step drawn at random.  Anchors play no part.
+    The goal is ε_o(z, t, "") − η·(ε_o(z, t, c) − ε_o(z, t, "")).  The network as trained so far
+    denoises z from noise up to a step that is drawn at random.  Anchors play no part.
     """
-    del pictures, report
+    del anchor_latents, report
     targets = [target for concept in recipe.concepts for target, _ in concept.prompt_pairs()]
 
-    def teach(step: int) -> TrainingBatch:
+    def make_batch(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
         prompt = targets[_drawn(len(targets), generator)]
         last = _drawn(SAMPLING_STEPS, generator)
@@ -64,32 +81,37 @@ def esd(
         assert training.guidance is not None
         return TrainingBatch(latents, times, prompts, plain - training.guidance * (named - plain))
 
-    return teach
+    return make_batch
 
 
 def ac(
-    network: Network, recipe: Recipe, training: Training, pictures: list[Tensor], report: Report
-) -> Teach:
-    """From the target to its anchor: Kumari et al. (2023), the model-based variant.
+    network: Network,
+    recipe: Recipe,
+    training: Training,
+    anchor_latents: list[Tensor],
+    report: Report,
+) -> MakeBatch:
+    """Train from the target to its anchor: the model-based variant of AC (Kumari et al., 2023).
 
-    Goal is ε(z, t, anchor), of the network as it is and without gradients, as in their code; z are
-    the original's latents of anchor prompts, half of them mirrored, with noise added.  ``pictures``
-    has those that an earlier run made, and is filled with the others.
+    The goal is ε(z, t, anchor) of the network as it is, without gradients, as in the published
+    code.  z are latents that the original draws of anchor prompts, half of them mirrored, with
+    noise added.
     """
     pairs = [pair for concept in recipe.concepts for pair in concept.prompt_pairs()]
-    count = min(PICTURES, training.steps * training.batch)
+    count = min(MOST_ANCHORS, training.steps * training.batch)
     owners = [pairs[i % len(pairs)] for i in range(count)]
-    for start in range(sum(map(len, pictures)), count, network.together):
+    size = network.micro_batch_size
+    for start in range(sum(map(len, anchor_latents)), count, size):
         network.watch = partial(report, start, count)
-        prompts = [anchor for _, anchor in owners[start : start + network.together]]
-        # numbers below 0 are no steps
+        prompts = [anchor for _, anchor in owners[start : start + size]]
+        # Steps count from 0, so a number below 0 gives noise that no step has.
         noise = network.noise(len(prompts), generator_of(training.seed, -1 - start))
         with network.original():
-            pictures.append(network.sampled(prompts, noise, SAMPLING_STEPS)[0])
+            anchor_latents.append(network.sampled(prompts, noise, SAMPLING_STEPS)[0])
     report(count, count)
-    anchors = torch.cat(pictures)
+    anchors = torch.cat(anchor_latents)
 
-    def teach(step: int) -> TrainingBatch:
+    def make_batch(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
         chosen = torch.randint(count, (training.batch,), generator=generator)
         times = torch.randint(network.times, (training.batch,), generator=generator)
@@ -97,19 +119,31 @@ def ac(
         latents = anchors[chosen]
         latents = torch.where(mirrored[:, None, None, None], latents.flip(-1), latents)
         noisy = network.noised(latents, network.noise(training.batch, generator), times)
-        asked = [owners[i] for i in chosen.tolist()]
+        drawn = [owners[i] for i in chosen.tolist()]
         with torch.no_grad():
-            goal = network.predict(noisy, times, [anchor for _, anchor in asked])
-        return TrainingBatch(noisy, times, tuple(target for target, _ in asked), goal)
+            goal = network.predict(noisy, times, [anchor for _, anchor in drawn])
+        return TrainingBatch(noisy, times, tuple(target for target, _ in drawn), goal)
 
-    return teach
+    return make_batch
 
 
-METHODS = {"esd-x": esd, "esd-u": esd, "ac": ac}
+@dataclass(frozen=True)
+class TrainingMethod:
+    """How a method makes its batches, and the optimiser of its published code."""
+
+    prepare: Prepare
+    optimiser: type[torch.optim.Adam]
+
+
+METHODS: dict[str, TrainingMethod] = {
+    "esd-x": TrainingMethod(esd, torch.optim.Adam),
+    "esd-u": TrainingMethod(esd, torch.optim.Adam),
+    "ac": TrainingMethod(ac, torch.optim.AdamW),
+}
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """One for each step, so that going on with a training needs no generator's state."""
+    """A generator for one step, so that a resumed training needs no generator's state."""
     number = int.from_bytes(sha256(f"{seed} {step}".encode()).digest()[:7], "big")
     return torch.Generator().manual_seed(number)
 

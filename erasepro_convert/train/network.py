@@ -13,20 +13,20 @@ from erasepro_convert.runtime.dtypes import packed
 from erasepro_convert.sd1.architecture import Architecture
 
 SAMPLING_STEPS = 50
-"""Of the deterministic sampler that makes latents to train on."""
+"""Steps of the deterministic sampler that makes latents to train on."""
 
 SAMPLING_GUIDANCE = 3.0
-"""As in ESD's published code."""
+"""The sampler's guidance scale, as in ESD's published code."""
 
 
 class Network:
     """Noise predictions of a U-Net as it is now, and of the original.
 
-    ``together`` is how many latents fit into memory at once, in training; ``watch`` is called
-    before each prediction, and may end it all.
+    ``micro_batch_size`` is how many latents fit into memory at once in training.  ``watch`` is
+    called before each prediction; what it raises ends the training.
 
-    The original's come from the same module with the original tensors put in for a while.  Frozen
-    tensors keep the pipeline's type; trained ones are float32.
+    Predictions of the original come from the same module, into which the original tensors are put
+    for a while.  Frozen tensors keep the pipeline's type; trained ones are float32.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Network:
         names: Sequence[str],
         clip_skip: int = 1,
     ) -> None:
-        """``names`` are diffusers' of the tensors to train.
+        """``names`` are diffusers' names of the tensors to train.
 
         ``clip_skip`` says which text layer feeds the U-Net: 1 the last, 2 the one before.
         """
         self._pipeline, self._side = pipeline, architecture.size // 8
         self._clip_skip = clip_skip
         self.watch: Callable[[], None] = lambda: None
-        self.together = architecture.batch
+        self.micro_batch_size = architecture.batch
         self.device = pipeline.unet.device
         unet = pipeline.unet
         unet.requires_grad_(False)
@@ -58,7 +58,7 @@ class Network:
         self._states: dict[str, Tensor] = {}
 
     def digest(self) -> str:
-        """SHA-256 of all that predictions depend on."""
+        """SHA-256 of the weights that predictions depend on."""
         found = sha256()
         for model in (self._pipeline.text_encoder, self._pipeline.unet):
             for parameter in model.parameters():
@@ -67,7 +67,7 @@ class Network:
 
     @contextmanager
     def original(self) -> Iterator[None]:
-        """Let the U-Net be the original one; nothing is recorded for gradients."""
+        """Put the original tensors into the U-Net; nothing is recorded for gradients."""
         now = [parameter.data for parameter in self.trained.values()]
         self._put(self._original)
         try:
@@ -77,7 +77,7 @@ class Network:
             self._put(now)
 
     def predict(self, latents: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
-        """What the U-Net makes of latents (n × 4 × s × s) at times (n): float32, of that shape."""
+        """Predict the noise in latents (n × 4 × s × s) at times (n): float32, of that shape."""
         self.watch()
         states = torch.cat([self.encode(prompt) for prompt in prompts])
         with self._mixed():
@@ -87,13 +87,13 @@ class Network:
         return found.float()
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count × 4 × s × s), drawn on the CPU."""
+        """Standard normal noise (count × 4 × s × s), drawn on the CPU."""
         return torch.randn(count, 4, self._side, self._side, generator=generator)
 
     def sampled(self, prompts: Sequence[str], noise: Tensor, last: int) -> tuple[Tensor, int]:
-        """Latents that are denoised up to the ``last``-th of 50 steps, and the time there.
+        """Denoise up to the ``last``-th of 50 steps; gives the latents and the time there.
 
-        By DDIM with guidance 3; the last step, 50, is behind the end.
+        The sampler is DDIM with guidance 3.  Step 50 denoises to the end, at time 0.
         """
         scheduler = DDIMScheduler.from_config(self._pipeline.scheduler.config)
         scheduler.set_timesteps(SAMPLING_STEPS)
@@ -109,14 +109,14 @@ class Network:
         return latents, int(scheduler.timesteps[last]) if last < SAMPLING_STEPS else 0
 
     def noised(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Latents with noise of their time added, as in training."""
+        """Add noise to latents by their times, as a diffusion model's training does."""
         scheduler = DDPMScheduler.from_config(self._pipeline.scheduler.config)
         noisy: Tensor = scheduler.add_noise(latents, noise, times)
         return noisy
 
     @property
     def times(self) -> int:
-        """How many there are."""
+        """The number of times that the model was trained at."""
         return int(self._pipeline.scheduler.config.num_train_timesteps)
 
     def encode(self, prompt: str) -> Tensor:
@@ -135,7 +135,7 @@ class Network:
             parameter.data = tensor
 
     def _mixed(self) -> AbstractContextManager[object]:
-        """Frozen parts are float16 on CUDA; there and only there types are mixed."""
+        """Mix types on CUDA, where frozen parts are float16, and nowhere else."""
         if self.device.type == "cuda":
             return torch.autocast("cuda", torch.float16)
         return nullcontext()

@@ -1,4 +1,4 @@
-"""What a training gave, apart from what it takes to train."""
+"""The result of a training, in a module that needs no library for training."""
 
 from dataclasses import dataclass
 

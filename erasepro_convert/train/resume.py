@@ -1,4 +1,4 @@
-"""What a training needs to go on where it was interrupted, in a file beside the output."""
+"""The file beside the output from which an interrupted training goes on."""
 
 import os
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.location import sibling
 
 EVERY = 60.0
-"""Seconds between two times that it is written, at least."""
+"""The least number of seconds between two writings."""
 
 SHARE = 20
-"""As many times longer than the writing itself takes, at least: a large model's takes long."""
+"""The least time between two writings, in multiples of what one takes: a large model's is long."""
 
 BELONGS, LOSSES = "belongs_to", "losses"
 PARTS = ("value", "exp_avg", "exp_avg_sq")
-"""Of each trained tensor: itself, and Adam's moments of its gradient."""
+"""What is kept of each trained tensor: itself, and Adam's moments of its gradient."""
 
-PICTURES = "pictures"
+ANCHOR_LATENTS = "pictures"
+"""The name of AC's anchor latents in the file."""
 
 
 def state_path(output: Path) -> Path:
@@ -32,20 +33,23 @@ def state_path(output: Path) -> Path:
 
 
 @dataclass
-class State:
-    """Reads and writes; ``belongs`` is a digest of all that the training depends on."""
+class TrainingState:
+    """Reads and writes the file; ``identity`` is a digest of all that the training depends on.
+
+    ``due`` is when it is to be written next, by the monotonic clock.
+    """
 
     path: Path
-    belongs: str
+    identity: str
     due: float = 0.0
 
     def load(
         self, trained: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
     ) -> tuple[list[float], list[Tensor]]:
-        """Put a state in; gives the losses of the steps that were done, and the pictures.
+        """Restore tensors and optimiser; gives the losses of finished steps, and anchor latents.
 
-        Both are empty where there is none.  A state of another training is left alone until it is
-        replaced.  Raises UsageError for a file that is no state.
+        Both are empty where there is no file, or the file of another training, which stays until it
+        is replaced.  Raises UsageError for a file that a training did not write.
         """
         self.due = monotonic() + EVERY
         if not self.path.exists():
@@ -53,11 +57,11 @@ class State:
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
-                if metadata[BELONGS] != self.belongs:
+                if metadata[BELONGS] != self.identity:
                     return [], []
                 losses = [float(loss) for loss in metadata[LOSSES].split()]
-                has_pictures = PICTURES in file.keys()  # noqa: SIM118  # it is no mapping
-                pictures = [file.get_tensor(PICTURES)] if has_pictures else []
+                has_anchors = ANCHOR_LATENTS in file.keys()  # noqa: SIM118  # it is no mapping
+                anchor_latents = [file.get_tensor(ANCHOR_LATENTS)] if has_anchors else []
                 for name, parameter in trained.items() if losses else ():
                     value, *moments = (file.get_tensor(f"{name}|{part}") for part in PARTS)
                     parameter.data.copy_(value)
@@ -68,10 +72,10 @@ class State:
                     )
         except (SafetensorError, KeyError, ValueError) as error:
             raise UsageError(f"{self.path}: not the state of a training; delete it") from error
-        return losses, pictures
+        return losses, anchor_latents
 
     def is_due(self) -> bool:
-        """Whether it is time to write."""
+        """Whether it is time to write the file."""
         return monotonic() >= self.due
 
     def save(
@@ -79,20 +83,20 @@ class State:
         trained: dict[str, torch.nn.Parameter],
         optimiser: torch.optim.Optimizer,
         losses: list[float],
-        pictures: list[Tensor],
+        anchor_latents: list[Tensor],
     ) -> None:
-        """Write it, whole or not at all."""
-        if not losses and not pictures:
-            return  # nothing is known yet that a new training would not find
+        """Write the file, whole or not at all; nothing where a training has nothing yet."""
+        if not losses and not anchor_latents:
+            return
         started = monotonic()
-        tensors = {PICTURES: torch.cat(pictures)} if pictures else {}
+        tensors = {ANCHOR_LATENTS: torch.cat(anchor_latents)} if anchor_latents else {}
         for name, parameter in trained.items() if losses else ():
             moments = optimiser.state[parameter]
             values = (parameter.detach(), *(moments[part] for part in PARTS[1:]))
             for part, value in zip(PARTS, values, strict=True):
                 tensors[f"{name}|{part}"] = value.cpu().contiguous()
         part_file = self.path.with_name(f".{self.path.name}.part")
-        metadata = {BELONGS: self.belongs, LOSSES: " ".join(map(repr, losses))}
+        metadata = {BELONGS: self.identity, LOSSES: " ".join(map(repr, losses))}
         save_file(tensors, part_file, metadata)
         os.replace(part_file, self.path)
         took = monotonic() - started

@@ -15,11 +15,13 @@ from torch.nn.functional import mse_loss
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
+from erasepro_convert.erase.methods import ALGORITHMS
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import LimitError, UsageError
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe import methods as registry
 from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from erasepro_convert.train import loop, methods, network
 from erasepro_convert.train.methods import TrainingBatch
@@ -83,6 +85,13 @@ def network_of(base: Path, recipe: Recipe, clip_skip: int = 1) -> Network:
     return Network(*load_pipeline(base), [keys[name] for name in names], clip_skip)
 
 
+def test_every_method_has_its_one_function() -> None:
+    """A row of the registry is solved by an algorithm or trained by a training method."""
+    assert tuple(ALGORITHMS) == registry.SOLVED
+    assert tuple(methods.METHODS) == registry.TRAINED == METHODS
+    assert {*registry.SOLVED, *registry.TRAINED} == registry.METHODS.keys()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_only_what_is_trained_changes(
     base: Path, outputs: Callable[[str], Any], method: str
@@ -116,27 +125,27 @@ def test_esds_goal_and_step_by_hand(base: Path) -> None:
     recipe = recipe_of("esd-x", guidance=2.0, batch=2)
     assert recipe.training
     net = network_of(base, recipe)
-    lesson = methods.esd(net, recipe, recipe.training, [], silent)(0)
+    batch = methods.esd(net, recipe, recipe.training, [], silent)(0)
     pipeline, _ = load_pipeline(base)
     states = pipeline.text_encoder(
         pipeline.tokenizer(
-            ["", lesson.prompts[0]], padding="max_length", return_tensors="pt"
+            ["", batch.prompts[0]], padding="max_length", return_tensors="pt"
         ).input_ids
     )[0].detach()
 
     def predict(state: torch.Tensor) -> Any:
         both = torch.stack([state, state])
-        return pipeline.unet(lesson.latents, lesson.times, both).sample
+        return pipeline.unet(batch.latents, batch.times, both).sample
 
     with torch.no_grad():
         plain, named = predict(states[0]), predict(states[1])
     goal = plain - 2 * (named - plain)
-    assert torch.allclose(lesson.goal, goal, atol=1e-4)
+    assert torch.allclose(batch.goal, goal, atol=1e-4)
     weight = pipeline.unet.up_blocks[3].attentions[2].transformer_blocks[0].attn2.to_k.weight
     loss = mse_loss(predict(states[1]), goal)
     loss.backward()
     optimiser = torch.optim.Adam(net.trained.values(), 1e-3)
-    assert loop.take_step(net, lesson, optimiser) == pytest.approx(float(loss), rel=1e-4)
+    assert loop.take_step(net, batch, optimiser) == pytest.approx(float(loss), rel=1e-4)
     name = "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k.weight"
     step = net.trained[name].detach() - weight.detach()
     certain = weight.grad.abs() > weight.grad.abs().mean()
@@ -150,8 +159,8 @@ def test_the_originals_predictions_do_not_move_with_training(base: Path) -> None
     latents, times = net.noise(1, torch.Generator().manual_seed(0)), torch.tensor([500])
     with net.original():
         before = net.predict(latents, times, ["a dog"])
-    lesson = methods.esd(net, recipe, recipe.training, [], silent)(0)
-    loop.take_step(net, lesson, torch.optim.Adam(net.trained.values(), 1e-3))
+    batch = methods.esd(net, recipe, recipe.training, [], silent)(0)
+    loop.take_step(net, batch, torch.optim.Adam(net.trained.values(), 1e-3))
     with net.original():
         assert torch.equal(net.predict(latents, times, ["a dog"]), before)
     with torch.no_grad():
@@ -162,27 +171,27 @@ def test_acs_goal_is_the_anchors_prediction_of_the_network_as_it_is(base: Path) 
     recipe = recipe_of("ac", batch=3)
     assert recipe.training
     net = network_of(base, recipe)
-    teach = methods.ac(net, recipe, recipe.training, [], silent)
-    loop.take_step(net, teach(0), torch.optim.AdamW(net.trained.values(), 1e-2))
-    lesson = teach(1)
-    anchors = [prompt.replace("snoopy", "dog") for prompt in lesson.prompts]
+    make_batch = methods.ac(net, recipe, recipe.training, [], silent)
+    loop.take_step(net, make_batch(0), torch.optim.AdamW(net.trained.values(), 1e-2))
+    batch = make_batch(1)
+    anchors = [prompt.replace("snoopy", "dog") for prompt in batch.prompts]
     with torch.no_grad():
-        now = net.predict(lesson.latents, lesson.times, anchors)
-    assert torch.equal(lesson.goal, now)
+        now = net.predict(batch.latents, batch.times, anchors)
+    assert torch.equal(batch.goal, now)
     with net.original():
-        first = net.predict(lesson.latents, lesson.times, anchors)
-    assert not torch.allclose(lesson.goal, first)
-    assert {"snoopy", "a snoopy"} >= set(lesson.prompts)
+        first = net.predict(batch.latents, batch.times, anchors)
+    assert not torch.allclose(batch.goal, first)
+    assert {"snoopy", "a snoopy"} >= set(batch.prompts)
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(base: Path) -> None:
     recipe, found = recipe_of("ac", batch=4), []
     assert recipe.training
-    for together in (64, 1):
+    for size in (64, 1):
         net = network_of(base, recipe)
-        lesson = methods.ac(net, recipe, recipe.training, [], silent)(0)
-        net.together = together
-        loop.take_step(net, lesson, torch.optim.SGD(net.trained.values(), 1.0))
+        batch = methods.ac(net, recipe, recipe.training, [], silent)(0)
+        net.micro_batch_size = size
+        loop.take_step(net, batch, torch.optim.SGD(net.trained.values(), 1.0))
         found.append(torch.cat([p.detach().flatten() for p in net.trained.values()]))
     assert torch.allclose(found[0], found[1], atol=1e-5)
 
@@ -392,9 +401,9 @@ def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:
         convert(recipe_of("ac"), base, target, Options(ema="convert"), silent)
 
 
-def test_lessons_are_split_whole() -> None:
+def test_batches_are_split_whole() -> None:
     n = torch.arange(5)
-    lesson = TrainingBatch(n, n, tuple("abcde"), n)
-    parts = list(lesson.split(2))
+    batch = TrainingBatch(n, n, tuple("abcde"), n)
+    parts = list(batch.split(2))
     assert [len(part.latents) for part in parts] == [2, 2, 1]
     assert "".join("".join(part.prompts) for part in parts) == "abcde"
