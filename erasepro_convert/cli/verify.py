@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.errors import UsageError, VerificationError
+from erasepro_convert.errors import VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,36 +81,25 @@ def verify_command(
     from dataclasses import asdict
 
     from erasepro_convert.cli.terminal import LINE, Terminal
-    from erasepro_convert.manifest import manifest_path, read_manifest
     from erasepro_convert.runtime.printable import printable
     from erasepro_convert.runtime.wording import counted, listed
-    from erasepro_convert.storage.listing import exists, is_folder
     from erasepro_convert.storage.location import redacted
-    from erasepro_convert.verification import Request, verify
-    from erasepro_convert.verification.signature import signature_verifier
+    from erasepro_convert.verification import verify
 
-    if (replay or text_encoder) and base is None:
-        raise UsageError("--replay and --text-encoder need --base")
-    if (key or chain) and not (isinstance(target, Path) and isinstance(record or target, Path)):
-        raise UsageError("--key and --certificate are for an output that is here: fetch it first")
-    if key and chain:
-        raise UsageError("--key and --certificate exclude one another: a signature is by one")
-    verifier = signature_verifier(key, chain) if key or chain else None
-    path = record or manifest_path(target, folder=is_folder(target))
-    for place in (target, path, *([base] if base else [])):
-        if not (place.exists() if isinstance(place, Path) else exists(place)):
-            raise UsageError(f"{redacted(place)}: there is no such file")
-    try:
-        manifest = read_manifest(path)
-    except UsageError as error:  # a file that is no manifest is a failed verification
-        raise VerificationError(str(error)) from error
     terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
-    request = Request(target, base, text_encoder, replay, tensors_only)
     with terminal.progress() as progress:
-        verified = verify(manifest, request, progress)
-    findings = list(verified.findings)
-    if verifier and isinstance(target, Path) and isinstance(path, Path):
-        findings += verifier.check(manifest, target, path)
+        verified = verify(
+            target,
+            record,
+            base=base,
+            text_encoder=text_encoder,
+            replay=replay,
+            tensors_only=tensors_only,
+            key=key,
+            certificates=chain,
+            progress=progress,
+        )
+    findings = verified.findings
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     if findings:
@@ -124,7 +113,7 @@ def verify_command(
         terminal.say(
             f"{missing} not in this copy, for which some containers have no place: {names}"
         )
-    if replay and manifest.trained:
+    if replay and verified.manifest.trained:
         from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
 
         terminal.say(

@@ -5,14 +5,17 @@ The original checkpoint also shows that nothing else was changed and that all fi
 these two files; a replay shows that the recipe gives these very tensors again.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from erasepro_convert.checkpoint import open_checkpoint
-from erasepro_convert.errors import CheckpointError, EraseproError
-from erasepro_convert.manifest import Manifest
-from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.storage.location import Location, file_name
+from erasepro_convert.errors import CheckpointError, EraseproError, UsageError, VerificationError
+from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.runtime.progress import Progress, silent
+from erasepro_convert.storage.listing import exists, is_folder
+from erasepro_convert.storage.location import Location, file_name, locate, redacted
 from erasepro_convert.verification.against_manifest import (
     verify_files,
     verify_manifest,
@@ -20,6 +23,7 @@ from erasepro_convert.verification.against_manifest import (
     verify_tensors,
 )
 from erasepro_convert.verification.finding import Finding
+from erasepro_convert.verification.signature import signature_verifier
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,75 @@ class Request:
 
 @dataclass(frozen=True)
 class Verified:
-    """All deviations, the number of tensors that were compared, and the tensors a copy lacks."""
+    """All deviations, the number of tensors that were compared, and the tensors a copy lacks.
 
+    ``manifest`` is what the output was compared with.
+    """
+
+    manifest: Manifest
     findings: tuple[Finding, ...]
     compared: int = 0
     absent: tuple[str, ...] = ()
 
 
-def verify(manifest: Manifest, request: Request, progress: Progress) -> Verified:
-    """Compare an output with its manifest, and with its original if the request names it.
+def verify(
+    output: "Location | str",
+    manifest: "Location | str | None" = None,
+    *,
+    base: "Location | str | None" = None,
+    text_encoder: "Location | str | None" = None,
+    replay: bool = False,
+    tensors_only: bool = False,
+    key: Path | None = None,
+    certificates: Sequence[Path] = (),
+    progress: Progress = silent,
+) -> Verified:
+    """Compare an output with its manifest, and with its original where ``base`` is given.
+
+    All are paths or URLs.  The ``manifest`` is the file beside the output unless it is given.
+    ``text_encoder`` is where the base's text encoder came from if it has none.  ``replay`` runs
+    the recipe on the base again.  ``tensors_only`` compares tensors alone, for a copy that was
+    saved anew.  ``key`` is the public key that must have signed; ``certificates`` are those above
+    the one whose holder must have signed.
+
+    Deviations are no errors: see ``Verified.findings``.  Raises UsageError for files that are
+    missing and for options that do not go together, VerificationError for a file that is no
+    manifest, CheckpointError where the base cannot be used at all; OSError passes through.
+    """
+    target, record = locate(output), locate(manifest) if manifest is not None else None
+    request = Request(
+        target,
+        locate(base) if base is not None else None,
+        locate(text_encoder) if text_encoder is not None else None,
+        replay,
+        tensors_only,
+    )
+    if (replay or text_encoder) and base is None:
+        raise UsageError("--replay and --text-encoder need --base")
+    if (key or certificates) and not (
+        isinstance(target, Path) and isinstance(record or target, Path)
+    ):
+        raise UsageError("--key and --certificate are for an output that is here: fetch it first")
+    if key and certificates:
+        raise UsageError("--key and --certificate exclude one another: a signature is by one")
+    verifier = signature_verifier(key, certificates) if key or certificates else None
+    record = record or manifest_path(target, folder=is_folder(target))
+    for place in (target, record, *([request.base] if request.base else [])):
+        if not (place.exists() if isinstance(place, Path) else exists(place)):
+            raise UsageError(f"{redacted(place)}: there is no such file")
+    try:
+        stated = read_manifest(record)
+    except UsageError as error:  # a file that is no manifest is a failed verification
+        raise VerificationError(str(error)) from error
+    verified = compare(stated, request, progress)
+    if verifier and isinstance(target, Path) and isinstance(record, Path):
+        signed = verifier.check(stated, target, record)
+        return replace(verified, findings=(*verified.findings, *signed))
+    return verified
+
+
+def compare(manifest: Manifest, request: Request, progress: Progress) -> Verified:
+    """Compare an output with a manifest, and with its original if the request names it.
 
     Raises UsageError or CheckpointError where the base cannot be used at all; OSError passes
     through.
@@ -63,7 +127,7 @@ def verify(manifest: Manifest, request: Request, progress: Progress) -> Verified
             tensors = verify_tensors(manifest, checkpoint, progress, is_copy=request.tensors_only)
         except CheckpointError as error:
             unsound = Finding("file", file_name(request.target), "a sound checkpoint", str(error))
-            return Verified((*findings, *files.result(), unsound))
+            return Verified(manifest, (*findings, *files.result(), unsound))
         findings += files.result()
     if not request.tensors_only:
         findings += verify_metadata(manifest, checkpoint)
@@ -87,10 +151,8 @@ def verify(manifest: Manifest, request: Request, progress: Progress) -> Verified
             findings += verify_figures(manifest, base, output, progress)
             if request.replay:
                 findings += verify_replay(manifest, request.base, request.text_encoder, progress)
-        except (
-            EraseproError
-        ) as error:  # the base is sound, so that the output or the manifest is at fault
+        except EraseproError as error:  # the base is sound: the output or the manifest is not
             findings.append(
                 Finding("figure", file_name(request.target), "to be computed", str(error))
             )
-    return Verified(tuple(findings), len(tensors.digests), tensors.absent)
+    return Verified(manifest, tuple(findings), len(tensors.digests), tensors.absent)

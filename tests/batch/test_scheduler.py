@@ -29,7 +29,7 @@ from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage.location import Location
-from erasepro_convert.verification import Request, verify
+from erasepro_convert.verification.verify import Request, compare
 from tests.conftest import VAN_GOGH
 from tests.miniature import state_dict
 
@@ -510,4 +510,4 @@ def verify_all(folder: Path) -> Iterator[object]:
     """What deviates from its manifest."""
     for path in sorted(folder.rglob("*.safetensors")):
         manifest = read_manifest(manifest_path(path))
-        yield from verify(manifest, Request(path), lambda stage, done, total: None).findings
+        yield from compare(manifest, Request(path), lambda stage, done, total: None).findings

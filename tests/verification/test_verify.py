@@ -30,7 +30,8 @@ from erasepro_convert.sd1.architecture import Architecture
 from erasepro_convert.sd1.keys import POSITION_IDS, UNET, text_keys
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
-from erasepro_convert.verification import Finding, Request, verify
+from erasepro_convert.verification import Finding
+from erasepro_convert.verification.verify import Request, compare
 from tests.conftest import PLAIN, SHORT, Cli
 from tests.miniature import MINIATURE, State, save_folder, with_ema
 
@@ -45,7 +46,7 @@ class Release:
 
     def verified(self, manifest: Manifest | None = None, **asked: Any) -> list[Finding]:
         request = Request(**{"target": self.output, **asked})
-        return list(verify(manifest or self.manifest, request, lambda *_: None).findings)
+        return list(compare(manifest or self.manifest, request, lambda *_: None).findings)
 
 
 def release(base: Path, place: Path, **options: Any) -> Release:
@@ -468,7 +469,7 @@ def test_a_copy_without_the_ema_copy_is_measured_without_it(state: State, tmp_pa
     copy = tmp_path / "pruned.safetensors"
     save_file(pruned, copy)
     request = Request(copy, base, tensors_only=True)
-    verified = verify(made.manifest, request, lambda *_: None)
+    verified = compare(made.manifest, request, lambda *_: None)
     assert verified.findings == ()
     assert verified.compared == len(pruned) == 1133
     assert len(verified.absent) == 688
