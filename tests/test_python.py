@@ -51,8 +51,8 @@ def test_nothing_else_is_exported() -> None:
 def test_every_public_name_is_there() -> None:
     for name in erasepro_convert.__all__:
         assert getattr(erasepro_convert, name) is not None
-    with pytest.raises(AttributeError, match="has no attribute 'erase'"):
-        erasepro_convert.erase  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'no_such'"):
+        erasepro_convert.no_such  # noqa: B018
 
 
 def test_every_error_of_the_interface_is_one_of_ours() -> None:
@@ -64,4 +64,5 @@ def test_importing_it_imports_no_library() -> None:
     script = "import sys; before = set(sys.modules); import erasepro_convert; "
     script += "print(*[n for n in sys.modules if n not in before])"
     ours = {"erasepro_convert", "erasepro_convert.runtime", "erasepro_convert.runtime.version"}
-    assert set(run(script).split()) - set(sys.stdlib_module_names) == ours
+    found = {n for n in run(script).split() if n.split(".")[0] not in sys.stdlib_module_names}
+    assert found == ours
