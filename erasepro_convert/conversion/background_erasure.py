@@ -52,7 +52,7 @@ class BackgroundErasure:
 
 @contextmanager
 def erasing(
-    conversion: Conversion, held: frozenset[str] | None, progress: Progress
+    conversion: Conversion, already_erased: frozenset[str] | None, progress: Progress
 ) -> Iterator[BackgroundErasure]:
     """Erase while the block runs; what is left to do at its end is given up."""
     over = Event()
@@ -66,7 +66,7 @@ def erasing(
         # Imported here, so that reading and writing do not wait for torch.
         from erasepro_convert.conversion.erase_checkpoint import erase_checkpoint
 
-        return erase_checkpoint(conversion, held, report)
+        return erase_checkpoint(conversion, already_erased, report)
 
     with ThreadPoolExecutor(1) as thread:
         future = thread.submit(erase)

@@ -27,14 +27,14 @@ def convert(
     options: Options | None = None,
     progress: Progress = silent,
     *,
-    held: frozenset[str] | None = None,
+    already_erased: frozenset[str] | None = None,
 ) -> Manifest:
     """Erase the recipe's concepts from ``source``; write ``target`` and its manifest.
 
     The recipe is one that was loaded, or a YAML file.  Source and target are paths, or URLs of
     objects in a store; a ``target`` in a string that ends in a slash is a diffusers folder.
-    ``progress`` is called from several threads.  ``held`` are targets that were erased from
-    ``source`` before (None: that is found out).
+    ``progress`` is called from several threads.  ``already_erased`` are targets that were erased
+    from ``source`` before (None: that is found out).
 
     What is not edited is read, checked, hashed and written while the erasure goes on beside it.
 
@@ -45,7 +45,10 @@ def convert(
     """
     stopwatch = Stopwatch()
     conversion = prepare(recipe, source, target, options or Options())
-    with erasing(conversion, held, progress) as erasure, _naming_damage(conversion, progress):
+    with (
+        erasing(conversion, already_erased, progress) as erasure,
+        _naming_damage(conversion, progress),
+    ):
         reading = SinglePass(conversion.base.checkpoint, partial(progress, "hash"))
         plan = plan_output(conversion, reading, erasure)
         with staging(

@@ -39,20 +39,21 @@ class CheckpointErasure:
 
 
 def erase_checkpoint(
-    conversion: Conversion, held: frozenset[str] | None, progress: Progress
+    conversion: Conversion, already_erased: frozenset[str] | None, progress: Progress
 ) -> CheckpointErasure:
     """Run the recipe on a checkpoint.
 
-    ``held`` are targets that were erased from it before (None: that is found out).  Raises
-    LimitError for what exceeds the recipe's limits, except in a dry run.
+    ``already_erased`` are targets that were erased from it before (None: that is found out).
+
+    Raises LimitError for what exceeds the recipe's limits, except in a dry run.
     """
     base, options = conversion.base, conversion.options
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
-    main, tuning, held = _erase_what_is_new(conversion, dtype, held, progress)
+    main, tuning, already_erased = _erase_what_is_new(conversion, dtype, already_erased, progress)
     ema = None
     if base.layout.ema == "convert":
         ema = run_erasure(
-            base.with_ema_as_unet(), main.recipe, dtype, progress, held=held
+            base.with_ema_as_unet(), main.recipe, dtype, progress, already_erased=already_erased
         ).of_copy()
     erasure = CheckpointErasure(main, ema, tuning)
     if erasure.exceeded and not options.dry_run:
@@ -63,20 +64,22 @@ def erase_checkpoint(
 def _erase_what_is_new(
     conversion: Conversion,
     dtype: torch.dtype | None,
-    held: frozenset[str] | None,
+    already_erased: frozenset[str] | None,
     progress: Progress,
 ) -> tuple[Erasure, Tuning | None, frozenset[str]]:
     """The erasure, the record of tuning, and the targets that were erased before."""
     base, recipe = conversion.base, conversion.recipe
 
-    def run(held: frozenset[str]) -> tuple[Erasure, Tuning | None]:
+    def run(already_erased: frozenset[str]) -> tuple[Erasure, Tuning | None]:
         if conversion.is_tuned:
-            return tune(base, recipe, dtype, progress, held)
+            return tune(base, recipe, dtype, progress, already_erased)
         state = conversion.training_state
-        return run_erasure(base, recipe, dtype, progress, state=state, held=held), None
+        return run_erasure(
+            base, recipe, dtype, progress, state=state, already_erased=already_erased
+        ), None
 
-    if held is not None or recipe.training:
-        known = held or frozenset()
+    if already_erased is not None or recipe.training:
+        known = already_erased or frozenset()
         return *run(known), known
     known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
     erasure, tuning = run(known)

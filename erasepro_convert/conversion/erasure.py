@@ -70,12 +70,12 @@ def run_erasure(
     progress: Progress,
     *,
     state: Path | None = None,
-    held: frozenset[str] = frozenset(),
+    already_erased: frozenset[str] = frozenset(),
 ) -> Erasure:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
 
-    Targets in ``held`` were erased from the checkpoint before: they are kept and measured.
-    ``state`` is the file where a training keeps what it needs to go on.
+    Targets in ``already_erased`` were erased from the checkpoint before: they are kept, and
+    measured.  ``state`` is the file where a training keeps what it needs to go on.
 
     What is solved does not depend on the number of threads.
 
@@ -83,7 +83,7 @@ def run_erasure(
     finite, LimitError for an edited weight that is not finite, UsageError for a file at ``state``
     that a training did not write.
     """
-    task = _Task.of(source, recipe, dtype, progress, held)
+    task = _Task.of(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         return task.with_training(_train(source, recipe, dtype, progress, state))
     return task.with_edits(solve_recipe(task.model, task.prompts, recipe))
@@ -96,7 +96,7 @@ def measure_erasure(
     progress: Progress,
     edited: ReadTensor,
     *,
-    held: frozenset[str] = frozenset(),
+    already_erased: frozenset[str] = frozenset(),
     single_encoder: bool = False,
 ) -> Erasure:
     """Measure weights that a recipe gave before, which ``edited`` reads by original name.
@@ -105,7 +105,7 @@ def measure_erasure(
 
     Raises what ``run_erasure`` does.
     """
-    task = _Task.of(source, recipe, dtype, progress, held)
+    task = _Task.of(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         weights = {name: edited(name) for name in task.names}
         return task.with_training(Fitted(weights, (), ""), single_encoder=single_encoder)
@@ -134,7 +134,7 @@ class _Task:
     source: SD1Checkpoint
     recipe: Recipe
     progress: Progress
-    held: frozenset[str]
+    already_erased: frozenset[str]
     prompts: AlignedPrompts
     model: Model
     names: tuple[str, ...]
@@ -147,7 +147,7 @@ class _Task:
         recipe: Recipe,
         dtype: torch.dtype | None,
         progress: Progress,
-        held: frozenset[str],
+        already_erased: frozenset[str],
     ) -> "_Task":
         """Align the prompts and wrap the weights.
 
@@ -156,7 +156,9 @@ class _Task:
         read = lru_cache(maxsize=len(LAYER_PARAMETERS))(source.read)  # many are read twice in a row
         model = Model(read=read, dtype=dtype, rows=source.rows)
         names = edited_tensors(recipe, source.layout.widths)
-        return cls(source, recipe, progress, held, align(recipe, held), model, names)
+        return cls(
+            source, recipe, progress, already_erased, align(recipe, already_erased), model, names
+        )
 
     def with_edits(self, stream: Iterator[Edit]) -> Erasure:
         """Compute the edits of a stream, and measure them."""
@@ -201,6 +203,8 @@ class _Task:
 
         with one_thread(), torch.inference_mode():
             self.progress("probe", 0, 1)
-            measured = measure_leak_and_drift(self.recipe, model.read, edited, rows, self.held)
+            measured = measure_leak_and_drift(
+                self.recipe, model.read, edited, rows, self.already_erased
+            )
             self.progress("probe", 1, 1)
         return measured

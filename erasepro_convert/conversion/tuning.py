@@ -61,12 +61,12 @@ def tune(
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
-    held: frozenset[str] = frozenset(),
+    already_erased: frozenset[str] = frozenset(),
 ) -> tuple[Erasure, Tuning]:
     """Search for settings; gives the best erasure, and the record of all tries.
 
-    The first try is the recipe as it stands.  Targets in ``held`` were erased from the checkpoint
-    before.
+    The first try is the recipe as it stands.  Targets in ``already_erased`` were erased from the
+    checkpoint before.
 
     Raises LimitError when no setting gives weights that can be stored.
     """
@@ -80,7 +80,7 @@ def tune(
         centre = best[0].recipe if best else given
         for change in stage:
             progress("tune", len(tries), total)
-            tried = _try(source, change(centre), dtype, progress, held)
+            tried = _try(source, change(centre), dtype, progress, already_erased)
             tries.append(tried[1])
             if tried[0] and (best is None or _rank(tried[1]) < _rank(best[1])):
                 best, chosen = (tried[0], tried[1]), len(tries) - 1
@@ -99,7 +99,7 @@ def _try(
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
-    held: frozenset[str],
+    already_erased: frozenset[str],
 ) -> tuple[Erasure | None, Try]:
     prompts = max(len(concept.prompts) for concept in recipe.concepts)
     setting = Try(
@@ -109,7 +109,7 @@ def _try(
         tokens=recipe.tokens,
     )
     try:
-        tried = run_erasure(source, recipe, dtype, progress, held=held)
+        tried = run_erasure(source, recipe, dtype, progress, already_erased=already_erased)
     except LimitError as error:
         return None, setting.model_copy(update={"refused": str(error)})
     leak = max(measure.mean for measure in tried.probe.leak)

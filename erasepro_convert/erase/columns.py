@@ -72,21 +72,21 @@ class AlignedPrompts:
 
 
 @lru_cache(maxsize=8)  # a batch has a few recipes and many files
-def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> AlignedPrompts:
+def align(recipe: Recipe, already_erased: frozenset[str] = frozenset()) -> AlignedPrompts:
     """Tokenise the recipe's prompts and index the columns of X and Y.
 
-    Targets in ``held`` were erased before and mean their anchors already: nothing is solved for
-    them, and their prompts are retained as they are.
+    Targets in ``already_erased`` mean their anchors already: nothing is solved for them, and their
+    prompts are retained as they are.
 
     Raises RecipeError for a concept that CLIP does not read at all.
     """
-    new = [concept for concept in recipe.concepts if concept.target not in held]
+    new = [concept for concept in recipe.concepts if concept.target not in already_erased]
     pairs = [pair for concept in new for pair in solved_pairs(concept, recipe)]
     target_rows = _rows([pair.target for pair in pairs])
     anchor_rows = _rows([pair.anchor for pair in pairs])
     first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
     deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
-    kept, left_out = _retained(recipe, held)
+    kept, left_out = _retained(recipe, already_erased)
     retained = [tokenize(prompt) for prompt in kept]
     lengths = [
         1 + max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
@@ -104,7 +104,7 @@ def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> AlignedPrompts:
         retained=_distinct(retained),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
-            held=tuple(c.target for c in recipe.concepts if c.target in held),
+            held=tuple(c.target for c in recipe.concepts if c.target in already_erased),
             retained=kept,
             left_out=left_out,
             first_layer=first.record,
@@ -113,13 +113,20 @@ def align(recipe: Recipe, held: frozenset[str] = frozenset()) -> AlignedPrompts:
     )
 
 
-def _retained(recipe: Recipe, held: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _retained(
+    recipe: Recipe, already_erased: frozenset[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The prompts that C counts, and prompts of the recipe that are left out for their targets."""
     if not recipe.retain.weight:
         return (), ()
     kept = recipe.without_targets(recipe.retain.prompts)
     left_out = (prompt for prompt in recipe.retain.prompts if prompt not in kept)
-    erased = (target for c in recipe.concepts if c.target in held for target, _ in c.prompt_pairs())
+    erased = (
+        target
+        for c in recipe.concepts
+        if c.target in already_erased
+        for target, _ in c.prompt_pairs()
+    )
     return tuple(dict.fromkeys((*kept, *erased))), tuple(left_out)
 
 

@@ -34,7 +34,7 @@ def with_burden(
         dtype,
         progress,
         open_sd1_checkpoint(output).read,
-        held=frozenset(manifest.alignment.held),
+        already_erased=frozenset(manifest.alignment.held),
         single_encoder=True,
     )
     updates = {name: edit.record.single_encoder_update for name, edit in measured.edits.items()}

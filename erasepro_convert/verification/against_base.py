@@ -61,14 +61,14 @@ def verify_figures(
     """Compute every norm, residual, leak and drift anew from the two files, and compare them."""
     recipe = manifest.recipe
     dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
-    held = frozenset(manifest.alignment.held)
+    already_erased = frozenset(manifest.alignment.held)
     measured = measure_erasure(
         base,
         recipe,
         dtype,
         progress,
         output.read,
-        held=held,
+        already_erased=already_erased,
         single_encoder=_has_single_encoder_updates(manifest.edits),
     )
     records = [edit.record for edit in measured.edits.values()]
@@ -85,7 +85,7 @@ def verify_figures(
             dtype,
             progress,
             edited,
-            held=held,
+            already_erased=already_erased,
             single_encoder=_has_single_encoder_updates(manifest.ema.edits),
         ).of_copy()
         records = [edit.record for edit in copy.edits.values()]

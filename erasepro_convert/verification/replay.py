@@ -41,10 +41,12 @@ def verify_replay(
         private="erasepro.concepts" not in manifest.output.metadata,
         dry_run=True,
     )
-    held = frozenset(manifest.alignment.held)
+    already_erased = frozenset(manifest.alignment.held)
     with TemporaryDirectory() as folder:  # an empty folder, so that no file is in the way
         target = Path(folder) / file_name(Path(manifest.output.name))
-        replayed = convert(manifest.recipe, base, target, options, progress, held=held)
+        replayed = convert(
+            manifest.recipe, base, target, options, progress, already_erased=already_erased
+        )
     recorded, repeated = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
     for name in sorted(recorded.tensors.keys() | repeated.tensors.keys()):
