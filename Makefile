@@ -16,7 +16,7 @@ CORE := $(addprefix tests/, checkpoint/test_containers.py cli/test_cli.py clip \
 	demo/test_demo.py::test_the_demo_command_shows_what_it_does \
 	demo/test_demo.py::test_a_preview_is_the_same_each_time)
 
-.PHONY: test oldest lint docs fuzz demo demo-model comparison schema
+.PHONY: test quick oldest lint docs fuzz demo demo-model comparison schema
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,8 +24,15 @@ CORE := $(addprefix tests/, checkpoint/test_containers.py cli/test_cli.py clip \
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Neighbours share what a module sets up: each worker takes a run of tests, and helps at the end.
+PYTEST := -m pytest -n auto --dist worksteal
+
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python $(PYTEST)
+
+# What shows most faults, in about a minute.
+quick: .venv/installed
+	$(BIN)/python $(PYTEST) -m "not slow and not network and not browser"
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
@@ -36,7 +43,7 @@ test: .venv/installed
 
 # The core with the oldest versions that pyproject.toml allows.
 oldest: .venv-oldest/installed
-	.venv-oldest/bin/python -m pytest -n auto $(CORE)
+	.venv-oldest/bin/python $(PYTEST) $(CORE)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

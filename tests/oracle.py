@@ -89,7 +89,8 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def stack(model: CLIPTextModel, columns: Places, layer: int | None) -> Matrix:
-    return np.stack([features(model, ids, layer)[:, position] for ids, position in columns], axis=1)
+    read = {ids: features(model, list(ids), layer) for ids in {tuple(ids) for ids, _ in columns}}
+    return np.stack([read[tuple(ids)][:, position] for ids, position in columns], axis=1)
 
 
 def eq5(w: Matrix, x: Matrix, y: Matrix) -> Matrix:

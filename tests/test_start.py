@@ -9,6 +9,8 @@ import pytest
 
 from erasepro_convert import demo
 
+pytestmark = pytest.mark.slow
+
 WATCH = """
 import json, sys
 from erasepro_convert.cli import main

@@ -31,6 +31,8 @@ from erasepro_convert.sd1 import architecture
 from erasepro_convert.sd1.keys import SD1
 from tests.conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 
 def value(p: float, n: int) -> Estimate:
     return Estimate(p, wilson_interval(p, n))

@@ -33,6 +33,8 @@ from tests.conftest import Cli
 from tests.conversion.test_faults import TINY, names
 from tests.miniature import state_dict
 
+pytestmark = pytest.mark.network
+
 ROOT = Path(__file__).parents[2]
 LOCAL = ("--host", "127.0.0.1")
 BARE = ("--no-dashboard", "--memory-limit", 0)

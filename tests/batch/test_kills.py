@@ -21,6 +21,8 @@ from erasepro_convert.sd1.keys import Widths
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 
+pytestmark = pytest.mark.slow
+
 TINY = Widths((32, 32, 32, 32), 64, 4, (32, 32, 32, 32), 48, 96)
 FILES = 5
 KILLS = 8

@@ -33,6 +33,8 @@ from erasepro_convert.verification.verify import Request, compare
 from tests.conftest import VAN_GOGH
 from tests.miniature import state_dict
 
+pytestmark = pytest.mark.slow
+
 TINY = Widths((32, 32, 32, 32), 64, 4, (32, 32, 32, 32), 48, 96)
 
 

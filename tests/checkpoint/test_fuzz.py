@@ -45,6 +45,8 @@ from tests.hostile import (
     view,
 )
 
+pytestmark = pytest.mark.slow
+
 MUTATIONS, CHUNK = 20_000, 1000
 SETTINGS = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 INTERESTING = [

@@ -256,6 +256,7 @@ def silent(*_: object) -> None:
     """Report nothing."""
 
 
+@pytest.mark.slow
 def test_costs_are_measured_once(
     base: Path, tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +281,7 @@ def test_costs_are_measured_once(
     assert target.stat().st_mtime_ns != written
 
 
+@pytest.mark.slow
 def test_what_the_input_decides_is_no_other_recipe(
     tmp_path: Path, state: State, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,8 @@ from erasepro_convert.storage.location import Location
 from tests.conftest import VAN_GOGH, Cli
 from tests.miniature import state_dict
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TINY = Widths((32, 32, 32, 32), 64, 4, (32, 32, 32, 32), 48, 96)
 OTHER = VAN_GOGH.replace("anchor: artist", "anchor: person")

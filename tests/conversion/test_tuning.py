@@ -14,6 +14,8 @@ from erasepro_convert.recipe import Recipe
 from tests.conftest import Cli, WriteRecipe
 from tests.miniature import State, state_dict
 
+pytestmark = pytest.mark.slow
+
 MakeRecipe = Callable[[str], Recipe]
 AUTO = """\
 version: 1

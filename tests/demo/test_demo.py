@@ -24,6 +24,8 @@ from erasepro_convert.sd1.vae import vae_keys
 from tests.conftest import Cli
 from tests.miniature import State, state_dict
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(demo.__file__).parent
 SAMPLING = Sampling(steps=15, guidance=4)
 

@@ -71,6 +71,7 @@ def test_one_pair_equals_the_oracle(
 
 
 @pytest.mark.parametrize("method", ["erasepro", "erasepro-modified", "uce"])
+@pytest.mark.slow
 def test_several_pairs_and_prompts_equal_the_oracle(
     method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_several_pairs_and_prompts_equal_the_oracle(
 
 
 @pytest.mark.parametrize(("name", "tokens", "first_layer"), [("w", 5, 5), ("s", 8, 1)])
+@pytest.mark.slow
 def test_the_papers_implicit_settings_equal_the_oracle(
     name: str, tokens: int, first_layer: int, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_records_are_those_of_the_stored_weights(
 
 
 @pytest.mark.parametrize("method", ["erasepro", "erasepro-modified"])
+@pytest.mark.slow
 def test_residuals_hold_in_the_file_that_is_written(
     method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ from erasepro_convert import demo
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.evaluate.eval_unlearn import ErasePro
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["a dog", "a red car in the snow", "snoopy"]
 
 

@@ -29,6 +29,8 @@ from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
 from tests.conftest import Cli, copy_of_demo
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 version: 1
 name: snoopy

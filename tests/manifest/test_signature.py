@@ -137,6 +137,7 @@ def certificate(
     return builder.sign(issuer_key, hashes.SHA256())
 
 
+@pytest.mark.slow
 def test_signing_with_a_certificate(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +204,7 @@ NO_KEYS = {
 
 
 @pytest.mark.parametrize("kind", NO_KEYS)
+@pytest.mark.slow
 def test_keys_that_cannot_be_used_are_refused_in_words(
     kind: str, cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:
@@ -231,6 +233,7 @@ def test_keys_that_cannot_be_used_are_refused_in_words(
 
 
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+@pytest.mark.slow
 def test_larger_curves_sign_too(
     curve: ec.EllipticCurve, cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:

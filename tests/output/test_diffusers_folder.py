@@ -42,6 +42,8 @@ from erasepro_convert.sd1.vae import vae_keys
 from tests import oracle
 from tests.miniature import MINIATURE
 
+pytestmark = pytest.mark.slow
+
 
 def from_single_file(file: Path, architecture: Architecture, folder: Path) -> Any:
     """The pipeline that diffusers makes of a single file, offline."""

@@ -120,6 +120,7 @@ def test_a_manifest_reads_back(manifest: Path) -> None:
         ("x.ckpt.safetensors", "x.ckpt"),
     ],
 )
+@pytest.mark.slow
 def test_each_command_finds_what_others_put_beside_an_output(
     name: str, beside: str, cli: Cli, write_recipe: WriteRecipe, tmp_path: Path
 ) -> None:

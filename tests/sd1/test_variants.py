@@ -19,6 +19,8 @@ from tests.conftest import PLAIN, SHORT, Cli, WriteRecipe
 from tests.conversion.test_convert import run
 from tests.miniature import State, components, save_folder, with_ema
 
+pytestmark = pytest.mark.slow
+
 TEXT = "cond_stage_model.transformer."
 
 

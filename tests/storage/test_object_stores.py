@@ -43,6 +43,8 @@ from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
 
+pytestmark = pytest.mark.network
+
 SMALL = Widths((32, 32, 32, 32), 128, 4, (32, 32, 32, 32), 48, 48)
 SECRET = "WhoeverReadsThisKnowsTooMuch"
 BUCKET = "models"

@@ -30,6 +30,8 @@ from erasepro_convert.train.resume import state_path
 from erasepro_convert.verification.replay import verify_replay
 from tests.conftest import Cli, copy_of_demo
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("esd-x", "esd-u", "ac")
 
 
