@@ -129,7 +129,7 @@ class Trained(Record):
 
     device: str
     losses: tuple[Norm, ...]
-    """Of each step."""
+    """The loss of each step."""
     changes: tuple[Change, ...]
 
     def parts(self) -> tuple[TrainedPart, ...]:
@@ -146,7 +146,7 @@ class EditRecord(Change):
     layer: str
     residual_before: Residual
     residual_after: Residual
-    """Of the stored weight."""
+    """What is left with the weight as it is stored."""
     columns: Count
     """Columns of X."""
     rank: Count

@@ -19,7 +19,7 @@ class Stored(Record):
     version: str | None
     modified: str | None
     checksum: str | None
-    """Of the whole object, as the store states it."""
+    """The checksum of the whole object, as the store states it."""
 
 
 class InputFile(Record):
@@ -74,7 +74,7 @@ class WrittenTensor(Record):
     dtype: str
     shape: tuple[Count, ...]
     sha256: Sha256
-    """Of name, dtype, shape and values: see docs/audit.md."""
+    """The digest of name, dtype, shape and values: see docs/audit.md."""
 
 
 class Output(Record):
@@ -83,10 +83,10 @@ class Output(Record):
     name: str
     files: tuple[OutputFile, ...]
     metadata: dict[str, str]
-    """Of each safetensors file."""
+    """The metadata of each safetensors file."""
     tensors: dict[str, WrittenTensor]
     tensors_sha256: Sha256
-    """Over all tensors, whatever their order, container and spelling."""
+    """One digest of all tensors, whatever their order, container and spelling."""
     written: bool
     """False for a dry run: the digests are those of the files that a real run writes."""
 

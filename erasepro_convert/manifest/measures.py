@@ -30,7 +30,8 @@ class PromptMeasure(Record):
     """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
     prompts: what leak counts as 1.  Null for drift."""
     distance_after: Norm | None
-    """The same with this feed."""
+    """‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ with this feed, mean over
+    prompts.  Null for drift."""
 
 
 class ProbeRecord(Record):
@@ -77,7 +78,7 @@ class Tuning(Record):
     """The search that chose the recipe's settings."""
 
     recipe_sha256: Sha256
-    """Of the recipe as asked; the manifest's own is the recipe as run."""
+    """The digest of the recipe as it was given; the manifest's own is of the recipe as run."""
     tries: tuple[Try, ...]
     chosen: Count
     """The number of the try that was taken, counted from 0."""

@@ -37,7 +37,7 @@ class Manifest(Record):
     tool: Tool
     recipe: Recipe
     recipe_sha256: Sha256
-    """Of the recipe with all defaults, as canonical JSON (sorted keys, no white space)."""
+    """The digest of the recipe with all defaults, as canonical JSON (sorted keys, no spaces)."""
     input: Input
     previous: Previous | None
     """Where the input was erased before; that manifest names the one before it."""
@@ -58,7 +58,8 @@ class Manifest(Record):
     varies_between_runs: VariesBetweenRuns
 
     manifest_sha256: Sha256 = "0" * 64
-    """Of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no spaces)."""
+    """The digest of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no
+    white space)."""
 
     _version: Literal[1, 2] = PrivateAttr(2)
     """The schema version that was read, over whose form ``manifest_sha256`` is."""
@@ -74,7 +75,7 @@ class Manifest(Record):
 
     @property
     def all_edits(self) -> tuple[Change, ...]:
-        """Of the model and of a kept EMA copy."""
+        """All changes, of the model and of a kept EMA copy."""
         trained = self.trained.changes if self.trained else ()
         return (*self.edits, *trained, *(self.ema.edits if self.ema else ()))
 

@@ -172,7 +172,7 @@ def _parents(place: Location) -> Iterator[str]:
 
 
 def _address(location: Location) -> str:
-    """The same text for every way to write a store's URL."""
+    """One text for all ways to write a store's URL."""
     parts = urlsplit(redacted(location))
     scheme = url_scheme(location)
     return f"{ALIASES.get(scheme, scheme)}://{parts.netloc}{parts.path.rstrip('/')}"
