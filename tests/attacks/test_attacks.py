@@ -25,9 +25,9 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.evaluate.metrics.intervals import Interval, wilson_interval
 from erasepro_convert.evaluate.results import Estimate
+from erasepro_convert.images import open_model
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
-from erasepro_convert.sd1 import architecture
 from erasepro_convert.sd1.keys import SD1
 from tests.conftest import Cli
 
@@ -266,7 +266,7 @@ def test_mistakes_are_named_before_anything_is_drawn(
 def test_a_model_that_nobody_can_judge_is_refused(
     cli: Cli, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(architecture, "DEMO", SD1)
+    monkeypatch.setattr(open_model, "DEMO", SD1)
     ran = cli("stress", "recipes/paper/snoopy.yaml", base, "--base", base)
     assert ran.code == 2
     assert "give --clip FOLDER" in ran.err
