@@ -103,7 +103,8 @@ def _is_small(architecture: Architecture) -> bool:
 def with_sampler(pipeline: StableDiffusionPipeline, sampler: Sampler) -> StableDiffusionPipeline:
     """Return a pipeline that shares the models but has its own sampler, which counts steps."""
     if sampler == "ddpm":
-        scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+        # The other sampler's configuration does not say that latents are not to be clipped.
+        scheduler = DDPMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     else:
         scheduler = deepcopy(pipeline.scheduler)
     parts = pipeline.components | {"scheduler": scheduler}
