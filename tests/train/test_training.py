@@ -147,7 +147,7 @@ def test_esds_goal_and_step_by_hand(base: Path) -> None:
     loss = mse_loss(predict(states[1]), goal)
     loss.backward()
     optimiser = torch.optim.Adam(net.trained.values(), 1e-3)
-    assert loop.take_step(net, batch, optimiser) == pytest.approx(float(loss), rel=1e-4)
+    assert loop.take_step(net, batch, optimiser) == pytest.approx(loss.item(), rel=1e-4)
     name = "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_k.weight"
     step = net.trained[name].detach() - weight.detach()
     certain = weight.grad.abs() > weight.grad.abs().mean()
