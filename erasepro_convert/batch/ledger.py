@@ -84,7 +84,7 @@ class Entry(Record):
 class Ledger:
     """The file of entries, which several batches may read and append to at once.
 
-    The last entry of an output counts.
+    Of several entries for one output, the last one counts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,9 +93,9 @@ class Ledger:
         self._descriptor = os.open(
             self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666
         )
-        self._read = 0
+        self._read_offset = 0
         self._latest: dict[str, Entry] = {}
-        self._wrote: set[str] = set()
+        self._written_outputs: set[str] = set()
         if self.refresh() and not self._latest:
             raise UsageError(f"{self.path}: not a batch's record: no line of it is one")
 
@@ -105,7 +105,7 @@ class Ledger:
 
     def wrote(self, output: str) -> bool:
         """Whether a batch ever wrote this output: then it may be replaced."""
-        return output in self._wrote
+        return output in self._written_outputs
 
     @property
     def latest(self) -> Mapping[str, Entry]:
@@ -115,12 +115,13 @@ class Ledger:
     def refresh(self) -> bool:
         """Read what other batches appended since; return whether there was anything.
 
-        A line that a killed batch left unfinished is ignored: its job is done again.
+        Lines that are no valid entry are ignored, such as the rest of a line that a killed batch
+        left: those jobs are done again.
         """
         size = os.fstat(self._descriptor).st_size
-        content = os.pread(self._descriptor, size - self._read, self._read)
+        content = os.pread(self._descriptor, size - self._read_offset, self._read_offset)
         whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
+        self._read_offset += len(whole)
         for line in whole.splitlines():
             try:
                 entry = Entry.model_validate_json(line)
@@ -129,7 +130,7 @@ class Ledger:
             self._latest.pop(entry.output, None)
             self._latest[entry.output] = entry
             if entry.written:
-                self._wrote.add(entry.output)
+                self._written_outputs.add(entry.output)
         return bool(whole)
 
     def append(self, entry: Entry) -> None:
@@ -137,6 +138,7 @@ class Ledger:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             size = os.fstat(self._descriptor).st_size
+            # A killed batch may have left half a line: it is ended first.
             torn = size and os.pread(self._descriptor, 1, size - 1) != b"\n"
             line = ("\n" if torn else "") + entry.model_dump_json() + "\n"
             with open(self._descriptor, "ab", buffering=0, closefd=False) as file:

@@ -104,7 +104,7 @@ class JobInspector:
         places = target, manifest_path(target, folder=folder)
         may_replace = self._ledger.wrote(job.output) or lock.was_marked
         if not may_replace and not any(map(exists, places)):
-            may_replace = True  # a worker that dies at the end leaves an output of this batch
+            may_replace = True  # nothing is there yet: whatever appears will be of this batch
         if may_replace:
             lock.mark()
         known = None

@@ -28,20 +28,21 @@ from erasepro_convert.errors import StorageError
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.wording import counted
 
-BAR, SHORTEST_BAR = 28, 6
+BAR_WIDTH, LEAST_BAR_WIDTH = 28, 6
 """The greatest and the least width of a bar, in characters."""
-LINE, SHORTEST_REASON = 200, 60
+LINE_WIDTH, SHORTEST_REASON = 200, 60
 """The width of a file's line, and the room that its reason gets however long the names are."""
 GAP = 2
 """Characters between two columns."""
-ROWS = 16
+SHOWN_TASKS = 16
 """How many running files are shown: a cluster may have hundreds."""
-WORDS = {"erase": "erasing", "probe": "probing", "tune": "trying", "train": "training"}
+STAGE_VERBS = {"erase": "erasing", "probe": "probing", "tune": "trying", "train": "training"}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
 SIZE_REQUESTS = 8
 """How many inputs are asked for their sizes at once."""
-ENOUGH = 0.3
-"""The share of the first files that must be done before a remaining time is shown."""
+LEAST_SHARE = 0.3
+"""The share of the running files that must be done, while none is finished, before the time left is
+estimated."""
 
 ReadProgress = Callable[[], Iterable[tuple[Task, Progress]]]
 
@@ -56,7 +57,7 @@ class BatchView:
         *,
         quiet: bool,
     ) -> None:
-        """Ask for the sizes of all inputs; ``passed_over`` are files that are no inputs."""
+        """Ask for the sizes of all inputs; ``passed_over`` are files that are not converted."""
         self._console = Console(quiet=quiet, highlight=False)
         self._passed_over = passed_over
         with ThreadPoolExecutor(SIZE_REQUESTS) as threads:  # a store answers slowly
@@ -68,8 +69,8 @@ class BatchView:
         self._read_progress: ReadProgress = tuple
         self.counts: Counter[str] = Counter()
         """The number of jobs with each outcome."""
-        self.before = 0
-        """How many of them an earlier batch or another one had done."""
+        self.reused = 0
+        """How many of these jobs another batch had done already."""
         self._live = Live(
             console=self._console,
             get_renderable=lambda: self,
@@ -96,7 +97,7 @@ class BatchView:
         """Count a job that has ended, and print its line."""
         size = self._sizes[job.output]
         self.counts[entry.outcome] += 1
-        self.before += before
+        self.reused += before
         if before or entry.outcome != "done":
             self._bytes_left -= size  # it says nothing about how long the others take
         else:
@@ -114,7 +115,7 @@ class BatchView:
         if figures := entry.figures:
             parts.append(f"leak up to {figures.leak:.2f}, drift up to {figures.drift:.2f}")
         if entry.reason:
-            room = LINE - len(f"{number} {'  '.join([*parts, ''])}…")
+            room = LINE_WIDTH - len(f"{number} {'  '.join([*parts, ''])}…")
             parts.append(printable(_first_sentence(entry.reason), max(SHORTEST_REASON, room)))
         return f"{number} " + "  ".join(parts)
 
@@ -124,7 +125,7 @@ class BatchView:
         counts = [f"{self.counts[o]} {o}" for o in get_args(Outcome) if self.counts[o]]
         if left := self._total - self.counts.total():
             counts.append(f"{left} not begun")
-        before = f" ({self.before} of them before)" if self.before else ""
+        before = f" ({self.reused} of them before)" if self.reused else ""
         passed = sum(map(len, self._passed_over.values()))
         counts += [f"{passed} passed over"] if passed else []
         self._print(f"{counted(self._total, 'file')}: {', '.join(counts)}{before}, in {seconds}")
@@ -143,17 +144,17 @@ class BatchView:
         ended = self.counts.total()
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
         total = [f"{ended}/{self._total} files", f"left: {self._remaining(running)}", counts]
-        if _room_for_bar([total], options.max_width) >= SHORTEST_BAR:
+        if _room_for_bar([total], options.max_width) >= LEAST_BAR_WIDTH:
             yield _with_bars([total], [(self._total, ended)], options.max_width)
         else:
             yield Text((" " * GAP).join(filter(None, total)), overflow="fold")
-        first = running[:ROWS]
+        first = running[:SHOWN_TASKS]
         rows = [[printable(task.output, LONGEST_PATH), *_amounts(at)] for task, at in first]
         if rows:
             amounts = [(at.to_write, at.written) for _, at in first]
             yield _with_bars(rows, amounts, options.max_width)
-        if len(running) > ROWS:
-            yield Text(f"and {len(running) - ROWS} more")
+        if len(running) > SHOWN_TASKS:
+            yield Text(f"and {len(running) - SHOWN_TASKS} more")
 
     def _remaining(self, running: Iterable[tuple[Task, Progress]]) -> str:
         """Estimate the time left from the time that the bytes done so far took."""
@@ -164,10 +165,10 @@ class BatchView:
         ]
         done = self._bytes_done + sum(begun)
         first_files = sum(self._sizes[task.output] for task, _ in running)
-        if not self._bytes_done and done < ENOUGH * first_files:
+        if not done or (not self._bytes_done and done < LEAST_SHARE * first_files):
             return "not known yet"
         seconds = monotonic() - self._started
-        return _duration(seconds * max(0, self._bytes_left - done) / (done or 1))
+        return _duration(seconds * max(0, self._bytes_left - done) / done)
 
 
 def _size(job: Job) -> tuple[str, int]:
@@ -180,7 +181,7 @@ def _size(job: Job) -> tuple[str, int]:
 def _room_for_bar(rows: Sequence[Sequence[str]], width: int) -> int:
     """Return the width that is left for a bar beside these columns."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    return min(BAR, width - sum(widths) - len(widths) * GAP)
+    return min(BAR_WIDTH, width - sum(widths) - len(widths) * GAP)
 
 
 def _with_bars(
@@ -193,13 +194,13 @@ def _with_bars(
     bar = _room_for_bar(rows, width)
     table = Table.grid(padding=(0, GAP, 0, 0))
     table.add_column(overflow="fold")
-    if bar >= SHORTEST_BAR:
+    if bar >= LEAST_BAR_WIDTH:
         table.add_column(width=bar)
     for _ in rows[0][1:]:
         table.add_column(no_wrap=True)
     for (first, *rest), (total, done) in zip(rows, amounts, strict=True):
         drawn = ProgressBar(total=total, completed=done) if total else ""
-        bars = [drawn] if bar >= SHORTEST_BAR else []
+        bars = [drawn] if bar >= LEAST_BAR_WIDTH else []
         table.add_row(Text(first), *bars, *map(Text, rest))
     return table
 
@@ -207,7 +208,7 @@ def _with_bars(
 def _amounts(at: Progress) -> tuple[str, str]:
     """Format how much of a file is written, and how much of its stage is done."""
     size = f"{decimal(at.written)} of {decimal(at.to_write)}" if at.to_write else ""
-    stage = f"{WORDS[STAGES[at.stage]]} {at.done}/{at.total}" if at.done < at.total else ""
+    stage = f"{STAGE_VERBS[STAGES[at.stage]]} {at.done}/{at.total}" if at.done < at.total else ""
     return size, stage
 
 

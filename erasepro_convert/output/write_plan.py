@@ -12,10 +12,11 @@ from erasepro_convert.runtime.printable import printable
 
 @dataclass(frozen=True)
 class WritePlan:
-    """Files to write, by their path in the folder; where the output is one file, by its name.
+    """Files to write, by their paths in the output folder, or by the name of a single file.
 
-    ``others`` are the contents of the files that hold no weights.  All weight files have the same
-    ``metadata``.  ``left_out`` are tensors that the kind of output has no place for, and why.
+    ``name`` is the output's.  ``others`` are the contents of files that hold no weights.  All
+    weight files have the same ``metadata``.  ``left_out`` are tensors that the kind of output has
+    no place for, and why.
     """
 
     name: str
@@ -32,10 +33,10 @@ def plan_files(
     metadata: Mapping[str, str],
     left_out: Mapping[str, str],
 ) -> WritePlan:
-    """Make a plan of tensors by weight file.
+    """Plan the files; ``tensors`` gives the tensors of each weight file.
 
-    Raises CheckpointError where no loader would read the header of a weight file: before anything
-    is written.
+    Raises CheckpointError, before anything is written, where no loader would read the header of a
+    weight file.
     """
     weights = {path: WeightFile(parts, metadata) for path, parts in tensors.items()}
     for file in weights.values():
@@ -50,7 +51,7 @@ def plan_files(
 
 def _advice(metadata: Mapping[str, str]) -> str:
     """What to do about metadata that do not fit into a header."""
-    largest = max(metadata.keys() - {EMBEDDED}, key=lambda key: len(metadata[key]))
+    largest = max(metadata.keys() - {EMBEDDED}, key=lambda key: len(metadata[key].encode()))
     size = len(metadata[largest].encode())
     other = "leave out --embed-manifest, or " if EMBEDDED in metadata else ""
     return f"{other}take {printable(largest)} ({size} bytes) out of the input's metadata"

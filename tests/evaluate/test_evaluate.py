@@ -158,7 +158,7 @@ def test_an_interrupt_says_what_lies_there(
         assert drawn
         assert ran.code == 130
         assert ran.err == (
-            f"interrupted: what was done before lies in {pictures}; run it again to go on\n"
+            f"interrupted: what was done before lies in {pictures}; run it again to continue\n"
         )
         ran = cli(*command)
         assert ran.err.strip() == "interrupted: nothing was written", (

@@ -24,7 +24,7 @@ def test_files_that_are_others_than_before_are_named(tmp_path: Path) -> None:
     output.write_text("old")
     assert said(output, other, write=(output,)) == f"wrote {output}"
     assert said(output, other, write=(output, other)) == f"wrote {output}, {other}"
-    going_on = f"what was done before lies in {album}; run it again to go on"
+    going_on = f"what was done before lies in {album}; run it again to continue"
     assert said(output, kept=(album,), write=(album / "1.png",)) == going_on
     assert said(output, kept=(album,), write=(album / "2.png",)) == going_on
 
