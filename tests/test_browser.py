@@ -13,11 +13,12 @@ from erasepro_convert.batch.summary import write_summary
 from tests.batch.test_summary import entry
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe
 
-pytestmark = pytest.mark.browser
-
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 
 
 @pytest.fixture(scope="module")

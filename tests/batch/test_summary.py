@@ -167,6 +167,7 @@ def test_no_entries_at_all(tmp_path: Path) -> None:
     assert "Batch of 0 files" in page(tmp_path)
 
 
+@pytest.mark.slow
 def test_ten_thousand_files(tmp_path: Path) -> None:
     name = "some/folder/a-model-with-a-name-as-they-are-v2.0-pruned-{}.safetensors"
     page(tmp_path, *(entry(name.format(number)) for number in range(10_000)))

@@ -487,6 +487,7 @@ def test_broken_safetensors_are_refused(content: bytes, message: str, tmp_path: 
         open_checkpoint(tmp_path / "x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "message"), [(0, None), (1, "more than the 100000000")])
 def test_headers_are_read_up_to_the_limit_of_the_library(
     more: int, message: str | None, tmp_path: Path

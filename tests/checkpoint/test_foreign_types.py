@@ -193,6 +193,7 @@ def save_packed(state: State, path: Path, code: str, name: str, shape: tuple[int
     path.write_bytes(struct.pack("<Q", len(text)) + text + data + bytes(end - len(data)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["U16", "U32", "C64", "F8_E8M0", "F4", "F6_E2M3"])
 def test_an_unread_tensor_of_any_type_is_dropped_and_listed(
     code: str, van_gogh: Path, state: State, cli: Cli, tmp_path: Path
@@ -206,6 +207,7 @@ def test_an_unread_tensor_of_any_type_is_dropped_and_listed(
     assert "extra" not in open_checkpoint(target).tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["C128", "QI8", "U16"])
 def test_an_unread_tensor_of_a_pickle_too(
     case: str, van_gogh: Path, state: State, cli: Cli, tmp_path: Path

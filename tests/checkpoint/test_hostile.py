@@ -65,6 +65,7 @@ def test_no_two_cases_share_a_name() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.name)
 def test_hostile_files_are_refused(case: Hostile, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(case.build())
@@ -73,6 +74,7 @@ def test_hostile_files_are_refused(case: Hostile, tmp_path: Path) -> None:
     require_clear(refusal.value, "x")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: case.name)
 def test_good_files_are_read_bit_for_bit(case: Good, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(case.build())
@@ -194,6 +196,7 @@ assert [event for event, _ in events[len(paths):]] == ["compile", "exec", "open"
 """
 
 
+@pytest.mark.slow
 def test_reading_does_nothing_but_open_the_files_and_takes_little_memory(tmp_path: Path) -> None:
     """Python reports imports, executed code, opened files, processes, … to an audit hook.
 

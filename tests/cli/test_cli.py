@@ -25,6 +25,7 @@ from tests.miniature import State
 README = Path("README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_conversion_says_what_it_did(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_conversion_says_what_it_did(
     assert manifest["output"]["files"][0]["sha256"] in ran.out
 
 
+@pytest.mark.slow
 def test_no_colours_and_no_bars_without_a_terminal(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -50,6 +52,7 @@ def test_no_colours_and_no_bars_without_a_terminal(
     assert "█" not in ran.out
 
 
+@pytest.mark.slow
 def test_bars_on_a_terminal(
     cli: Cli,
     van_gogh: Path,
@@ -65,6 +68,7 @@ def test_bars_on_a_terminal(
     assert "hashing the input" in ran.out
 
 
+@pytest.mark.slow
 def test_json_prints_the_manifest_alone(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -74,6 +78,7 @@ def test_json_prints_the_manifest_alone(
     assert "text_encoder.1" in ran.err
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +86,7 @@ def test_quiet_prints_nothing(
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_so(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path) -> None:
     """And which digest the file would have, in the table and as JSON."""
     target = tmp_path / "out.safetensors"
@@ -95,6 +101,7 @@ def test_a_dry_run_says_so(cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_
     assert json.loads(as_json.out)["output"]["files"][0]["sha256"] == digest
 
 
+@pytest.mark.slow
 def test_an_existing_output_is_only_replaced_by_force(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +164,7 @@ def test_a_refused_checkpoint_exits_with_4(cli: Cli, van_gogh: Path, tmp_path: P
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_result_that_does_not_hold_exits_with_3(
     cli: Cli, van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
@@ -168,6 +176,7 @@ def test_a_result_that_does_not_hold_exits_with_3(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ckpt", "recipe.yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "dtype", "advice"),
     [
@@ -187,6 +196,7 @@ def test_a_type_that_can_hold_a_value_is_named(
     assert f"model.diffusion_model.out.2.bias has values {advice}" in ran.err
 
 
+@pytest.mark.slow
 def test_conflicts_of_the_first_layer_are_counted_for_themselves(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +217,7 @@ def test_conflicts_of_the_first_layer_are_counted_for_themselves(
     assert f"before any attention: {first} of its columns conflict (" in ran.err
 
 
+@pytest.mark.slow
 def test_a_clip_skip_of_the_metadata_is_not_called_another(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -335,6 +346,7 @@ def test_help_has_a_short_name(cli: Cli, command: tuple[str, ...]) -> None:
     assert cli(*command, "-h").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_exits_with_130_and_leaves_nothing(
     name: str, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
@@ -358,6 +370,7 @@ main(sys.argv[1:])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_exits_with_1_and_leaves_nothing(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -399,6 +412,7 @@ assert not {{"torch", "transformers", "diffusers", "rich", "pydantic"}} & set(sy
         )
 
 
+@pytest.mark.slow
 def test_the_main_command_has_a_name_too(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def edits_in(lines: list[str]) -> dict[str, list[str]]:
     return {first: rest for first, *rest in filter(None, words) if first in LAYERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_bar_gives_way_to_figures(
     width: int,

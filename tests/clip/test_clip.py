@@ -34,6 +34,7 @@ PIECES = [
 # fmt: on
 
 
+@pytest.mark.slow
 def test_ids_are_those_of_transformers() -> None:
     """On four thousand strings: accents, emoji, contractions, numbers, odd spaces, too long."""
     theirs = clip_tokenizer()
@@ -147,6 +148,7 @@ def test_a_concept_that_is_nothing_to_clip_is_refused() -> None:
         tokenize("a \u2003 cat").covering(2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["miniature", "full"])
 def test_hidden_states_are_those_of_transformers(size: str, state: State) -> None:
     """Within 1e-5 in float32, after every layer and at the end."""

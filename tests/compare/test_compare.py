@@ -306,12 +306,14 @@ def test_a_file_that_no_comparison_made_is_left_alone(
     assert target.read_bytes() == b"somebody's"
 
 
+@pytest.mark.slow
 def test_why_a_conversion_failed(base: Path, tmp_path: Path, make_recipe: MakeRecipe) -> None:
     target = tmp_path / "no" / "uce.safetensors"
     with pytest.raises(UsageError, match="no"):
         convert_measured(recipe_for_method(make_recipe(SHORT), "uce"), base, target, silent)
 
 
+@pytest.mark.slow
 def test_the_command(base: Path, tmp_path: Path, cli: Cli) -> None:
     recipe = tmp_path / "recipe.yaml"
     text = "version: 1\nconcepts: [{target: snoopy, anchor: dog}]\nevaluate: {steps: 2, seeds: 1}\n"

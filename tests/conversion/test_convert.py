@@ -49,6 +49,7 @@ CONTAINERS: dict[str, Callable[[State, Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_every_container_gives_the_same_weights(
     container: str, van_gogh: Path, checkpoint_file: Path, state: State, tmp_path: Path
@@ -64,6 +65,7 @@ def test_every_container_gives_the_same_weights(
     assert all(torch.equal(output[name], plain[name]) for name in plain)
 
 
+@pytest.mark.slow
 def test_untouched_tensors_are_bit_identical(
     van_gogh: Path, checkpoint_file: Path, state: State, tmp_path: Path
 ) -> None:
@@ -78,6 +80,7 @@ def test_untouched_tensors_are_bit_identical(
         assert same == (name not in edited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "dtype"), [("fp16", "float16"), ("bf16", "bfloat16"), ("fp32", "float32")]
 )
@@ -99,6 +102,7 @@ def test_dtype_changes_every_floating_tensor(
     assert manifest.tensors.dtype == asked
 
 
+@pytest.mark.slow
 def test_mixed_dtypes_are_kept_each_as_it_is(van_gogh: Path, state: State, tmp_path: Path) -> None:
     mixed = {
         name: value.half() if "attn2" in name else value.bfloat16() if "mlp" in name else value
@@ -110,6 +114,7 @@ def test_mixed_dtypes_are_kept_each_as_it_is(van_gogh: Path, state: State, tmp_p
     assert {name: v.dtype for name, v in output.items()} == {n: v.dtype for n, v in mixed.items()}
 
 
+@pytest.mark.slow
 def test_values_too_large_for_the_asked_dtype_are_refused(
     van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
@@ -120,6 +125,7 @@ def test_values_too_large_for_the_asked_dtype_are_refused(
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stated", ["pt", "np", "flax", ""])
 def test_the_format_is_always_torchs(
     stated: str, van_gogh: Path, state: State, tmp_path: Path
@@ -130,6 +136,7 @@ def test_the_format_is_always_torchs(
     assert read_metadata(tmp_path / "out.safetensors")["format"] == "pt"
 
 
+@pytest.mark.slow
 def test_an_edit_that_overflows_is_refused(van_gogh: Path, state: State, tmp_path: Path) -> None:
     name = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     huge = {**state, name: state[name] * 1e38}
@@ -165,6 +172,7 @@ def test_features_that_overflow_are_refused(van_gogh: Path, state: State, tmp_pa
         run(van_gogh, tmp_path / "in.safetensors", tmp_path / "out.safetensors")
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +196,7 @@ def test_the_same_run_gives_the_same_bytes(
     assert manifests[0] == manifests[1] == manifests[2]
 
 
+@pytest.mark.slow
 def test_thread_settings_of_the_environment_do_not_change_the_bytes(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +211,7 @@ def test_thread_settings_of_the_environment_do_not_change_the_bytes(
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_the_manifest_is_valid_sorted_and_anonymous(
     van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
@@ -231,6 +241,7 @@ def test_the_manifest_is_valid_sorted_and_anonymous(
     assert record["tensors"]["written"] == len(state)
 
 
+@pytest.mark.slow
 def test_the_safetensors_input_hash_covers_its_body(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +257,7 @@ def test_the_shipped_schema_is_the_codes() -> None:
     assert shipped.read_text(encoding="utf-8") == schema_json()
 
 
+@pytest.mark.slow
 def test_the_schema_refuses_what_is_not_a_manifest(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -257,6 +269,7 @@ def test_the_schema_refuses_what_is_not_a_manifest(
         assert not validator.is_valid({**record, part: value})
 
 
+@pytest.mark.slow
 def test_metadata_keeps_what_is_true_and_says_what_was_done(
     van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
@@ -287,6 +300,7 @@ def with_a_note(state: State, size: int, path: Path) -> int:
     return int.from_bytes(path.read_bytes()[:8], "little")
 
 
+@pytest.mark.slow
 def test_metadata_of_megabytes_is_carried_over(
     van_gogh: Path, state: State, cli: Cli, tmp_path: Path
 ) -> None:
@@ -330,6 +344,7 @@ def test_a_header_that_nobody_could_read_is_not_written(
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "in.safetensors"}
 
 
+@pytest.mark.slow
 def test_private_keeps_the_recipes_words_out_of_the_file(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -341,6 +356,7 @@ def test_private_keeps_the_recipes_words_out_of_the_file(
     assert b"erasepro.recipe_sha256" in header
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_everything_and_writes_nothing(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -354,6 +370,7 @@ def test_a_dry_run_tells_everything_and_writes_nothing(
     assert real.edits == dry.edits
 
 
+@pytest.mark.slow
 def test_the_old_spelling_is_written_in_the_current_one(
     van_gogh: Path, checkpoint_file: Path, state: State, tmp_path: Path
 ) -> None:
@@ -367,6 +384,7 @@ def test_the_old_spelling_is_written_in_the_current_one(
     assert len(manifest.tensors.renamed) == 197
 
 
+@pytest.mark.slow
 def test_markers_of_v_prediction_and_strided_tensors_survive(
     van_gogh: Path, state: State, tmp_path: Path
 ) -> None:
@@ -384,6 +402,7 @@ def test_markers_of_v_prediction_and_strided_tensors_survive(
     assert {output[marker].shape for marker in PREDICTION_MARKERS} == {(0,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted(Path("recipes/paper").glob("*.yaml")), ids=lambda path: path.stem
 )
@@ -395,6 +414,7 @@ def test_every_recipe_of_the_paper_converts_a_miniature(
         assert edit.residual_after.relative < edit.residual_before.relative
 
 
+@pytest.mark.slow
 def test_an_erased_checkpoint_can_be_erased_again(
     make_recipe: MakeRecipe, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -420,6 +440,7 @@ def test_an_erased_checkpoint_can_be_erased_again(
     assert json.loads(read_metadata(thrice)["erasepro.concepts"])[0]["target"] == "Monet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("history", ["nonsense", "5", "[5, {}]", "[" * 5000])
 def test_a_history_that_is_not_ours_is_left_out(
     history: str, van_gogh: Path, state: State, tmp_path: Path
@@ -431,6 +452,7 @@ def test_a_history_that_is_not_ours_is_left_out(
     assert kept in ([], [{}])
 
 
+@pytest.mark.slow
 def test_a_lone_file_tells_what_was_done(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def ids_of(columns: list[tuple[str, int, str, int]]) -> tuple[oracle.Places, ora
     return target, anchor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["erasepro", "erasepro-modified", "uce"])
 def test_one_pair_equals_the_oracle(
     method: str, make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
@@ -105,6 +106,7 @@ def assert_close(output: State, expected: State, original: State) -> None:
     assert max(worst.values()) <= 2e-6, max(worst.items(), key=lambda item: item[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("fp32", 1e-6), ("fp16", 1e-3), ("bf16", 1e-2)])
 def test_one_pair_leaves_no_residual(
     dtype: DtypeOption, bound: float, make_recipe: MakeRecipe, tmp_path: Path
@@ -119,6 +121,7 @@ def test_one_pair_leaves_no_residual(
         assert edit.residual_after.relative < bound
 
 
+@pytest.mark.slow
 def test_uce_leaves_a_residual(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +145,7 @@ RETAINED = [("a dog", 0), ("a dog", 1), ("a dog", 2), ("a dog", 3)]
 RETAINED += [("a red car", 2), ("a red car", 3), ("a red car", 4)]  # the rest is there already
 
 
+@pytest.mark.slow
 def test_the_null_space_solve_equals_the_oracle(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +171,7 @@ def test_retained_prompts_that_use_everything_leave_nothing_to_do(
         run(recipe, checkpoint_file, tmp_path / "out.safetensors")
 
 
+@pytest.mark.slow
 def test_records_are_those_of_the_stored_weights(
     make_recipe: MakeRecipe, state: State, tmp_path: Path
 ) -> None:
@@ -207,6 +212,7 @@ def test_residuals_hold_in_the_file_that_is_written(
         assert edit.residual_after.absolute == pytest.approx(residual, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_layers_asked_for_change(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -222,6 +228,7 @@ def test_only_the_layers_asked_for_change(
         assert torch.equal(value, state[name]) == (name not in edited)
 
 
+@pytest.mark.slow
 def test_clip_skip_holds_the_constraint_for_both_feeds(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -240,6 +247,7 @@ def test_clip_skip_holds_the_constraint_for_both_feeds(
             assert float(residual.norm() / goal.norm()) < 1e-6
 
 
+@pytest.mark.slow
 def test_updates_shrink_with_depth_when_propagated(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +262,7 @@ def test_updates_shrink_with_depth_when_propagated(
     assert all(deep[edit.name] < edit.update_norm for edit in alone.edits)
 
 
+@pytest.mark.slow
 def test_conflicts_are_reported_and_leave_a_residual(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -273,6 +282,7 @@ def test_conflicts_are_reported_and_leave_a_residual(
         assert edit.residual_after.relative > 1e-3
 
 
+@pytest.mark.slow
 def test_the_first_layer_has_conflicts_of_its_own(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -295,6 +305,7 @@ def test_the_first_layer_has_conflicts_of_its_own(
         assert (edit.residual_after.relative > 1e-3) == (edit.layer == "text_encoder.1")
 
 
+@pytest.mark.slow
 def test_distance_and_angle_to_the_anchor_are_recorded(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -318,6 +329,7 @@ def test_distance_and_angle_to_the_anchor_are_recorded(
             assert apart.angle == pytest.approx(angle, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_the_burden_with_and_without_progression_is_computed_when_asked_for(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:

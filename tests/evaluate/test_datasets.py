@@ -126,6 +126,7 @@ def test_what_comes_before_a_mistake_is_read(tmp_path: Path) -> None:
     assert next(read_dataset(path)).prompt == "a"
 
 
+@pytest.mark.slow
 def test_rows_are_not_kept(tmp_path: Path) -> None:
     """30,000 captions, a megabyte and a half of them, in a few pages of memory."""
     path = tmp_path / "coco.csv"

@@ -43,6 +43,7 @@ def signed(cli: Cli, recipe: Path, source: Path, target: Path, keys: Path) -> No
     assert (ran.code, ran.err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_signature_covers_file_and_manifest(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_signature_covers_file_and_manifest(
     assert "missing" in cli("verify", target, "--key", keys / "key.pub").out
 
 
+@pytest.mark.slow
 def test_a_signed_folder(cli: Cli, van_gogh: Path, keys: Path, tmp_path: Path) -> None:
     with checkpoint() as source:
         signed(cli, van_gogh, source, f"{tmp_path}/out/", keys)  # type: ignore[arg-type]
@@ -87,6 +89,7 @@ def test_a_signed_folder(cli: Cli, van_gogh: Path, keys: Path, tmp_path: Path) -
     assert "Extra files" in cli("verify", folder, "--key", keys / "key.pub").out
 
 
+@pytest.mark.slow
 def test_the_old_signature_does_not_stay_beside_a_new_file(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:
@@ -245,6 +248,7 @@ def test_larger_curves_sign_too(
     assert cli("verify", target, "--key", tmp_path / "key.pub").code == 0
 
 
+@pytest.mark.slow
 def test_a_signature_of_the_other_kind_is_named(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:
@@ -272,6 +276,7 @@ def test_a_signature_of_the_other_kind_is_named(
         assert finding["expected"] != finding["found"]
 
 
+@pytest.mark.slow
 def test_certificates_that_are_none_are_named(
     cli: Cli, van_gogh: Path, checkpoint_file: Path, keys: Path, tmp_path: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_training_keeps_its_state_apart(here: Path, cli: Cli) -> None:
     assert Path("o.training.safetensors").read_bytes() == PRECIOUS
 
 
+@pytest.mark.slow
 def test_a_name_that_comes_to_be_an_input_meanwhile(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_no_command_writes_what_it_reads(
     assert content(here) == before
 
 
+@pytest.mark.slow
 def test_what_a_link_leads_to_stays(here: Path, cli: Cli, manifest: str) -> None:
     """The link is replaced, as every output is that was there."""
     Path("o.manifest.json").write_text(manifest)
@@ -471,6 +473,7 @@ def test_a_batch_looks_again_before_each_job(here: Path, cli: Cli) -> None:
     assert Path("out/x.safetensors").is_symlink()
 
 
+@pytest.mark.slow
 def test_a_batch_counts_and_lists_what_it_passes_over(here: Path, cli: Cli) -> None:
     os.mkdir("m")
     for name in ("A.SAFETENSORS", "b.sft", "c.bin", "d.gguf", "notes.txt", "out/x.safetensors"):
@@ -490,6 +493,7 @@ def test_a_batch_counts_and_lists_what_it_passes_over(here: Path, cli: Cli) -> N
     assert "<td>*.gguf</td><td>m/d.gguf</td>" in page
 
 
+@pytest.mark.slow
 def test_names_in_capitals_in_a_folder_that_takes_them_for_the_same(here: Path, cli: Cli) -> None:
     """Such a folder shows a file under both names, as one with this link does."""
     os.mkdir("m")

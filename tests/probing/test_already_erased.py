@@ -48,6 +48,7 @@ def leak(manifest: Manifest, target: str) -> list[PromptMeasure]:
     return [m for m in manifest.probe.leak if m.concept == target]
 
 
+@pytest.mark.slow
 def test_the_same_recipe_again_changes_nothing(cli: Cli, erased: Path, tmp_path: Path) -> None:
     manifest = again(cli, ONE, erased, tmp_path)
     assert manifest.alignment.held == ("Van Gogh",)
@@ -60,6 +61,7 @@ def test_the_same_recipe_again_changes_nothing(cli: Cli, erased: Path, tmp_path:
         assert measure.mean == pytest.approx(measure.before)
 
 
+@pytest.mark.slow
 def test_it_can_be_stored_in_another_type(cli: Cli, erased: Path, tmp_path: Path) -> None:
     again(cli, ONE, erased, tmp_path, "--dtype", "fp32")
     before, after = load_file(erased), load_file(tmp_path / "again.safetensors")
@@ -77,6 +79,7 @@ def digests(manifest: Manifest) -> dict[str, str]:
     return {name: tensor.sha256 for name, tensor in manifest.output.tensors.items()}
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_solved(cli: Cli, erased: Path, tmp_path: Path) -> None:
     manifest = again(cli, TWO, erased, tmp_path)
     assert manifest.alignment.held == ("van gogh",)
@@ -91,6 +94,7 @@ def test_only_what_is_new_is_solved(cli: Cli, erased: Path, tmp_path: Path) -> N
     assert ran.code == 0, ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [False, True])
 def test_whatever_tells_of_the_first_erasure_the_result_is_one(
     told: bool, cli: Cli, erased: Path, tmp_path: Path
@@ -109,6 +113,7 @@ def test_whatever_tells_of_the_first_erasure_the_result_is_one(
 CLAIM = json.dumps([{"target": "Van Gogh", "anchor": "artist"}])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [CLAIM, "[1]", "{", '[{"target": 1}]', "[" * 10000])
 def test_a_claim_that_is_not_true_changes_nothing(claim: str, cli: Cli, tmp_path: Path) -> None:
     demo = copy_of_demo(tmp_path)
@@ -118,6 +123,7 @@ def test_a_claim_that_is_not_true_changes_nothing(claim: str, cli: Cli, tmp_path
     assert not honest.alignment.held
 
 
+@pytest.mark.slow
 def test_an_earlier_erasure_that_left_more_than_the_limit_is_refused(
     cli: Cli, erased: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +133,7 @@ def test_an_earlier_erasure_that_left_more_than_the_limit_is_refused(
     assert "leak of 'Van Gogh'" in ran.err
 
 
+@pytest.mark.slow
 def test_the_probe_command_recognises_it_too(cli: Cli, erased: Path, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(ONE)
     ran = cli("probe", tmp_path / "one.yaml", erased, "--base", erased)
@@ -135,6 +142,7 @@ def test_the_probe_command_recognises_it_too(cli: Cli, erased: Path, tmp_path: P
     assert cli("probe", tmp_path / "one.yaml", copy, "--base", copy).code == 3
 
 
+@pytest.mark.slow
 def test_held_leak_equals_the_oracle(make_recipe: Callable[[str], Recipe], state: State) -> None:
     """One template, by hand: what is left beside how far other words are, matrix by matrix."""
     recipe = make_recipe(

@@ -47,6 +47,7 @@ def test_nothing_done_leaks_all_and_drifts_not(make_recipe: MakeRecipe, state: S
         assert value == pytest.approx(1.0 if concept else 0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_both_equal_the_oracle(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_others_with_a_targets_words_are_not_measured(
     assert all(m.prompts == 2 for m in measure(recipe, state, state).drift)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
@@ -139,6 +141,7 @@ def test_an_exceeded_limit_writes_nothing(
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.slow
 def test_the_stock_encoder_is_held_when_asked(
     make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -159,6 +162,7 @@ def test_the_stock_encoder_is_held_when_asked(
             assert float(residual.norm() / goal.norm()) < 1e-5
 
 
+@pytest.mark.slow
 def test_limits_hold_by_default(
     make_recipe: MakeRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +173,7 @@ def test_limits_hold_by_default(
     assert not list(tmp_path.glob("x*"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_all_of_a_result_that_does_not_hold(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +219,7 @@ def test_the_command_measures_what_conversion_measured(
         assert mine.mean == pytest.approx(theirs.mean, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_tells_by_its_exit_code(
     erased: Path, write_recipe: WriteRecipe, checkpoint_file: Path, cli: Cli
 ) -> None:
@@ -234,6 +240,7 @@ def test_without_a_base_the_command_says_how_far_the_target_is_from_the_anchor(
     assert 0 <= after < before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "message"), [("nan", "holds NaN"), ("1e30", "not finite")])
 def test_a_damaged_checkpoint_is_no_traceback(
     factor: str, message: str, cli: Cli, van_gogh: Path, state: State, tmp_path: Path

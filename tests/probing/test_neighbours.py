@@ -86,6 +86,7 @@ def test_the_cache_is_of_the_weights_not_of_the_file(
     assert not list(cache.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_the_demo_model_knows_what_means_fire(cli: Cli, tmp_path: Path) -> None:
     """The whole vocabulary; most of the words found are those that its captions used for fire."""
     with demo.checkpoint() as path:

@@ -44,6 +44,7 @@ def test_the_page_is_escaped_and_asks_for_nothing(cli: Cli, manifest: Path, tmp_
     assert not re.findall(r"url\((?!#)", page)
 
 
+@pytest.mark.slow
 def test_the_same_manifest_gives_the_same_page(cli: Cli, manifest: Path, tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
         assert cli("report", manifest, tmp_path / name).code == 0
@@ -56,6 +57,7 @@ def test_the_charts_alone(cli: Cli, manifest: Path, tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_burden_is_drawn_where_the_original_is_given(
     cli: Cli, manifest: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_burden_is_drawn_where_the_original_is_given(
     assert not (tmp_path / "other.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", ["{unet: none}", "{text_encoder: none, unet: mid}"])
 def test_half_an_edit_has_a_report(
     layers: str,

@@ -130,6 +130,7 @@ def test_configurations_of_a_folder(
     assert metadata_from_configurations(configurations) == metadata
 
 
+@pytest.mark.slow
 def test_inspection_and_conversion_say_what_they_do_not_follow(
     cli: Cli, van_gogh: Path, state: State, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_no_element_is_cut_in_two(
     container: str, block: int, put: Callable[[bytes], Checkpoint]
@@ -150,6 +151,7 @@ def test_what_is_not_finite_is_seen_wherever_it_lies(
             list(examination.chunks(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [4097], indirect=True)
 def test_a_conversion_casts_what_comes_in_odd_blocks(block: int, tmp_path: Path) -> None:
     """To the same values as from a file that is here."""

@@ -226,6 +226,7 @@ def test_tampering_with_the_file_is_found_and_named(
     assert kinds(findings) == {kind, "file"}
 
 
+@pytest.mark.slow
 def test_a_tensor_put_back_as_it_was_is_found(plain: Release, state: State, tmp_path: Path) -> None:
     """Even where the manifest is made to agree: it declares an edit that is none."""
     name = plain.manifest.edits[0].name
@@ -239,6 +240,7 @@ def test_a_tensor_put_back_as_it_was_is_found(plain: Release, state: State, tmp_
     assert f"{name}: update_norm" in names(findings, "figure")
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_measured_is_found(plain: Release, tmp_path: Path) -> None:
     """A damaged weight must not end verification before its findings are told."""
 
@@ -256,6 +258,7 @@ def test_an_output_that_cannot_be_measured_is_found(plain: Release, tmp_path: Pa
     assert f"{A} has shape [3]" in next(f.found for f in findings if f.kind == "figure")
 
 
+@pytest.mark.slow
 def test_an_undeclared_change_is_found(plain: Release, tmp_path: Path) -> None:
     target = resaved(plain, tmp_path / "x.safetensors", swap)
     findings = plain.verified(target=target, base=plain.base)
@@ -310,6 +313,7 @@ def as_version_1(manifest: Manifest) -> dict[str, Any]:
     return {**data, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
+@pytest.mark.slow
 def test_a_manifest_of_version_1_is_verified_by_its_own_digest(
     state: State, tmp_path: Path
 ) -> None:
@@ -340,6 +344,7 @@ def test_what_only_claims_to_be_of_version_1_is_refused(
         read_manifest(path)
 
 
+@pytest.mark.slow
 def test_updates_for_one_text_encoder_are_verified_where_they_were_asked_for(
     plain: Release,
 ) -> None:
@@ -353,6 +358,7 @@ def test_updates_for_one_text_encoder_are_verified_where_they_were_asked_for(
     assert kinds(plain.verified(forged, base=plain.base)) == {"figure"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -377,6 +383,7 @@ def test_an_edited_manifest_that_was_not_sealed_anew_is_found_alone(plain: Relea
     assert names(plain.verified(edited), "manifest") == {"manifest_sha256"}
 
 
+@pytest.mark.slow
 def test_another_recipe_is_found_even_if_all_digests_agree(plain: Release) -> None:
     recipe = plain.manifest.recipe.changed(tolerance=0.3)
     metadata = {**plain.manifest.output.metadata, "erasepro.recipe_sha256": recipe.digest}
@@ -387,6 +394,7 @@ def test_another_recipe_is_found_even_if_all_digests_agree(plain: Release) -> No
     assert {"replay", "metadata"} <= kinds(plain.verified(forged, base=plain.base, replay=True))
 
 
+@pytest.mark.slow
 def test_another_base_is_found(plain: Release, state: State, tmp_path: Path) -> None:
     other = tmp_path / "mini.safetensors"
     save_file({**state, A: state[A] + 1}, other)
@@ -395,6 +403,7 @@ def test_another_base_is_found(plain: Release, state: State, tmp_path: Path) -> 
     assert names(findings, "untouched") == {A}
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_saved_anew_is_matched_by_its_tensors(
     plain: Release, tmp_path: Path
 ) -> None:
@@ -464,6 +473,7 @@ def test_a_round_trip_through_diffusers_is_a_copy(cli: Cli, plain: Release, tmp_
     assert names(findings, "tensor") == {needed}
 
 
+@pytest.mark.slow
 def test_position_ids_that_a_copy_has_more_must_be_the_right_ones(
     state: State, tmp_path: Path
 ) -> None:
@@ -496,6 +506,7 @@ def test_a_copy_without_the_ema_copy_is_measured_without_it(state: State, tmp_pa
     assert len(verified.absent) == 688
 
 
+@pytest.mark.slow
 def test_a_copy_in_another_precision_is_summarised_before_it_is_listed(
     cli: Cli, plain: Release, tmp_path: Path
 ) -> None:
@@ -587,6 +598,7 @@ def test_only_what_the_recipe_changed_counts_as_edited(
     assert kinds(found) == {"manifest", "untouched", "figure"}
 
 
+@pytest.mark.slow
 def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:
     ran = cli("verify", plain.output, "--base", plain.base)
     assert (ran.code, ran.err) == (0, "")
@@ -610,6 +622,7 @@ def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:
     assert cli("verify", broken, "--manifest", record).code == 5
 
 
+@pytest.mark.slow
 def test_verifying_the_manifest_alone_needs_no_torch(plain: Release) -> None:
     script = f"""
 import sys

@@ -162,6 +162,7 @@ def test_without_a_configuration_preparation_is_openais(config: dict[str, int]) 
     np.testing.assert_allclose(Preprocessor.from_config(config)(picture), expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_clip_scores_are_those_of_transformers(
     gallery: DrawnPictures, clip: ClipFeatures, cosines: Callable[[Pictures, Sequence[str]], Array]
 ) -> None:
@@ -194,6 +195,7 @@ def test_clip_scores_are_those_of_transformers(
     assert found["CLIP score O"].concept is None
 
 
+@pytest.mark.slow
 def test_clip_says_nothing_of_an_empty_anchor(gallery: DrawnPictures, clip: ClipFeatures) -> None:
     figures = ClipJudge(clip).metrics(replace(gallery, pairs=(("Van Gogh", ""),)))
     assert [figure.column for figure in figures] == ["CLIP score T", "CLIP score O"]
@@ -259,6 +261,7 @@ def test_a_folder_without_such_a_clip_is_refused(
         ClipFeatures(tmp_path).compute(pictures(gallery, "erased", "target").paths)
 
 
+@pytest.mark.slow
 def test_what_clip_sees_under_attack_is_what_its_accuracy_counts(
     gallery: DrawnPictures, clip_folder: Path
 ) -> None:
@@ -342,6 +345,7 @@ def test_a_model_that_did_not_change_has_a_distance_of_nothing(gallery: DrawnPic
         assert figure.erased.value == figure.original.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prompts", "seeds"), [(1, 1), (1, 2), (2, 1)])
 def test_few_pictures_have_figures_without_intervals(
     gallery: DrawnPictures, clip: ClipFeatures, prompts: int, seeds: int
@@ -479,6 +483,7 @@ def test_implied_prompts_have_counts_of_their_own(gallery: DrawnPictures) -> Non
     assert all(figure.column.endswith(" where implied") for figure in figures)
 
 
+@pytest.mark.slow
 def test_nudenet_itself(gallery: DrawnPictures, tmp_path: Path) -> None:
     pytest.importorskip("nudenet", reason="the extra nudenet is not installed")
     judge = NudityJudge.installed()
@@ -517,6 +522,7 @@ def test_what_is_missing_says_what_to_give(clip_folder: Path, torchscript: Path)
     assert "--inception FILE" in NO_FEATURES
 
 
+@pytest.mark.slow
 def test_nothing_touches_the_network(
     clip_folder: Path, torchscript: Path, gallery: DrawnPictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_fid_is_that_of_torchmetrics(n: int, m: int, d: int) -> None:
     assert fid(x, y) == pytest.approx(float(theirs.compute()), abs=1e-5, rel=0)
 
 
+@pytest.mark.slow
 def test_sets_above_1000_are_read_in_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same ones each time, whose mean is that of the whole, with an error of 0.001 here."""
     x, y = sample(90, 120, 8)
@@ -210,6 +211,7 @@ def jackknife(x: Array, y: Array, of_x: int, of_y: int) -> float:
     return float(np.sqrt(sum((len(side) - 1) * np.var(side) for side in sides)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statistic", "runs"), [("kid", 200), ("kid_paired", 200), ("fid", 100)])
 def test_intervals_hold_as_often_as_they_say(statistic: Statistic, runs: int) -> None:
     """With images of one prompt alike, and a change that is not the same for all prompts."""

@@ -70,6 +70,7 @@ def test_one_image_a_prompt_has_wilsons_interval() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(theirs))
 
 
+@pytest.mark.slow
 @given(hits_by_prompt)
 def test_what_holds_of_any_rate(hits: Mapping[str, tuple[int, int]]) -> None:
     found = rate(hits)
@@ -115,6 +116,7 @@ def test_intervals_of_rates_hold_as_often_as_they_say() -> None:
     assert ours / runs == pytest.approx(0.945, abs=0.02)
 
 
+@pytest.mark.slow
 def test_intervals_of_means_hold_as_often_as_they_say() -> None:
     """10 prompts × 20 seeds, correlation 0.3: of images drawn one by one they would not."""
     generator = np.random.default_rng(0)
