@@ -28,7 +28,7 @@ from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
 
 WORD = "sks"
-"""A token without a meaning, whose embedding is trained."""
+"""A rare token: its own embedding is replaced, so its meaning does not matter."""
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a drawing of {}", "an image of a {}")
 """The prompts in which the word is trained."""
@@ -38,10 +38,13 @@ LEARNING_RATE = 0.1
 """Adam's learning rate, relative to the root mean square of the model's embeddings."""
 
 WORK_PER_STEP = BATCH * 3 // 2
-"""The work of one training step, in denoising steps of one picture (two passes each)."""
+"""The work of one training step, in denoising steps of one picture.
+
+A training step costs about three passes through the U-Net a picture, a denoising step two.
+"""
 
 LOSS_SCALE = 1024.0
-"""The factor of the loss: without it gradients vanish in half precision; Adam is not affected."""
+"""A factor of the loss, without which gradients vanish in half precision; Adam scales it away."""
 
 CONTROL_PICTURES = 40
 
@@ -61,28 +64,32 @@ def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
 
     prompts = context.with_words(WORD)
     models = context.original, context.erased
-    original, erased = (
+    target_original, target_erased = (
         PromptSet(_trained_variant(model, context, names, target_pictures), prompts)
         for model in models
     )
     drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
-    before, after = (
+    sign_original, sign_erased = (
         PromptSet(_trained_variant(model, context, drawing, control_pictures), prompts)
         for model in models
     )
-    yield AttackCase("ti", "trained on the target", erased, original, control=after)
-    yield AttackCase("ti", "trained on the sign", after, before, control=None, wanted="sign")
+    yield AttackCase(
+        "ti", "trained on the target", target_erased, target_original, control=sign_erased
+    )
+    yield AttackCase(
+        "ti", "trained on the sign", sign_erased, sign_original, control=None, wanted="sign"
+    )
 
 
 def _trained_variant(
     model: StressedModel,
     context: AttackContext,
-    learns: list[object] | list[str],
+    training_set: list[object] | list[str],
     pictures: Callable[[], Pixels],
 ) -> ModelVariant:
     """Return a variant with a trained word; the training runs when it is first needed.
 
-    ``learns`` tells apart what the word is trained on, for the digest.
+    ``training_set`` tells apart what the word is trained on, for the digest.
     """
     vectors: list[Tensor] = []
     micro_batch = min(BATCH, model.architecture.batch)
@@ -104,13 +111,13 @@ def _trained_variant(
         with with_embedding(model.pipeline, vectors[0]):
             yield PreparedPipeline(model.pipeline)
 
-    digest = json_digest(["ti", model.digest, context.steps, context.seed, learns])
+    digest = json_digest(["ti", model.digest, context.steps, context.seed, training_set])
     return ModelVariant(digest, prepare, context.steps * WORK_PER_STEP)
 
 
 @contextmanager
 def with_embedding(pipeline: StableDiffusionPipeline, vector: Tensor) -> Iterator[None]:
-    """Give WORD this embedding as long as the block lasts."""
+    """Give WORD this embedding while the block runs."""
     (word,) = _word_ids()
 
     def replaced(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
@@ -141,7 +148,7 @@ def train_embedding(
     times = noising.config.num_train_timesteps
     latents = _latents(pipeline, pictures)
     table: Tensor = pipeline.text_encoder.get_input_embeddings().weight.detach().float()
-    table = table[table.any(dim=1)]
+    table = table[table.any(dim=1)]  # words that a small model never learnt have zero rows
     vector = table.mean(0).requires_grad_()
     adam = torch.optim.Adam([vector], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
     device = pipeline.unet.device

@@ -26,8 +26,8 @@ COLUMNS_PER_TABLE = 5
 @click.option(
     "--methods",
     metavar="LIST",
-    help="Methods with commas between them, the one that others are compared with first.  "
-    "[default: all that are solved]",
+    help="Methods, separated by commas; the first one is the reference.  "
+    "[default: all that need no training]",
 )
 @click.option(
     "--out",
@@ -40,7 +40,8 @@ COLUMNS_PER_TABLE = 5
     "--images",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where pictures are kept; existing ones are not drawn again.  [default: DIR/pictures]",
+    help="Where pictures are kept; existing ones are not drawn again.  "
+    "[default: pictures in the folder of --out]",
 )
 @judging_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -58,12 +59,13 @@ def compare_command(
 ) -> None:
     """Erase RECIPE's concepts from IN by several methods, and judge all on the same seeds.
 
-    Every metric has a 95% interval; a value in bold beats every other method beyond chance.  Each
+    Every metric has a 95% interval; a value in bold is better than every other
+    method's by more than chance explains.  Each
     conversion runs in its own process, whose time and memory are measured.  DIR gets each method's
     checkpoint and manifest, and comparison.json, .csv, .md and .png.
 
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
-    null-space; trained on a GPU or with patience: esd-x, esd-u, ac.
+    null-space; trained, and slow without a GPU: esd-x, esd-u, ac.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
@@ -115,17 +117,17 @@ def compare_command(
             for line in lines:
                 terminal.say(f"{method}: beyond the recipe's limits: {line}")
         for method, reason in comparison.failed.items():
-            terminal.say(f"{method} gave nothing: {reason}")
+            terminal.say(f"{method} failed: {reason}")
         for line in comparison.warnings:
             terminal.say(f"warning: {line}")
-        estimate_texts = {
+        documents = {
             "json": to_json(comparison),
             "csv": to_csv(comparison),
             "md": to_markdown(comparison),
         }
         drawn = to_png(draw_grid(comparison.evaluations))
         with uninterrupted():
-            for kind, text in estimate_texts.items():
+            for kind, text in documents.items():
                 put(places[kind], text.encode(), inputs)
             put(places["png"], drawn, inputs)
             terminal.say(
