@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from erasepro_convert.errors import UsageError
-from erasepro_convert.manifest.fields import Count, Norm, Record, Sha256
+from erasepro_convert.manifest.fields import Count, NonNegative, Record, Sha256
 
 LEDGER = "batch.manifest.jsonl"
 
@@ -49,9 +49,9 @@ class OutputRecord(Record):
 class Figures(Record):
     """The worst leak, drift and relative update in the manifest."""
 
-    leak: Norm
-    drift: Norm
-    relative_update: Norm
+    leak: NonNegative
+    drift: NonNegative
+    relative_update: NonNegative
 
 
 class Entry(Record):
@@ -78,7 +78,7 @@ class Entry(Record):
     """The host and the process that did the job."""
     finished: str
     """The time in ISO 8601, UTC."""
-    seconds: Norm
+    seconds: NonNegative
 
 
 class Ledger:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Literal
 
-from erasepro_convert.manifest.fields import Count, Encoder, Norm, Record
+from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record
 from erasepro_convert.sd1.keys import UNET
 
 
@@ -71,16 +71,16 @@ class Alignment(Record):
 class Residual(Record):
     """‖WX − W_oY‖, absolute and relative to ‖W_oY‖."""
 
-    absolute: Norm
-    relative: Norm
+    absolute: NonNegative
+    relative: NonNegative
 
 
 class FeatureDistance(Record):
     """How far target features X are from anchor features Y."""
 
-    distance: Norm
+    distance: NonNegative
     """‖X − Y‖ / ‖Y‖."""
-    angle: Norm
+    angle: NonNegative
     """Mean over columns, in degrees."""
 
 
@@ -94,11 +94,11 @@ class Change(Record):
     changed: bool
     """Whether it is stored as another one than without the recipe.  It is not where its residual
     was within the tolerance already, or where the update is lost in rounding."""
-    norm: Norm
+    norm: NonNegative
     """‖W_o‖."""
-    update_norm: Norm
+    update_norm: NonNegative
     """‖W* − W_o‖."""
-    relative_update: Norm
+    relative_update: NonNegative
     """‖W* − W_o‖ / ‖W_o‖."""
 
 
@@ -128,7 +128,7 @@ class Trained(Record):
     """What training did, beyond the matrices that stand in ``edits``."""
 
     device: str
-    losses: tuple[Norm, ...]
+    losses: tuple[NonNegative, ...]
     """The loss of each step."""
     changes: tuple[Change, ...]
 
@@ -151,7 +151,7 @@ class EditRecord(Change):
     """Columns of X."""
     rank: Count
     """Singular values of X above the cut-off."""
-    condition: Norm
+    condition: NonNegative
     """Largest over smallest singular value of X above the cut-off."""
     merged: Count
     """Columns of X left out as duplicates."""
@@ -161,7 +161,7 @@ class EditRecord(Change):
     """How far X is from Y where the layer reads them, with all earlier edits (Fig. 3a)."""
     feature_distance_without_edits: FeatureDistance
     """How far X is from Y there without any edit."""
-    single_encoder_update: dict[Encoder, Norm] | None
+    single_encoder_update: dict[Encoder, NonNegative] | None
     """‖W* − W_o‖ of an edit that holds for one text encoder alone, for a matrix of the
     cross-attention.  "stock" is the burden without progression, "edited" what is left of it
     (Fig. 2d).  Null where nobody asked: no edit rests on it."""

@@ -1,7 +1,7 @@
 """What it came to: leak and drift of held-out prompts, and the settings that were tried."""
 
 from erasepro_convert.manifest.erasure import EditRecord
-from erasepro_convert.manifest.fields import Count, Encoder, Norm, Record, Sha256
+from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record, Sha256
 from erasepro_convert.recipe.sections import TokenSelection
 
 
@@ -19,17 +19,17 @@ class PromptMeasure(Record):
     concept: str | None
     """The target; null where prompts of no concept are measured."""
     prompts: Count
-    before: Norm
+    before: NonNegative
     """The mean in the original: 1 for leak, 0 for drift; less than 1 for a target that was erased
     from the original before."""
-    mean: Norm
-    worst: Norm
+    mean: NonNegative
+    worst: NonNegative
     worst_prompt: str
-    by_prompt: dict[str, Norm]
-    distance_before: Norm | None
+    by_prompt: dict[str, NonNegative]
+    distance_before: NonNegative | None
     """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
     prompts: what leak counts as 1.  Null for drift."""
-    distance_after: Norm | None
+    distance_after: NonNegative | None
     """‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ with this feed, mean over
     prompts.  Null for drift."""
 
@@ -60,14 +60,14 @@ class EmaRecord(Record):
 class Try(Record):
     """One setting that tuning tried, and the largest measures that it came to."""
 
-    tolerance: Norm
-    retain_weight: Norm
+    tolerance: NonNegative
+    retain_weight: NonNegative
     templates: Count
     """The most prompts of any concept."""
     tokens: TokenSelection
-    leak: Norm | None = None
-    drift: Norm | None = None
-    relative_update: Norm | None = None
+    leak: NonNegative | None = None
+    drift: NonNegative | None = None
+    relative_update: NonNegative | None = None
     within: bool = False
     """Within the recipe's limits on drift and update."""
     refused: str | None = None

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Trained
-from erasepro_convert.manifest.fields import Norm, Record, Sha256
+from erasepro_convert.manifest.fields import NonNegative, Record, Sha256
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord, Tuning
 from erasepro_convert.manifest.version_1 import to_version_1, to_version_2
@@ -27,7 +27,7 @@ class VariesBetweenRuns(Record):
 
     started: str
     """ISO 8601, UTC."""
-    seconds: Norm
+    seconds: NonNegative
 
 
 class Manifest(Record):
