@@ -33,7 +33,7 @@ def file_state(path: Location) -> tuple[int, str]:
     return sum(status.st_size for _, status in statuses), json_digest(found)
 
 
-def fingerprint(path: Location) -> str | None:
+def take_fingerprint(path: Location) -> str | None:
     """Return a digest of a file's size and samples.
 
     It is None for anything but a regular file, and for an object in a store.  OSError passes

@@ -46,9 +46,14 @@ class Job:
         """The output's path without a slash at the end."""
         return self.output.rstrip("/")
 
+    @property
+    def output_is_folder(self) -> bool:
+        """Whether the output is a diffusers folder, rather than a file."""
+        return self.output.endswith("/")
+
     def options(self, options: Options) -> Options:
         """Return the batch's options, with ``folder`` set as the job's output needs it."""
-        return replace(options, folder=self.output.endswith("/"))
+        return replace(options, folder=self.output_is_folder)
 
     def outputs(self, folder: Location, options: Options) -> tuple[Location, ...]:
         """Return all files that the job writes in the output folder ``folder``."""

@@ -26,11 +26,16 @@ class InputRecord(Record):
     """The input, and how a later batch recognises it without reading it."""
 
     path: str
+    """The path or the URL, without its user, query and fragment."""
     size: Count
+    """The bytes of all its files."""
     state: str
     """A digest of the sizes and times of its files; any change of a file changes it."""
     fingerprint: Sha256 | None
-    """A digest of its size and of samples; inputs with different ones are different."""
+    """A digest of its size and of samples; inputs with different ones are different.
+
+    A folder and an object in a store have none.
+    """
     sha256: tuple[Sha256, ...] | None
     """The digests of its files, where they were read to the end."""
 
@@ -39,9 +44,11 @@ class OutputRecord(Record):
     """The output that a job wrote."""
 
     size: Count
+    """The bytes of all its files."""
     sha256: tuple[Sha256, ...]
     """The digests of its files."""
     manifest: str
+    """The name of the manifest, which lies beside an output file or in an output folder."""
     manifest_sha256: Sha256
     """The manifest's digest, as the manifest itself states it."""
 
@@ -50,35 +57,49 @@ class Figures(Record):
     """The worst leak, drift and relative update in the manifest."""
 
     leak: NonNegative
+    """The largest leak of any held-out prompt."""
     drift: NonNegative
+    """The largest drift of any held-out prompt of other things."""
     relative_update: NonNegative
+    """The largest relative update of any edited matrix."""
 
 
 class Entry(Record):
     """A line of the record: how one job ended."""
 
     version: Literal[1] = 1
+    """The version of this format."""
     output: str
     """The path below the output folder; a diffusers folder's ends in a slash."""
     outcome: Outcome
     reason: str | None
+    """Why the job wrote no output; None where it wrote one."""
     tool: str
     """The version of erasepro-convert."""
     recipe: str
+    """The recipe's name."""
     recipe_sha256: Sha256
     """The digest of the recipe as given; the manifest has the recipe as it was run."""
     options_sha256: Sha256
     """A digest of the options on the command line."""
     input: InputRecord
     written: OutputRecord | None
+    """What was written; None where nothing was."""
     same_as: str | None
     """The output that was linked or copied."""
     figures: Figures | None
+    """The worst measures of the output; None where nothing was written."""
     worker: str
     """The host and the process that did the job."""
     finished: str
     """The time in ISO 8601, UTC."""
     seconds: NonNegative
+    """How long the job took."""
+
+    @property
+    def output_is_folder(self) -> bool:
+        """Whether the output is a diffusers folder, rather than a file."""
+        return self.output.endswith("/")
 
 
 class Ledger:
@@ -96,11 +117,15 @@ class Ledger:
         self._read_offset = 0
         self._latest: dict[str, Entry] = {}
         self._written_outputs: set[str] = set()
-        if self.refresh() and not self._latest:
-            raise UsageError(f"{self.path}: not a batch's record: no line of it is one")
+        try:
+            if self.refresh() and not self._latest:
+                raise UsageError(f"{self.path}: not a batch's record: no line of it is one")
+        except BaseException:
+            self.close()
+            raise
 
-    def __getitem__(self, output: str) -> Entry | None:
-        """Return the last known entry of an output."""
+    def get(self, output: str) -> Entry | None:
+        """Return the last known entry of an output; None where it has none."""
         return self._latest.get(output)
 
     def wrote(self, output: str) -> bool:
@@ -120,9 +145,9 @@ class Ledger:
         """
         size = os.fstat(self._descriptor).st_size
         content = os.pread(self._descriptor, size - self._read_offset, self._read_offset)
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read_offset += len(whole)
-        for line in whole.splitlines():
+        whole_lines = content[: content.rfind(b"\n") + 1]
+        self._read_offset += len(whole_lines)
+        for line in whole_lines.splitlines():
             try:
                 entry = Entry.model_validate_json(line)
             except ValidationError:
@@ -131,7 +156,7 @@ class Ledger:
             self._latest[entry.output] = entry
             if entry.written:
                 self._written_outputs.add(entry.output)
-        return bool(whole)
+        return bool(whole_lines)
 
     def append(self, entry: Entry) -> None:
         """Add a line, and sync it to the disk."""
@@ -139,12 +164,12 @@ class Ledger:
         try:
             size = os.fstat(self._descriptor).st_size
             # A killed batch may have left half a line: it is ended first.
-            torn = size and os.pread(self._descriptor, 1, size - 1) != b"\n"
-            line = ("\n" if torn else "") + entry.model_dump_json() + "\n"
+            is_torn = size and os.pread(self._descriptor, 1, size - 1) != b"\n"
+            line = ("\n" if is_torn else "") + entry.model_dump_json() + "\n"
             with open(self._descriptor, "ab", buffering=0, closefd=False) as file:
-                rest = memoryview(line.encode())
-                while rest:
-                    rest = rest[file.write(rest) :]
+                unwritten = memoryview(line.encode())
+                while unwritten:
+                    unwritten = unwritten[file.write(unwritten) :]
             os.fsync(self._descriptor)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)

@@ -14,16 +14,19 @@ FOLDER = ".batch-claims"
 class OutputLock:
     """An output that only this batch may write until the lock is released.
 
-    ``was_marked`` says that a batch which died had marked the output as the work of a batch.
+    ``was_replaceable`` says that a batch that died had marked the output as replaceable.
     """
 
-    was_marked: bool
+    was_replaceable: bool
     _path: Path
     _descriptor: int
     _held: set["OutputLock"] = field(compare=False, repr=False)
 
-    def mark(self) -> None:
-        """Mark the output as the work of a batch, for the next batch should this process die."""
+    def mark_replaceable(self) -> None:
+        """Mark whatever lies in the output's place as the work of a batch, which may be replaced.
+
+        The next batch finds the mark if this process dies before the ledger has an entry.
+        """
         os.ftruncate(self._descriptor, 1)  # a hole: it needs no room on a full disk
 
     def release(self) -> None:

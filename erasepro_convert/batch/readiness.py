@@ -1,11 +1,11 @@
-"""What is known of a job before a worker gets it: whether it is settled, and what it needs."""
+"""Decide, before a worker gets a job, whether it needs work, and prepare what the worker needs."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from erasepro_convert import __version__
-from erasepro_convert.batch.fingerprint import file_state, fingerprint
+from erasepro_convert.batch.fingerprint import file_state, take_fingerprint
 from erasepro_convert.batch.jobs import LONGEST_PATH, Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.locks import OutputLock
@@ -20,28 +20,34 @@ from erasepro_convert.storage.listing import exists, file_size
 from erasepro_convert.storage.location import Location, redacted
 
 EqualityKey = tuple[str, str, str]
-"""Digests of recipe, options and input samples: jobs that share them probably give one output."""
+"""Digest of the recipe, digest of the options, and fingerprint of the input.
+
+Jobs with equal keys probably give one output.
+"""
 
 
 @dataclass(frozen=True)
 class ReadyJob:
     """A job whose output is locked, with the task for a worker and what is known of the input.
 
-    ``earlier`` is the last entry of its output.  ``key`` is None where its output cannot be linked.
-    ``worker_deaths`` counts the workers that died while they had it.
+    ``earlier_entry`` is the last entry of its output.  ``key`` is None where its output cannot be
+    linked.  ``worker_deaths`` counts the workers that died while they had it.
     """
 
     job: Job
     task: Task
     lock: OutputLock
     input: InputRecord
-    earlier: Entry | None
+    earlier_entry: Entry | None
     key: EqualityKey | None
     worker_deaths: int = 0
 
 
-class JobInspector:
-    """Compares jobs with the ledger and with the files that exist."""
+class JobPlanner:
+    """Decides which jobs need work and what a worker does for each.
+
+    It looks at the ledger and at the files that exist.
+    """
 
     def __init__(self, folder: Location, ledger: Ledger, options: Options, inputs: Inputs) -> None:
         """``folder`` gets the outputs; ``inputs`` is all that the batch reads."""
@@ -50,20 +56,20 @@ class JobInspector:
         self._options = options
         self._inputs = inputs
         self.options_digest = digest_options(options)
-        self._candidates: dict[EqualityKey, LinkCandidate] = {}
-        self.remember(ledger.latest.values())
+        self._link_candidates: dict[EqualityKey, LinkCandidate] = {}
+        self.add_link_candidates(ledger.latest.values())
 
-    def remember(self, entries: Iterable[Entry]) -> None:
-        """Remember outputs that those of other jobs may be equal to."""
+    def add_link_candidates(self, entries: Iterable[Entry]) -> None:
+        """Note which outputs the equal outputs of later jobs can be linked to."""
         for entry in entries:
             path = self._folder / entry.output
-            if entry.output.endswith("/") or not isinstance(path, Path):
+            if entry.output_is_folder or not isinstance(path, Path):
                 continue
-            samples, read = entry.input.fingerprint, entry.input.sha256
-            if entry.written and samples and read:
-                key = entry.recipe_sha256, entry.options_sha256, samples
-                self._candidates[key] = LinkCandidate(
-                    entry.output, path, read, entry.written.manifest_sha256
+            fingerprint, digests = entry.input.fingerprint, entry.input.sha256
+            if entry.written and fingerprint and digests:
+                key = entry.recipe_sha256, entry.options_sha256, fingerprint
+                self._link_candidates[key] = LinkCandidate(
+                    entry.output, path, digests, entry.written.manifest_sha256
                 )
 
     def settled_entry(self, job: Job) -> Entry | None:
@@ -71,62 +77,94 @@ class JobInspector:
 
         The input is not read: its size and its times decide.
         """
-        entry = self._ledger[job.output]
+        entry = self._ledger.get(job.output)
         if entry is None or not self._still_holds(job, entry):
             return None
         try:
-            _, now = file_state(job.source)
+            _, current_state = file_state(job.source)
         except (OSError, StorageError):
             return None
-        return entry if now == entry.input.state else None
+        return entry if current_state == entry.input.state else None
 
-    def input_samples(self, job: Job) -> tuple[InputRecord, EqualityKey | None]:
+    def describe_input(self, job: Job) -> InputRecord:
         """Describe a job's input by its size, times and samples, without reading all of it."""
         try:
-            (size, now), samples = file_state(job.source), fingerprint(job.source)
-        except (OSError, StorageError):
-            (size, now), samples = (0, ""), None  # the worker will report what is wrong with it
+            size, state = file_state(job.source)
+            return unread_input(job, size, state, take_fingerprint(job.source))
+        except (OSError, StorageError):  # the worker will report what is wrong with it
+            return unread_input(job, 0, "", None)
+
+    def equality_key(self, job: Job, described: InputRecord) -> EqualityKey | None:
+        """Return what jobs with an equal output share; None where the output cannot be linked.
+
+        Only a local file can be linked, and a linked output gets no signature.
+        """
         can_link = (
-            samples is not None
-            and not job.output.endswith("/")
-            and not self._options.sign
-            and isinstance(self._folder, Path)
+            isinstance(self._folder, Path) and not job.output_is_folder and not self._options.sign
         )
-        key = (job.recipe.digest, self.options_digest, samples or "") if can_link else None
-        return input_record(job, size, now, samples), key
+        if not can_link or described.fingerprint is None:
+            return None
+        return job.recipe.digest, self.options_digest, described.fingerprint
 
     def prepare(
-        self, job: Job, lock: OutputLock, read: InputRecord, key: EqualityKey | None
+        self, job: Job, lock: OutputLock, described: InputRecord, key: EqualityKey | None
     ) -> ReadyJob:
-        """Build the task of a job whose output is locked."""
-        folder = job.output.endswith("/")
-        target, earlier = self._folder / job.output, self._ledger[job.output]
-        places = target, manifest_path(target, folder=folder)
-        may_replace = self._ledger.wrote(job.output) or lock.was_marked
-        if not may_replace and not any(map(exists, places)):
-            may_replace = True  # nothing is there yet: whatever appears will be of this batch
+        """Build the task of a job whose output is locked, and mark an output that it may replace.
+
+        ``described`` and ``key`` are what ``describe_input`` and ``equality_key`` gave.
+        """
+        earlier = self._ledger.get(job.output)
+        may_replace = self._may_replace(job, lock)
         if may_replace:
-            lock.mark()
-        known = None
-        # Reading an input in a store costs as much as converting it.
-        is_local = isinstance(job.source, Path)
-        same_samples = earlier and earlier.input.fingerprint == read.fingerprint
-        if is_local and earlier and self._still_holds(job, earlier) and same_samples:
-            known = earlier.input.sha256
+            lock.mark_replaceable()
         task = Task(
             job.output,
             job.recipe,
             job.source,
-            target,
+            self._folder / job.output,
             replace(job.options(self._options), force=self._options.force or may_replace),
-            known_sha256=known,
+            known_sha256=self._digests_to_compare(job, described, earlier),
             link_candidate=self._link_candidate(job, key),
         )
-        return ReadyJob(job, task, lock, read, earlier, key)
+        return ReadyJob(job, task, lock, described, earlier, key)
 
     def require_apart(self, job: Job) -> None:
         """Raise UsageError where an output of a job has become an input of the batch."""
         self._inputs.require_apart(*job.outputs(self._folder, self._options))
+
+    def _may_replace(self, job: Job, lock: OutputLock) -> bool:
+        """Whether all that lies in the output's place is, or will be, the work of a batch."""
+        if self._ledger.wrote(job.output) or lock.was_replaceable:
+            return True
+        target = self._folder / job.output
+        places = target, manifest_path(target, folder=job.output_is_folder)
+        return not any(map(exists, places))  # whatever appears there now comes from this batch
+
+    def _digests_to_compare(
+        self, job: Job, described: InputRecord, earlier: Entry | None
+    ) -> tuple[str, ...] | None:
+        """Return the digests of the input that the existing output was made from.
+
+        If the input still has them, the worker need not convert it.  Returns None where the worker
+        should not compare: the output no longer holds, the input certainly differs, or it is in a
+        store, where reading it costs as much as converting it.
+        """
+        if not isinstance(job.source, Path):
+            return None
+        if earlier is None or not self._still_holds(job, earlier):
+            return None
+        # A folder has no fingerprint, neither then nor now: only its digests tell whether it
+        # differs.
+        certainly_differs = described.fingerprint != earlier.input.fingerprint
+        return None if certainly_differs else earlier.input.sha256
+
+    def _link_candidate(self, job: Job, key: EqualityKey | None) -> LinkCandidate | None:
+        """Return an existing output that this job's output may be equal to."""
+        candidate = self._link_candidates.get(key) if key else None
+        if candidate is None or candidate.output == job.output:
+            return None
+        entry = self._ledger.get(candidate.output)
+        return candidate if entry and entry.written and self._output_exists(entry) else None
 
     def _still_holds(self, job: Job, entry: Entry) -> bool:
         """Whether an entry is for this recipe, version and options, and its output still exists."""
@@ -141,24 +179,16 @@ class JobInspector:
         """Whether what an entry wrote still lies in its place; a file must have its size."""
         target, written = self._folder / entry.output, entry.written
         assert written
-        if entry.output.endswith("/"):
+        if entry.output_is_folder:
             return exists(target / written.manifest)
-        there = exists(target.parent / written.manifest) and exists(target)
-        return there and file_size(target) == written.size
-
-    def _link_candidate(self, job: Job, key: EqualityKey | None) -> LinkCandidate | None:
-        """Return an existing output that this job's output may be equal to."""
-        candidate = self._candidates.get(key) if key else None
-        if candidate is None or candidate.output == job.output:
-            return None
-        entry = self._ledger[candidate.output]
-        return candidate if entry and entry.written and self._output_exists(entry) else None
+        has_both_files = exists(target.parent / written.manifest) and exists(target)
+        return has_both_files and file_size(target) == written.size
 
 
-def input_record(job: Job, size: int, state: str, samples: str | None) -> InputRecord:
-    """Record a job's input before it has been read; its digest comes later."""
+def unread_input(job: Job, size: int, state: str, fingerprint: str | None) -> InputRecord:
+    """Return the record of a job's input before all of it has been read; it has no digests yet."""
     path = printable(redacted(job.source), LONGEST_PATH)
-    return InputRecord(path=path, size=size, state=state, fingerprint=samples, sha256=None)
+    return InputRecord(path=path, size=size, state=state, fingerprint=fingerprint, sha256=None)
 
 
 def digest_options(options: Options) -> str:

@@ -14,7 +14,7 @@ from erasepro_convert import __version__
 from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Entry, InputRecord, Ledger
 from erasepro_convert.batch.locks import Locks, OutputLock
-from erasepro_convert.batch.readiness import EqualityKey, JobInspector, ReadyJob, input_record
+from erasepro_convert.batch.readiness import EqualityKey, JobPlanner, ReadyJob, unread_input
 from erasepro_convert.batch.worker import DISK_FULL_ERRORS, Result, carry_out
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import StorageError, UsageError
@@ -35,8 +35,8 @@ class BatchObserver(Protocol):
     def began(self, job: Job) -> None:
         """A job went to a worker."""
 
-    def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
-        """A job has ended; ``before``: in an earlier batch or in another one."""
+    def ended(self, job: Job, entry: Entry, *, already_done: bool) -> None:
+        """A job has ended; ``already_done`` says that an earlier batch or another one did it."""
 
 
 class Batch:
@@ -66,7 +66,7 @@ class Batch:
         self._is_local = isinstance(folder, Path)
         self._ledger = ledger
         self._locks = Locks(ledger.path.parent)
-        self._inspector = JobInspector(folder, ledger, options, inputs)
+        self._planner = JobPlanner(folder, ledger, options, inputs)
         self._observer = observer
         self.disk_full = False
         """Whether there was no room left to write to."""
@@ -129,7 +129,7 @@ class Batch:
                 ready = self._prepare(job)
             except (StorageError, UsageError) as error:  # about this job's places: others go on
                 failed = Result("failed", reason=str(error))
-                self._record_end(job, input_record(job, 0, "", None), failed)
+                self._record_end(job, unread_input(job, 0, "", None), failed)
                 continue
             if ready:
                 return ready
@@ -162,19 +162,20 @@ class Batch:
 
         Raises UsageError where an output of the job has become an input of the batch.
         """
-        self._inspector.require_apart(job)
-        read, key = self._inspector.input_samples(job)
+        self._planner.require_apart(job)
+        described = self._planner.describe_input(job)
+        key = self._planner.equality_key(job, described)
         if key in self._waiting_for_equal:
             self._waiting_for_equal[key].append(job)
             return None
-        return self._inspector.prepare(job, lock, read, key)
+        return self._planner.prepare(job, lock, described, key)
 
     def _is_settled(self, job: Job) -> bool:
         """Report a job that need not be done again; return whether it is one."""
-        entry = self._inspector.settled_entry(job)
+        entry = self._planner.settled_entry(job)
         if entry is None:
             return False
-        self._observer.ended(job, entry, before=True)
+        self._observer.ended(job, entry, already_done=True)
         return True
 
     def _collect(self, future: Future[Result]) -> None:
@@ -197,7 +198,7 @@ class Batch:
         """Record a job's result, release its output, and let equal jobs go on."""
         if result.disk_full and self._lacks_room(ready.input.size):
             self.disk_full = True
-        recorded = self._record_end(ready.job, ready.input, result, ready.earlier)
+        recorded = self._record_end(ready.job, ready.input, result, ready.earlier_entry)
         if result.worker_died or not recorded:
             ready.lock.leave()  # the mark tells the next batch that the output is ours
         else:
@@ -207,13 +208,13 @@ class Batch:
             self._waiting.extendleft(reversed(equal))
 
     def _record_end(
-        self, job: Job, read: InputRecord, result: Result, earlier: Entry | None = None
+        self, job: Job, described: InputRecord, result: Result, earlier: Entry | None = None
     ) -> bool:
         """Append a job's result to the ledger; return whether there was room for it."""
-        read = read.model_copy(update={"sha256": result.input_sha256})
+        read_input = described.model_copy(update={"sha256": result.input_sha256})
         if result.outcome is None:
             assert earlier
-            entry = earlier.model_copy(update={"input": read})
+            entry = earlier.model_copy(update={"input": read_input})
         else:
             reason = result.reason
             may_exist = not self._is_local or exists(self._folder / job.output)
@@ -226,8 +227,8 @@ class Batch:
                 tool=__version__,
                 recipe=job.recipe.name,
                 recipe_sha256=job.recipe.digest,
-                options_sha256=self._inspector.options_digest,
-                input=read,
+                options_sha256=self._planner.options_digest,
+                input=read_input,
                 written=result.written,
                 same_as=result.same_as,
                 figures=result.figures,
@@ -241,8 +242,8 @@ class Batch:
         except OSError as error:
             self._note_full_disk(error)
             recorded = False
-        self._inspector.remember([entry])
-        self._observer.ended(job, entry, before=result.outcome is None)
+        self._planner.add_link_candidates([entry])
+        self._observer.ended(job, entry, already_done=result.outcome is None)
         return recorded
 
     def _lacks_room(self, size: int) -> bool:

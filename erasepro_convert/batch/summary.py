@@ -134,5 +134,5 @@ def _link(entry: Entry) -> str:
     """Return the link from the page to the manifest of an output."""
     assert entry.written
     path = PurePosixPath(entry.output)
-    folder = path if entry.output.endswith("/") else path.parent
+    folder = path if entry.output_is_folder else path.parent
     return quote(os.fsencode(folder / entry.written.manifest))

@@ -187,7 +187,7 @@ def batch_command(
                 publish_records(ledger, out_dir, found.passed_over)
             except (OSError, StorageError) as error:
                 click.echo(f"the records are not complete: {error}", err=True)
-            view.close(ledger.path.parent)
+            view.print_summary(ledger.path.parent)
     if batch.disk_full:
         raise BatchError(f"there is no room left in {redacted(out_dir)}: run it again with more", 1)
     _require_done(view, len(jobs))

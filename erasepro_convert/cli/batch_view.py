@@ -57,20 +57,23 @@ class BatchView:
         *,
         quiet: bool,
     ) -> None:
-        """Ask for the sizes of all inputs; ``passed_over`` are files that are not converted."""
+        """Ask for the sizes of all inputs; ``passed_over`` are files that are not converted.
+
+        ``quiet`` says that nothing is shown.
+        """
         self._console = Console(quiet=quiet, highlight=False)
         self._passed_over = passed_over
         with ThreadPoolExecutor(SIZE_REQUESTS) as threads:  # a store answers slowly
-            self._sizes = dict(threads.map(_size, jobs))
-        self._bytes_left = sum(self._sizes.values())
+            self._input_sizes = dict(threads.map(_output_and_input_size, jobs))
+        self._bytes_to_convert = sum(self._input_sizes.values())
+        self._bytes_converted = 0
         self._total = len(jobs)
-        self._bytes_done = 0
         self._started = monotonic()
-        self._read_progress: ReadProgress = tuple
+        self._read_progress: ReadProgress = _nothing_runs
         self.counts: Counter[str] = Counter()
         """The number of jobs with each outcome."""
-        self.reused = 0
-        """How many of these jobs another batch had done already."""
+        self.already_done = 0
+        """How many of these jobs an earlier batch or another one had done."""
         self._live = Live(
             console=self._console,
             get_renderable=lambda: self,
@@ -93,23 +96,25 @@ class BatchView:
     def began(self, job: Job) -> None:
         """Do nothing: the live table shows running jobs anyway."""
 
-    def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
+    def ended(self, job: Job, entry: Entry, *, already_done: bool) -> None:
         """Count a job that has ended, and print its line."""
-        size = self._sizes[job.output]
+        size = self._input_sizes[job.output]
         self.counts[entry.outcome] += 1
-        self.reused += before
-        if before or entry.outcome != "done":
-            self._bytes_left -= size  # it says nothing about how long the others take
+        self.already_done += already_done
+        if already_done or entry.outcome != "done":
+            self._bytes_to_convert -= size  # it says nothing about how long the others take
         else:
-            self._bytes_done += size
-        if before and self._console.is_terminal and entry.outcome not in STYLES:
+            self._bytes_converted += size
+        if already_done and self._console.is_terminal and entry.outcome not in STYLES:
             return
-        self._print(self._line(entry, before), STYLES.get(entry.outcome, ""))
+        self._print(self._line(entry, already_done=already_done), STYLES.get(entry.outcome, ""))
 
-    def _line(self, entry: Entry, before: bool) -> str:
+    def _line(self, entry: Entry, *, already_done: bool) -> str:
+        """Return the line of a job that has ended: its number, output, time and result."""
         number = f"[{self.counts.total():>{len(str(self._total))}}/{self._total}]"
         name = printable(entry.output, LONGEST_PATH)
-        parts = [entry.outcome.ljust(8), name, "as before" if before else f"{entry.seconds:.1f} s"]
+        time = "as before" if already_done else f"{entry.seconds:.1f} s"
+        parts = [entry.outcome.ljust(8), name, time]
         if entry.same_as:
             parts.append(f"same as {printable(entry.same_as, LONGEST_PATH)}")
         if figures := entry.figures:
@@ -119,19 +124,19 @@ class BatchView:
             parts.append(printable(_first_sentence(entry.reason), max(SHORTEST_REASON, room)))
         return f"{number} " + "  ".join(parts)
 
-    def close(self, folder: Path) -> None:
-        """Print the last lines: the number of each outcome, and where the records are."""
-        seconds = _duration(monotonic() - self._started)
+    def print_summary(self, records: Path) -> None:
+        """Print the last lines: the number of each outcome, and the files in ``records``."""
+        duration = _format_duration(monotonic() - self._started)
         counts = [f"{self.counts[o]} {o}" for o in get_args(Outcome) if self.counts[o]]
-        if left := self._total - self.counts.total():
-            counts.append(f"{left} not begun")
-        before = f" ({self.reused} of them before)" if self.reused else ""
-        passed = sum(map(len, self._passed_over.values()))
-        counts += [f"{passed} passed over"] if passed else []
-        self._print(f"{counted(self._total, 'file')}: {', '.join(counts)}{before}, in {seconds}")
-        if passed:
+        if not_begun := self._total - self.counts.total():
+            counts.append(f"{not_begun} not begun")
+        if passed_over := sum(map(len, self._passed_over.values())):
+            counts.append(f"{passed_over} passed over")
+        earlier = f" ({self.already_done} of them before)" if self.already_done else ""
+        self._print(f"{counted(self._total, 'file')}: {', '.join(counts)}{earlier}, in {duration}")
+        if passed_over:
             self._print(f"passed over: {describe_passed_over(self._passed_over)}")
-        self._print(f"records: {folder / LEDGER}, {folder / SUMMARY}")
+        self._print(f"records: {records / LEDGER}, {records / SUMMARY}")
 
     def _print(self, line: str, style: str = "") -> None:
         """Print a line, wrapped only on a terminal."""
@@ -143,35 +148,45 @@ class BatchView:
         running = list(self._read_progress())
         ended = self.counts.total()
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
-        total = [f"{ended}/{self._total} files", f"left: {self._remaining(running)}", counts]
+        total = [f"{ended}/{self._total} files", f"left: {self._time_left(running)}", counts]
         if _room_for_bar([total], options.max_width) >= LEAST_BAR_WIDTH:
             yield _with_bars([total], [(self._total, ended)], options.max_width)
         else:
             yield Text((" " * GAP).join(filter(None, total)), overflow="fold")
-        first = running[:SHOWN_TASKS]
-        rows = [[printable(task.output, LONGEST_PATH), *_amounts(at)] for task, at in first]
+        shown = running[:SHOWN_TASKS]
+        rows = [
+            [printable(task.output, LONGEST_PATH), *_format_progress(progress)]
+            for task, progress in shown
+        ]
         if rows:
-            amounts = [(at.to_write, at.written) for _, at in first]
+            amounts = [(progress.to_write, progress.written) for _, progress in shown]
             yield _with_bars(rows, amounts, options.max_width)
         if len(running) > SHOWN_TASKS:
             yield Text(f"and {len(running) - SHOWN_TASKS} more")
 
-    def _remaining(self, running: Iterable[tuple[Task, Progress]]) -> str:
-        """Estimate the time left from the time that the bytes done so far took."""
-        begun = [
-            self._sizes[task.output] * at.written / at.to_write
-            for task, at in running
-            if at.to_write
+    def _time_left(self, running: Sequence[tuple[Task, Progress]]) -> str:
+        """Estimate the time left from the time that the bytes converted so far took."""
+        partly_converted = [
+            self._input_sizes[task.output] * progress.written / progress.to_write
+            for task, progress in running
+            if progress.to_write
         ]
-        done = self._bytes_done + sum(begun)
-        first_files = sum(self._sizes[task.output] for task, _ in running)
-        if not done or (not self._bytes_done and done < LEAST_SHARE * first_files):
+        converted = self._bytes_converted + sum(partly_converted)
+        running_bytes = sum(self._input_sizes[task.output] for task, _ in running)
+        is_first_round = not self._bytes_converted
+        if not converted or (is_first_round and converted < LEAST_SHARE * running_bytes):
             return "not known yet"
-        seconds = monotonic() - self._started
-        return _duration(seconds * max(0, self._bytes_left - done) / done)
+        elapsed = monotonic() - self._started
+        return _format_duration(elapsed * max(0, self._bytes_to_convert - converted) / converted)
 
 
-def _size(job: Job) -> tuple[str, int]:
+def _nothing_runs() -> Iterable[tuple[Task, Progress]]:
+    """Give no running task: this is so until an executor is watched."""
+    return ()
+
+
+def _output_and_input_size(job: Job) -> tuple[str, int]:
+    """Return a job's output with the bytes of its input; an input that cannot be read has none."""
     try:
         return job.output, file_state(job.source)[0]
     except (OSError, StorageError):
@@ -191,25 +206,27 @@ def _with_bars(
 
     ``amounts`` has the total and the done amount of each row.  The first column wraps if it must.
     """
-    bar = _room_for_bar(rows, width)
+    bar_width = _room_for_bar(rows, width)
+    has_room = bar_width >= LEAST_BAR_WIDTH
     table = Table.grid(padding=(0, GAP, 0, 0))
     table.add_column(overflow="fold")
-    if bar >= LEAST_BAR_WIDTH:
-        table.add_column(width=bar)
+    if has_room:
+        table.add_column(width=bar_width)
     for _ in rows[0][1:]:
         table.add_column(no_wrap=True)
     for (first, *rest), (total, done) in zip(rows, amounts, strict=True):
-        drawn = ProgressBar(total=total, completed=done) if total else ""
-        bars = [drawn] if bar >= LEAST_BAR_WIDTH else []
+        bar = ProgressBar(total=total, completed=done) if total else ""
+        bars = [bar] if has_room else []
         table.add_row(Text(first), *bars, *map(Text, rest))
     return table
 
 
-def _amounts(at: Progress) -> tuple[str, str]:
+def _format_progress(progress: Progress) -> tuple[str, str]:
     """Format how much of a file is written, and how much of its stage is done."""
-    size = f"{decimal(at.written)} of {decimal(at.to_write)}" if at.to_write else ""
-    stage = f"{STAGE_VERBS[STAGES[at.stage]]} {at.done}/{at.total}" if at.done < at.total else ""
-    return size, stage
+    stage, done, total, written, to_write = progress
+    size_text = f"{decimal(written)} of {decimal(to_write)}" if to_write else ""
+    stage_text = f"{STAGE_VERBS[STAGES[stage]]} {done}/{total}" if done < total else ""
+    return size_text, stage_text
 
 
 def _first_sentence(reason: str) -> str:
@@ -218,7 +235,7 @@ def _first_sentence(reason: str) -> str:
     return " ".join(first.split())
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Format a time in its two largest units: 1 h 20 min, 3 min 5 s, 12 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

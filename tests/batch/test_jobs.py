@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from erasepro_convert.batch.fingerprint import file_state, fingerprint
+from erasepro_convert.batch.fingerprint import file_state, take_fingerprint
 from erasepro_convert.batch.inputs import MATCH, Input, describe_passed_over, find_inputs
 from erasepro_convert.batch.jobs import (
     NAME,
@@ -319,15 +319,15 @@ class TestLedger:
             ledger.append(one)
         again = Ledger(tmp_path)
         assert [*again.latest] == ["b", "a"]
-        assert again["a"] == entry("a", reason="another") == ledger["a"]
-        assert again["c"] is None
+        assert again.get("a") == entry("a", reason="another") == ledger.get("a")
+        assert again.get("c") is None
 
     def test_two_at_once(self, tmp_path: Path) -> None:
         one, two = Ledger(tmp_path), Ledger(tmp_path)
         one.append(entry("a"))
-        assert two["a"] is None
+        assert two.get("a") is None
         assert two.refresh()
-        assert two["a"] == entry("a")
+        assert two.get("a") == entry("a")
         assert not two.refresh()
 
     @pytest.mark.parametrize("cut", [2, 20, 200])
@@ -347,6 +347,22 @@ class TestLedger:
             Ledger(tmp_path)
         assert (tmp_path / LEDGER).read_text() == "my notes\n"
 
+    def test_a_file_that_is_refused_is_closed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / LEDGER).write_text("my notes\n")
+        closed: list[int] = []
+        real_close = os.close
+
+        def close(descriptor: int) -> None:
+            closed.append(descriptor)
+            real_close(descriptor)
+
+        monkeypatch.setattr(os, "close", close)
+        with pytest.raises(UsageError, match="not a batch's record"):
+            Ledger(tmp_path)
+        assert len(closed) == 1
+
 
 class TestClaims:
     def test_one_at_a_time(self, tmp_path: Path) -> None:
@@ -359,7 +375,7 @@ class TestClaims:
         claim.release()
         again = theirs.acquire("a")
         assert again
-        assert not again.was_marked
+        assert not again.was_replaceable
         for one in (again, other):
             one.release()
         ours.remove_folder()
@@ -377,16 +393,17 @@ class TestClaims:
         code = (
             "import os, sys; from pathlib import Path; "
             "from erasepro_convert.batch.locks import Locks; "
-            f"claim = Locks(Path({str(tmp_path)!r})).acquire('a'); claim.mark(); os._exit(9)"
+            f"claim = Locks(Path({str(tmp_path)!r})).acquire('a'); "
+            "claim.mark_replaceable(); os._exit(9)"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
         claim = Locks(tmp_path).acquire("a")
         assert claim
-        assert claim.was_marked
+        assert claim.was_replaceable
         claim.release()
         fresh = Locks(tmp_path).acquire("a")
         assert fresh
-        assert not fresh.was_marked
+        assert not fresh.was_replaceable
         fresh.release()
 
 
@@ -411,8 +428,8 @@ class TestKnownAgain:
             b"a" * (size - 1) + b"c",
         ):
             file.write_bytes(content)
-            found.add(fingerprint(file))
+            found.add(take_fingerprint(file))
         assert len(found) == 4
-        assert fingerprint(tmp_path) is None
+        assert take_fingerprint(tmp_path) is None
         os.mkfifo(tmp_path / "pipe")
-        assert fingerprint(tmp_path / "pipe") is None
+        assert take_fingerprint(tmp_path / "pipe") is None

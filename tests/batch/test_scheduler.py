@@ -95,9 +95,9 @@ class Seen:
     def began(self, job: Job) -> None:
         pass
 
-    def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
+    def ended(self, job: Job, entry: Entry, *, already_done: bool) -> None:
         assert job.output == entry.output
-        self.ends.append((entry, before))
+        self.ends.append((entry, already_done))
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ class Ran:
     full: bool
 
     def __getitem__(self, output: str) -> Entry:
-        entry = self.ledger[output]
+        entry = self.ledger.get(output)
         assert entry
         return entry
 

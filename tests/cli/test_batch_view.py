@@ -106,7 +106,7 @@ def test_elsewhere_a_reason_is_one_line_of_bounded_length(
 ) -> None:
     jobs = jobs_of(recipe)
     view = BatchView(jobs, quiet=False)
-    view.ended(jobs[NAMES.index(name)], entry(name, "refused", REASON), before=False)
+    view.ended(jobs[NAMES.index(name)], entry(name, "refused", REASON), already_done=False)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(
         f"[1/3] refused   {name}  0.5 s  old/inpaint.ckpt: not a Stable Diffusion 1.x checkpoint: "
@@ -128,7 +128,7 @@ def test_a_reason_is_its_first_sentence(
 ) -> None:
     jobs = jobs_of(recipe)
     view = BatchView(jobs, quiet=False)
-    view.ended(jobs[0], entry(NAMES[0], "refused", reason), before=False)
+    view.ended(jobs[0], entry(NAMES[0], "refused", reason), already_done=False)
     assert capsys.readouterr().out == f"[1/3] refused   a.safetensors  0.5 s  {said}\n"
 
 
@@ -143,7 +143,7 @@ def test_on_a_terminal_it_is_wrapped(
     monkeypatch.setenv("FORCE_COLOR", "1")
     jobs = jobs_of(recipe)
     view = BatchView(jobs, quiet=False)
-    view.ended(jobs[1], entry(LONG, "refused", REASON), before=False)
+    view.ended(jobs[1], entry(LONG, "refused", REASON), already_done=False)
     text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(map(len, text.splitlines())) <= width
     assert len(text) < 300
@@ -156,8 +156,8 @@ def test_what_was_passed_over_is_counted(
     jobs = jobs_of(recipe)
     passed = {"*.png": [f"{n}.png" for n in range(10_000)], "hidden": [".a.ckpt"]}
     view = BatchView(jobs, passed, quiet=False)
-    view.ended(jobs[0], entry(NAMES[0], "refused", "it is empty"), before=False)
-    view.close(tmp_path)
+    view.ended(jobs[0], entry(NAMES[0], "refused", "it is empty"), already_done=False)
+    view.print_summary(tmp_path)
     _, closing, over, _ = capsys.readouterr().out.splitlines()
     assert closing.startswith("3 files: 1 refused, 2 not begun, 10001 passed over, in ")
     assert over == "passed over: 10000 *.png, 1 hidden"

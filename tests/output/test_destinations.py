@@ -458,7 +458,7 @@ def test_a_batch_looks_again_before_each_job(here: Path, cli: Cli) -> None:
         def began(self, job: Job) -> None:
             pass
 
-        def ended(self, job: Job, entry: Entry, *, before: bool) -> None:
+        def ended(self, job: Job, entry: Entry, *, already_done: bool) -> None:
             ended[job.output] = entry.reason
 
     inputs = require_apart(jobs, here / "out", None, options)
