@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from erasepro_convert.checkpoint.open_file import File, Readable
 from erasepro_convert.checkpoint.tensor_info import Region
@@ -38,7 +39,7 @@ USUAL_EXTRA = 96
 class Member:
     """A member as the central directory describes it.
 
-    ``header_offset`` is where its local header is.
+    ``header_offset`` is where its local header begins.
     """
 
     name: str
@@ -48,27 +49,63 @@ class Member:
     size: int
     header_offset: int
 
+    @property
+    def has_descriptor(self) -> bool:
+        """Whether a descriptor follows the member's bytes."""
+        return bool(self.flags & DESCRIPTOR_FLAG)
+
+    @property
+    def crc_and_sizes(self) -> tuple[int, int, int]:
+        """The CRC, the compressed size and the size, which are equal for a stored member."""
+        return self.crc, self.size, self.size
+
+
+class EndRecord(NamedTuple):
+    """What an end record says of the central directory.
+
+    An archive can be spread over several disks, which have numbers: ``disk`` is this one, the
+    directory begins on ``directory_disk``, and this disk has ``entries_on_disk`` of its entries.
+    """
+
+    disk: int
+    directory_disk: int
+    entries_on_disk: int
+    entries: int
+    directory_size: int
+    directory_start: int
+
+
+TOO_LARGE = {
+    "entries_on_disk": MAX16,
+    "entries": MAX16,
+    "directory_size": MAX32,
+    "directory_start": MAX32,
+}
+"""What a field of the usual end record has where only the zip64 end record has room for it."""
+
 
 def read_index(file: File) -> dict[str, Region]:
-    """The position of each member's bytes, by name.
+    """Return the position of each member's bytes, by name.
 
     A CRC of zero states nothing: torch writes that where it was told to compute none.
 
     Raises CheckpointError for anything but stored, plain, distinct members that fill the file.
     """
-    start, size, count = _locate_directory(file)
-    members = list(_read_members(file.read(start, size), count))
+    end_record = _read_checked_end_record(file)
+    directory_start = end_record.directory_start
+    directory = file.read(directory_start, end_record.directory_size)
+    members = list(_read_members(directory, end_record.entries))
     names = {member.name.casefold() for member in members}  # torch ignores case
     if len(names) != len(members):
         raise CheckpointError("its zip archive holds a member twice")
     members.sort(key=lambda member: member.header_offset)
-    ends = [*(member.header_offset for member in members[1:]), start]
+    next_starts = [*(member.header_offset for member in members[1:]), directory_start]
     if not members or members[0].header_offset:
         raise CheckpointError("its zip archive does not begin with its first member")
-    headers = file.prefetching(_around_headers(members, ends))
+    headers = file.prefetching(_around_headers(members, next_starts))
     return {
-        member.name: _locate_content(headers, member, end)
-        for member, end in zip(members, ends, strict=True)
+        member.name: _locate_content(headers, member, next_start)
+        for member, next_start in zip(members, next_starts, strict=True)
     }
 
 
@@ -78,67 +115,79 @@ def verified(region: Region, content: Iterable[memoryview]) -> Iterator[memoryvi
     Raises CheckpointError after the last chunk where the bytes do not have the region's CRC.
     """
     crc = 0
-    for piece in content:
+    for chunk in content:
         if region.crc is not None:
-            crc = zlib.crc32(piece, crc)
-        yield piece
+            crc = zlib.crc32(chunk, crc)
+        yield chunk
     if region.crc not in (None, crc):
         raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
 
 
-def _locate_directory(file: File) -> tuple[int, int, int]:
-    """The position, size and number of entries of the central directory."""
-    last = file.size - END_RECORD.size
-    if last < 0:
+def _read_checked_end_record(file: File) -> EndRecord:
+    """Return what the end records say, if the archive is one file without unused bytes."""
+    record, position = _read_end_records(file)
+    if record.disk or record.directory_disk or record.entries_on_disk != record.entries:
+        raise CheckpointError("its zip archive is spread over several files")
+    if record.directory_size > DIRECTORY_LIMIT:
+        raise CheckpointError(f"its zip archive has a directory of {record.directory_size} bytes")
+    if record.directory_start + record.directory_size != position:
+        raise CheckpointError("its zip archive has bytes that belong to no member")
+    return record
+
+
+def _read_end_records(file: File) -> tuple[EndRecord, int]:
+    """Return what the end records say, and where the first of them begins."""
+    position = file.size - END_RECORD.size
+    if position < 0:
         raise CheckpointError("its zip archive is cut short")
-    record = END_RECORD.unpack(file.read(last, END_RECORD.size))
-    signature, disk, first_disk, here, count, size, start, comment = record
-    if signature != b"PK\5\6" or comment:
+    fields = END_RECORD.unpack(file.read(position, END_RECORD.size))
+    signature, *described, comment_length = fields
+    if signature != b"PK\5\6" or comment_length:
         raise CheckpointError(
             "its zip archive does not end where the file does: it is cut short, or something "
             "follows it"
         )
-    end = last
-    locator_at = last - ZIP64_LOCATOR.size
-    if locator_at >= 0 and file.read(locator_at, 4) == b"PK\6\7":
-        _, locator_disk, end, disks = ZIP64_LOCATOR.unpack(
-            file.read(locator_at, ZIP64_LOCATOR.size)
-        )
-        if end != locator_at - ZIP64_END_RECORD.size or locator_disk or disks != 1:
-            raise CheckpointError("its zip archive has end records that do not agree")
-        record = ZIP64_END_RECORD.unpack(file.read(end, ZIP64_END_RECORD.size))
-        signature, length, _, _, disk64, first_disk64, here64, count64, size64, start64 = record
-        agree = all(
-            short in (long, limit)
-            for short, long, limit in (
-                (here, here64, MAX16),
-                (count, count64, MAX16),
-                (size, size64, MAX32),
-                (start, start64, MAX32),
-            )
-        )
-        if signature != b"PK\6\6" or length != ZIP64_END_RECORD.size - 12 or disk64 or first_disk64:
-            agree = False
-        if not agree:
-            raise CheckpointError("its zip archive has end records that do not agree")
-        here, count, size, start = here64, count64, size64, start64
-    if disk or first_disk or here != count:
-        raise CheckpointError("its zip archive is spread over several files")
-    if size > DIRECTORY_LIMIT:
-        raise CheckpointError(f"its zip archive has a directory of {size} bytes")
-    if start + size != end:
-        raise CheckpointError("its zip archive has bytes that belong to no member")
-    return start, size, count
+    record = EndRecord(*described)
+    locator_position = position - ZIP64_LOCATOR.size
+    if locator_position < 0 or file.read(locator_position, 4) != b"PK\6\7":
+        return record, position
+    return _read_zip64_end_record(file, locator_position, record)
+
+
+def _read_zip64_end_record(
+    file: File, locator_position: int, narrow: EndRecord
+) -> tuple[EndRecord, int]:
+    """Return what the zip64 end record says, and its position, if ``narrow`` does not differ.
+
+    ``narrow`` is the usual end record, whose fields are too narrow for large values.
+    """
+    disagreement = CheckpointError("its zip archive has end records that do not agree")
+    locator = ZIP64_LOCATOR.unpack(file.read(locator_position, ZIP64_LOCATOR.size))
+    _, record_disk, position, disk_count = locator
+    if position != locator_position - ZIP64_END_RECORD.size or record_disk or disk_count != 1:
+        raise disagreement
+    fields = ZIP64_END_RECORD.unpack(file.read(position, ZIP64_END_RECORD.size))
+    signature, length, _, _, *described = fields
+    wide = EndRecord(*described)
+    has_equal_values = all(
+        getattr(narrow, name) in (getattr(wide, name), too_large)
+        for name, too_large in TOO_LARGE.items()
+    )
+    is_whole = signature == b"PK\6\6" and length == ZIP64_END_RECORD.size - 12
+    if not (has_equal_values and is_whole) or wide.disk or wide.directory_disk:
+        raise disagreement
+    return wide._replace(disk=narrow.disk, directory_disk=narrow.directory_disk), position
 
 
 def _read_members(directory: bytearray, count: int) -> Iterator[Member]:
+    """Give the ``count`` members that the central directory describes."""
     position = 0
     for _ in range(count):
         if position + CENTRAL_ENTRY.size > len(directory):
             raise CheckpointError("its zip archive has a directory that is cut short")
         fields = CENTRAL_ENTRY.unpack_from(directory, position)
-        signature, _, _, flags, method, _, _, crc, packed, size = fields[:10]
-        name_length, extra_length, comment_length, disk, _, external, header_offset = fields[10:]
+        signature, _, _, flags, method, _, _, crc, compressed_size, size = fields[:10]
+        name_length, extra_length, comment_length, disk, _, attributes, header_offset = fields[10:]
         position += CENTRAL_ENTRY.size
         raw_name = bytes(directory[position : position + name_length])
         position += name_length
@@ -147,10 +196,13 @@ def _read_members(directory: bytearray, count: int) -> Iterator[Member]:
         if signature != b"PK\1\2" or position > len(directory):
             raise CheckpointError("its zip archive has a broken directory")
         name = _decode_name(raw_name)
-        size, packed, header_offset = _with_zip64_values(extra, size, packed, header_offset)
-        if method or size != packed or flags & ~(DESCRIPTOR_FLAG | UTF8_FLAG) or disk:
+        size, compressed_size, header_offset = _with_zip64_values(
+            extra, size, compressed_size, header_offset
+        )
+        is_stored = not method and size == compressed_size
+        if not is_stored or flags & ~(DESCRIPTOR_FLAG | UTF8_FLAG) or disk:
             raise CheckpointError(f"its zip member {name} is packed or encrypted")
-        if size and (name.endswith("/") or external & FOLDER_ATTRIBUTE):  # torch reads zeros
+        if size and (name.endswith("/") or attributes & FOLDER_ATTRIBUTE):  # torch reads zeros
             raise CheckpointError(f"its zip member {name} is a folder with content")
         yield Member(name, raw_name, flags, crc, size, header_offset)
     if position != len(directory):
@@ -169,59 +221,85 @@ def _decode_name(raw: bytes) -> str:
 
 def _with_zip64_values(extra: bytes, *values: int) -> list[int]:
     """Replace the values that do not fit into 32 bits by those in the zip64 field of ``extra``."""
-    wide = b""
+    wide_values = b""
     while len(extra) >= 4:
         kind, length = struct.unpack_from("<2H", extra)
         if kind == ZIP64_EXTRA:
-            if wide:  # readers differ in which of two they trust
+            if wide_values:  # readers differ in which of two they trust
                 raise CheckpointError("its zip archive has a broken directory")
-            wide = extra[4 : 4 + length]
+            wide_values = extra[4 : 4 + length]
         extra = extra[4 + length :]
     result = []
     for value in values:
-        if value == MAX32:
-            if len(wide) < 8:
-                raise CheckpointError("its zip archive lacks the size of a large member")
-            value = int.from_bytes(wide[:8], "little")  # noqa: PLW2901
-            wide = wide[8:]
-        result.append(value)
+        if value != MAX32:
+            result.append(value)
+            continue
+        if len(wide_values) < 8:
+            raise CheckpointError("its zip archive lacks the size of a large member")
+        result.append(int.from_bytes(wide_values[:8], "little"))
+        wide_values = wide_values[8:]
     return result
 
 
-def _around_headers(members: Iterable[Member], ends: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The ranges of the file (start, count) in which local headers and descriptors are."""
-    for member, end in zip(members, ends, strict=True):
+def _around_headers(
+    members: Iterable[Member], next_starts: Iterable[int]
+) -> Iterator[tuple[int, int]]:
+    """Give the ranges of the file (start, count) in which local headers and descriptors are."""
+    for member, next_start in zip(members, next_starts, strict=True):
         yield member.header_offset, LOCAL_HEADER.size + len(member.raw_name) + USUAL_EXTRA
-        yield end - max(DESCRIPTORS), max(DESCRIPTORS)
+        yield next_start - max(DESCRIPTORS), max(DESCRIPTORS)
 
 
-def _locate_content(file: Readable, member: Member, end: int) -> Region:
-    """The position of a member's bytes, given where the next member or the directory begins."""
-    mismatch = CheckpointError(f"its zip member {member.name} is not what the directory says")
-    if member.header_offset + LOCAL_HEADER.size > end:
-        raise mismatch
+def _locate_content(file: Readable, member: Member, next_start: int) -> Region:
+    """Return the position of a member's bytes.
+
+    ``next_start`` is where the next member or the directory begins.
+    """
+    start = _read_local_header(file, member, next_start)
+    _require_descriptor(file, member, start + member.size, next_start)
+    states_crc = member.crc or not member.size
+    return Region(start, member.size, member.crc if states_crc else None)
+
+
+def _read_local_header(file: Readable, member: Member, next_start: int) -> int:
+    """Return where the local header ends, if it says what the directory says."""
+    header_end = member.header_offset + LOCAL_HEADER.size
+    if header_end > next_start:
+        raise _mismatch(member)
     fields = LOCAL_HEADER.unpack(file.read(member.header_offset, LOCAL_HEADER.size))
-    signature, _, flags, method, _, _, crc, packed, size, name_length, extra_length = fields
-    start = member.header_offset + LOCAL_HEADER.size + name_length + extra_length
-    if signature != b"PK\3\4" or (flags, method) != (member.flags, 0) or start > end:
-        raise mismatch
-    tail = file.read(member.header_offset + LOCAL_HEADER.size, name_length + extra_length)
+    signature, _, flags, method, _, _ = fields[:6]
+    crc, compressed_size, size, name_length, extra_length = fields[6:]
+    content_start: int = header_end + name_length + extra_length
+    if signature != b"PK\3\4" or (flags, method) != (member.flags, 0) or content_start > next_start:
+        raise _mismatch(member)
+    tail = file.read(header_end, name_length + extra_length)
     if bytes(tail[:name_length]) != member.raw_name:
-        raise mismatch
-    size, packed = _with_zip64_values(bytes(tail[name_length:]), size, packed)
-    stated = (crc, packed, size)
-    expected = (member.crc, member.size, member.size)
-    described = bool(flags & DESCRIPTOR_FLAG)
-    if stated != expected and not (described and stated == (0, 0, 0)):
-        raise mismatch
-    gap = end - (start + member.size)
-    if described:
-        descriptor = DESCRIPTORS.get(gap)
-        if descriptor is None or descriptor.unpack(file.read(end - gap, gap)) != (
-            b"PK\7\10",
-            *expected,
-        ):
-            raise mismatch
-    elif gap:
-        raise mismatch
-    return Region(start, member.size, member.crc if member.crc or not member.size else None)
+        raise _mismatch(member)
+    size, compressed_size = _with_zip64_values(bytes(tail[name_length:]), size, compressed_size)
+    stated = crc, compressed_size, size
+    is_deferred = member.has_descriptor and stated == (0, 0, 0)
+    if stated != member.crc_and_sizes and not is_deferred:
+        raise _mismatch(member)
+    return content_start
+
+
+def _require_descriptor(file: Readable, member: Member, content_end: int, next_start: int) -> None:
+    """Raise CheckpointError unless a member's descriptor, or nothing, lies between two positions.
+
+    A descriptor repeats what the directory says, for writers that learn it only after the content.
+    """
+    gap = next_start - content_end
+    if not member.has_descriptor:
+        if gap:
+            raise _mismatch(member)
+        return
+    layout = DESCRIPTORS.get(gap)
+    if layout is None or layout.unpack(file.read(content_end, gap)) != (
+        b"PK\7\10",
+        *member.crc_and_sizes,
+    ):
+        raise _mismatch(member)
+
+
+def _mismatch(member: Member) -> CheckpointError:
+    return CheckpointError(f"its zip member {member.name} is not what the directory says")
