@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from erasepro_convert.checkpoint.pickle_machine import GlobalName
+from erasepro_convert.checkpoint.pickle_values import GlobalName
 from erasepro_convert.checkpoint.tensor_info import (
     ParsedFile,
     Region,

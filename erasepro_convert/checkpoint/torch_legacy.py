@@ -4,7 +4,7 @@ import struct
 from itertools import accumulate
 
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE, TruncatedPickleError
+from erasepro_convert.checkpoint.pickle_reader import PICKLE_LIMIT, TOO_LARGE, TruncatedPickleError
 from erasepro_convert.checkpoint.state_dict import parse_state_dict
 from erasepro_convert.checkpoint.tensor_info import ParsedFile, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle

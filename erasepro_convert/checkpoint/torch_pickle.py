@@ -6,7 +6,8 @@ checkpoints are known to name are ignored; a file that names any other global is
 
 from dataclasses import dataclass
 
-from erasepro_convert.checkpoint.pickle_machine import GlobalName, Opaque, PickleMachine, add_items
+from erasepro_convert.checkpoint.pickle_machine import PickleMachine
+from erasepro_convert.checkpoint.pickle_values import GlobalName, Opaque, add_items
 from erasepro_convert.checkpoint.tensor_info import (
     DIMENSIONS_LIMIT,
     StorageRecord,

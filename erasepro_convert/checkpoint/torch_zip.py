@@ -1,7 +1,7 @@
 """The zip container that torch has written since 1.6: a pickle, and a member for each storage."""
 
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.checkpoint.pickle_machine import PICKLE_LIMIT, TOO_LARGE
+from erasepro_convert.checkpoint.pickle_reader import PICKLE_LIMIT, TOO_LARGE
 from erasepro_convert.checkpoint.state_dict import parse_state_dict
 from erasepro_convert.checkpoint.tensor_info import ParsedFile, Region, StorageRecord
 from erasepro_convert.checkpoint.torch_pickle import unpickle

@@ -6,7 +6,7 @@ the file refused.  Names that moved between packages are listed under each packa
 
 from collections.abc import Iterator
 
-from erasepro_convert.checkpoint.pickle_machine import GlobalName
+from erasepro_convert.checkpoint.pickle_values import GlobalName
 
 Modules = tuple[str, ...]
 """The modules in which the same names are found, in one version of a library or another."""
