@@ -1,6 +1,6 @@
 """``erasepro-convert compare RECIPE IN``: one recipe by several methods."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,10 @@ from erasepro_convert.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.compare.columns import Cell, Column
     from erasepro_convert.compare.run import Comparison
+    from erasepro_convert.output.destinations import Inputs
 
 COLUMNS_PER_TABLE = 5
 """How many columns with intervals fit into 100 characters."""
@@ -59,18 +61,17 @@ def compare_command(
 ) -> None:
     """Erase RECIPE's concepts from IN by several methods, and judge all on the same seeds.
 
-    Every metric has a 95% interval; a value in bold is better than every other
-    method's by more than chance explains.  Each
-    conversion runs in its own process, whose time and memory are measured.  DIR gets each method's
-    checkpoint and manifest, and comparison.json, .csv, .md and .png.
+    Every metric has a 95% interval; a value in bold is better than every other method's by more
+    than chance explains.  Each conversion runs in its own process, whose time and memory are
+    measured.  DIR gets each method's checkpoint and manifest, and comparison.json, .csv, .md and
+    .png.
 
     Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
     null-space; trained, and slow without a GPU: esd-x, esd-u, ac.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.compare.variants import METHODS, SOLVED
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -78,26 +79,19 @@ def compare_command(
     loaded = load_recipe(recipe)
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
-    selected = tuple(dict.fromkeys(m.strip() for m in methods.split(","))) if methods else SOLVED
-    for method in selected:
-        if method not in METHODS:
-            raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+    selected = _select_methods(methods)
     folder = out or sibling(base, ".comparison")
     inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
-    places = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
-    inputs.require_apart(*places.values(), *(folder / f"{m}.cost.json" for m in selected))
+    outputs = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
+    inputs.require_apart(*outputs.values(), *(folder / f"{m}.cost.json" for m in selected))
     if folder.exists():
-        require_outputs(places.values(), inputs)
+        require_outputs(outputs.values(), inputs)
     silence_libraries()
-    from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
-    from erasepro_convert.evaluate.output import draw_grid
     from erasepro_convert.evaluate.plan import read_prompts
-    from erasepro_convert.images.grid import to_png
     from erasepro_convert.images.open_model import OpenModel
-    from erasepro_convert.runtime.signals import uninterrupted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
     original = OpenModel(base)
@@ -109,30 +103,64 @@ def compare_command(
         with terminal.steps() as progress:
             comparison = compare(
                 loaded, original, selected, folder, judges, store, progress,
-                given=read_prompts(prompts) if prompts else (), seeds=seeds,
+                user_prompts=read_prompts(prompts) if prompts else (), seeds=seeds,
             )  # fmt: skip
-        for table in comparison_tables(comparison):
-            terminal.show(table)
-        for method, lines in comparison.exceeded.items():
-            for line in lines:
-                terminal.say(f"{method}: beyond the recipe's limits: {line}")
-        for method, reason in comparison.failed.items():
-            terminal.say(f"{method} failed: {reason}")
-        for line in comparison.warnings:
-            terminal.say(f"warning: {line}")
-        documents = {
-            "json": to_json(comparison),
-            "csv": to_csv(comparison),
-            "md": to_markdown(comparison),
-        }
-        drawn = to_png(draw_grid(comparison.evaluations))
-        with uninterrupted():
-            for kind, text in documents.items():
-                put(places[kind], text.encode(), inputs)
-            put(places["png"], drawn, inputs)
-            terminal.say(
-                f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
-            )
+        _show(comparison, terminal)
+        _write(comparison, folder, outputs, inputs, terminal)
+
+
+def _select_methods(names: str | None) -> tuple[str, ...]:
+    """Return the methods that ``names`` lists, each once; by default those without training."""
+    from erasepro_convert.compare.variants import METHODS, SOLVED
+
+    if not names:
+        return SOLVED
+    selected = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for method in selected:
+        if method not in METHODS:
+            raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+    return selected
+
+
+def _show(comparison: "Comparison", terminal: "Terminal") -> None:
+    """Print the tables, then the methods that failed or went beyond a limit, then warnings."""
+    for table in comparison_tables(comparison):
+        terminal.show(table)
+    for method, lines in comparison.exceeded.items():
+        for line in lines:
+            terminal.say(f"{method}: beyond the recipe's limits: {line}")
+    for method, reason in comparison.failed.items():
+        terminal.say(f"{method} failed: {reason}")
+    for line in comparison.warnings:
+        terminal.say(f"warning: {line}")
+
+
+def _write(
+    comparison: "Comparison",
+    folder: Path,
+    outputs: Mapping[str, Path],
+    inputs: "Inputs",
+    terminal: "Terminal",
+) -> None:
+    """Write a comparison to the output of each kind: json, csv, md and png."""
+    from erasepro_convert.compare.output import to_csv, to_json, to_markdown
+    from erasepro_convert.evaluate.output import draw_grid
+    from erasepro_convert.images.grid import to_png
+    from erasepro_convert.output.destinations import put
+    from erasepro_convert.runtime.signals import uninterrupted
+
+    contents = {
+        "json": to_json(comparison).encode(),
+        "csv": to_csv(comparison).encode(),
+        "md": to_markdown(comparison).encode(),
+        "png": to_png(draw_grid(comparison.evaluations)),
+    }
+    with uninterrupted():
+        for kind, content in contents.items():
+            put(outputs[kind], content, inputs)
+        terminal.say(
+            f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
+        )
 
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:

@@ -1,6 +1,6 @@
 """``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,15 @@ from erasepro_convert.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.evaluate.judges import AvailableJudges
     from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.evaluate.run import Evaluation
+    from erasepro_convert.evaluate.session import Session
+    from erasepro_convert.output.destinations import Inputs
 
 
-def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
+def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
     """Read I/N as two numbers; ``evaluate.drawing.shard`` checks their range."""
     if text is None:
         return None
@@ -29,7 +33,7 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
 
 @click.command("evaluate")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("erased", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
     "--base",
     metavar="IN",
@@ -56,14 +60,14 @@ def _shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int
 @click.option(
     "--shard",
     metavar="I/N",
-    callback=_shard,
+    callback=_parse_shard,
     help="Draw shard I of N of all pictures and judge none: for several machines that share "
     "--images.  When all shards are drawn, run without it to judge.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate_command(
     recipe: Path,
-    target: Path,
+    erased: Path,
     base: Path,
     prompts: Path | None,
     images: Path | None,
@@ -82,68 +86,95 @@ def evaluate_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
 
     loaded = load_recipe(recipe)
-    for path in (target, base):
+    for path in (erased, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
-    places = {kind: sibling(target, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
-    given = (recipe, target, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
-    inputs = Inputs(given)
-    require_outputs(places.values(), inputs)
+    outputs = {kind: sibling(erased, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
+    inputs = Inputs(
+        (recipe, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
+    )
+    require_outputs(outputs.values(), inputs)
     silence_libraries()
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
-    from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.evaluate.prompt_datasets import read_dataset
-    from erasepro_convert.evaluate.run import evaluate
-    from erasepro_convert.evaluate.session import Session, draw_shard
-    from erasepro_convert.images.grid import to_png
+    from erasepro_convert.evaluate.session import Session
     from erasepro_convert.images.open_model import OpenModel
-    from erasepro_convert.runtime.signals import uninterrupted
-    from erasepro_convert.runtime.wording import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    pictures = images or sibling(target, ".pictures")
+    pictures = images or sibling(erased, ".pictures")
     original = OpenModel(base)
     judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
     session = Session.plan(
         loaded,
         original,
-        OpenModel(target),
+        OpenModel(erased),
         ImageStore(pictures),
-        given=read_prompts(prompts) if prompts else (),
-        rows=chain.from_iterable(map(read_dataset, datasets)),
+        user_prompts=read_prompts(prompts) if prompts else (),
+        dataset_prompts=chain.from_iterable(map(read_dataset, datasets)),
         seeds=seeds,
     )
-    with reporting_interruption(*places.values(), kept=[pictures]):
+    with reporting_interruption(*outputs.values(), kept=[pictures]):
         if shard:
-            with terminal.steps() as progress:
-                count = draw_shard(session, *shard, progress)
-            pictures_are = counted(count, "picture is", "pictures are")
-            terminal.say(f"shard {shard[0]}/{shard[1]}: its {pictures_are} there")
-            return
-        for line in judges.missing:  # shown before drawing, which can take hours
-            terminal.say(line)
-        with terminal.steps() as progress:
-            evaluation = evaluate(session, judges, progress)
-        for table in evaluation_tables(evaluation):
-            terminal.show(table)
-        for line in worst_prompts(evaluation):
-            terminal.say(line)
-        for line in evaluation.warnings:
-            terminal.say(f"warning: {line}")
-        drawn = to_png(draw_grid({"erased": evaluation}))
-        with uninterrupted():
-            put(places["json"], to_json(evaluation).encode(), inputs)
-            put(places["csv"], to_csv(evaluation).encode(), inputs)
-            put(places["png"], drawn, inputs)
-            terminal.say(f"wrote {', '.join(map(str, places.values()))}")
+            _draw_shard(session, *shard, terminal)
+        else:
+            evaluation = _evaluate(session, judges, terminal)
+            _write(evaluation, outputs, inputs, terminal)
+
+
+def _draw_shard(session: "Session", number: int, count: int, terminal: "Terminal") -> None:
+    """Draw one of ``count`` shards, and say how many pictures it has."""
+    from erasepro_convert.evaluate.session import draw_shard
+    from erasepro_convert.runtime.wording import counted
+
+    with terminal.steps() as progress:
+        drawn = draw_shard(session, number, count, progress)
+    pictures_are = counted(drawn, "picture is", "pictures are")
+    terminal.say(f"shard {number}/{count}: its {pictures_are} there")
+
+
+def _evaluate(session: "Session", judges: "AvailableJudges", terminal: "Terminal") -> "Evaluation":
+    """Draw and judge the pictures, and print what the judges found."""
+    from erasepro_convert.evaluate.run import evaluate
+
+    for line in judges.missing:  # shown before drawing, which can take hours
+        terminal.say(line)
+    with terminal.steps() as progress:
+        evaluation = evaluate(session, judges, progress)
+    for table in evaluation_tables(evaluation):
+        terminal.show(table)
+    for line in worst_prompts(evaluation):
+        terminal.say(line)
+    for line in evaluation.warnings:
+        terminal.say(f"warning: {line}")
+    return evaluation
+
+
+def _write(
+    evaluation: "Evaluation",
+    outputs: Mapping[str, Path],
+    inputs: "Inputs",
+    terminal: "Terminal",
+) -> None:
+    """Write an evaluation to the output of each kind: json, csv and png."""
+    from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
+    from erasepro_convert.images.grid import to_png
+    from erasepro_convert.output.destinations import put
+    from erasepro_convert.runtime.signals import uninterrupted
+
+    grid = to_png(draw_grid({"erased": evaluation}))
+    with uninterrupted():
+        put(outputs["json"], to_json(evaluation).encode(), inputs)
+        put(outputs["csv"], to_csv(evaluation).encode(), inputs)
+        put(outputs["png"], grid, inputs)
+        terminal.say(f"wrote {', '.join(map(str, outputs.values()))}")
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:

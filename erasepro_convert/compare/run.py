@@ -62,14 +62,15 @@ def compare(
     store: ImageStore,
     progress: Progress,
     *,
-    given: Sequence[EvalPrompt] = (),
+    user_prompts: Sequence[EvalPrompt] = (),
     seeds: int | None = None,
     training: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Comparison:
     """Convert ``base`` by each method into ``folder``, and evaluate all on the same seeds.
 
     The first method is the reference that others are compared with.  ``training`` has settings of
-    gradient methods, for recipes without such; ``given`` and ``seeds`` are as for an evaluation.
+    gradient methods, for recipes without such.  ``user_prompts`` and ``seeds`` take precedence
+    over the recipe's.
     Raises CheckpointError for a base that makes no pictures, UsageError for a picture size that
     the model's judge does not see, and UsageError where every method failed.
     """
@@ -97,7 +98,9 @@ def compare(
             limits = limits.model_copy(update={"leak": None})
         checked = recipe.model_copy(update={"limits": limits})
         beyond[method] = exceeded(checked, manifest.probe, manifest.all_edits)
-        session = Session.plan(recipe, base, OpenModel(target), store, given=given, seeds=seeds)
+        session = Session.plan(
+            recipe, base, OpenModel(target), store, user_prompts=user_prompts, seeds=seeds
+        )
         evaluations[method] = evaluate(session, judges, report)
     if not evaluations:
         reasons = "\n- ".join(("no method gave anything:", *map(": ".join, failed.items())))

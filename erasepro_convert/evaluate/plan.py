@@ -94,30 +94,32 @@ def demo_prompts(concepts: Iterable[Concept]) -> list[EvalPrompt]:
     return found
 
 
-def plan_prompts(recipe: Recipe, given: Sequence[EvalPrompt], *, is_demo: bool) -> list[EvalPrompt]:
+def plan_prompts(
+    recipe: Recipe, user_prompts: Sequence[EvalPrompt], *, is_demo: bool
+) -> list[EvalPrompt]:
     """Return all prompts of an evaluation, each once.
 
-    The prompts of a target are the ``given`` ones (else those of the recipe's file), else the
-    recipe's templates, else the shipped prompts, else the recipe's held-out templates.  The
-    anchor's prompts are the target's with the anchor's words, unless they are given.  The other
-    prompts are the ``given`` ones, else those of the recipe that have no target's words, else
-    shipped ones that have no words of a target or an anchor.
+    The prompts of a target are the user's (else those of the recipe's file), else the recipe's
+    templates, else the shipped prompts, else the recipe's held-out templates.  The anchor's prompts
+    are the target's with the anchor's words, unless the user gives some.  The other prompts are the
+    user's, else those of the recipe that have no target's words, else shipped ones that have no
+    words of a target or an anchor.
 
     Raises UsageError for mistakes in the recipe's file of prompts; OSError passes through.
     """
     config = recipe.evaluate
-    if not given and config.csv:
-        given = read_prompts(config.csv)
+    if not user_prompts and config.csv:
+        user_prompts = read_prompts(config.csv)
     shipped = demo_prompts(recipe.concepts) if is_demo else shipped_prompts()
     prompts: list[EvalPrompt] = []
     for concept in recipe.concepts:
         prompts += (
-            _concept_prompts(concept, given)
+            _concept_prompts(concept, user_prompts)
             or _from_templates(concept, config.prompts)
             or _concept_prompts(concept, shipped)
             or _from_templates(concept, recipe.probe.prompts)
         )
-    others = [prompt for prompt in given if prompt.role == "other"] or [
+    others = [prompt for prompt in user_prompts if prompt.role == "other"] or [
         EvalPrompt(other.concept or other.prompt, "", "other", other.prompt, f"other-{number}")
         for number, other in enumerate(config.others, 1)
         if recipe.without_targets((other.prompt,))

@@ -34,23 +34,23 @@ class Session:
         erased: OpenModel,
         store: ImageStore,
         *,
-        given: Sequence[EvalPrompt] = (),
-        rows: Iterable[DatasetPrompt] = (),
+        user_prompts: Sequence[EvalPrompt] = (),
+        dataset_prompts: Iterable[DatasetPrompt] = (),
         seeds: int | None = None,
     ) -> "Session":
         """Plan an evaluation of two open models.
 
-        ``given`` prompts and ``seeds`` take precedence over the recipe's.  ``rows`` come from
-        datasets; where they include captions, these replace the other prompts.
+        ``user_prompts`` and ``seeds`` take precedence over the recipe's.  Where
+        ``dataset_prompts`` include captions, these replace the other prompts.
 
         Raises CheckpointError for a file that makes no pictures, UsageError for a file of prompts
         that cannot be read and for a picture size that the model's judge does not see.
         """
         architecture = original.architecture
         require_judged_size(recipe.evaluate, architecture)
-        prompts = plan_prompts(recipe, given, is_demo=original.is_demo)
-        published = list(rows)
-        if any(row.role == "other" for row in published):
+        prompts = plan_prompts(recipe, user_prompts, is_demo=original.is_demo)
+        published = list(dataset_prompts)
+        if any(prompt.role == "other" for prompt in published):
             prompts = [prompt for prompt in prompts if prompt.role != "other"]
         return cls(
             recipe=recipe,

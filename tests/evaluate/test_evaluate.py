@@ -276,7 +276,7 @@ def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
     for name, text in (("i2p.csv", I2P), ("coco.csv", COCO)):
         (folder / name).write_text(text, encoding="utf-8")
         rows += read_dataset(folder / name)
-    asked = session(folder, rows=rows)
+    asked = session(folder, dataset_prompts=rows)
     wanted = asked.image_paths("erased")
     assert {
         ImageRequest("a dog on the beach", 5, 2.0),
