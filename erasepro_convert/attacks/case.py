@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from erasepro_convert.attacks.model import PromptSet, StressedModel
+from erasepro_convert.attacks.model import LoadedModel, PromptSet
 
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
@@ -39,8 +39,8 @@ class AttackContext:
     ``candidates`` is how many words a search tries, and ``report`` gets its progress.
     """
 
-    original: StressedModel
-    erased: StressedModel
+    original: LoadedModel
+    erased: LoadedModel
     target: str
     prompts: tuple[str, ...]
     pictures: tuple[Path, ...]

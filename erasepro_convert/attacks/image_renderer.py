@@ -25,7 +25,7 @@ class ImageRenderer:
         self._architecture = architecture
         self._settings = settings
         self._seeds = seeds
-        self._album = store
+        self._store = store
         self._progress = progress
 
     def paths(self, prompt_set: PromptSet) -> dict[str, list[Path]]:
@@ -61,14 +61,19 @@ class ImageRenderer:
 
         for name, requests in paths_by_variant.items():
             if missing_batches(requests, self._architecture):
-                with variants[name].prepare(advance) as prepare:
+                with variants[name].prepare(advance) as prepared:
                     draw_missing(
-                        prepare.pipeline, self._architecture, requests, self._settings, self._album,
-                        advance, prepare.embed,
-                    )  # fmt: skip
+                        prepared.pipeline,
+                        self._architecture,
+                        requests,
+                        self._settings,
+                        self._store,
+                        advance,
+                        prepared.embed,
+                    )
 
     def _requests(self, prompt: str) -> list[ImageRequest]:
         return [ImageRequest(prompt, seed, self._settings.guidance) for seed in range(self._seeds)]
 
     def _path(self, variant: ModelVariant, request: ImageRequest) -> Path:
-        return self._album.path(variant.digest, request, self._settings)
+        return self._store.path(variant.digest, request, self._settings)

@@ -47,12 +47,12 @@ class PromptSet:
     prompts: Mapping[str, str]
 
 
-class StressedModel(OpenModel):
-    """An open checkpoint that keeps its pipeline, since many attacks use it."""
+class LoadedModel(OpenModel):
+    """An open checkpoint that keeps its pipeline once it is loaded, since many attacks use it."""
 
     @cached_property
     def pipeline(self) -> StableDiffusionPipeline:
-        """The pipeline, built when it is first needed."""
+        """The pipeline, loaded when it is first needed."""
         return self.load_pipeline()
 
     @cached_property

@@ -13,14 +13,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from erasepro_convert.attacks.model import Advance, ModelVariant, PreparedPipeline, StressedModel
+from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, PreparedPipeline
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.runtime.hashing import json_digest
 
 _WEIGHTED = re.compile(r"\(([^():]+):([0-9]+(?:\.[0-9]+)?)\)")
 
 
-def weighted_variant(model: StressedModel) -> ModelVariant:
+def weighted_variant(model: LoadedModel) -> ModelVariant:
     """Return a variant of a model that reads ``(word:1.4)`` as a weight, not as characters."""
 
     @contextmanager

@@ -9,7 +9,7 @@ from erasepro_convert.attacks.case import NONSENSE, Attack, AttackCase, AttackCo
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import ConceptDetector, nearest_group
 from erasepro_convert.attacks.image_renderer import ImageRenderer
-from erasepro_convert.attacks.model import PromptSet, StressedModel
+from erasepro_convert.attacks.model import LoadedModel, PromptSet
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
 from erasepro_convert.attacks.recovery import recovery_ratio
@@ -87,8 +87,8 @@ class StressResult:
 
 def stress(
     recipe: Recipe,
-    original: StressedModel,
-    erased: StressedModel,
+    original: LoadedModel,
+    erased: LoadedModel,
     planned: Sequence[EvalPrompt],
     attacks: Sequence[Attack],
     detector: ConceptDetector,

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.model import (
     Advance,
+    LoadedModel,
     ModelVariant,
     PreparedPipeline,
     PromptSet,
-    StressedModel,
 )
 from erasepro_convert.runtime.hashing import json_digest
 
@@ -35,7 +35,7 @@ def swap_cases(context: AttackContext) -> Iterator[AttackCase]:
         )
 
 
-def swap_text_encoder(text: StressedModel, image: StressedModel) -> ModelVariant:
+def swap_text_encoder(text: LoadedModel, image: LoadedModel) -> ModelVariant:
     """Combine the text encoder of one model with the U-Net and the VAE of another."""
 
     @contextmanager

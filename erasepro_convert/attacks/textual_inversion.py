@@ -5,8 +5,9 @@ that comes back was still in the model.  Training on the control concept, a sign
 trained on, shows what such training can teach by itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
@@ -17,10 +18,10 @@ from erasepro_convert.attacks.case import AttackCase, AttackContext
 from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
 from erasepro_convert.attacks.model import (
     Advance,
+    LoadedModel,
     ModelVariant,
     PreparedPipeline,
     PromptSet,
-    StressedModel,
 )
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.evaluate.image_store import Pixels, load_pixels
@@ -49,8 +50,22 @@ LOSS_SCALE = 1024.0
 CONTROL_PICTURES = 40
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What one training step denoises: BATCH noisy latents, each with its time and prompt.
+
+    ``goal`` is what the U-Net should predict: the noise, or the velocity.  ``templates`` are
+    numbers of TEMPLATES.
+    """
+
+    noisy_latents: Tensor
+    times: Tensor
+    goal: Tensor
+    templates: Tensor
+
+
 def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
-    """Give the case of a word trained on the target, then that of one trained on the sign.
+    """Give the case of a word trained on the target, then that of one trained on the control sign.
 
     The word trained on the sign is also the control of the first case.
     """
@@ -69,46 +84,48 @@ def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
         for model in models
     )
     drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
-    sign_original, sign_erased = (
+    control_original, control_erased = (
         PromptSet(_trained_variant(model, context, drawing, control_pictures), prompts)
         for model in models
     )
     yield AttackCase(
-        "ti", "trained on the target", target_erased, target_original, control=sign_erased
+        "ti", "trained on the target", target_erased, target_original, control=control_erased
     )
     yield AttackCase(
-        "ti", "trained on the sign", sign_erased, sign_original, control=None, wanted="sign"
+        "ti", "trained on the sign", control_erased, control_original, control=None, wanted="sign"
     )
 
 
 def _trained_variant(
-    model: StressedModel,
+    model: LoadedModel,
     context: AttackContext,
-    training_set: list[object] | list[str],
-    pictures: Callable[[], Pixels],
+    training_set: Sequence[object],
+    load_pictures: Callable[[], Pixels],
 ) -> ModelVariant:
     """Return a variant with a trained word; the training runs when it is first needed.
 
-    ``training_set`` tells apart what the word is trained on, for the digest.
+    ``training_set`` names the pictures that the word is trained on, for the digest.
     """
-    vectors: list[Tensor] = []
-    micro_batch = min(BATCH, model.architecture.batch)
+    trained: list[Tensor] = []
+    micro_batch_size = min(BATCH, model.architecture.batch)
+    # Threads that share the sums of a small model's U-Net mostly wait for each other.
+    is_small_model = model.architecture.batch > 1
 
     @contextmanager
     def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
-        if not vectors:
-            with one_thread() if micro_batch > 1 else nullcontext():
-                vectors.append(
+        if not trained:
+            with one_thread() if is_small_model else nullcontext():
+                trained.append(
                     train_embedding(
                         model.pipeline,
-                        pictures(),
+                        load_pictures(),
                         context.steps,
                         context.seed,
-                        micro_batch,
+                        micro_batch_size,
                         advance,
                     )
                 )
-        with with_embedding(model.pipeline, vectors[0]):
+        with replacing_word_embedding(model.pipeline, trained[0]):
             yield PreparedPipeline(model.pipeline)
 
     digest = json_digest(["ti", model.digest, context.steps, context.seed, training_set])
@@ -116,14 +133,16 @@ def _trained_variant(
 
 
 @contextmanager
-def with_embedding(pipeline: StableDiffusionPipeline, vector: Tensor) -> Iterator[None]:
-    """Give WORD this embedding while the block runs."""
+def replacing_word_embedding(
+    pipeline: StableDiffusionPipeline, embedding: Tensor
+) -> Iterator[None]:
+    """Give WORD another embedding (d) while the block runs."""
     (word,) = _word_ids()
 
-    def replaced(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return torch.where((inputs[0] == word)[..., None], vector.to(output), output)
+    def replace_word(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return torch.where((inputs[0] == word)[..., None], embedding.to(output), output)
 
-    handle = pipeline.text_encoder.get_input_embeddings().register_forward_hook(replaced)
+    handle = pipeline.text_encoder.get_input_embeddings().register_forward_hook(replace_word)
     try:
         yield
     finally:
@@ -135,49 +154,56 @@ def train_embedding(
     pictures: Pixels,
     steps: int,
     seed: int,
-    micro_batch: int,
+    micro_batch_size: int,
     advance: Advance,
 ) -> Tensor:
     """Train an embedding (d) to denoise pictures (n, size, size, 3), and return it.
 
-    ``micro_batch`` is how many pictures go through the U-Net together.  The embedding starts from
-    the mean of all the model's embeddings, which stands for no concept.
+    ``micro_batch_size`` is how many pictures go through the U-Net together.  The embedding starts
+    from the mean of all the model's embeddings, which stands for no concept.
     """
     generator = torch.Generator().manual_seed(seed)
-    noising = DDPMScheduler.from_config(pipeline.scheduler.config)
-    times = noising.config.num_train_timesteps
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     latents = _latents(pipeline, pictures)
     table: Tensor = pipeline.text_encoder.get_input_embeddings().weight.detach().float()
     table = table[table.any(dim=1)]  # words that a small model never learnt have zero rows
-    vector = table.mean(0).requires_grad_()
-    adam = torch.optim.Adam([vector], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
+    embedding = table.mean(0).requires_grad_()
+    adam = torch.optim.Adam([embedding], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
     device = pipeline.unet.device
     ids = torch.tensor([tokenize(t.format(WORD)).ids for t in TEMPLATES], device=device)
-    parts = torch.arange(BATCH).split(micro_batch)
+    micro_batches = torch.arange(BATCH).split(micro_batch_size)
     for model in (pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
-    with with_embedding(pipeline, vector), torch.enable_grad():
+    with replacing_word_embedding(pipeline, embedding), torch.enable_grad():
         for _ in range(steps):
-            x = latents[torch.randint(len(latents), (BATCH,), generator=generator)]
-            templates = torch.randint(len(ids), (BATCH,), generator=generator)
-            noise = torch.randn(x.shape, generator=generator)
-            # One time is taken from each of BATCH equal spans, so that each batch covers them all.
-            spans = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-            t = (spans * times).long()
-            noisy = noising.add_noise(x, noise, t)
-            predicts_v = noising.config.prediction_type == "v_prediction"
-            goal = noising.get_velocity(x, noise, t) if predicts_v else noise
-            for rows in parts:
-                states = pipeline.text_encoder(ids)[0][templates[rows].to(device)]
-                found = pipeline.unet(
-                    noisy[rows].to(device, states.dtype), t[rows].to(device), states
+            batch = _draw_batch(latents, scheduler, generator)
+            for rows in micro_batches:
+                states = pipeline.text_encoder(ids)[0][batch.templates[rows].to(device)]
+                predicted = pipeline.unet(
+                    batch.noisy_latents[rows].to(device, states.dtype),
+                    batch.times[rows].to(device),
+                    states,
                 ).sample
-                loss = functional.mse_loss(found.float(), goal[rows].to(device), reduction="sum")
-                (loss * LOSS_SCALE / goal.numel()).backward()
+                goal = batch.goal[rows].to(device)
+                loss = functional.mse_loss(predicted.float(), goal, reduction="sum")
+                (loss * LOSS_SCALE / batch.goal.numel()).backward()
             adam.step()
             adam.zero_grad()
             advance(WORK_PER_STEP)
-    return vector.detach()
+    return embedding.detach()
+
+
+def _draw_batch(latents: Tensor, scheduler: DDPMScheduler, generator: torch.Generator) -> _Batch:
+    """Draw pictures, templates, noise and times of one training step."""
+    clean = latents[torch.randint(len(latents), (BATCH,), generator=generator)]
+    templates = torch.randint(len(TEMPLATES), (BATCH,), generator=generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    # One time is taken from each of BATCH equal spans, so that each batch covers them all.
+    shares = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
+    times = (shares * scheduler.config.num_train_timesteps).long()
+    predicts_velocity = scheduler.config.prediction_type == "v_prediction"
+    goal = scheduler.get_velocity(clean, noise, times) if predicts_velocity else noise
+    return _Batch(scheduler.add_noise(clean, noise, times), times, goal, templates)
 
 
 def _latents(pipeline: StableDiffusionPipeline, pictures: Pixels) -> Tensor:
@@ -185,11 +211,14 @@ def _latents(pipeline: StableDiffusionPipeline, pictures: Pixels) -> Tensor:
     vae = pipeline.vae
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
-        parts = [vae.encode(p.to(vae.device, vae.dtype)).latent_dist.mean for p in pixels.split(8)]
-    scaled: Tensor = torch.cat(parts).float().cpu() * vae.config.scaling_factor
+        encoded = [
+            vae.encode(part.to(vae.device, vae.dtype)).latent_dist.mean for part in pixels.split(8)
+        ]
+    scaled: Tensor = torch.cat(encoded).float().cpu() * vae.config.scaling_factor
     return scaled
 
 
 def _word_ids() -> tuple[int, ...]:
+    """Return the tokens of WORD without those that begin and end a prompt."""
     tokens = tokenize(WORD)
     return tokens.ids[1 : tokens.count - 1]

@@ -106,13 +106,13 @@ def stress_command(
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     silence_libraries()
-    from erasepro_convert.attacks.model import StressedModel
+    from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import Effort, stress
     from erasepro_convert.evaluate.image_store import ImageStore, Settings
     from erasepro_convert.evaluate.plan import plan_prompts
     from erasepro_convert.runtime.signals import uninterrupted
 
-    original = StressedModel(base)
+    original = LoadedModel(base)
     model = original.architecture
     detector = _find_detector(loaded, base, clip, is_demo=original.is_demo)
     settings = Settings(
@@ -128,7 +128,7 @@ def stress_command(
             found = stress(
                 loaded,
                 original,
-                StressedModel(checkpoint),
+                LoadedModel(checkpoint),
                 plan_prompts(loaded, (), is_demo=original.is_demo),
                 attacks or ATTACKS,
                 detector,

@@ -15,7 +15,7 @@ from erasepro_convert.attacks import textual_inversion as inversion
 from erasepro_convert.attacks.case import AttackContext, replace_target
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import nearest_group
-from erasepro_convert.attacks.model import StressedModel
+from erasepro_convert.attacks.model import LoadedModel
 from erasepro_convert.attacks.paraphrases import paraphrases, read_translations
 from erasepro_convert.attacks.prompt_weights import apply_weights, parse_weights, weighted_embedder
 from erasepro_convert.attacks.recovery import recovery_ratio
@@ -179,7 +179,7 @@ def test_a_weight_of_one_is_no_weight(base: Path) -> None:
 
 def test_the_search_puts_the_word_that_means_it_first(base: Path) -> None:
     """Against itself, a model is led to an erased word by whatever changes it least."""
-    model = StressedModel(base)
+    model = LoadedModel(base)
     words = prefix.candidate_words(model.checkpoint, "snoopy", 1000)
     assert "snoopy" not in words
     assert {"peanuts", "dog", "cat"} <= set(words)
@@ -212,7 +212,7 @@ def test_training_moves_one_embedding_and_repeats(base: Path) -> None:
     ids = torch.tensor([tokenize(inversion.WORD).ids])
     with torch.inference_mode():
         plain = pipeline.text_encoder(ids)[0]
-        with inversion.with_embedding(pipeline, one):
+        with inversion.replacing_word_embedding(pipeline, one):
             assert not torch.allclose(pipeline.text_encoder(ids)[0], plain, atol=1e-2)
         assert torch.equal(pipeline.text_encoder(ids)[0], plain)
 
