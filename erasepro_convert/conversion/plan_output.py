@@ -20,7 +20,7 @@ from erasepro_convert.storage.location import checkpoint_stem, file_name
 def plan_output(
     conversion: Conversion, reading: SinglePass, erasure: BackgroundErasure
 ) -> WritePlan:
-    """The files to write; ``reading`` learns what will be read, and in which order.
+    """Return the files to write; ``reading`` learns what will be read, and in which order.
 
     It waits for the erasure only where the metadata have to say what came of it.  Raises
     CheckpointError where no loader would read the header of a weight file.
@@ -28,7 +28,7 @@ def plan_output(
     base, options = conversion.base, conversion.options
     edits = {name: partial(erasure.weight, name) for name in _edited_names(conversion)}
     tensors = output_tensors(base, reading.chunks, options.dtype, edits)
-    by_file, others, left_out = _files(conversion, tensors)
+    by_file, configurations, left_out = _files(conversion, tensors)
     embedded = None
     if options.embed_manifest:  # the digests of the input go into the header, before all else
         hashes = reading.hashes()
@@ -42,7 +42,7 @@ def plan_output(
         private=options.private,
         embedded=embedded,
     )
-    plan = plan_files(file_name(conversion.target), by_file, others, metadata, left_out)
+    plan = plan_files(file_name(conversion.target), by_file, configurations, metadata, left_out)
     written = [tensor for file in plan.weights.values() for tensor in file.ordered]
     copied = [tensor.original[0] for tensor in written if not tensor.late]
     stored = base.layout.source
@@ -63,7 +63,7 @@ def _edited_names(conversion: Conversion) -> Iterator[str]:
 def _files(
     conversion: Conversion, tensors: list[OutputTensor]
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, bytes], dict[str, str]]:
-    """Tensors by weight file, other files, and the tensors that the output has no place for."""
+    """Return tensors by weight file, configurations, and why some tensors have no place."""
     if not conversion.options.folder:
         return {file_name(conversion.target): tensors}, {}, {}
     from erasepro_convert.output.diffusers_folder import by_file, configurations
@@ -72,5 +72,5 @@ def _files(
     layout = base.layout
     weights, left_out = by_file(tensors, layout.widths)
     clip_skip = base.statements.clip_skip or 1
-    others = configurations(layout.widths, layout.variant, base.scheduler, clip_skip)
-    return weights, others, left_out
+    contents = configurations(layout.widths, layout.variant, base.scheduler, clip_skip)
+    return weights, contents, left_out

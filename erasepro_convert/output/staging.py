@@ -189,7 +189,7 @@ def write(plan: WritePlan, stage: Stage, progress: Progress) -> Output:
             digest = written.tensors[name]
             tensors[name] = WrittenTensor(dtype=tensor.dtype, shape=shape, sha256=digest)
         before += file.nbytes
-    for path, content in plan.others.items():
+    for path, content in plan.configurations.items():
         with stage.writing(path, None) as sink:
             sink.write(content)
         files.append(_output_file(path, len(content), hashlib.sha256(content).hexdigest(), None))

@@ -14,14 +14,14 @@ from erasepro_convert.runtime.printable import printable
 class WritePlan:
     """Files to write, by their paths in the output folder, or by the name of a single file.
 
-    ``name`` is the output's.  ``others`` are the contents of files that hold no weights.  All
-    weight files have the same ``metadata``.  ``left_out`` are tensors that the kind of output has
-    no place for, and why.
+    ``name`` is the output's.  ``configurations`` are the contents of files that hold no weights.
+    All weight files have the same ``metadata``.  ``left_out`` are tensors that the kind of output
+    has no place for, and why.
     """
 
     name: str
     weights: Mapping[str, WeightFile]
-    others: Mapping[str, bytes]
+    configurations: Mapping[str, bytes]
     metadata: Mapping[str, str]
     left_out: Mapping[str, str]
 
@@ -29,7 +29,7 @@ class WritePlan:
 def plan_files(
     name: str,
     tensors: Mapping[str, Sequence[OutputTensor]],
-    others: Mapping[str, bytes],
+    configurations: Mapping[str, bytes],
     metadata: Mapping[str, str],
     left_out: Mapping[str, str],
 ) -> WritePlan:
@@ -46,11 +46,11 @@ def plan_files(
             raise CheckpointError(
                 f"{name} cannot be written: {error}; {_advice(metadata)}"
             ) from error
-    return WritePlan(name, weights, others, metadata, left_out)
+    return WritePlan(name, weights, configurations, metadata, left_out)
 
 
 def _advice(metadata: Mapping[str, str]) -> str:
-    """What to do about metadata that do not fit into a header."""
+    """Return what to do about metadata that do not fit into a header."""
     largest = max(metadata.keys() - {EMBEDDED}, key=lambda key: len(metadata[key].encode()))
     size = len(metadata[largest].encode())
     other = "leave out --embed-manifest, or " if EMBEDDED in metadata else ""
