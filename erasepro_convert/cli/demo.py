@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.errors import UsageError
+
 if TYPE_CHECKING:
     from erasepro_convert.cli.terminal import Terminal
 
@@ -39,29 +41,38 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
 
 
 def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -> None:
-    from erasepro_convert.demo import checkpoint, recipe_text
+    """Write the demo's files into ``folder``, and run its commands by ``run``."""
+    from erasepro_convert import demo
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.runtime.library_logging import silence_libraries
 
-    folder.mkdir(parents=True, exist_ok=True)
-    model, erased, recipe = (
-        folder / name for name in ("demo.safetensors", "erased.safetensors", "recipe.yaml")
-    )
-    with checkpoint() as shipped:
-        inputs = Inputs([shipped])
-        require_outputs((model, erased, recipe), inputs)
-        put(model, shipped.read_bytes(), inputs)
-    put(recipe, recipe_text().encode(), inputs)
+    silence_libraries()
+    from erasepro_convert.output.diffusers_folder import configurations
+    from erasepro_convert.sd1.architecture import DEMO
+    from erasepro_convert.sd1.read_widths import VARIANTS
+
+    model, erased = folder / "demo.safetensors", folder / "erased.safetensors"
+    recipe, picture = folder / "recipe.yaml", folder / "before-after.png"
+    config = folder / "diffusers"
+    if config.exists() and not config.is_dir():
+        raise UsageError(f"{config}: this is a file, and the demo writes a folder of this name")
+    config_files = {
+        config / name: content for name, content in configurations(DEMO, VARIANTS[4], {}).items()
+    }
+    for place in (model, *config_files):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with demo.checkpoint() as embedded_model:
+        inputs = Inputs([embedded_model])
+        require_outputs((model, erased, recipe, picture, *config_files), inputs)
+        put(model, embedded_model.read_bytes(), inputs)
+    put(recipe, demo.recipe_text().encode(), inputs)
     terminal.say(f"wrote {model} and {recipe}:")
-    terminal.say(recipe_text().rstrip(), style="dim")
+    terminal.say(demo.recipe_text().rstrip(), style="dim")
     run("--force", recipe, model, erased)
-    picture = folder / "before-after.png"
     run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
-
-    from erasepro_convert.output.diffusers_folder import write_configurations
-    from erasepro_convert.sd1.architecture import DEMO, architecture_of
-
-    write_configurations(architecture_of(DEMO), folder / "diffusers")
+    for place, content in config_files.items():
+        put(place, content, inputs)
     terminal.say(
         f"\nLook at {picture}.  diffusers opens both models with "
-        f"StableDiffusionPipeline.from_single_file(…, config={str(folder / 'diffusers')!r})."
+        f"StableDiffusionPipeline.from_single_file(…, config={str(config)!r})."
     )

@@ -1,5 +1,6 @@
 """The demo model: what ships, what it draws, and that a recipe of each kind erases from it."""
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from itertools import chain
@@ -143,7 +144,10 @@ def test_a_recipe_of_each_kind_erases_its_target_only(
 
 
 def test_the_demo_command_shows_what_it_does(cli: Cli, tmp_path: Path) -> None:
-    folder = tmp_path / "a demo"
+    folder, precious = tmp_path / "a demo", tmp_path / "precious.json"
+    precious.write_text("somebody's", encoding="utf-8")
+    (folder / "diffusers").mkdir(parents=True)
+    (folder / "diffusers" / "model_index.json").symlink_to(precious)
     ran = cli("demo", folder)
     assert ran.code == 0
     assert f"$ erasepro-convert --force '{folder}/recipe.yaml' " in ran.out
@@ -151,7 +155,28 @@ def test_the_demo_command_shows_what_it_does(cli: Cli, tmp_path: Path) -> None:
     assert (folder / "erased.manifest.json").exists()
     with Image.open(folder / "before-after.png") as picture:
         assert picture.width > 2 * 4 * 96
-    assert (folder / "diffusers" / "model_index.json").exists()
+    index = folder / "diffusers" / "model_index.json"
+    assert json.loads(index.read_text("utf-8"))["_class_name"] == "StableDiffusionPipeline"
+    assert precious.read_text("utf-8") == "somebody's", "a link is replaced and not followed"
+
+
+@pytest.mark.parametrize("folder_in_the_way", ["before-after.png", "diffusers/unet/config.json"])
+def test_the_demo_refuses_before_any_work_what_it_could_not_replace(
+    cli: Cli, tmp_path: Path, folder_in_the_way: str
+) -> None:
+    (tmp_path / folder_in_the_way).mkdir(parents=True)
+    ran = cli("demo", tmp_path)
+    assert ran.code == 2
+    assert f"{folder_in_the_way}: this is a folder" in ran.err
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_the_demo_refuses_a_file_where_it_writes_configurations(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "diffusers").write_text("somebody's", encoding="utf-8")
+    ran = cli("demo", tmp_path)
+    assert ran.code == 2
+    assert "diffusers: this is a file" in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["diffusers"]
 
 
 def test_a_preview_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
