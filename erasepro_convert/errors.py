@@ -96,12 +96,12 @@ _SYSTEM_PROBLEMS = {
 
 
 def exit_code_of(error: OSError) -> int:
-    """The exit code is 2 for a path that the user can correct, and 1 for any other failure."""
+    """Return 2 for a path that the user can correct, and 1 for any other failure."""
     return UsageError.exit_code if error.filename and error.errno in _PATH_PROBLEMS else 1
 
 
 def describe_error(error: Exception) -> str:
-    """What happened; for an unforeseen error also the place in the code."""
+    """Say what happened, and for an unforeseen error also where in the code."""
     if isinstance(error, OSError) and error.errno is not None:
         if not error.filename:  # a problem with a path means little without the path
             return _SYSTEM_PROBLEMS.get(error.errno) or str(error.strerror)
@@ -109,6 +109,6 @@ def describe_error(error: Exception) -> str:
         return f"{os.fsdecode(error.filename)}: {problem}"
     if isinstance(error, EraseproError | OSError):
         return str(error)
-    what = "".join(traceback.format_exception_only(error)).strip()
+    message = "".join(traceback.format_exception_only(error)).strip()
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{what} ({Path(place.filename).name}, line {place.lineno})"
+    return f"{message} ({Path(place.filename).name}, line {place.lineno})"

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from erasepro_convert.evaluate.image_store import Pixels
 
 DRAWING_VERSION = 1
-"""The version of the drawing; a change gives pictures trained on it new names in the store."""
+"""The version of the drawing, for the names of pictures that words trained on it give."""
 
 INK, FILL = "#b0127b", "#12b886"
 GROUNDS = ("#f2f1ee", "#cfe6f5", "#d7d2c4", "#e4ead9")

@@ -16,13 +16,15 @@ from erasepro_convert.runtime.printable import is_plain, printable
 
 TRAINING_STATE = "training state beside the weights"
 WRAPPER = "state_dict"
+"""The key under which trainers keep the state dict beside their own state."""
 WRAPPERS_LIMIT = 3
-SHOWN = 5
+"""How many dicts may lie in each other above the tensors."""
+SHOWN_KEYS = 5
 """The most keys that a message lists."""
 
 
 def parse_state_dict(pickled: Unpickled, locate: Callable[[StorageRecord], Region]) -> ParsedFile:
-    """The tensors of the state dict, which may lie in another dict; the rest is just listed.
+    """Return the tensors of the state dict, which may lie in another dict, and list the rest.
 
     ``locate`` gives a storage's position in the file.  Raises CheckpointError when there is no
     state dict, or more than one that could be meant, when it is wrapped too often (or holds
@@ -31,7 +33,7 @@ def parse_state_dict(pickled: Unpickled, locate: Callable[[StorageRecord], Regio
     skipped: dict[str, str] = {}
     state = _as_dict(pickled.root)
     for _ in range(WRAPPERS_LIMIT + 1):
-        wrapper = _wrapper(state)
+        wrapper = _wrapper_key(state)
         if wrapper is None:
             break
         skipped |= {_key_text(key): TRAINING_STATE for key in state if key != wrapper}
@@ -49,8 +51,8 @@ def parse_state_dict(pickled: Unpickled, locate: Callable[[StorageRecord], Regio
     return ParsedFile(tensors, {}, skipped, pickled.pickle_globals)
 
 
-def _wrapper(state: dict[object, object]) -> object:
-    """The key under which the state dict lies; None where ``state`` is it, or has none.
+def _wrapper_key(state: dict[object, object]) -> object:
+    """Return the key under which the state dict lies; None where ``state`` is it, or has none.
 
     Trainers use the key ``state_dict``, or one of their own such as ``model`` beside settings.
     """
@@ -60,7 +62,7 @@ def _wrapper(state: dict[object, object]) -> object:
         return None
     inner = [key for key, value in state.items() if _has_tensors(value) or _is_wrapped(value)]
     if len(inner) > 1:
-        keys = ", ".join(map(_key_text, inner[:SHOWN]))
+        keys = ", ".join(map(_key_text, inner[:SHOWN_KEYS]))
         raise CheckpointError(
             f"its tensors lie under several keys ({keys}): save the one that is meant by itself"
         )
@@ -84,7 +86,7 @@ def _as_dict(root: object) -> dict[object, object]:
 
 
 def _key_text(key: object) -> str:
-    """A dict's key as text for messages and records."""
+    """Return a dict's key as text for messages and records."""
     if type(key) is str:
         return printable(key, 100)
     if type(key) is GlobalName:

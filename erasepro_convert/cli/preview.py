@@ -30,7 +30,9 @@ from erasepro_convert.errors import UsageError
     type=click.Path(path_type=Path),
     help="The picture to write.  [default: OUT.before-after.png]",
 )
-@click.option("--prompt", "extra", multiple=True, help="A prompt to show beside the recipe's own.")
+@click.option(
+    "--prompt", "extra_prompts", multiple=True, help="A prompt to show beside the recipe's own."
+)
 @seeds_option
 @steps_option
 @guidance_option
@@ -40,7 +42,7 @@ def preview_command(
     base: Path,
     recipe: Path,
     png: Path | None,
-    extra: tuple[str, ...],
+    extra_prompts: tuple[str, ...],
     seeds: int,
     steps: int | None,
     guidance: float | None,
@@ -74,10 +76,10 @@ def preview_command(
     terminal = Terminal(quiet=quiet, to_stderr=False)
     with reporting_interruption(target):
         with terminal.steps() as progress:
-            shown = preview(
+            grid = preview(
                 loaded,
                 [base, *checkpoints],
-                extra=extra,
+                extra=extra_prompts,
                 seeds=seeds,
                 sampling=lambda model: Sampling(
                     model.steps if steps is None else steps,
@@ -85,7 +87,7 @@ def preview_command(
                 ),
                 progress=progress,
             )
-        drawn = to_png(shown.image())
+        content = to_png(grid.image())
         with uninterrupted():
-            put(target, drawn, inputs)
+            put(target, content, inputs)
             terminal.say(f"wrote {target}")

@@ -44,7 +44,7 @@ def plan_output(
     )
     plan = plan_files(file_name(conversion.target), by_file, configurations, metadata, left_out)
     written = [tensor for file in plan.weights.values() for tensor in file.ordered]
-    copied = [tensor.original[0] for tensor in written if not tensor.late]
+    copied = [tensor.original[0] for tensor in written if not tensor.is_late]
     stored = base.layout.source
     reading.expect(
         [stored[name] for name in copied if name != POSITION_IDS], [stored[name] for name in edits]

@@ -68,8 +68,8 @@ def draw_missing(
     def draw(batch: list[ImageRequest]) -> None:
         prompts = [SeededPrompt(request.prompt, request.seed) for request in batch]
         sampling = Sampling(settings.steps, batch[0].guidance)
-        own = with_sampler(pipeline, settings.sampler)
-        pictures = generate(own, architecture, prompts, sampling, advance, embed)
+        own_pipeline = with_sampler(pipeline, settings.sampler)
+        pictures = generate(own_pipeline, architecture, prompts, sampling, advance, embed)
         for request, picture in zip(batch, pictures, strict=True):
             if not paths[request].exists():
                 store.add(paths[request], picture)
@@ -108,6 +108,6 @@ def with_sampler(pipeline: StableDiffusionPipeline, sampler: Sampler) -> StableD
     else:
         scheduler = deepcopy(pipeline.scheduler)
     parts = pipeline.components | {"scheduler": scheduler}
-    own = StableDiffusionPipeline(**parts, requires_safety_checker=False)
-    own.set_progress_bar_config(disable=True)
-    return own
+    sampled = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    sampled.set_progress_bar_config(disable=True)
+    return sampled

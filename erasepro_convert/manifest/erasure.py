@@ -112,14 +112,15 @@ class TrainedPart:
     relative_update: float
 
     @classmethod
-    def of(cls, name: str, changes: Sequence[Change]) -> "TrainedPart":
-        """The norms of all of its tensors together."""
+    def from_changes(cls, name: str, changes: Sequence[Change]) -> "TrainedPart":
+        """Return the part, with the norms of all of its tensors together."""
         update = hypot(*(change.update_norm for change in changes))
         norm = hypot(*(change.norm for change in changes))
         return cls(name, len(changes), update, update / (norm or 1.0))
 
 
 def _part_of(name: str) -> str:
+    """Return the part of the U-Net that a tensor belongs to, such as ``input_blocks.4``."""
     first, second = name.removeprefix(UNET).split(".")[:2]
     return f"{first}.{second}" if first.endswith("_blocks") else first
 
@@ -133,11 +134,11 @@ class Trained(Record):
     changes: tuple[Change, ...]
 
     def parts(self) -> tuple[TrainedPart, ...]:
-        """The changes by part of the U-Net, in the order of the forward pass."""
+        """Return the changes by part of the U-Net, in the order of the forward pass."""
         groups: dict[str, list[Change]] = {}
         for change in self.changes:
             groups.setdefault(_part_of(change.name), []).append(change)
-        return tuple(TrainedPart.of(name, changes) for name, changes in groups.items())
+        return tuple(TrainedPart.from_changes(name, changes) for name, changes in groups.items())
 
 
 class EditRecord(Change):

@@ -1,4 +1,4 @@
-"""What all pieces of a manifest are."""
+"""The base class of all pieces of a manifest, and the types of their fields."""
 
 from typing import Annotated, Literal
 

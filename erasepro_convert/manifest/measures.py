@@ -1,4 +1,4 @@
-"""What it came to: leak and drift of held-out prompts, and the settings that were tried."""
+"""Records of measures: leak and drift of held-out prompts, and the settings that tuning tried."""
 
 from erasepro_convert.manifest.erasure import EditRecord
 from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record, Sha256

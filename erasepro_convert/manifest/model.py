@@ -1,4 +1,4 @@
-"""The model of a manifest, and by it the JSON Schema of manifests."""
+"""The model of a manifest, and the JSON Schema that follows from it."""
 
 from typing import Any, Literal, Self
 
@@ -80,22 +80,22 @@ class Manifest(Record):
         return (*self.edits, *trained, *(self.ema.edits if self.ema else ()))
 
     def to_json(self) -> str:
-        """Sorted, indented JSON text with a final newline."""
+        """Return sorted, indented JSON text with a final newline."""
         return pretty_json(self.model_dump(mode="json"))
 
     def digest(self) -> str:
-        """What ``manifest_sha256`` has to be."""
+        """Return the digest that ``manifest_sha256`` has to be."""
         rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
         return json_digest(to_version_1(rest) if self._version == 1 else rest)
 
     def sealed(self) -> "Manifest":
-        """This manifest, in the form of today, with its digest."""
+        """Return this manifest in the current schema version, with its digest."""
         manifest = self.model_copy()
         manifest._version = 2
         return manifest.model_copy(update={"manifest_sha256": manifest.digest()})
 
 
 def schema_json() -> str:
-    """The JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
+    """Return the JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
     schema = Manifest.model_json_schema(mode="serialization")
     return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})

@@ -33,7 +33,7 @@ def output_tensors(
     option: DtypeOption | None,
     edits: Mapping[str, Callable[[], "torch.Tensor"]],
 ) -> list[OutputTensor]:
-    """Every tensor to write, each with the way to get its bytes when its turn comes.
+    """Return every tensor to write, each with the way to get its bytes when its turn comes.
 
     They are in the order in which ``source`` has them.  ``edits`` gives edited weights by name.
     ``option`` is a value of ``--dtype``.  Getting the bytes raises LimitError where a value does
@@ -51,20 +51,22 @@ def output_tensors(
         old = source.layout.source[name]
         info = checkpoint.tensors[old]
         shape, dtype = source.layout.shapes[name], info.dtype
-        asked = DTYPE_OPTIONS[option] if option and dtype in FLOATING_DTYPES else dtype
-        origin, late = None, False
+        stored_as = DTYPE_OPTIONS[option] if option and dtype in FLOATING_DTYPES else dtype
+        origin, is_late = None, False
         data: Callable[[], Iterator[memoryview]]
         if name == POSITION_IDS:
-            data, asked = position_ids, "I64"
+            data, stored_as = position_ids, "I64"
         elif name in edits:
-            data, late = partial(_edit, edits[name]), True
-        elif asked == dtype:
+            data, is_late = partial(_edit, edits[name]), True
+        elif stored_as == dtype:
             data = partial(read, old)
             origin = (checkpoint.owner(old).file, info.offset) if info.contiguous else None
         else:
-            data = partial(_cast, read, old, dtype, asked)
-        nbytes = math.prod(shape) * BITS[asked] // 8
-        tensors.append(OutputTensor(name, asked, shape, nbytes, data, (name, shape), origin, late))
+            data = partial(_cast, read, old, dtype, stored_as)
+        nbytes = math.prod(shape) * BITS[stored_as] // 8
+        tensors.append(
+            OutputTensor(name, stored_as, shape, nbytes, data, (name, shape), origin, is_late)
+        )
     return tensors
 
 
@@ -73,7 +75,7 @@ def _edit(weight: Callable[[], "torch.Tensor"]) -> Iterator[memoryview]:
 
 
 def position_ids() -> Iterator[memoryview]:
-    """What every text encoder of SD1.x has there; a file's own may have been damaged by merges."""
+    """Give the position ids 0 … 76 of every SD1.x model; merges may have damaged a file's own."""
     yield memoryview(array("q", range(POSITIONS))).cast("B")
 
 
@@ -98,7 +100,7 @@ def _values(chunk: memoryview, dtype: str) -> "torch.Tensor":
 
 
 def _holding(value: float) -> str:
-    """What to ask for instead of a type that is too small."""
+    """Return which --dtype holds a value that a smaller type does not."""
     import torch
 
     for option, dtype in DTYPE_OPTIONS.items():

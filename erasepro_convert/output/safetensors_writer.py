@@ -20,7 +20,7 @@ from erasepro_convert.runtime.dtypes import BITS
 from erasepro_convert.runtime.hashing import begin_tensor_digest
 
 SYNC_EVERY = 256 << 20
-"""Bytes: left to itself the disk would begin when all else is done."""
+"""Bytes after which the file is synced, since a disk would else begin when all is written."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class OutputTensor:
     """A tensor to write; ``data`` gives its packed bytes, in pieces, when its turn comes.
 
     ``original`` is its name and shape in the original spelling, which its digest is made of.
-    ``origin`` is where the same bytes lie in a file, if they do.  ``late`` ones come last of those
-    as wide: their bytes are not known from the start.
+    ``origin`` is the file and the position where the same bytes lie, if they do.  ``is_late`` says
+    that its bytes are not known from the start: it comes last among tensors of its width.
     """
 
     name: str
@@ -39,24 +39,25 @@ class OutputTensor:
     data: Callable[[], Iterator[memoryview]]
     original: tuple[str, tuple[int, ...]]
     origin: tuple[File, int] | None = None
-    late: bool = False
+    is_late: bool = False
 
 
 class Sink(Protocol):
     """What can be written to: a file, or an upload."""
 
     def write(self, content: bytes | memoryview, /) -> int:
-        """Take all of it."""
+        """Write all of ``content``."""
 
     def flush(self) -> None:
-        """Pass on what was taken."""
+        """Pass on what is buffered."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A weight file as it was written: size in bytes, its SHA-256, that of all behind its header.
+    """What was written as a weight file.
 
-    ``tensors`` has the digest of each tensor by its original name.
+    ``size`` is in bytes.  ``sha256`` is the digest of the file, ``autov3`` that of all behind its
+    header.  ``tensors`` has the digest of each tensor by its original name.
     """
 
     size: int
@@ -79,7 +80,7 @@ class WeightFile:
         The safetensors library orders them so too.  Within a type the order is the caller's, since
         reading a file from front to back is fastest.
         """
-        return sorted(self.tensors, key=lambda tensor: (-BITS[tensor.dtype], tensor.late))
+        return sorted(self.tensors, key=lambda tensor: (-BITS[tensor.dtype], tensor.is_late))
 
     @cached_property
     def header(self) -> bytes:
@@ -109,20 +110,22 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
     Bytes that lie in a file already are copied by the kernel.
     """
     total = len(file.header) + file.nbytes
-    whole, body = hashlib.sha256(file.header), hashlib.sha256()
+    file_digest, body_digest = hashlib.sha256(file.header), hashlib.sha256()
     hashing = BackgroundThread(), BackgroundThread(), BackgroundThread()
-    syncing, synced = BackgroundThread(), 0
+    syncing, synced_bytes = BackgroundThread(), 0
     descriptor = sink.fileno() if isinstance(sink, io.BufferedWriter) else None
-    on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
+    is_on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
     sink.write(file.header)
     done = len(file.header)
-    digests = {}
+    tensor_digests = {}
     for tensor in file.ordered:
         end = done + tensor.nbytes
         name, shape = tensor.original
-        own = digests[name] = begin_tensor_digest(name, tensor.dtype, shape)
+        tensor_digest = begin_tensor_digest(name, tensor.dtype, shape)
+        tensor_digests[name] = tensor_digest
+        digests = file_digest, body_digest, tensor_digest
         for chunk in tensor.data() if tensor.nbytes else ():
-            for thread, digest in zip(hashing, (whole, body, own), strict=True):
+            for thread, digest in zip(hashing, digests, strict=True):
                 thread.submit(digest.update, chunk)
             copied = 0
             if tensor.origin and descriptor is not None:
@@ -131,12 +134,16 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
                 copied = origin.copy(start + tensor.nbytes - (end - done), len(chunk), descriptor)
             sink.write(chunk[copied:])
             done += len(chunk)
-            if descriptor is not None and on_disk and done - synced >= SYNC_EVERY:
+            if descriptor is not None and is_on_disk and done - synced_bytes >= SYNC_EVERY:
                 syncing.submit(os.fsync, descriptor)
-                synced = done
+                synced_bytes = done
             progress(done, total)
         assert done == end, tensor.name
     for thread in (*hashing, syncing):
         thread.wait()
-    of_tensors = {name: own.hexdigest() for name, own in digests.items()}
-    return Written(total, whole.hexdigest(), body.hexdigest(), of_tensors)
+    return Written(
+        size=total,
+        sha256=file_digest.hexdigest(),
+        autov3=body_digest.hexdigest(),
+        tensors={name: digest.hexdigest() for name, digest in tensor_digests.items()},
+    )

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""The numbers of two settings of glibc's ``mallopt``."""
 CHUNK_SIZE = 4 << 20
 """Bytes that are read, hashed and written at a time, few enough to stay in the CPU's cache."""
 
@@ -16,6 +17,7 @@ Chunks of files are smaller: their memory is needed again at once."""
 HEAPS = 2
 """The heaps that glibc may keep."""
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Files with a container's limit, in the new and the old form of control groups."""
 
 
 def configure_allocator() -> None:
@@ -32,16 +34,16 @@ def configure_allocator() -> None:
 
 
 def free_memory() -> int:
-    """Bytes of memory that new processes can take without forcing others to swap.
+    """Return the bytes of memory that new processes can take without forcing others to swap.
 
     This is what Linux reports as available, or a container's limit where it is lower.  On other
     systems it is all memory of the machine.
     """
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     with suppress(OSError):
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        found += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
+        limits += [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")]
     for path in CGROUP_LIMITS:
         with suppress(OSError, ValueError):  # the file says "max" where there is no limit
-            found.append(int(Path(path).read_text("ascii")))
-    return min(found)
+            limits.append(int(Path(path).read_text("ascii")))
+    return min(limits)

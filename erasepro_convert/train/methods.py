@@ -21,9 +21,9 @@ MOST_ANCHORS = 200
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Latents (n × 4 × s × s) at times (n), and what the U-Net should predict for prompts there.
+    """Latents (n × 4 × s × s) at times (n), with the prompts that the U-Net gets for them.
 
-    ``goal`` is that prediction of noise, of the latents' shape.
+    ``goal`` is the noise that it should predict, of the latents' shape.
     """
 
     latents: Tensor
@@ -32,7 +32,7 @@ class TrainingBatch:
     goal: Tensor
 
     def split(self, micro_batch_size: int) -> Iterator["TrainingBatch"]:
-        """Micro-batches, the last of which can be smaller."""
+        """Give micro-batches, the last of which can be smaller."""
         for start in range(0, len(self.latents), micro_batch_size):
             part = slice(start, start + micro_batch_size)
             yield TrainingBatch(
@@ -48,8 +48,8 @@ Report = Callable[[int, int], None]
 Prepare = Callable[[Network, Recipe, Training, list[Tensor], Report], MakeBatch]
 """Prepares a training.
 
-The list has the anchor latents (k × 4 × s × s each) that an interrupted run drew, and gets those
-that are drawn now; the report is of how many are drawn.
+The list has the anchor latents (k × 4 × s × s each) that an interrupted run drew, and those that
+are drawn now are appended to it.  The report gets how many are drawn and how many there will be.
 """
 
 
@@ -70,16 +70,20 @@ def esd(
 
     def make_batch(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
-        prompt = targets[_drawn(len(targets), generator)]
-        last = _drawn(SAMPLING_STEPS, generator)
+        prompt = targets[_draw_below(len(targets), generator)]
+        last = _draw_below(SAMPLING_STEPS, generator)
         prompts = (prompt,) * training.batch
-        latents, time = network.sampled(prompts, network.noise(training.batch, generator), last)
+        latents, time = network.denoise(
+            prompts, network.draw_noise(training.batch, generator), last
+        )
         times = torch.full((training.batch,), time)
         with network.original():
             plain = network.predict(latents, times, ("",) * training.batch)
-            named = network.predict(latents, times, prompts)
+            prompted = network.predict(latents, times, prompts)
         assert training.guidance is not None
-        return TrainingBatch(latents, times, prompts, plain - training.guidance * (named - plain))
+        return TrainingBatch(
+            latents, times, prompts, plain - training.guidance * (prompted - plain)
+        )
 
     return make_batch
 
@@ -105,24 +109,24 @@ def ac(
         network.watch = partial(report, start, count)
         prompts = [anchor for _, anchor in owners[start : start + size]]
         # Steps count from 0, so a number below 0 gives noise that no step has.
-        noise = network.noise(len(prompts), generator_of(training.seed, -1 - start))
+        noise = network.draw_noise(len(prompts), generator_of(training.seed, -1 - start))
         with network.original():
-            anchor_latents.append(network.sampled(prompts, noise, SAMPLING_STEPS)[0])
+            anchor_latents.append(network.denoise(prompts, noise, SAMPLING_STEPS)[0])
     report(count, count)
     anchors = torch.cat(anchor_latents)
 
     def make_batch(step: int) -> TrainingBatch:
         generator = generator_of(training.seed, step)
         chosen = torch.randint(count, (training.batch,), generator=generator)
-        times = torch.randint(network.times, (training.batch,), generator=generator)
+        times = torch.randint(network.time_count, (training.batch,), generator=generator)
         mirrored = torch.rand(training.batch, generator=generator) < 0.5
         latents = anchors[chosen]
         latents = torch.where(mirrored[:, None, None, None], latents.flip(-1), latents)
-        noisy = network.noised(latents, network.noise(training.batch, generator), times)
-        drawn = [owners[i] for i in chosen.tolist()]
+        noisy = network.add_noise(latents, network.draw_noise(training.batch, generator), times)
+        drawn_pairs = [owners[i] for i in chosen.tolist()]
         with torch.no_grad():
-            goal = network.predict(noisy, times, [anchor for _, anchor in drawn])
-        return TrainingBatch(noisy, times, tuple(target for target, _ in drawn), goal)
+            goal = network.predict(noisy, times, [anchor for _, anchor in drawn_pairs])
+        return TrainingBatch(noisy, times, tuple(target for target, _ in drawn_pairs), goal)
 
     return make_batch
 
@@ -143,10 +147,11 @@ METHODS: dict[str, TrainingMethod] = {
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """A generator for one step, so that a resumed training needs no generator's state."""
+    """Return the generator of one step, so that a resumed training needs no generator's state."""
     number = int.from_bytes(sha256(f"{seed} {step}".encode()).digest()[:7], "big")
     return torch.Generator().manual_seed(number)
 
 
-def _drawn(below: int, generator: torch.Generator) -> int:
-    return int(torch.randint(below, (1,), generator=generator))
+def _draw_below(limit: int, generator: torch.Generator) -> int:
+    """Draw a whole number from 0 up to, but not including, ``limit``."""
+    return int(torch.randint(limit, (1,), generator=generator))

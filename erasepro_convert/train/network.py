@@ -40,7 +40,7 @@ class Network:
 
         ``clip_skip`` says which text layer feeds the U-Net: 1 the last, 2 the one before.
         """
-        self._pipeline, self._side = pipeline, architecture.size // 8
+        self._pipeline, self._latent_size = pipeline, architecture.size // 8
         self._clip_skip = clip_skip
         self.watch: Callable[[], None] = lambda: None
         self.micro_batch_size = architecture.batch
@@ -58,40 +58,40 @@ class Network:
         self._states: dict[str, Tensor] = {}
 
     def digest(self) -> str:
-        """SHA-256 of the weights that predictions depend on."""
-        found = sha256()
+        """Return the SHA-256 of the weights that predictions depend on."""
+        digest = sha256()
         for model in (self._pipeline.text_encoder, self._pipeline.unet):
             for parameter in model.parameters():
-                found.update(packed(parameter.detach().cpu()))
-        return found.hexdigest()
+                digest.update(packed(parameter.detach().cpu()))
+        return digest.hexdigest()
 
     @contextmanager
     def original(self) -> Iterator[None]:
         """Put the original tensors into the U-Net; nothing is recorded for gradients."""
-        now = [parameter.data for parameter in self.trained.values()]
-        self._put(self._original)
+        current = [parameter.data for parameter in self.trained.values()]
+        self._set_trained(self._original)
         try:
             with torch.no_grad():
                 yield
         finally:
-            self._put(now)
+            self._set_trained(current)
 
     def predict(self, latents: Tensor, times: Tensor, prompts: Sequence[str]) -> Tensor:
         """Predict the noise in latents (n × 4 × s × s) at times (n): float32, of that shape."""
         self.watch()
         states = torch.cat([self.encode(prompt) for prompt in prompts])
-        with self._mixed():
-            found: Tensor = self._pipeline.unet(
+        with self._mixed_precision():
+            predicted: Tensor = self._pipeline.unet(
                 latents.to(self.device, states.dtype), times.to(self.device), states
             ).sample
-        return found.float()
+        return predicted.float()
 
-    def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Standard normal noise (count × 4 × s × s), drawn on the CPU."""
-        return torch.randn(count, 4, self._side, self._side, generator=generator)
+    def draw_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw standard normal noise (count × 4 × s × s) on the CPU."""
+        return torch.randn(count, 4, self._latent_size, self._latent_size, generator=generator)
 
-    def sampled(self, prompts: Sequence[str], noise: Tensor, last: int) -> tuple[Tensor, int]:
-        """Denoise up to the ``last``-th of 50 steps; gives the latents and the time there.
+    def denoise(self, prompts: Sequence[str], noise: Tensor, last: int) -> tuple[Tensor, int]:
+        """Denoise up to the ``last``-th of 50 steps; return the latents and the time there.
 
         The sampler is DDIM with guidance 3.  Step 50 denoises to the end, at time 0.
         """
@@ -102,25 +102,25 @@ class Network:
         with torch.no_grad():
             for time in scheduler.timesteps[:last]:
                 both = scheduler.scale_model_input(torch.cat([latents, latents]), time)
-                found = self.predict(both, time.expand(len(both)), [*empty, *prompts]).cpu()
-                plain, named = found.chunk(2)
-                guided = plain + SAMPLING_GUIDANCE * (named - plain)
+                predicted = self.predict(both, time.expand(len(both)), [*empty, *prompts])
+                plain, prompted = predicted.cpu().chunk(2)
+                guided = plain + SAMPLING_GUIDANCE * (prompted - plain)
                 latents = scheduler.step(guided, time, latents).prev_sample
         return latents, int(scheduler.timesteps[last]) if last < SAMPLING_STEPS else 0
 
-    def noised(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Add noise to latents by their times, as a diffusion model's training does."""
         scheduler = DDPMScheduler.from_config(self._pipeline.scheduler.config)
         noisy: Tensor = scheduler.add_noise(latents, noise, times)
         return noisy
 
     @property
-    def times(self) -> int:
+    def time_count(self) -> int:
         """The number of times that the model was trained at."""
         return int(self._pipeline.scheduler.config.num_train_timesteps)
 
     def encode(self, prompt: str) -> Tensor:
-        """The text encoder's hidden states of the prompt, at the layer that clip skip says."""
+        """Return the text encoder's hidden states of a prompt, at the layer that clip skip says."""
         if prompt not in self._states:
             ids = torch.tensor([tokenize(prompt).ids], device=self.device)
             encoder = self._pipeline.text_encoder
@@ -130,11 +130,12 @@ class Network:
                 self._states[prompt] = norm(layers[-self._clip_skip])
         return self._states[prompt]
 
-    def _put(self, tensors: Sequence[Tensor]) -> None:
+    def _set_trained(self, tensors: Sequence[Tensor]) -> None:
+        """Put tensors into the U-Net in the place of the trained ones."""
         for parameter, tensor in zip(self.trained.values(), tensors, strict=True):
             parameter.data = tensor
 
-    def _mixed(self) -> AbstractContextManager[object]:
+    def _mixed_precision(self) -> AbstractContextManager[object]:
         """Mix types on CUDA, where frozen parts are float16, and nowhere else."""
         if self.device.type == "cuda":
             return torch.autocast("cuda", torch.float16)

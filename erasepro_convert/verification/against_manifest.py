@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from erasepro_convert.checkpoint import Checkpoint
 from erasepro_convert.checkpoint.file import open_for_reading
 from erasepro_convert.checkpoint.open_file import FileHasher
+from erasepro_convert.checkpoint.safetensors_file import LENGTH
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.manifest.signature import signature_path
@@ -60,10 +61,10 @@ def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
 
 def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
     """Check the size and the digests of each file, and list files that the manifest lacks."""
-    several = is_folder(target)
+    target_is_folder = is_folder(target)
     names = {file.name for file in manifest.output.files}
     for file in manifest.output.files:
-        path = target / file.name if several else target
+        path = target / file.name if target_is_folder else target
         if not is_within(path, target):
             yield Finding("manifest", file.name, "a file of the output", "a file elsewhere")
             continue
@@ -71,23 +72,24 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
             yield Finding("file", file.name, "there", "missing")
             continue
         try:
-            read = open_for_reading(path)
-            start = 8 + int.from_bytes(read.read(0, min(8, read.size)), "little")
+            opened = open_for_reading(path)
+            header_length = opened.read(0, min(LENGTH, opened.size))
+            content_start = LENGTH + int.from_bytes(header_length, "little")
             hashes = FileHasher(
-                read.prefetching([(0, read.size)]), start, lambda done: None
+                opened.prefetching([(0, opened.size)]), content_start, lambda done: None
             ).finish()
         except CheckpointError as error:
             yield Finding("file", file.name, "a readable file", str(error))
             continue
-        if file.size != read.size:
-            yield Finding("file", file.name, str(file.size), str(read.size), "size")
+        if file.size != opened.size:
+            yield Finding("file", file.name, str(file.size), str(opened.size), "size")
         if file.sha256 != hashes.sha256:
             yield Finding("file", file.name, file.sha256, hashes.sha256, "SHA-256")
         if file.autov3 and file.autov3 != hashes.autov3:
             yield Finding("file", file.name, file.autov3, str(hashes.autov3), "AutoV3")
-    if several:
-        ours = {file_name(path(target, folder=True)) for path in (manifest_path, signature_path)}
-        for name in sorted(files_below(target) - names - ours):
+    if target_is_folder:
+        records = {file_name(path(target, folder=True)) for path in (manifest_path, signature_path)}
+        for name in sorted(files_below(target) - names - records):
             yield Finding("file", name, "not there", "there")
 
 
@@ -130,23 +132,23 @@ def verify_tensors(
         Finding("tensor", name, "there", "missing") for name in missing if name not in absent
     ]
     known = {POSITION_IDS: _position_ids(), **written} if is_copy else written
-    unknown = [old for new, old in spelling.source.items() if new not in known]
+    unknown = [own for name, own in spelling.source.items() if name not in known]
     findings += [
         Finding("tensor", name, "not there", "there")
         for name in sorted([*unknown, *spelling.copies])
     ]
     digests = {}
-    names = {old: name for name, old in spelling.source.items() if name in known}
-    order = checkpoint.in_order(names)
+    original_names = {own: name for name, own in spelling.source.items() if name in known}
+    order = checkpoint.in_order(original_names)
     chunks = checkpoint.prefetching(order)
     deviating: list[Finding] = []
-    for number, old in enumerate(order, 1):
-        name = names[old]
-        found = _describe_tensor(checkpoint, old, name, known[name], chunks(old))
+    for number, own_name in enumerate(order, 1):
+        name = original_names[own_name]
+        found = _describe_tensor(checkpoint, own_name, name, known[name], chunks(own_name))
         deviating += _deviations(name, known[name], found)
         if name in written:
             digests[name] = found.sha256
-        progress("verify", number, len(names))
+        progress("verify", number, len(original_names))
     findings += sorted(deviating, key=lambda finding: finding.name)
     return ComparedTensors(digests, tuple(absent), findings)
 
@@ -158,32 +160,36 @@ def _is_optional(name: str) -> bool:
 
 
 def _position_ids() -> WrittenTensor:
+    """Describe the position ids, which are the same in every model."""
     shape = (1, POSITIONS)
     digest = tensor_digest(POSITION_IDS, "I64", shape, position_ids())
     return WrittenTensor(dtype="I64", shape=shape, sha256=digest)
 
 
 def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Iterator[Finding]:
-    """Compare type and shape, and values only where both agree, since a digest covers all three."""
+    """Compare type and shape, and values only where both agree: a digest covers all three."""
     if expected.dtype != found.dtype:
         yield Finding("tensor", name, expected.dtype, found.dtype, "dtype")
     if expected.shape != found.shape:
         yield Finding("tensor", name, str(expected.shape), str(found.shape), "shape")
-    same_head = (expected.dtype, expected.shape) == (found.dtype, found.shape)
-    if same_head and expected.sha256 != found.sha256:
+    has_equal_form = (expected.dtype, expected.shape) == (found.dtype, found.shape)
+    if has_equal_form and expected.sha256 != found.sha256:
         yield Finding("tensor", name, expected.sha256, found.sha256, "sha256")
 
 
 def _describe_tensor(
     checkpoint: Checkpoint,
-    old: str,
+    own_name: str,
     name: str,
     expected: WrittenTensor,
     chunks: Iterator[memoryview],
 ) -> WrittenTensor:
-    """Describe a tensor of a file in the form of the manifest."""
-    info = checkpoint.tensors[old]
-    same = is_kept_as_matrix(name, info.shape, expected.shape)
-    shape = expected.shape if same else info.shape
+    """Describe a tensor of a file in the form of the manifest.
+
+    ``own_name`` is its name in the file, ``name`` its original one.
+    """
+    info = checkpoint.tensors[own_name]
+    is_matrix = is_kept_as_matrix(name, info.shape, expected.shape)
+    shape = expected.shape if is_matrix else info.shape
     digest = tensor_digest(name, info.dtype, shape, chunks)
     return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)

@@ -17,8 +17,8 @@ from erasepro_convert.manifest.signature import (
 )
 from erasepro_convert.verification.finding import Finding
 
-PUBLIC = f"an EC public key on {CURVES} in PEM"
-HOLDERS = {
+PUBLIC_KEY = f"an EC public key on {CURVES} in PEM"
+SIGNED_BY = {
     "key": "by a key (--key)",
     "certificate": "by the holder of a certificate (--certificate)",
 }
@@ -27,9 +27,12 @@ HOLDERS = {
 
 @dataclass(frozen=True)
 class SignatureVerifier:
-    """Checks that a signature was made by a key (``by`` is "key"), or by a certificate's holder."""
+    """Checks that a signature was made by a key, or by the holder of a certificate.
 
-    by: Literal["key", "certificate"]
+    ``config`` is model-signing's, with that key or the certificates that lead to the holder's.
+    """
+
+    signed_by: Literal["key", "certificate"]
     config: Any
 
     def check(self, manifest: Manifest, target: Path, record: Path) -> list[Finding]:
@@ -39,11 +42,11 @@ class SignatureVerifier:
         if not path.exists():
             return [Finding("signature", path.name, "there", "missing")]
         made_by = _made_by(path)
-        if made_by not in (None, self.by):
-            return [Finding("signature", path.name, HOLDERS[self.by], HOLDERS[made_by])]
+        if made_by not in (None, self.signed_by):
+            return [Finding("signature", path.name, SIGNED_BY[self.signed_by], SIGNED_BY[made_by])]
         if is_folder:
-            there = (p for p in target.rglob("*") if p.is_file() and p != path)
-            files = {p.relative_to(target).as_posix(): p for p in there}
+            signed = (p for p in target.rglob("*") if p.is_file() and p != path)
+            files = {p.relative_to(target).as_posix(): p for p in signed}
         else:
             files = {
                 manifest.output.name: target,
@@ -66,7 +69,7 @@ def signature_verifier(key: Path | None, chain: Sequence[Path]) -> SignatureVeri
     """
     config = signing_library().verifying.Config()
     if key is not None:
-        with naming_key_file(key, "key to verify with", PUBLIC):
+        with naming_key_file(key, "key to verify with", PUBLIC_KEY):
             config.use_elliptic_key_verifier(public_key=key)
         return SignatureVerifier("key", config)
     for path in chain:

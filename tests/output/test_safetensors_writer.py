@@ -133,7 +133,7 @@ def test_what_comes_late_comes_last_of_its_width(tmp_path: Path) -> None:
 
     def tensor(name: str, dtype: str, nbytes: int, late: bool) -> OutputTensor:
         data = partial(iter, [memoryview(bytes(nbytes))])
-        return OutputTensor(name, dtype, (4,), nbytes, data, (name, (4,)), late=late)
+        return OutputTensor(name, dtype, (4,), nbytes, data, (name, (4,)), is_late=late)
 
     tensors = [
         tensor("half, late", "F16", 8, True),

@@ -158,7 +158,7 @@ def test_the_originals_predictions_do_not_move_with_training(base: Path) -> None
     recipe = recipe_of("esd-u")
     assert recipe.training
     net = network_of(base, recipe)
-    latents, times = net.noise(1, torch.Generator().manual_seed(0)), torch.tensor([500])
+    latents, times = net.draw_noise(1, torch.Generator().manual_seed(0)), torch.tensor([500])
     with net.original():
         before = net.predict(latents, times, ["a dog"])
     batch = methods.esd(net, recipe, recipe.training, [], silent)(0)
@@ -361,7 +361,7 @@ def test_a_replay_bears_rounding_and_no_other_training(
     base: Path, outputs: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, manifest = outputs("esd-x")
-    noise = Network.noise
+    noise = Network.draw_noise
 
     def deviations(**changed: Any) -> list[str]:
         recorded = manifest.model_copy(update=changed)
@@ -371,7 +371,7 @@ def test_a_replay_bears_rounding_and_no_other_training(
         return noise(self, count, generator) * (1 + 1e-5)
 
     with monkeypatch.context() as other_processor:
-        other_processor.setattr(Network, "noise", rounded)
+        other_processor.setattr(Network, "draw_noise", rounded)
         assert deviations() == []
     assert manifest.trained
     losses = (manifest.trained.losses[0] * 1.4, manifest.trained.losses[1])

@@ -62,29 +62,32 @@ def distance_interval(
     ``prompts_b``.
     """
     x, y = features(features_a, features_b)
-    shared, paired = prompts_b is None, statistic == "kid_paired"
-    if paired and not shared:
+    shares_prompts, is_paired = prompts_b is None, statistic == "kid_paired"
+    if is_paired and not shares_prompts:
         raise ValueError("pairs have one prompt")
-    prompts_x = _prompts(prompts, len(x))
-    prompts_y = _prompts(prompts if prompts_b is None else prompts_b, len(y))
-    groups_x, groups_y = _groups(prompts_x), _groups(prompts_y)
+    prompts_x = _number_prompts(prompts, len(x))
+    prompts_y = _number_prompts(prompts if prompts_b is None else prompts_b, len(y))
+    groups_x, groups_y = _group_prompts(prompts_x), _group_prompts(prompts_y)
     if statistic == "fid":
-        value, sides = fid(x, y), _fid(x, y, groups_x, groups_y, shared)
+        value = fid(x, y)
+        sides = _fid_without_each(x, y, groups_x, groups_y, shares_prompts=shares_prompts)
     else:
-        value = kid_paired(x, y) if paired else kid(x, y)
-        sides = _kid(x, y, groups_x, groups_y, shared, paired)
+        value = kid_paired(x, y) if is_paired else kid(x, y)
+        sides = _kid_without_each(
+            x, y, groups_x, groups_y, shares_prompts=shares_prompts, is_paired=is_paired
+        )
     sd = float(np.sqrt(sum((len(side) - 1) * side.var() for side in sides)))
-    reach = student_t(min(map(len, sides)) - 1) * sd
+    half_width = student_t(min(map(len, sides)) - 1) * sd
     return Distance(
         value=value,
         sd=sd,
-        interval=Interval(value - reach, value + reach),
+        interval=Interval(value - half_width, value + half_width),
         images=(len(x), len(y)),
         prompts=(int(prompts_x.max()) + 1, int(prompts_y.max()) + 1),
     )
 
 
-def _prompts(names: Sequence[str], rows: int) -> Groups:
+def _number_prompts(names: Sequence[str], rows: int) -> Groups:
     """Return the number of each row's prompt."""
     if len(names) != rows:
         raise ValueError(f"prompts for {len(names)} images of {rows}")
@@ -96,7 +99,7 @@ def _prompts(names: Sequence[str], rows: int) -> Groups:
     return numbers
 
 
-def _groups(prompt_numbers: Groups) -> Groups:
+def _group_prompts(prompt_numbers: Groups) -> Groups:
     """Return the number of the group that each row is left out with."""
     count = int(prompt_numbers.max()) + 1
     if count <= GROUPS:
@@ -105,14 +108,20 @@ def _groups(prompt_numbers: Groups) -> Groups:
     return groups
 
 
-def _kid(
-    x: Array, y: Array, groups_x: Groups, groups_y: Groups, shared: bool, paired: bool
+def _kid_without_each(
+    x: Array,
+    y: Array,
+    groups_x: Groups,
+    groups_y: Groups,
+    *,
+    shares_prompts: bool,
+    is_paired: bool,
 ) -> list[Array]:
     """Return θᵢ for each side that has its own prompts, up to a term that does not depend on i."""
     within_x = KernelSums.compute(x, x, groups_x, groups_x, skip_same_row=True)
     within_y = KernelSums.compute(y, y, groups_y, groups_y, skip_same_row=True)
-    between = KernelSums.compute(x, y, groups_x, groups_y, skip_same_row=paired)
-    if shared:
+    between = KernelSums.compute(x, y, groups_x, groups_y, skip_same_row=is_paired)
+    if shares_prompts:
         return [within_x.without_each() + within_y.without_each() - 2 * between.without_each()]
     return [
         within_x.without_each() - 2 * between.without_each_of_x(),
@@ -120,9 +129,11 @@ def _kid(
     ]
 
 
-def _fid(x: Array, y: Array, groups_x: Groups, groups_y: Groups, shared: bool) -> list[Array]:
+def _fid_without_each(
+    x: Array, y: Array, groups_x: Groups, groups_y: Groups, *, shares_prompts: bool
+) -> list[Array]:
     """Return θᵢ for each side that has its own prompts."""
-    if shared:
+    if shares_prompts:
         kept = [groups_x != group for group in range(int(groups_x.max()) + 1)]
         return [np.array([fid(x[rows], y[rows]) for rows in kept])]
     return [
