@@ -48,15 +48,15 @@ class Checkpoint:
         return tuple(sorted({name for file in self.files for name in file.parsed.pickle_globals}))
 
     def owner(self, name: str) -> CheckpointFile:
-        """The file that a tensor is in."""
+        """Return the file that a tensor is in."""
         return self._owners[name]
 
     def chunks(self, name: str) -> Iterator[memoryview]:
-        """The packed values of a tensor, in chunks."""
+        """Return the packed values of a tensor, in chunks."""
         return self._owners[name].chunks(self.tensors[name])
 
     def prefetching(self, names: Sequence[str]) -> Callable[[str], Iterator[memoryview]]:
-        """A function like ``chunks`` that requests these tensors in advance, in this order."""
+        """Return a function like ``chunks`` that requests these tensors ahead, in this order."""
         spans: dict[int, list[tuple[int, int]]] = {id(file): [] for file in self.files}
         for name in names:
             info = self.tensors[name]
@@ -76,7 +76,7 @@ class Checkpoint:
         return sorted(names, key=lambda n: (files[id(self._owners[n])], self.tensors[n].offset))
 
     def tensor(self, name: str) -> "torch.Tensor":
-        """A contiguous copy of a tensor, in its stored dtype."""
+        """Return a contiguous copy of a tensor, in its stored dtype."""
         return self._owners[name].tensor(self.tensors[name])
 
     def give_up(self) -> None:

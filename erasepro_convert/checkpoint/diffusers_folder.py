@@ -90,7 +90,7 @@ def open_folder(path: Location, name: str) -> Folder:
 
 
 def _class_of(path: Location, name: str) -> str:
-    """The class that a configuration in the folder names, as the end of a message, or nothing.
+    """Return the end of a message: the class that a configuration names, or nothing.
 
     It tells users that they gave the folder of a single component.
     """
@@ -141,7 +141,7 @@ def _chosen(folder: Location, there: list[str], name: str, stem: str) -> Iterato
 
 
 def _variant(file: str, stems: Mapping[str, str]) -> str | None:
-    """The variant of a weight file, or of an index of weight files; None for other files."""
+    """Return the variant of a weight file, or of an index of weight files; None for other files."""
     for suffix, base in stems.items():
         for pattern in (r"(\w+)\.{}(\.index\.json)?", r"{}\.index\.(\w+)\.json"):
             if found := re.fullmatch(rf"{base}\.{pattern.format(suffix)}", file):
@@ -150,7 +150,7 @@ def _variant(file: str, stems: Mapping[str, str]) -> str | None:
 
 
 def _shards(index: Location, there: list[str], name: str) -> list[str]:
-    """The weight files that an index names; each must be a file in the index's folder."""
+    """Return the weight files that an index names; each must be a file in the index's folder."""
     broken = CheckpointError(f"{name}: it is no index of weight files")
     try:
         shards = sorted(set(_read_json(index, name)["weight_map"].values()))

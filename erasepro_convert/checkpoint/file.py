@@ -45,7 +45,7 @@ class CheckpointFile:
     _checked: set[int] = field(default_factory=set, repr=False)
 
     def chunks(self, info: TensorInfo, read: ReadChunks | None = None) -> Iterator[memoryview]:
-        """The packed values of a tensor, in chunks of whole elements; strided values are packed.
+        """Give the values of a tensor, in chunks of whole elements; strided values are packed.
 
         ``read`` reads the file's bytes (None: without side effects such as hashing).
         """
@@ -67,7 +67,7 @@ class CheckpointFile:
         )
 
     def tensor(self, info: TensorInfo) -> "torch.Tensor":
-        """A contiguous copy of a tensor, in its stored dtype."""
+        """Return a contiguous copy of a tensor, in its stored dtype."""
         import torch
 
         dtype = torch_dtype(info.dtype)
@@ -97,7 +97,7 @@ class CheckpointFile:
         return raw.view(torch_dtype(info.dtype))
 
     def hasher(self, progress: Callable[[int], None], file: Readable | None = None) -> FileHasher:
-        """A FileHasher that hashes the file while it is read; ``progress`` gets the bytes hashed.
+        """Return a FileHasher of what is read here; ``progress`` gets the bytes hashed.
 
         ``file`` reads this file in an order that is known in advance.
         """
@@ -187,7 +187,7 @@ def open_file(path: Location, name: str) -> CheckpointFile:
 
 
 def _find_parser(file: File) -> tuple[Container, Callable[[File], ParsedFile]]:
-    """The container of a file and the function that parses it.  Raises CheckpointError."""
+    """Return the container of a file and the function that parses it.  Raises CheckpointError."""
     head = bytes(file.read(0, min(file.size, 512)))
     if head.startswith(ZIP_MAGIC):
         return "torch zip", read_torch_zip
@@ -199,7 +199,7 @@ def _find_parser(file: File) -> tuple[Container, Callable[[File], ParsedFile]]:
 
 
 def _describe_unknown(head: bytes) -> str:
-    """What a file in no known container seems to be, for a message."""
+    """Return what a file in no known container seems to be, for a message."""
     if head.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer: fetch the file that it stands for"
     if head.startswith(GGUF_MAGIC):

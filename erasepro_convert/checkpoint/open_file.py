@@ -43,7 +43,7 @@ class File(Readable, Protocol):
         """Let the kernel copy bytes to a descriptor, and return how many it copied."""
 
     def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
-        """A reader that requests these ranges (start, count) in advance, in this order."""
+        """Return a reader that requests these ranges (start, count) in advance, in this order."""
 
 
 class OpenFile:
@@ -189,7 +189,7 @@ class FileHasher:
             yield chunk
 
     def finish(self) -> FileHashes:
-        """The digests, after reading the rest of the file."""
+        """Return the digests, after reading the rest of the file."""
         self._catch_up(self._file.size)
         for thread in self._threads:
             thread.wait()

@@ -35,7 +35,7 @@ Both make a header large in memory; a full checkpoint with EMA has less than a t
 
 
 def header_size(file: File) -> int:
-    """The bytes of the JSON header.  Raises CheckpointError when the file cannot hold so many."""
+    """Return the size of the JSON header.  Raises CheckpointError where the file is smaller."""
     size = int.from_bytes(file.read(0, LENGTH), "little")
     if size > file.size - LENGTH:
         raise CheckpointError(

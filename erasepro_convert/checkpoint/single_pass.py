@@ -53,7 +53,7 @@ class SinglePass:
                 self._hash(file, file.hasher(report, file.file.prefetching(covering)))
 
     def chunks(self, name: str) -> Iterator[memoryview]:
-        """The packed values of a tensor, in chunks.
+        """Give the packed values of a tensor, in chunks.
 
         Raises CheckpointError for NaN and infinity, and for bytes whose CRC is wrong.
         """
@@ -66,7 +66,7 @@ class SinglePass:
             yield chunk
 
     def hashes(self) -> tuple[FileHashes | None, ...]:
-        """The digests of the files, after reading the rest of each.
+        """Return the digests of the files, after reading the rest of each.
 
         The digest of a file in a store is None where hashing it would transfer too much, or where
         this is called before ``expect``.
@@ -89,13 +89,13 @@ class SinglePass:
         self._progress(sum(self._done), self._checkpoint.size)
 
     def _spans(self, file: CheckpointFile, names: Sequence[str]) -> list[Span]:
-        """The ranges of those of the tensors that lie in ``file``."""
+        """Return the ranges of those of the tensors that lie in ``file``."""
         infos = [self._checkpoint.tensors[n] for n in names if self._checkpoint.owner(n) is file]
         return [(info.offset, info.nbytes) for info in infos if info.contiguous]
 
 
 def _covering_spans(order: Sequence[Span], size: int) -> tuple[list[Span], int]:
-    """The ranges that are read where ``order`` is wanted and the whole file is hashed.
+    """Return the ranges that are read where ``order`` is wanted and the whole file is hashed.
 
     The second value is the number of bytes that are read for hashing alone.
     """

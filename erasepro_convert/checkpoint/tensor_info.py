@@ -111,7 +111,7 @@ class TensorRecord:
     stride: Shape
 
     def locate(self, name: str, region: Region) -> TensorInfo:
-        """The tensor's position in the file, given its storage's position.
+        """Return the tensor's position in the file, given its storage's position.
 
         Raises CheckpointError when the view reaches outside of the storage, or has more values than
         the storage (otherwise a short file could ask for any amount of memory).

@@ -199,7 +199,7 @@ class _Description:
 
 
 def _form_advice(names: list[str]) -> str:
-    """The advice for a file with an unsupported form of torch's own, or nothing."""
+    """Return the advice for a file with an unsupported form of torch's own, or nothing."""
     for start, what, advice in UNSUPPORTED_FORMS:
         if any(name.startswith(start) for name in names):
             return f". It holds {what}: {advice}"

@@ -72,7 +72,7 @@ def _require_known_version(content: bytearray) -> None:
 
 
 def _content(file: File, region: Region) -> bytearray:
-    """The bytes of a small member.  Raises CheckpointError for a large or damaged one."""
+    """Return the bytes of a small member.  Raises CheckpointError for a large or damaged one."""
     if region.size > PICKLE_LIMIT:
         raise CheckpointError(TOO_LARGE)
     return bytearray().join(verified(region, file.chunks(region.start, region.size)))

@@ -49,19 +49,19 @@ def convert_command(
     from erasepro_convert.storage.location import locate
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    path = locate(target)
+    output = locate(target)
     conversion = Options(folder=target.endswith("/"), beside=(recipe,), **options)
-    record = manifest_path(path, folder=conversion.folder)
+    manifest_place = manifest_path(output, folder=conversion.folder)
     kept = []
-    if loaded.training and isinstance(path, Path):
+    if loaded.training and isinstance(output, Path):
         from erasepro_convert.train.resume import state_path
 
-        kept = [state_path(path)]
-    with reporting_interruption(record if conversion.folder else path, kept=kept):
+        kept = [state_path(output)]
+    with reporting_interruption(manifest_place if conversion.folder else output, kept=kept):
         with terminal.progress() as progress:
-            manifest = convert(loaded, source, path, conversion, progress)
+            manifest = convert(loaded, source, output, conversion, progress)
         with uninterrupted():
-            summary(terminal, manifest, path, record)
+            summary(terminal, manifest, output, manifest_place)
             if as_json:
                 click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:

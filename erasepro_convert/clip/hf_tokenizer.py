@@ -84,6 +84,6 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def _control(content: str) -> dict[str, str | bool]:
-    """The description of one of CLIP's two control tokens."""
+    """Return the description of one of CLIP's two control tokens."""
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
     return {"content": content, **flags}

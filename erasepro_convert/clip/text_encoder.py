@@ -55,7 +55,7 @@ class Features:
     norm: Callable[[Tensor], Tensor]
 
     def at(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """The features (n, d) at these positions of these prompts."""
+        """Return the features (n, d) at these positions of these prompts."""
         return self.norm(self.hidden[self.prefix_at[rows, positions]])
 
 
@@ -119,7 +119,7 @@ class TextLayer:
     parameters: Mapping[str, Tensor]
 
     def attention_input(self, hidden: Tensor) -> Tensor:
-        """The input of the q, k and v projections: the layer norm of the hidden state, (N, d)."""
+        """Return the input (N, d) of the q, k and v projections: the normed hidden state."""
         return self._norm("layer_norm1", hidden)
 
     def with_attention(self, weights: Mapping[str, Tensor]) -> "TextLayer":
@@ -128,7 +128,7 @@ class TextLayer:
         return replace(self, parameters={**self.parameters, **renamed})
 
     def __call__(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
-        """The next hidden state, (N, d)."""
+        """Return the next hidden state, (N, d)."""
         after = scratch_matrix(len(hidden), hidden.shape[1], hidden.dtype)
 
         def compute(block: Block) -> None:
@@ -207,7 +207,7 @@ class TextEncoder:
         )
 
     def final_norm(self, hidden: Tensor) -> Tensor:
-        """The features for the U-Net: the final layer norm of a hidden state, (N, d)."""
+        """Return the features for the U-Net: the final layer norm of a hidden state, (N, d)."""
         weight, bias = (
             self.read(f"{TEXT}final_layer_norm.{kind}").to(self.dtype)
             for kind in ("weight", "bias")

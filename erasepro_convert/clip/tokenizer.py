@@ -36,7 +36,7 @@ class Tokens:
     spans: tuple[tuple[int, int], ...]
 
     def covering(self, start: int, end: int) -> tuple[int, int]:
-        """The positions (first, last + 1) of the tokens that overlap characters start … end.
+        """Return the positions (first, last + 1) of the tokens that overlap characters start … end.
 
         Raises RecipeError when no token does.
         """
@@ -70,7 +70,7 @@ def tokenize(prompt: str) -> Tokens:
 
 
 def decode(token: int) -> str:
-    """The text of a token id, for messages."""
+    """Return the text of a token id, for messages."""
     piece = _tokenizer().id_to_token(token)
     return "" if piece is None else piece.replace(WORD_END, "")
 
@@ -103,7 +103,7 @@ def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte, in CLIP's order: printable Latin-1 first, then the rest."""
+    """Return a printable letter for each byte in CLIP's order: printable Latin-1, then the rest."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]

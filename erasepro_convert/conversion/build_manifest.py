@@ -78,7 +78,7 @@ def build_manifest(
 
 
 def provenance(conversion: Conversion, erasure: "CheckpointErasure", hashes: Hashes) -> str:
-    """What a manifest can say before its file is written, as compact JSON to carry in it."""
+    """Return what a manifest can say before its file is written, as compact JSON to carry in it."""
     parts = {
         "tool": _tool(),
         "recipe": erasure.main.recipe,
@@ -92,14 +92,14 @@ def provenance(conversion: Conversion, erasure: "CheckpointErasure", hashes: Has
 
 
 def _tool() -> Tool:
-    """The program, and the versions of what the output's bytes depend on."""
+    """Return the program, and the versions of what the output's bytes depend on."""
     names = ("numpy", "safetensors", "tokenizers", "torch")
     libraries = {"python": platform.python_version(), **{name: version(name) for name in names}}
     return Tool(version=__version__, libraries=libraries)
 
 
 def _previous(source: Location, hashes: Hashes) -> Previous | None:
-    """The manifest of an earlier erasure, where one lies beside the input and is true of it."""
+    """Return the manifest of an earlier erasure that lies beside the input and is true of it."""
     if None in hashes:
         return None  # nothing can be true of what was not read
     manifest = manifest_beside(source)

@@ -67,7 +67,7 @@ def _erase_what_is_new(
     already_erased: frozenset[str] | None,
     progress: Progress,
 ) -> tuple[Erasure, Tuning | None, frozenset[str]]:
-    """The erasure, the record of tuning, and the targets that were erased before."""
+    """Return the erasure, the record of tuning, and the targets that were erased before."""
     base, recipe = conversion.base, conversion.recipe
 
     def run(already_erased: frozenset[str]) -> tuple[Erasure, Tuning | None]:

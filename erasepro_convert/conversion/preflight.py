@@ -103,7 +103,7 @@ def _training_state(recipe: Recipe, target: Location, options: Options) -> Path 
 def _with_clip_skip(
     recipe: Recipe, base: SD1Checkpoint, asked: int | None
 ) -> tuple[Recipe, ClipSkipFrom]:
-    """The recipe for the ways in which this U-Net is fed, and what says so.
+    """Return the recipe for the ways in which this U-Net is fed, and what says so.
 
     The checkpoint's metadata add their way to the recipe's: a UI may follow either.
     """
@@ -116,7 +116,7 @@ def _with_clip_skip(
 
 
 def outputs_of(target: Location, options: Options) -> tuple[Location, ...]:
-    """What a conversion writes: checkpoint, manifest and, where it is signed, signature."""
+    """Return what a conversion writes: checkpoint, manifest and, where it is signed, signature."""
     signature = (signature_path(target, folder=options.folder),) if options.sign else ()
     return (target, manifest_path(target, folder=options.folder), *signature)
 

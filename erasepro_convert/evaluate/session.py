@@ -67,7 +67,7 @@ class Session:
         return self.models["original"].architecture
 
     def image_paths(self, model: ModelName) -> ImagePaths:
-        """Where each picture of a model lies, or will lie."""
+        """Return where each picture of a model lies, or will lie."""
         requests = (
             request
             for prompt in self.prompts

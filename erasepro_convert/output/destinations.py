@@ -161,7 +161,7 @@ def _identity(path: str | Path) -> Iterator[Key]:
 
 
 def _parents(place: Location) -> Iterator[str]:
-    """The folders above a place: as it is named, and where it really lies."""
+    """Give the folders above a place: as it is named, and where it really lies."""
     if not isinstance(place, Path):
         scheme, _, path = _address(place).partition("://")
         yield from (f"{scheme}://{parent}" for parent in PurePosixPath(path).parents)
@@ -172,7 +172,7 @@ def _parents(place: Location) -> Iterator[str]:
 
 
 def _address(location: Location) -> str:
-    """One text for all ways to write a store's URL."""
+    """Return one text for all ways to write a store's URL."""
     parts = urlsplit(redacted(location))
     scheme = url_scheme(location)
     return f"{ALIASES.get(scheme, scheme)}://{parts.netloc}{parts.path.rstrip('/')}"

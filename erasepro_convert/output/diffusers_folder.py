@@ -45,7 +45,7 @@ NO_PLACE = "a diffusers folder has no place for it"
 def by_file(
     tensors: Sequence[OutputTensor], widths: Widths
 ) -> tuple[dict[str, list[OutputTensor]], dict[str, str]]:
-    """The tensors of each weight file under diffusers' names, and why others are left out."""
+    """Return each weight file's tensors under diffusers' names, and why others are left out."""
     components = {
         "vae": vae_keys(widths) if any(widths.vae) else (),
         "unet": unet_keys(widths),
@@ -71,7 +71,7 @@ def by_file(
 def configurations(
     widths: Widths, variant: str, scheduler: Mapping[str, object], clip_skip: int = 1
 ) -> dict[str, bytes]:
-    """Every file of the folder that holds no weights, by its path in it.
+    """Return every file of the folder that holds no weights, by its path in it.
 
     ``clip_skip`` is how the U-Net is fed: diffusers has the text encoder leave out its last layers.
 

@@ -49,7 +49,7 @@ class Stage(Protocol):
 def staging(
     target: Location, *, folder: bool = False, dry_run: bool = False, sign: Sign | None = None
 ) -> Iterator[Stage]:
-    """A stage for ``target``.
+    """Give a stage for ``target``.
 
     What was completed shows when the block ends well; else nothing changes.  A dry run does all of
     it but keeps nothing.  Raises OSError or StorageError for a place that fails.

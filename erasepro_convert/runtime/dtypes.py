@@ -59,7 +59,7 @@ DTYPE_OPTIONS: dict[DtypeOption, str] = {"fp16": "F16", "bf16": "BF16", "fp32": 
 
 
 def torch_dtype(code: str) -> "torch.dtype":
-    """The torch dtype of a safetensors code.  This call imports torch."""
+    """Return the torch dtype of a safetensors code.  This call imports torch."""
     import torch
 
     name = _TABLE[code][1]
@@ -70,7 +70,7 @@ def torch_dtype(code: str) -> "torch.dtype":
 
 
 def dtype_code(dtype: "torch.dtype") -> str:
-    """The safetensors code of a torch dtype."""
+    """Return the safetensors code of a torch dtype."""
     return next(code for code, (_, name, _) in _TABLE.items() if str(dtype) == f"torch.{name}")
 
 
@@ -93,7 +93,7 @@ def is_finite(code: str, values: memoryview) -> bool:
 
 
 def packed(tensor: "torch.Tensor") -> memoryview:
-    """The bytes of a tensor's values in row-major order; a contiguous tensor is not copied."""
+    """Return the bytes of a tensor in row-major order; a contiguous tensor is not copied."""
     import torch
 
     return tensor.contiguous().flatten().view(torch.uint8).numpy().data

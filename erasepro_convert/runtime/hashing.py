@@ -17,7 +17,7 @@ class Hash(Protocol):
         """Add bytes."""
 
     def hexdigest(self) -> str:
-        """The digest of the bytes added so far."""
+        """Return the digest of the bytes added so far."""
 
 
 def begin_tensor_digest(name: str, dtype: str, shape: Sequence[int]) -> Hash:
@@ -30,7 +30,7 @@ def begin_tensor_digest(name: str, dtype: str, shape: Sequence[int]) -> Hash:
 
 
 def tensor_digest(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[memoryview]) -> str:
-    """The digest of a tensor whose values come in chunks."""
+    """Return the digest of a tensor whose values come in chunks."""
     digest = begin_tensor_digest(name, dtype, shape)
     for chunk in chunks:
         digest.update(chunk)
@@ -38,13 +38,13 @@ def tensor_digest(name: str, dtype: str, shape: Sequence[int], chunks: Iterable[
 
 
 def tensors_digest(digests: Mapping[str, str]) -> str:
-    """One digest over all tensors: that of their lines ``digest  name``, sorted by name."""
+    """Return one digest over all tensors: that of their lines ``digest  name``, sorted by name."""
     lines = (f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def files_digest(digests: Sequence[str]) -> str:
-    """One digest of a checkpoint's weight files: that of a single file, or one over all digests."""
+    """Return one digest of all weight files: that of a single file, or one over their digests."""
     return digests[0] if len(digests) == 1 else json_digest(sorted(digests))
 
 
@@ -59,5 +59,5 @@ def pretty_json(data: object) -> str:
 
 
 def json_digest(data: object) -> str:
-    """The digest of ``data`` as canonical JSON."""
+    """Return the digest of ``data`` as canonical JSON."""
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun: "1 tensor", "2 tensors".  ``many`` is an irregular plural."""
+    """Return a count with its noun: "1 tensor", "2 tensors".  ``many`` is an irregular plural."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def counted_of(part: int, whole: int, one: str, many: str | None = None) -> str:
-    """A part of a count with its noun: "26 of 68 matrices", or "68 matrices" if it is all."""
+    """Return a part of a count with its noun: "26 of 68 matrices"; "68 matrices" for all."""
     return ("" if part == whole else f"{part} of ") + counted(whole, one, many)
 
 
 def listed(names: Sequence[str], shown: int = 5) -> str:
-    """The first ``shown`` names, and how many more there are."""
+    """Return the first ``shown`` names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more

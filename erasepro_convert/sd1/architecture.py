@@ -56,7 +56,7 @@ class Architecture:
     evaluation_sampler: Sampler = "ddpm"
 
     def unet(self) -> dict[str, Any]:
-        """The configuration of diffusers' UNet2DConditionModel."""
+        """Return the configuration of diffusers' UNet2DConditionModel."""
         return {
             "sample_size": self.size // 8,
             "in_channels": self.widths.in_channels,
@@ -68,7 +68,7 @@ class Architecture:
         }
 
     def vae(self) -> dict[str, Any]:
-        """The configuration of diffusers' AutoencoderKL."""
+        """Return the configuration of diffusers' AutoencoderKL."""
         return {
             "sample_size": self.size,
             "block_out_channels": self.widths.vae,
@@ -80,7 +80,7 @@ class Architecture:
         }
 
     def text_encoder(self) -> dict[str, Any]:
-        """The configuration of transformers' CLIPTextModel."""
+        """Return the configuration of transformers' CLIPTextModel."""
         return {
             "hidden_size": self.widths.text,
             "intermediate_size": self.widths.mlp,

@@ -46,7 +46,7 @@ UNUSED_PARTS = (
 def drop_reasons(
     spelling: Spelling, taken: Collection[str], copies: Mapping[str, object]
 ) -> dict[str, str]:
-    """The reason why each tensor that is not ``taken`` is dropped, by its name in the file.
+    """Return the reason why each tensor that is not ``taken`` is dropped, by its name in the file.
 
     ``copies`` holds the names of an EMA copy of the U-Net, whether it is there or not.
 

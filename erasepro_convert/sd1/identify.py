@@ -142,5 +142,5 @@ def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> It
 
 
 def _with_dtype(reason: str, info: TensorInfo) -> str:
-    """The reason why a tensor is left out, with its dtype if SD1.x never has that dtype."""
+    """Return the reason why a tensor is left out, with its dtype if SD1.x never has that dtype."""
     return reason if info.dtype in SD1_DTYPES else f"{reason} (stored as {info.dtype})"

@@ -96,13 +96,13 @@ def text_attention(layer: int) -> dict[str, str]:
 
 
 def affine(original: str, diffusers: str, shape: Shape) -> Iterator[Key]:
-    """The keys of a weight of ``shape`` and of its bias (one value for each output)."""
+    """Give the keys of a weight of ``shape`` and of its bias (one value for each output)."""
     yield Key(f"{original}.weight", f"{diffusers}.weight", shape)
     yield Key(f"{original}.bias", f"{diffusers}.bias", shape[:1])
 
 
 def text_keys(w: Widths) -> Iterator[Key]:
-    """The 196 parameters of the CLIP text encoder (``position_ids`` is a buffer, kept apart)."""
+    """Give the 196 parameters of the CLIP text encoder; ``position_ids`` is none of them."""
 
     def module(name: str, shape: Shape) -> Iterator[Key]:
         return affine(TEXT + name, "text_model." + name, shape)

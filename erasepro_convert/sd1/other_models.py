@@ -7,8 +7,9 @@ from erasepro_convert.checkpoint.tensor_info import TensorInfo
 from erasepro_convert.sd1.keys import FIRST_CONVOLUTION, TEXT, UNET
 
 Signatures = tuple[tuple[str, str], ...]
-"""Pairs of a regular expression and what a tensor shows whose name it is found in, the most telling
-first."""
+"""Pairs of a regular expression and what it shows to find it in a tensor's name.
+
+The most telling pair comes first."""
 
 OTHER_MODELS: Signatures = (
     (r"^depth_model\.", "a Stable Diffusion 2 depth model"),
@@ -71,14 +72,14 @@ name."""
 
 def describe_other_file(known: Mapping[str, TensorInfo]) -> str:
     """Say what a file is that lacks the U-Net's first layer or the text encoder's last one."""
-    other = _name_other_model(known)
-    if other is None and FIRST_CONVOLUTION not in known:
-        other = _name_addition(known)
     has_unet = any(name.startswith(UNET) for name in known)
-    if other is None and not has_unet:
-        other = _name_part(known)
-    if other is not None:
-        return f"not a Stable Diffusion 1.x checkpoint: {other}"
+    what_it_is = _name_other_model(known)
+    if what_it_is is None and FIRST_CONVOLUTION not in known:
+        what_it_is = _name_addition(known)
+    if what_it_is is None and not has_unet:
+        what_it_is = _name_part(known)
+    if what_it_is is not None:
+        return f"not a Stable Diffusion 1.x checkpoint: {what_it_is}"
     if has_unet and TEXT + "final_layer_norm.weight" not in known:
         return (
             "the text encoder is missing (no cond_stage_model.transformer.* tensors): erasure "
@@ -124,7 +125,7 @@ def name_inside(name: str) -> str | None:
 
 
 def _first_match(names: Collection[str], table: Signatures) -> tuple[str, str] | None:
-    """What the first matching signature shows, and the first name that it matches."""
+    """Return what the first matching signature shows, and the first name that it matches."""
     for pattern, description in table:
         search = re.compile(pattern).search
         witness = next((name for name in names if search(name)), None)

@@ -27,7 +27,7 @@ OTHER_WIDTHS = {1024: "as Stable Diffusion 2.x does", 2048: "as SDXL does"}
 
 
 def read_widths(known: Mapping[str, TensorInfo]) -> Widths:
-    """The widths of a model, given its tensors by current name.
+    """Return the widths of a model, given its tensors by current name.
 
     Raises CheckpointError for widths that no SD1.x model has.
     """

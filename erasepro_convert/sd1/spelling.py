@@ -88,13 +88,13 @@ def resolve_spelling(names: Collection[str]) -> Spelling:
 
 
 def component_of(name: str) -> str | None:
-    """The component (U-Net, VAE or text encoder) of a name in any spelling; None for others."""
+    """Return the component (U-Net, VAE, text encoder) of a name in any spelling, else None."""
     current = _current(name)[2]
     return next((c for prefix, c in COMPONENTS.items() if current.startswith(prefix)), None)
 
 
 def enclosing_component(name: str, spelling: Spelling) -> str | None:
-    """The component whose prefix a name has, known or not; None for a name outside of all.
+    """Return the component whose prefix a name has, known or not; None for a name outside of all.
 
     A name with the prefix of a spelling that the file's component does not use is outside of it.
     """
@@ -112,7 +112,7 @@ def is_text_encoder(name: str) -> bool:
 
 
 def _current(name: str) -> tuple[int, str, str]:
-    """The rank of the spelling (the lowest is taken), its prefix, and the current name."""
+    """Return the rank of the spelling (the lowest is taken), its prefix, and the current name."""
     if name in diffusers_names():
         return 2, name.split(".", 1)[0] + ".", diffusers_names()[name]
     if name.startswith(OLD_TEXT_PARTS):
@@ -125,7 +125,7 @@ def _current(name: str) -> tuple[int, str, str]:
 
 @cache
 def original_names() -> frozenset[str]:
-    """The current names of all tensors that a component of SD1.x can have."""
+    """Return the current names of all tensors that a component of SD1.x can have."""
     keys = (*unet_keys(ALL_TENSORS), *vae_keys(ALL_TENSORS), *text_keys(ALL_TENSORS))
     return frozenset({POSITION_IDS, *(key.original for key in keys)})
 

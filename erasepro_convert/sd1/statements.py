@@ -119,7 +119,7 @@ def metadata_from_configurations(configurations: Mapping[str, Mapping[str, Any]]
 
 
 def _text(value: Any) -> str:
-    """A JSON value as text; for a list or a mapping the name of its type."""
+    """Return a JSON value as text; for a list or a mapping the name of its type."""
     return str(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 

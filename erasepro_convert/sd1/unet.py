@@ -25,7 +25,7 @@ class CrossAttention:
 
 
 def cross_attentions() -> tuple[CrossAttention, ...]:
-    """The 16 cross-attention modules, in the order of the forward pass."""
+    """Return the 16 cross-attention modules, in the order of the forward pass."""
     return tuple(
         CrossAttention(
             label=f"unet.{block}.{index}",
@@ -38,19 +38,19 @@ def cross_attentions() -> tuple[CrossAttention, ...]:
 
 
 def key_value_matrices() -> tuple[str, ...]:
-    """The 32 matrices through which the U-Net reads a prompt, in the order of the forward pass."""
+    """Return the 32 matrices through which the U-Net reads a prompt, in forward order."""
     return tuple(name for a in cross_attentions() for name in (a.to_k, a.to_v))
 
 
 def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[str, ...]:
-    """The matrices that an erasure edits in these text layers and U-Net blocks, in order."""
+    """Return the matrices that an erasure edits in these text layers and U-Net blocks, in order."""
     text = [name for number in text_layers for name in text_attention(number).values()]
     chosen = [attention for attention in cross_attentions() if attention.block in blocks]
     return (*text, *(name for a in chosen for name in (a.to_k, a.to_v)))
 
 
 def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[str, ...]:
-    """The tensors of the U-Net that a gradient method trains, by a recipe's ``parameters``.
+    """Return the tensors of the U-Net that a gradient method trains, by a recipe's ``parameters``.
 
     ``blocks`` restricts those of attention; tensors outside of attention belong to no block.
     """
@@ -75,7 +75,7 @@ def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[
 
 
 def _attention_places() -> Iterator[tuple[str, int, str, str]]:
-    """The block, index in it, original prefix and diffusers prefix of each U-Net transformer."""
+    """Give each U-Net transformer: its block, index in it, original and diffusers prefix."""
     for level in range(3):
         for j in range(2):
             original = f"input_blocks.{3 * level + j + 1}.1"
@@ -87,7 +87,7 @@ def _attention_places() -> Iterator[tuple[str, int, str, str]]:
 
 
 def unet_keys(w: Widths) -> Iterator[Key]:
-    """The 686 parameters of the U-Net, and the guidance embedding where it has one."""
+    """Give the 686 parameters of the U-Net, and the guidance embedding where it has one."""
     for key in _unet_keys(w):
         yield Key(UNET + key.original, key.diffusers, key.shape)
 
@@ -162,7 +162,7 @@ def _transformer(o: str, d: str, c: int, context: int) -> Iterator[Key]:
 
 
 def ema_name(unet_name: str) -> str:
-    """The name under which Lightning's EMA keeps its copy of U-Net tensor ``unet_name``.
+    """Return the name under which Lightning's EMA keeps its copy of U-Net tensor ``unet_name``.
 
     The name has no dots, so it cannot be mapped back.
     """

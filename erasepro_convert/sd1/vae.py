@@ -7,7 +7,7 @@ from erasepro_convert.sd1.keys import VAE, Key, Widths, affine
 
 
 def vae_keys(w: Widths) -> Iterator[Key]:
-    """The 248 parameters of the autoencoder (original names with ``first_stage_model.``)."""
+    """Give the 248 parameters of the autoencoder (original names with ``first_stage_model.``)."""
     for key in _vae_keys(w.vae):
         yield Key(VAE + key.original, key.diffusers, key.shape)
 

@@ -76,7 +76,7 @@ def sync(file: BinaryIO) -> None:
 
 
 def _temporary(target: Path) -> Path:
-    """A new temporary name beside ``target``; what killed runs left under such names is removed."""
+    """Return a temporary name beside ``target``; remove what killed runs left under such names."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.part")
     for path in target.parent.iterdir():
         if pattern.fullmatch(path.name) and not _in_use(path):

@@ -48,7 +48,7 @@ class RangeReader(Protocol):
     stat: ObjectStat
 
     def get(self, start: int, end: int) -> bytes:
-        """The bytes from ``start`` up to ``end``; the range must not be empty.
+        """Return the bytes from ``start`` up to ``end``; the range must not be empty.
 
         Raises CheckpointError when the object has been replaced, and whatever the store's library
         raises.
@@ -221,7 +221,7 @@ def _complete(content: bytes, start: int, end: int) -> bytes:
 
 
 def _checksum(fields: Mapping[str, Any]) -> str | None:
-    """The checksum of the whole object with the name of its field; None where none is stated."""
+    """Return the checksum of the whole object with the name of its field, or None."""
     for name in CHECKSUM_FIELDS:
         if fields.get(name):
             return f"{name}: {fields[name]}"

@@ -114,7 +114,7 @@ def _has_transient_class(error: BaseException) -> bool:
 
 
 def _status(error: BaseException | None) -> int | None:
-    """The HTTP status that the server answered with; None where it did not answer."""
+    """Return the HTTP status that the server answered with; None where it did not answer."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -147,7 +147,7 @@ def _is_store_failure(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """The reason of a failure, in words that quote nothing of the address."""
+    """Return the reason of a failure, in words that quote nothing of the address."""
     status, kind = _status(error), type(error).__name__
     code = _s3_error_code(error)
     if code == "NoSuchBucket":

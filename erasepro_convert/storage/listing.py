@@ -42,7 +42,7 @@ def is_folder(location: Location) -> bool:
 
 
 def names_in(folder: Location) -> list[str]:
-    """The sorted names of the files in a folder; empty where there is no folder."""
+    """Return the sorted names of the files in a folder; empty where there is no folder."""
     if isinstance(folder, Path):
         return sorted(file.name for file in folder.glob("*") if file.exists())
     with translating_errors(folder):
@@ -54,7 +54,7 @@ def names_in(folder: Location) -> list[str]:
 
 
 def files_below(folder: Location) -> set[str]:
-    """The paths of all files below a folder, relative to it."""
+    """Return the paths of all files below a folder, relative to it."""
     if isinstance(folder, Path):
         return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
     with translating_errors(folder):
@@ -68,7 +68,7 @@ def is_pattern(location: Location) -> bool:
 
 
 def matching(pattern: "UPath") -> "list[UPath]":
-    """The objects that match a pattern, sorted."""
+    """Return the objects that match a pattern, sorted."""
     with translating_errors(pattern):
         found = sorted(pattern.fs.glob(pattern.path))
     places = [locate(pattern.fs.unstrip_protocol(path)) for path in found]
@@ -76,7 +76,7 @@ def matching(pattern: "UPath") -> "list[UPath]":
 
 
 def file_size(location: Location) -> int:
-    """The bytes of a file or object.  Raises OSError or StorageError where there is none."""
+    """Return the bytes of a file or object.  Raises OSError or StorageError where there is none."""
     if isinstance(location, Path):
         return location.stat().st_size
     with translating_errors(location):

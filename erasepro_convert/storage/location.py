@@ -25,6 +25,7 @@ WRITABLE = (*S3, "gs", "gcs")
 """Stores in which an upload is invisible until it is complete, and can be discarded."""
 
 ADVICE = "download the file first, or give its s3://, gs:// or https:// address"
+"""What to do about an address that cannot be read."""
 
 TRIES = 5
 """How often a request is made before its failure is final."""
@@ -46,10 +47,10 @@ def locate(place: "Location | str") -> Location:
     if not isinstance(place, str):
         return place
     text = place
-    found = SCHEME.match(text)
-    if not found:
+    matched = SCHEME.match(text)
+    if not matched:
         return Path(text)
-    scheme = found[1].lower()
+    scheme = matched[1].lower()
     if scheme in ("file", "local"):
         return Path(url2pathname(urlsplit(text).path))
     try:
@@ -58,12 +59,12 @@ def locate(place: "Location | str") -> Location:
 
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        need = (
+        missing = (
             INSTALL_COMMAND
             if scheme in (*HTTP, *S3)
             else f"{INSTALL_COMMAND}, and the library of {scheme}://"
         )
-        raise UsageError(f"{_redact_url(text)}: needs more libraries: {need}") from error
+        raise UsageError(f"{_redact_url(text)}: needs more libraries: {missing}") from error
     except ValueError as error:
         raise UsageError(f"{_redact_url(text)}: {scheme}:// is not known; {ADVICE}") from error
     try:
@@ -76,7 +77,7 @@ def locate(place: "Location | str") -> Location:
 
 
 def client_options(scheme: str, *, retries: bool = True) -> dict[str, Any]:
-    """Options for a store's client, beside what the user configured.
+    """Return options for a store's client, beside what the user configured.
 
     Without ``retries`` the client makes each request once, and the caller retries.
     """
@@ -95,12 +96,12 @@ def client_options(scheme: str, *, retries: bool = True) -> dict[str, Any]:
 
 
 def url_scheme(location: Location) -> str:
-    """The scheme of a URL in lower case; empty for a path."""
+    """Return the scheme of a URL in lower case; empty for a path."""
     return "" if isinstance(location, Path) else str(location.protocol)
 
 
 def redacted(location: Location) -> str:
-    """A location as messages and records may show it: without user, query and fragment."""
+    """Return a location as messages and records may show it: without user, query and fragment."""
     return str(location) if isinstance(location, Path) else _redact_url(str(location))
 
 
@@ -110,7 +111,7 @@ def _redact_url(url: str) -> str:
 
 
 def file_name(location: Location) -> str:
-    """The last part of a location, decoded."""
+    """Return the last part of a location, decoded."""
     if isinstance(location, Path):
         return location.name
     path = urlsplit(str(location)).path.rstrip("/")
@@ -118,7 +119,7 @@ def file_name(location: Location) -> str:
 
 
 def checkpoint_stem(name: str) -> str:
-    """A checkpoint's name without its file suffix; a folder's name stays whole, dots included."""
+    """Return a checkpoint's name without its file suffix; a folder's name stays as it is."""
     suffix = PurePosixPath(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in CHECKPOINT_SUFFIXES else name
 
@@ -128,7 +129,7 @@ def sibling(checkpoint: Path, ending: str) -> Path: ...
 @overload
 def sibling(checkpoint: "UPath", ending: str) -> "UPath": ...
 def sibling(checkpoint: Location, ending: str) -> Location:
-    """The location beside a checkpoint (file or folder) with its stem and another ending."""
+    """Return the location beside a checkpoint (file or folder) with its stem and another ending."""
     if isinstance(checkpoint, Path):
         named = checkpoint if checkpoint.name not in ("", "..") else checkpoint.resolve()
         return named.with_name(checkpoint_stem(named.name) + ending)
@@ -141,7 +142,7 @@ def sibling(checkpoint: Location, ending: str) -> Location:
 
 
 def absolute(location: Location) -> Location:
-    """The location as an absolute path, which holds in any working folder; a URL as it is."""
+    """Return a path as an absolute one, which holds in any working folder; a URL as it is."""
     return location.absolute() if isinstance(location, Path) else location
 
 
@@ -150,12 +151,12 @@ def is_within(location: Location, folder: Location) -> bool:
     if isinstance(location, Path) and isinstance(folder, Path):
         return location.resolve().is_relative_to(folder.resolve())
     parent = redacted(folder).rstrip("/")
-    inside = redacted(location) == parent or redacted(location).startswith(f"{parent}/")
-    return inside and ".." not in redacted(location).split("/")
+    is_below = redacted(location) == parent or redacted(location).startswith(f"{parent}/")
+    return is_below and ".." not in redacted(location).split("/")
 
 
 def unsupported_reason(scheme: str, error: Exception) -> str:
-    """Why an address in an unsupported store is not read, and what to give in its place."""
+    """Return why an address in an unsupported store is not read, and what to give in its place."""
     if isinstance(error, ImportError) and error.name:
         why = f"{scheme}:// needs the library {error.name}, which is not installed"
     else:

@@ -113,7 +113,7 @@ class RemoteFile:
         self._given_up.set()
 
     def prefetching(self, spans: Iterable[Span]) -> "Prefetcher":
-        """A reader that requests these ranges in advance; they should be read in this order."""
+        """Return a reader that requests these ranges ahead; read them in this order."""
         return Prefetcher(self, spans)
 
 
@@ -160,7 +160,7 @@ class Prefetcher:
             start += len(wanted)
 
     def _block(self, start: int, end: int) -> tuple[int, bytes]:
-        """The start and bytes of the block that holds ``start``; a new one if none is requested."""
+        """Return the start and bytes of the block that holds ``start``, requested if need be."""
         planned = (*((s, e) for s, e, _ in self._requested), *self._blocks)
         if not any(s <= start < e for s, e in planned):
             return start, self._get(start, end)
@@ -193,7 +193,7 @@ class Prefetcher:
 
 
 def request_blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
-    """The start and end of each request that ``spans`` of a file of ``size`` need, in order."""
+    """Give the start and end of each request that ``spans`` of a file need, in order."""
     start = end = size
     for first, count in spans:
         last = min(first + count, size)

@@ -57,10 +57,11 @@ class Upload:
         self._committed = True
         try:
             with translating_errors(self._target):
-                found = self._target.fs.info(self._target.path)["size"]
-            if found != self._size:
+                stored_size = self._target.fs.info(self._target.path)["size"]
+            if stored_size != self._size:
                 raise StorageError(
-                    f"{redacted(self._target)}: {self._size} bytes were sent, {found} are there"
+                    f"{redacted(self._target)}: {self._size} bytes were sent, "
+                    f"{stored_size} are there"
                 )
         except BaseException:
             remove(self._target)

@@ -111,7 +111,7 @@ def take_step(network: Network, batch: TrainingBatch, optimiser: torch.optim.Opt
 
 
 def _identity(recipe: Recipe, network: Network) -> str:
-    """A digest of what a training depends on.
+    """Return a digest of what a training depends on.
 
     Limits are left out: after a refusal they can be loosened without training again.
     """

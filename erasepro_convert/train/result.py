@@ -7,7 +7,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Fitted:
-    """Trained tensors by original name, as they will be stored; the loss of each step."""
+    """Trained tensors by original name, as they will be stored, and the loss of each step.
+
+    ``device`` is the type of the device that trained them: cpu, cuda or mps.
+    """
 
     weights: dict[str, Tensor]
     losses: tuple[float, ...]

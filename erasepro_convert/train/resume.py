@@ -28,7 +28,7 @@ ANCHOR_LATENTS = "pictures"
 
 
 def state_path(output: Path) -> Path:
-    """Where the state of an output's training lies."""
+    """Return where the state of an output's training lies."""
     return sibling(output, ".training.safetensors")
 
 

@@ -19,13 +19,14 @@ def bootstrap_means(scores: Sequence[Array], replicates: int, seed: int) -> Arra
     """
     generator = np.random.default_rng(seed)
     counts = np.array([len(values) for values in scores])
-    firsts, pool = np.cumsum(counts) - counts, np.concatenate(scores)
-    k, most = len(scores), int(counts.max())
-    step = max(1, AT_ONCE // (k * most))
-    found = []
-    for done in range(0, replicates, step):
-        prompts = generator.integers(k, size=(min(step, replicates - done), k, 1))
-        seeds = generator.integers(counts[prompts], size=(*prompts.shape[:2], most))
-        kept = np.arange(most) < counts[prompts]
-        found.append((pool[firsts[prompts] + seeds] * kept).sum((1, 2)) / kept.sum((1, 2)))
-    return np.concatenate(found)
+    first_of_prompt, pool = np.cumsum(counts) - counts, np.concatenate(scores)
+    k, most_seeds = len(scores), int(counts.max())
+    batch = max(1, AT_ONCE // (k * most_seeds))
+    means = []
+    for done in range(0, replicates, batch):
+        prompts = generator.integers(k, size=(min(batch, replicates - done), k, 1))
+        seeds = generator.integers(counts[prompts], size=(*prompts.shape[:2], most_seeds))
+        is_drawn = np.arange(most_seeds) < counts[prompts]  # some prompts have fewer seeds
+        sums = (pool[first_of_prompt[prompts] + seeds] * is_drawn).sum((1, 2))
+        means.append(sums / is_drawn.sum((1, 2)))
+    return np.concatenate(means)

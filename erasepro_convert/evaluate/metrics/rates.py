@@ -23,11 +23,16 @@ from erasepro_convert.evaluate.metrics.kid_fid import Array
 from erasepro_convert.runtime.wording import counted
 
 REPLICATES = 2000
+"""How many bootstrap means an interval rests on."""
 SEED = 0
+"""The seed of the bootstrap."""
 
 FEW_PROMPTS = 5
+"""Intervals of means over fewer prompts are too narrow."""
 FEW_IMAGES = 50
+"""KID of fewer images is mostly noise."""
 INCEPTION_FEATURES = 2048
+"""FID of fewer images than features is too high."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +101,16 @@ def rate(
     """
     if not hits_by_prompt:
         raise ValueError("no prompts")
-    for prompt, (some, count) in hits_by_prompt.items():
-        if not 0 <= some <= count or not count:
-            raise ValueError(f"{some} hits in {count} images of {prompt!r}")
+    for prompt, (hit_count, count) in hits_by_prompt.items():
+        if not 0 <= hit_count <= count or not count:
+            raise ValueError(f"{hit_count} hits in {count} images of {prompt!r}")
     hits, counts = np.array([*hits_by_prompt.values()], dtype=np.float64).T
     k, n, p = len(counts), int(counts.sum()), float(hits.sum() / counts.sum())
     icc = _icc(hits, counts)
     n_eff = n / (1 + (float(counts @ counts) / n - 1) * (icc or 0.0))
-    few = (student_t(n - 1) / student_t(k - 1)) ** 2 if k > 1 else 1.0
-    pick = max if worst == "high" else min
-    name = pick(hits_by_prompt, key=lambda prompt: _share(*hits_by_prompt[prompt]))
+    correction = (student_t(n - 1) / student_t(k - 1)) ** 2 if k > 1 else 1.0
+    find_worst = max if worst == "high" else min
+    worst_prompt = find_worst(hits_by_prompt, key=lambda prompt: _share(*hits_by_prompt[prompt]))
     return Rate(
         rate=p,
         hits=int(hits.sum()),
@@ -113,9 +118,9 @@ def rate(
         prompts=k,
         icc=icc,
         n_eff=n_eff,
-        interval=wilson_interval(p, n_eff * few),
-        worst=name,
-        worst_rate=_share(*hits_by_prompt[name]),
+        interval=wilson_interval(p, n_eff * correction),
+        worst=worst_prompt,
+        worst_rate=_share(*hits_by_prompt[worst_prompt]),
     )
 
 
@@ -133,8 +138,8 @@ def mean_score(scores_by_prompt: Mapping[str, ArrayLike], seed: int = SEED) -> M
     if sum(map(len, scores)) < 2:
         raise ValueError("an interval needs two images")
     pool = np.concatenate(scores)
-    found = percentile_interval(bootstrap_means(scores, REPLICATES, seed))
-    return Mean(float(pool.mean()), len(pool), len(scores), found)
+    interval = percentile_interval(bootstrap_means(scores, REPLICATES, seed))
+    return Mean(float(pool.mean()), len(pool), len(scores), interval)
 
 
 def paired_difference(
@@ -150,8 +155,8 @@ def paired_difference(
     Raises ValueError as ``mean_score`` does, and where prompts or their numbers of images differ.
     """
     if before_by_prompt.keys() != after_by_prompt.keys():
-        odd = sorted(before_by_prompt.keys() ^ after_by_prompt.keys())
-        raise ValueError(f"prompts of one side only: {odd}")
+        unpaired = sorted(before_by_prompt.keys() ^ after_by_prompt.keys())
+        raise ValueError(f"prompts of one side only: {unpaired}")
     differences = {}
     for prompt, values in before_by_prompt.items():
         before, after = _scores(prompt, values), _scores(prompt, after_by_prompt[prompt])
