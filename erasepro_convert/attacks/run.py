@@ -166,17 +166,18 @@ class _ConceptTest:
         cases = [unattacked]
         for attack in attacks:
             cases += ATTACKS[attack](context)
-        extra = [self._others] if any(case.wanted == "sign" for case in cases) else []
-        prompt_sets = [self._plain, *extra]  # they come first: words are trained on their pictures
+        others = [self._others] if any(case.wanted == "sign" for case in cases) else []
+        prompt_sets = [self._plain, *others]  # they come first: words are trained on their pictures
         for case in cases:
             prompt_sets += [s for s in (case.attacked, case.original, case.control) if s]
         self._renderer.draw(prompt_sets)
-        before = self._rate(self._plain, "target")
-        return [self._row(case, before) for case in cases]
+        original_rate = self._rate(self._plain, "target")
+        return [self._row(case, original_rate) for case in cases]
 
-    def _row(self, case: AttackCase, before: Estimate) -> StressRow:
+    def _row(self, case: AttackCase, unattacked: Estimate) -> StressRow:
+        """Judge one case; ``unattacked`` is the original's rate without an attack."""
         erased = self._rate(case.attacked, case.wanted)
-        found = rate(self._hits(case.attacked, case.wanted))
+        hit_rate = rate(self._hits(case.attacked, case.wanted))
         return StressRow(
             concept=self._context.target,
             attack=case.attack,
@@ -184,17 +185,17 @@ class _ConceptTest:
             wanted=self._context.target if case.wanted == "target" else "the sign",
             original=self._rate(case.original, case.wanted) if case.original else None,
             erased=erased,
-            recovered=recovery_ratio(erased, before) if case.wanted == "target" else None,
+            recovered=recovery_ratio(erased, unattacked) if case.wanted == "target" else None,
             control=self._rate(case.control, case.wanted) if case.control else None,
-            images=found.n,
-            prompts=found.prompts,
-            worst=case.attacked.prompts[found.worst],
-            worst_rate=found.worst_rate,
+            images=hit_rate.n,
+            prompts=hit_rate.prompts,
+            worst=case.attacked.prompts[hit_rate.worst],
+            worst_rate=hit_rate.worst_rate,
         )
 
     def _rate(self, prompt_set: PromptSet, wanted: str) -> Estimate:
-        found = rate(self._hits(prompt_set, wanted))
-        return Estimate(found.rate, found.interval)
+        hit_rate = rate(self._hits(prompt_set, wanted))
+        return Estimate(hit_rate.rate, hit_rate.interval)
 
     def _hits(self, prompt_set: PromptSet, wanted: str) -> dict[str, tuple[int, int]]:
         """Count the hits and the pictures of each prompt."""
@@ -207,9 +208,12 @@ class _ConceptTest:
         return {p: (sum(next(hits) for _ in paths), len(paths)) for p, paths in by_prompt.items()}
 
     def _resembles_control(self, pixels: Pixels) -> list[bool]:
-        """Say for each picture whether it is nearer to the control sign than to the original's."""
+        """Say for each picture whether it is nearer to the control sign's pictures.
+
+        The other pictures are the original model's, of the target's prompts and of others.
+        """
         control = draw_control_pictures(CONTROL_PICTURES, pixels.shape[1])
         prompt_sets = (self._plain, self._others)
         paths = chain(*(chain(*self._renderer.paths(s).values()) for s in prompt_sets))
-        groups = [self._detector.features(some) for some in (control, load_pixels(paths))]
+        groups = [self._detector.features(p) for p in (control, load_pixels(paths))]
         return [group == 0 for group in nearest_group(self._detector.features(pixels), groups)]

@@ -132,10 +132,12 @@ class Cluster(Executor):
     def _ask_workers(self) -> tuple[set[Key], set[Key]]:
         """Return the keys of tasks that run in any worker, and of those that were stopped."""
         try:
-            found = self._client.run(_report_tasks, on_error="ignore").values()
+            reports = self._client.run(_report_tasks, on_error="ignore").values()
         except OSError:  # the scheduler is gone
             return set(), set()
-        return {key for at, _ in found for key in at}, {key for _, off in found for key in off}
+        running = {key for running_there, _ in reports for key in running_there}
+        stopped = {key for _, stopped_there in reports for key in stopped_there}
+        return running, stopped
 
     def _pass_on(self, key: Key, inner: Future[Result]) -> None:
         """Pass on how a task ended."""
@@ -160,46 +162,49 @@ class Cluster(Executor):
 
 
 def _require_fit_workers(client: distributed.Client, address: str, folder: Location) -> None:
+    """Raise UsageError where there are no workers, or some do not see the folder or differ."""
     if isinstance(folder, Path):
         with NamedTemporaryFile(prefix=".batch-", dir=folder) as token:
-            found = client.run(inspect_worker, Path(token.name).absolute(), on_error="return")
+            inspected = client.run(inspect_worker, Path(token.name).absolute(), on_error="return")
     else:
-        found = client.run(inspect_worker, None, on_error="return")
-    if not found:
+        inspected = client.run(inspect_worker, None, on_error="return")
+    if not inspected:
         raise UsageError(f"{address}: the scheduler has no workers")
-    unfit = [f"- {worker}: {why}" for worker, seen in found.items() if (why := _misfit(seen))]
+    unfit = [
+        f"- {worker}: {why}" for worker, found in inspected.items() if (why := _why_unfit(found))
+    ]
     if unfit:
         left = len(unfit) - SHOWN_WORKERS
         more = [f"- and {left} more"] if left > 0 else []
-        heading = f"{len(unfit)} of {len(found)} workers are not fit:"
+        heading = f"{len(unfit)} of {len(inspected)} workers are not fit:"
         raise UsageError("\n".join([heading, *unfit[:SHOWN_WORKERS], *more]))
 
 
-def _misfit(seen: tuple[SoftwareVersions, str | None] | Exception) -> str:
-    """Say why a worker is not fit; the text is empty where it is."""
-    if isinstance(seen, Exception):
-        return f"{type(seen).__name__}: {seen}"
-    theirs, folder_problem = seen
-    differences = version_differences(theirs, software_versions())
+def _why_unfit(inspected: tuple[SoftwareVersions, str | None] | Exception) -> str:
+    """Say why a worker is not fit, by what ``inspect_worker`` gave; empty where it is fit."""
+    if isinstance(inspected, Exception):
+        return f"{type(inspected).__name__}: {inspected}"
+    worker_versions, folder_problem = inspected
+    differences = version_differences(worker_versions, software_versions())
     return "; ".join([*differences, *filter(None, [folder_problem])])
 
 
 def _with_absolute_paths(task: Task) -> Task:
     """Return a task whose paths do not depend on a worker's working directory."""
-    given, candidate = task.options, task.link_candidate
-    options = replace(
-        given,
-        text_encoder=given.text_encoder and absolute(given.text_encoder),
-        sign=given.sign and given.sign.absolute(),
-        certificate=given.certificate and given.certificate.absolute(),
-        chain=tuple(path.absolute() for path in given.chain),
-        beside=tuple(path.absolute() for path in given.beside),
+    options, candidate = task.options, task.link_candidate
+    absolute_options = replace(
+        options,
+        text_encoder=options.text_encoder and absolute(options.text_encoder),
+        sign=options.sign and options.sign.absolute(),
+        certificate=options.certificate and options.certificate.absolute(),
+        chain=tuple(path.absolute() for path in options.chain),
+        beside=tuple(path.absolute() for path in options.beside),
     )
     return replace(
         task,
         source=absolute(task.source),
         target=absolute(task.target),
-        options=options,
+        options=absolute_options,
         link_candidate=candidate and replace(candidate, path=candidate.path.absolute()),
     )
 
@@ -227,14 +232,15 @@ def inspect_worker(token: Path | None) -> tuple[SoftwareVersions, str | None]:
 
 
 def _report_tasks() -> tuple[set[Key], set[Key]]:
+    """Return the keys of tasks that run in this worker, and of those that were stopped."""
     return set(_running), set(_stopped)
 
 
 def _carry_out(work: Work, task: Task, expected: SoftwareVersions) -> Result:
     """Carry out a task if this worker, which may have joined later, has the expected software."""
     worker = distributed.get_worker()
-    if wrong := version_differences(software_versions(), expected):
-        return Result("failed", reason=f"{worker.address}: {'; '.join(wrong)}")
+    if differences := version_differences(software_versions(), expected):
+        return Result("failed", reason=f"{worker.address}: {'; '.join(differences)}")
     key = worker.get_current_task()
     configure_allocator()
     _running.add(key)
@@ -251,7 +257,7 @@ def _stop_if_cancelled(worker: distributed.Worker, key: Any, *_: object) -> None
     """Interrupt a task that was cancelled, or whose worker has lost the scheduler.
 
     distributed has no documented way to ask from inside a task whether it was cancelled, so that
-    the worker's own state is read.  ``test_cluster`` interrupts batches and cancels tasks, and
+    the worker's own state is read.  ``test_dask_cluster`` interrupts batches and cancels tasks, and
     fails if a version of distributed keeps this state elsewhere.
     """
     known = worker.state.tasks.get(key)

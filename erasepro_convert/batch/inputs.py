@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 MATCH = ("*.safetensors", "*.sft", "*.ckpt", "*.pt", "*.pth", "*.pt2", "*.bin", "*.pkl")
 """The default patterns for names of checkpoint files: those that ComfyUI and A1111 list."""
 HERE = PurePosixPath()
+"""The folder that was given, relative to itself."""
 INDEX = "model_index.json"
 HIDDEN, OUTPUTS, PART = "hidden", "output folder", "part of a diffusers folder"
 UNREADABLE = "folder that cannot be read"
+"""Reasons for passing something over."""
 
 
 @dataclass(frozen=True)
@@ -93,26 +95,28 @@ class _Search:
             if os.path.lexists(text) or not glob.has_magic(text):
                 yield from self._at(location, is_folder=is_folder(location))
                 return
-            fits: Iterable[Location] = map(Path, sorted(glob.glob(text, recursive=True)))
+            matches: Iterable[Location] = map(Path, sorted(glob.glob(text, recursive=True)))
         elif is_pattern(location):
-            fits = matching(location)
+            matches = matching(location)
         else:
             yield from self._at(location, is_folder=is_folder(location))
             return
         models: dict[Location, bool] = {}
-        for path in fits:
-            holds_files = is_folder(path)
-            owner = path.parent if holds_files else path.parent.parent
-            if owner not in models:
-                models[owner] = _is_model(owner)
+        for path in matches:
+            path_is_folder = is_folder(path)
+            # A part of a diffusers model is a folder in it, or a file in such a folder.
+            model = path.parent if path_is_folder else path.parent.parent
+            if model not in models:
+                models[model] = _is_model(model)
             if is_within(path, self._output_folder):
                 self._pass_over(OUTPUTS, path)
-            elif models[owner]:
+            elif models[model]:
                 self._pass_over(PART, path)
             else:
-                yield from self._at(path, is_folder=holds_files)
+                yield from self._at(path, is_folder=path_is_folder)
 
     def _at(self, path: Location, *, is_folder: bool) -> Iterator[Input]:
+        """Give the checkpoint at a path or URL, or all checkpoints below a folder."""
         if not is_folder:
             yield Input(path)  # a missing file is refused by its job, with its name
         elif isinstance(path, Path):
@@ -121,6 +125,8 @@ class _Search:
             yield from self._in_store(path)
 
     def _in_folder(self, top: Path) -> Iterator[Input]:
+        """Give the checkpoints below a local folder, also by way of links."""
+
         def unreadable(error: OSError) -> None:
             self._pass_over(UNREADABLE, Path(error.filename))
 
@@ -196,4 +202,5 @@ def _is_model(folder: Location) -> bool:
 
 
 def _is_weight(folder: str, name: str) -> bool:
+    """Whether a file of this name in a folder of this name holds a diffusers U-Net."""
     return folder == "unet" and name.startswith(COMPONENTS["unet"])

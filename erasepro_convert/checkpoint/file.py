@@ -80,7 +80,7 @@ class CheckpointFile:
         return values.as_strided(info.shape, info.stride).contiguous()
 
     def rows(self, info: TensorInfo, numbers: Sequence[int]) -> "torch.Tensor":
-        """Some rows of a matrix, in its stored dtype, without reading the other rows."""
+        """Return some rows of a matrix, in its stored dtype, without reading the other rows."""
         import torch
 
         if not info.contiguous:
@@ -111,7 +111,7 @@ class CheckpointFile:
             return self.hasher(progress, prefetcher).finish()
 
     def autov1(self) -> str:
-        """A1111's oldest hash: eight digits, from 64 KiB at the file's second megabyte."""
+        """Return A1111's oldest hash: eight digits, from 64 KiB at the file's second megabyte."""
         count = max(0, min(AUTOV1_SIZE, self.file.size - AUTOV1_START))
         with prefixing_errors(self.name):
             content = self.file.read(AUTOV1_START, count) if count else b""
@@ -158,7 +158,7 @@ def _whole_elements(pieces: Iterable[memoryview], size: int) -> Iterator[memoryv
 
 
 def _runs(numbers: Sequence[int], gap_limit: int) -> Iterator[list[int]]:
-    """Indices of the numbers in ascending order, in runs with gaps of at most ``gap_limit``."""
+    """Give indices of the numbers in ascending order, in runs with gaps up to ``gap_limit``."""
     order = sorted(range(len(numbers)), key=numbers.__getitem__)
     gaps = [i for i, (a, b) in enumerate(pairwise(order), 1) if numbers[b] - numbers[a] > gap_limit]
     for start, end in pairwise([0, *gaps, len(order)]):

@@ -25,10 +25,10 @@ class Readable(Protocol):
     size: int
 
     def read(self, start: int, count: int) -> bytearray:
-        """``count`` bytes from ``start`` on."""
+        """Read ``count`` bytes from ``start`` on."""
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in chunks."""
+        """Give ``count`` bytes from ``start`` on, in chunks."""
 
 
 class File(Readable, Protocol):
@@ -67,11 +67,11 @@ class OpenFile:
         if status.st_size == 0:
             raise CheckpointError("it is empty")
         self.size = status.st_size
-        self._copies = hasattr(os, "copy_file_range")  # Linux has it
+        self._can_copy = hasattr(os, "copy_file_range")  # Linux has it
         self._signature = _signature(status)
 
     def read(self, start: int, count: int) -> bytearray:
-        """``count`` bytes from ``start`` on.
+        """Read ``count`` bytes from ``start`` on.
 
         Raises CheckpointError when the file is too short, or has changed since it was opened.
         """
@@ -89,7 +89,7 @@ class OpenFile:
             if read == 0:
                 break
             done += read
-        self._require_unchanged(done == count)
+        self._require_unchanged(read_all=done == count)
 
     def _require_within(self, end: int) -> None:
         if end > self.size:
@@ -102,33 +102,34 @@ class OpenFile:
         CheckpointError when the file has changed since it was opened.
         """
         done = 0
-        while self._copies and done < count:
+        while self._can_copy and done < count:
             try:
                 copied = os.copy_file_range(self._descriptor, target, count - done, start + done)
             except OSError as error:
                 if error.errno not in CANNOT_COPY:
                     raise
                 copied = 0
-            self._copies = copied > 0
+            self._can_copy = copied > 0
             done += copied
         self._require_unchanged()
         return done
 
-    def _require_unchanged(self, complete: bool = True) -> None:
-        if not complete or _signature(os.fstat(self._descriptor)) != self._signature:
+    def _require_unchanged(self, *, read_all: bool = True) -> None:
+        if not read_all or _signature(os.fstat(self._descriptor)) != self._signature:
             raise CheckpointError("it changed while it was read")
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in chunks."""
+        """Give ``count`` bytes from ``start`` on, in chunks."""
         for position in range(start, start + count, CHUNK_SIZE):
             yield memoryview(self.read(position, min(CHUNK_SIZE, start + count - position)))
 
     def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
-        """This file itself, since the kernel reads ahead by itself."""
+        """Return this file, since the kernel reads ahead by itself."""
         return self
 
 
 def _status(path: Path) -> os.stat_result:
+    """Return a file's status.  Raises CheckpointError for a link that leads nowhere."""
     try:
         return path.stat()
     except OSError as error:
@@ -143,6 +144,7 @@ def _require_regular(status: os.stat_result) -> None:
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    """Return numbers that differ once a file has changed."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
@@ -177,11 +179,11 @@ class FileHasher:
         self._body_start = body_start
         self._progress = progress
         self._done = 0
-        self._whole, self._body = hashlib.sha256(), hashlib.sha256()
+        self._file_digest, self._body_digest = hashlib.sha256(), hashlib.sha256()
         self._threads = BackgroundThread(), BackgroundThread()
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in chunks, which are hashed on the way."""
+        """Give ``count`` bytes from ``start`` on, in chunks, which are hashed on the way."""
         self._catch_up(start)
         for chunk in self._file.chunks(start, count):
             self._add(start, chunk)
@@ -193,20 +195,24 @@ class FileHasher:
         self._catch_up(self._file.size)
         for thread in self._threads:
             thread.wait()
-        body = None if self._body_start is None else self._body.hexdigest()
-        return FileHashes(self._whole.hexdigest(), body)
+        autov3 = None if self._body_start is None else self._body_digest.hexdigest()
+        return FileHashes(self._file_digest.hexdigest(), autov3)
 
     def _catch_up(self, end: int) -> None:
+        """Read and hash what was skipped before ``end``."""
         for chunk in self._file.chunks(self._done, end - self._done):
             self._add(self._done, chunk)
 
     def _add(self, start: int, chunk: memoryview) -> None:
+        """Hash those bytes of a chunk from ``start`` on that have not been hashed yet."""
         new = chunk[self._done - start :]
         if not new:
             return
-        whole, body = self._threads
-        whole.submit(self._whole.update, new)
+        file_thread, body_thread = self._threads
+        file_thread.submit(self._file_digest.update, new)
         if self._body_start is not None:
-            body.submit(self._body.update, new[max(0, self._body_start - self._done) :])
+            body_thread.submit(
+                self._body_digest.update, new[max(0, self._body_start - self._done) :]
+            )
         self._done += len(new)
         self._progress(self._done)

@@ -11,6 +11,7 @@ from erasepro_convert.evaluate.metrics.rates import holm, mcnemar, rate
 from erasepro_convert.evaluate.results import Better, Estimate, Metric, Scores
 
 SIGNIFICANCE = 0.05
+"""The p below which McNemar's test finds a difference."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,18 @@ def columns(metrics: Mapping[str, Sequence[Metric]], reference: str) -> list[Col
 def _column(
     key: tuple[str, str], metrics: Mapping[str, Sequence[Metric]], reference: str
 ) -> Column:
+    """Return the column of a judge's metric; ``key`` has the names of both."""
     by_method = {
-        method: [m for m in some if (m.judge, m.column) == key] for method, some in metrics.items()
+        method: [m for m in method_metrics if (m.judge, m.column) == key]
+        for method, method_metrics in metrics.items()
     }
     concepts = max(map(len, by_method.values()))
-    by_method = {method: some for method, some in by_method.items() if len(some) == concepts}
+    by_method = {method: ours for method, ours in by_method.items() if len(ours) == concepts}
     first = next(iter(by_method.values()))
-    scores = {method: _pool_scores(some, "erased") for method, some in by_method.items()}
+    scores = {method: _pool_scores(ours, "erased") for method, ours in by_method.items()}
     pooled = {
-        method: _pool_estimates(some, scores[method], "erased")
-        for method, some in by_method.items()
+        method: _pool_estimates(ours, scores[method], "erased")
+        for method, ours in by_method.items()
     }
     estimates = {method: estimate for method, estimate in pooled.items() if estimate}
     differences = _differences(scores, reference)
@@ -120,17 +123,17 @@ def _pool_estimates(
     metrics: Sequence[Metric], scores: Scores | None, model: ModelName
 ) -> Estimate | None:
     """Return the estimate of a single concept, or one over the pictures of all concepts."""
-    own = [metric.original if model == "original" else metric.erased for metric in metrics]
-    if len(own) == 1:
-        return own[0]
-    given = [estimate for estimate in own if estimate]
-    if len(given) < len(own):
+    by_concept = [metric.original if model == "original" else metric.erased for metric in metrics]
+    if len(by_concept) == 1:
+        return by_concept[0]
+    estimates = [estimate for estimate in by_concept if estimate]
+    if len(estimates) < len(by_concept):
         return None
     if scores is None:
-        return _average(given)
+        return _average(estimates)
     if _are_shares(scores):
-        found = rate({p: (int(sum(hits)), len(hits)) for p, hits in scores.items()})
-        return Estimate(found.rate, found.interval)
+        share = rate({p: (int(sum(hits)), len(hits)) for p, hits in scores.items()})
+        return Estimate(share.rate, share.interval)
     return mean_estimate(scores)
 
 
@@ -148,6 +151,7 @@ def _average(values: Sequence[Estimate]) -> Estimate:
 
 
 def _are_shares(scores: Scores) -> bool:
+    """Whether scores say only whether something was seen in a picture."""
     return all(score in (0, 1) for score in chain(*scores.values()))
 
 
@@ -158,9 +162,9 @@ def _differences(scores: Mapping[str, Scores | None], reference: str) -> dict[st
     if before is None:
         return {}
     p_values: dict[str, float] = {}
-    if all(_are_shares(some) for some in (before, *others.values())):
-        raw = [_mcnemar_p(before, after) for after in others.values()]
-        p_values = dict(zip(others, holm(raw), strict=True))
+    if all(map(_are_shares, (before, *others.values()))):
+        unadjusted = [_mcnemar_p(before, after) for after in others.values()]
+        p_values = dict(zip(others, holm(unadjusted), strict=True))
     return {
         m: Difference(difference_estimate(before, after), p_values.get(m))
         for m, after in others.items()
@@ -177,7 +181,9 @@ def _beats(
     one: Estimate, other: Estimate, scores: Scores | None, other_scores: Scores | None,
     better: Better,
 ) -> bool:  # fmt: skip
-    """Decide by the difference over the same pictures, or for distances by disjoint intervals.
+    """Whether ``one`` is better than ``other`` by more than chance explains.
+
+    The difference over the same pictures decides, or for distances whether intervals are disjoint.
 
     Shares have to pass McNemar's test too: where few pictures all flip, a bootstrap has nothing
     to vary, and its interval has no width.

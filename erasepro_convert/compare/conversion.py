@@ -23,9 +23,10 @@ from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
-EVERY = 0.2
+REPORT_INTERVAL = 0.2
 """Seconds between reports of progress."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a run."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,26 @@ def convert_measured(recipe: Recipe, source: Path, target: Path, progress: Progr
     Raises UsageError with the reason where the conversion failed, and where a file that no
     comparison made is in the way.
     """
-    record = sibling(target, ".cost.json")
+    cost_file = sibling(target, ".cost.json")
     earlier = _earlier_manifest(recipe, source, target)
-    if earlier and record.exists():
-        return Cost(**json.loads(record.read_text("utf-8")))
-    if target.exists() and not earlier and not record.exists():
+    if earlier and cost_file.exists():
+        return Cost(**json.loads(cost_file.read_text("utf-8")))
+    if target.exists() and not earlier and not cost_file.exists():
         raise UsageError(
             f"{target}: exists, and no comparison made it; remove it, or name another --out"
         )
-    ours, theirs = get_context("spawn").Pipe()
-    child = get_context("spawn").Process(target=_work, args=(theirs, recipe, source, target))
+    own_end, child_end = get_context("spawn").Pipe()
+    child = get_context("spawn").Process(
+        target=_convert_in_child, args=(child_end, recipe, source, target)
+    )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child can handle them
     try:
         child.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
+    child_end.close()
     try:
-        seconds, peak = _follow(ours, progress)
+        seconds, peak = _follow(own_end, progress)
     finally:
         child.join(1)
         child.terminate()  # it still runs where this process was interrupted
@@ -78,7 +81,7 @@ def convert_measured(recipe: Recipe, source: Path, target: Path, progress: Progr
         parameters=sum(prod(edit.shape) for edit in manifest.all_edits),
         relative_update=hypot(*(edit.update_norm for edit in manifest.all_edits)) / (norm or 1.0),
     )
-    put(record, (json.dumps(asdict(cost)) + "\n").encode(), Inputs([source]))
+    put(cost_file, (json.dumps(asdict(cost)) + "\n").encode(), Inputs([source]))
     return cost
 
 
@@ -92,12 +95,12 @@ def _earlier_manifest(recipe: Recipe, source: Path, target: Path) -> Manifest | 
     except UsageError:
         return None  # the conversion is repeated
     input_digests = [file.sha256 for file in manifest.input.files]
-    same = (
+    is_same_conversion = (
         _is_from_recipe(manifest, recipe)
         and input_digests == [file.hashes().sha256 for file in open_checkpoint(source).files]
         and not any(verify_files(manifest, target))
     )
-    return manifest if same else None
+    return manifest if is_same_conversion else None
 
 
 def _is_from_recipe(manifest: Manifest, recipe: Recipe) -> bool:
@@ -108,8 +111,8 @@ def _is_from_recipe(manifest: Manifest, recipe: Recipe) -> bool:
     """
     if manifest.variant.clip_skip_from == "metadata":
         recipe = recipe.changed(clip_skip=manifest.recipe.clip_skip)
-    given = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
-    return given == recipe.digest
+    recipe_sha256 = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
+    return recipe_sha256 == recipe.digest
 
 
 def _follow(connection: Connection, progress: Progress) -> tuple[float, int]:
@@ -126,7 +129,7 @@ def _follow(connection: Connection, progress: Progress) -> tuple[float, int]:
         progress(*values)
 
 
-def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) -> None:
+def _convert_in_child(connection: Connection, recipe: Recipe, source: Path, target: Path) -> None:
     """Convert in the child process; only the parent handles SIGINT, and ends the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -136,7 +139,7 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
     def report(stage: str, done: int, total: int) -> None:
         nonlocal last
         with lock:
-            if monotonic() - last >= EVERY:
+            if monotonic() - last >= REPORT_INTERVAL:
                 last = monotonic()
                 connection.send(("progress", stage, done, total))
 
@@ -148,10 +151,10 @@ def _work(connection: Connection, recipe: Recipe, source: Path, target: Path) ->
     except Exception as error:  # the comparison continues without this method
         connection.send(("failed", describe_error(error)))
         return
-    connection.send(("done", monotonic() - started, _peak()))
+    connection.send(("done", monotonic() - started, _peak_memory()))
 
 
-def _peak() -> int:
+def _peak_memory() -> int:
     """Return the most memory that this process held, in bytes.
 
     Linux has a better source than getrusage: there getrusage's peak outlives exec, so that it may

@@ -28,21 +28,24 @@ def recipe_for_method(
     Other methods get their defaults, apart from the U-Net's blocks and the retained prompts.  A
     recipe that searches for settings keeps its limits, since the search needs them.
     """
-    given = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
-    data = {key: value for key, value in given.items() if key not in _METHOD_KEYS}
+    own_settings = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
+    data = {key: value for key, value in own_settings.items() if key not in _METHOD_KEYS}
     data |= {"limits": NO_LIMITS, "evaluate": recipe.evaluate}
-    theirs = registry.METHODS.get(method)  # None: the paper's settings are no method of their own
-    if theirs and _share_settings(registry.METHODS[recipe.method], theirs):
-        data |= {key: given[key] for key in (*_ERASEPRO_KEYS, "training") if key in given}
+    # Only the variant with the paper's settings is no method of its own.
+    entry = registry.METHODS.get(method)
+    if entry and _share_settings(registry.METHODS[recipe.method], entry):
+        data |= {
+            key: own_settings[key] for key in (*_ERASEPRO_KEYS, "training") if key in own_settings
+        }
         if recipe.settings:
             data["limits"] = recipe.limits
-    elif theirs:
-        if "unet" in given.get("layers", {}) and not _trains_outside_blocks(theirs):
-            data["layers"] = {"unet": given["layers"]["unet"]}
-        if "prompts" in given.get("retain", {}):
-            weight = {} if "retain.weight" in theirs.keys else {"weight": 0}
-            data["retain"] = {"prompts": given["retain"]["prompts"], **weight}
-    if theirs and theirs.is_trained and training and method in training:
+    elif entry:
+        if "unet" in own_settings.get("layers", {}) and not _trains_outside_blocks(entry):
+            data["layers"] = {"unet": own_settings["layers"]["unet"]}
+        if "prompts" in own_settings.get("retain", {}):
+            weight = {} if "retain.weight" in entry.keys else {"weight": 0}
+            data["retain"] = {"prompts": own_settings["retain"]["prompts"], **weight}
+    if entry and entry.is_trained and training and method in training:
         data["training"] = training[method]
     if method == PAPER:
         data |= {

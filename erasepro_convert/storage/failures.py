@@ -131,7 +131,7 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def _s3_error_code(error: BaseException | None) -> str:
-    """S3's error code; empty where there is none, or where it is no plain word."""
+    """Return S3's error code; empty where there is none, or where it is no plain word."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
@@ -161,5 +161,5 @@ def _reason(error: Exception) -> str:
         return BOTOCORE_REASONS[kind]
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return "no answer in time"
-    what = "the connection failed" if _is_transient(error) else "its library failed"
-    return f"{what} ({kind})"
+    problem = "the connection failed" if _is_transient(error) else "its library failed"
+    return f"{problem} ({kind})"

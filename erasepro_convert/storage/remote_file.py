@@ -29,8 +29,10 @@ GAP_LIMIT = 128 << 10
 """Bytes.  A gap between two ranges that is no larger is read too, in the same request."""
 
 PAGE_SIZE, PAGES_KEPT = 512 << 10, 32
-"""Small ranges are read in pages of so many bytes, since the next range is near; so many pages are
-kept."""
+"""The bytes of a page, and how many pages are kept.
+
+Small ranges are read in pages, since the next small range is often near.
+"""
 
 PREFETCHED_REQUESTS, PREFETCHED_BYTES = 8, 32 << 20
 """The most requests and bytes that are on their way or wait to be used."""
@@ -75,7 +77,7 @@ class RemoteFile:
         return self._reader.stat
 
     def read(self, start: int, count: int) -> bytearray:
-        """``count`` bytes from ``start`` on.
+        """Read ``count`` bytes from ``start`` on.
 
         Raises CheckpointError when the object is too short or has been replaced, StorageError when
         the store fails.
@@ -97,7 +99,7 @@ class RemoteFile:
         return 0
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in chunks.  Raises what ``read`` does."""
+        """Give ``count`` bytes from ``start`` on, in chunks.  Raises what ``read`` does."""
         end = start + count
         if count > GAP_LIMIT or end > self.size:
             yield from self.prefetching([(start, count)]).chunks(start, count)
@@ -124,6 +126,7 @@ def _get(reader: RangeReader, location: "UPath", given_up: Event, start: int, en
 
 
 def _page(get: GetRange, size: int, number: int) -> bytes:
+    """Read one page of an object of ``size`` bytes."""
     return get(number * PAGE_SIZE, min((number + 1) * PAGE_SIZE, size))
 
 
@@ -141,14 +144,17 @@ class Prefetcher:
         self._threads = ThreadPoolExecutor(PREFETCHED_REQUESTS) if len(self._blocks) > 1 else None
 
     def read(self, start: int, count: int) -> bytearray:
-        """``count`` bytes from ``start`` on.  Raises what ``RemoteFile.read`` does."""
+        """Read ``count`` bytes from ``start`` on.  Raises what ``RemoteFile.read`` does."""
         content = bytearray()
         for piece in self.chunks(start, count):
             content += piece
         return content
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
-        """``count`` bytes from ``start`` on, in chunks.  Raises what ``RemoteFile.read`` does."""
+        """Give ``count`` bytes from ``start`` on, in chunks.
+
+        Raises what ``RemoteFile.read`` does.
+        """
         end = start + count
         if end > self.size:
             raise CheckpointError(f"it is cut short: {end} bytes needed, {self.size} there")
@@ -187,9 +193,9 @@ class Prefetcher:
     def _request(self, start: int, end: int) -> Future[bytes]:
         if self._threads:
             return self._threads.submit(self._get, start, end)
-        only: Future[bytes] = Future()
-        only.set_result(self._get(start, end))
-        return only
+        done: Future[bytes] = Future()
+        done.set_result(self._get(start, end))
+        return done
 
 
 def request_blocks(spans: Iterable[Span], size: int) -> Iterator[tuple[int, int]]:
