@@ -69,7 +69,7 @@ class NamedRecipe:
     file: Path | None = None
 
 
-class _Pair(BaseModel):
+class _JobEntry(BaseModel):
     """An entry of a job file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,13 +79,13 @@ class _Pair(BaseModel):
     output: str | None = None
 
 
-class _Pairs(BaseModel):
+class _JobFile(BaseModel):
     """A job file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1]
-    jobs: Annotated[tuple[_Pair, ...], Field(min_length=1)]
+    jobs: Annotated[tuple[_JobEntry, ...], Field(min_length=1)]
 
 
 def pair_all(recipes: Sequence[NamedRecipe], inputs: Iterable[Input], template: str) -> list[Job]:
@@ -106,18 +106,20 @@ def read_recipe_or_jobs(path: Path, template: str) -> NamedRecipe | list[Job]:
     if not isinstance(document.data, dict) or "jobs" not in document.data:
         return NamedRecipe(path.stem, load_recipe(path), path)
     try:
-        pairs = _Pairs.model_validate(document.data).jobs
+        entries = _JobFile.model_validate(document.data).jobs
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(path, document, error))) from error
-    recipes = {name: load_recipe(path.parent / name) for name in {pair.recipe for pair in pairs}}
+    recipes = {
+        name: load_recipe(path.parent / name) for name in {entry.recipe for entry in entries}
+    }
     jobs = []
-    for pair in pairs:
-        source = locate(pair.input)
+    for entry in entries:
+        source = locate(entry.input)
         if isinstance(source, Path):
             source = path.parent / source
-        output = pair.output or _fill(template, source, HERE, Path(pair.recipe).stem)
-        recipe_file = path.parent / pair.recipe
-        jobs.append(Job(recipes[pair.recipe], source, _normal(output), recipe_file))
+        output = entry.output or _fill(template, source, HERE, Path(entry.recipe).stem)
+        recipe_file = path.parent / entry.recipe
+        jobs.append(Job(recipes[entry.recipe], source, _normalise(output), recipe_file))
     return jobs
 
 
@@ -126,12 +128,17 @@ def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
 
     ``caseless`` is for a folder that does not tell small from capital letters in names.
     """
-    inputs: dict[str, list[str]] = {}
+    inputs_by_output: dict[str, list[str]] = {}
     for job in jobs:
         name = normalize("NFC", job.name.casefold()) if caseless else job.name
-        inputs.setdefault(name, []).append(redacted(job.source))
-    clashes = [f"{name} (of {' and '.join(s)})" for name, s in inputs.items() if len(s) > 1]
-    clashes += [name for name in inputs if inputs.keys() & {*map(str, PurePosixPath(name).parents)}]
+        inputs_by_output.setdefault(name, []).append(redacted(job.source))
+    clashes = [
+        f"{name} (of {' and '.join(inputs)})"
+        for name, inputs in inputs_by_output.items()
+        if len(inputs) > 1
+    ]
+    outputs = inputs_by_output.keys()
+    clashes += [name for name in outputs if outputs & {*map(str, PurePosixPath(name).parents)}]
     if clashes:
         left = len(clashes) - SHOWN_CLASHES
         more = f" and {left} more" if left > 0 else ""
@@ -157,17 +164,18 @@ def require_apart(
 
 
 def _fill(template: str, source: Location, below: PurePosixPath, recipe: str) -> str:
+    """Return the output that a template gives for an input in folder ``below`` and a recipe."""
     name = PurePosixPath(file_name(source))
     parts = {"stem": name.stem, "suffix": name.suffix.lstrip("."), "recipe": recipe}
     try:
-        return _normal(template.format(folder=below, **parts))
+        return _normalise(template.format(folder=below, **parts))
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UsageError(
             f"--name {template}: it may have {{folder}}, {{stem}}, {{suffix}} and {{recipe}}"
         ) from error
 
 
-def _normal(output: str) -> str:
+def _normalise(output: str) -> str:
     """Normalise the spelling of a path below the output folder; escape unprintable characters.
 
     Raises UsageError for a path that is not below the output folder, or has another suffix.
@@ -181,6 +189,7 @@ def _normal(output: str) -> str:
 
 
 def _explain(path: Path, document: Document, error: ValidationError) -> list[str]:
+    """Return a line for each mistake in a job file, with its place."""
     lines = []
     for mistake in error.errors():
         place = mistake["loc"]

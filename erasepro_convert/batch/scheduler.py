@@ -80,15 +80,15 @@ class Batch:
         executor = open_executor()
         try:
             while self._waiting or self._locked_elsewhere or self._suspects or self._running:
-                works = self.disk_full or self._submit_ready(executor, at_once)
-                if works and not self._running:
+                executor_works = self.disk_full or self._submit_ready(executor, at_once)
+                if executor_works and not self._running:
                     if self.disk_full:
                         return
                     time.sleep(POLL_INTERVAL)  # all remaining jobs are at work in another batch
                     continue
                 timeout = POLL_INTERVAL if self._locked_elsewhere else None
                 done, _ = wait(self._running, timeout, return_when=FIRST_COMPLETED)
-                if not works or any(_is_broken(future) for future in done):
+                if not executor_works or any(_is_broken(future) for future in done):
                     done, _ = wait(self._running)  # running jobs failed with the executor
                     executor.shutdown()
                     executor = open_executor()

@@ -69,11 +69,11 @@ def _shorten(paths: Sequence[str]) -> tuple[int, str]:
 
 def _by_reason(entries: Iterable[Entry], outcome: Outcome) -> dict[str, list[Entry]]:
     """Group the entries of one outcome by their reasons."""
-    found: dict[str, list[Entry]] = {}
+    by_reason: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.outcome == outcome:
-            found.setdefault(entry.reason or "no reason is given", []).append(entry)
-    return found
+            by_reason.setdefault(entry.reason or "no reason is given", []).append(entry)
+    return by_reason
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,18 @@ class _Recipe:
 
 
 def _recipes(entries: Iterable[Entry]) -> Iterator[_Recipe]:
+    """Give each recipe with its entries summed up, sorted by name."""
+
     def recipe(entry: Entry) -> tuple[str, str]:
         return entry.recipe, entry.recipe_sha256
 
     for (name, sha256), group in groupby(sorted(entries, key=recipe), recipe):
-        mine = list(group)
-        measured = [entry for entry in mine if entry.figures]
+        recipe_entries = list(group)
+        measured = [entry for entry in recipe_entries if entry.figures]
         yield _Recipe(
             name,
             sha256,
-            Counter(entry.outcome for entry in mine),
+            Counter(entry.outcome for entry in recipe_entries),
             max(measured, key=attrgetter("figures.leak"), default=None),
             max(measured, key=attrgetter("figures.drift"), default=None),
         )
@@ -115,6 +117,7 @@ def _distributions(entries: Sequence[Entry]) -> list[tuple[str, list[tuple[str, 
 
 
 def _bars(values: Iterable[float]) -> list[tuple[str, int]]:
+    """Return a range and the number of values in it, for each bar."""
     counts = Counter(min(BARS, int(value * BARS)) for value in values)
     ranges = [f"{step / BARS:.1f} – {(step + 1) / BARS:.1f}" for step in range(BARS)]
     return [(text, counts[step]) for step, text in enumerate([*ranges, "1.0 or more"])]

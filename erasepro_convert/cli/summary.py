@@ -23,7 +23,9 @@ HARMFUL = 1000
 """The condition number of X from which an exact solve visibly harms: see docs/method.md."""
 
 
-def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Location) -> None:
+def summary(
+    terminal: Terminal, manifest: Manifest, target: Location, manifest_place: Location
+) -> None:
     """Print the table of updates, the other tables, remarks, and where the files lie."""
     source, output = manifest.input, manifest.output
     containers = ", ".join(dict.fromkeys(file.container for file in source.files))
@@ -48,23 +50,25 @@ def summary(terminal: Terminal, manifest: Manifest, target: Location, record: Lo
         path = redacted(target if len(output.files) == 1 else target / file.name)
         facts = f"{decimal(file.size)}, sha256 {file.sha256}"
         terminal.say(f"wrote {path} ({facts})" if output.written else f"{path} would have {facts}")
-    terminal.say(f"wrote {redacted(record)}" if output.written else "dry run: nothing was written")
+    terminal.say(
+        f"wrote {redacted(manifest_place)}" if output.written else "dry run: nothing was written"
+    )
 
 
 def _edit_table(edits: Sequence[EditRecord], bar: int) -> Table:
     """Return a row for each layer; ``bar`` is the length of the largest relative update's bar."""
-    drawn = bar >= SHORTEST_BAR
+    has_bars = bar >= SHORTEST_BAR
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer")
     for heading in ("update", "relative", "residual before", "after"):
         table.add_column(heading, justify="right")
-    if drawn:
+    if has_bars:
         table.add_column("")
     rows = [_row(layer, list(group)) for layer, group in groupby(edits, lambda e: e.layer)]
     largest = max(relative for _, _, relative, _, _ in rows) or 1.0
     for layer, norm, relative, before, after in rows:
         cells = [layer, f"{norm:#.4g}", f"{relative:.2%}", f"{before:.1e}", f"{after:.1e}"]
-        if drawn:
+        if has_bars:
             cells.append(f"[cyan]{'█' * round(bar * relative / largest) or '▏'}[/]")
         table.add_row(*cells)
     return table
@@ -75,7 +79,8 @@ def _row(layer: str, edits: list[EditRecord]) -> tuple[str, float, float, float,
     update = hypot(*(edit.update_norm for edit in edits))
     relative = update / (hypot(*(edit.norm for edit in edits)) or 1.0)
     before = max(edit.residual_before.relative for edit in edits)
-    return layer, update, relative, before, max(edit.residual_after.relative for edit in edits)
+    after = max(edit.residual_after.relative for edit in edits)
+    return layer, update, relative, before, after
 
 
 def _trained_table(trained: Trained) -> Table:
@@ -114,15 +119,16 @@ def _is_exact(recipe: Recipe) -> bool:
 
 
 def _remarks(manifest: Manifest) -> Iterator[str]:
+    """Give lines on what was edited, left out, dropped, repaired and renamed."""
     alignment = manifest.alignment
     edits = manifest.edits
-    columns, pairs = alignment.deeper_layers, len(alignment.prompts)
+    columns, pair_count = alignment.deeper_layers, len(alignment.prompts)
     condition = max((edit.condition for edit in edits), default=0.0)
     changed = sum(edit.changed for edit in edits)
     if manifest.trained:
         losses = manifest.trained.losses
         tenth = max(1, len(losses) // 10)
-        first, last = (sum(some) / tenth for some in (losses[:tenth], losses[-tenth:]))
+        first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
         yield (
             f"{counted_of(manifest.tensors.edited, len(manifest.all_edits), 'tensor')} "
             f"trained in {counted(len(losses), 'step')} on "
@@ -130,11 +136,11 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
             f"{last:.4f} in the last"
         )
         yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
-    elif pairs:
+    elif pair_count:
         yield (
             f"{counted_of(changed, len(edits), 'matrix', 'matrices')} edited; "
             f"{counted(columns.columns, 'column')} from "
-            f"{counted(pairs, 'prompt pair')}, {counted(columns.merged, 'duplicate')} merged; "
+            f"{counted(pair_count, 'prompt pair')}, {counted(columns.merged, 'duplicate')} merged; "
             f"condition number up to {condition:.1e}"
         )
     else:
@@ -158,11 +164,11 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
             f"conflict: {conflict.token!r} in {conflict.target_prompt!r} is sent to {anchors} "
             "at once, which leaves a residual"
         )
-    shallow = len(alignment.first_layer.conflicts)
+    shallow_conflicts = len(alignment.first_layer.conflicts)
     if alignment.first_layer.conflicts not in ((), columns.conflicts):
         yield (
-            f"text_encoder.1 reads tokens before any attention: {shallow} of its columns "
-            f"{'conflicts' if shallow == 1 else 'conflict'} (listed in the manifest)"
+            f"text_encoder.1 reads tokens before any attention: {shallow_conflicts} of its columns "
+            f"{'conflicts' if shallow_conflicts == 1 else 'conflict'} (listed in the manifest)"
         )
     reasons = [entry.reason for entry in manifest.tensors.dropped]
     for reason in dict.fromkeys(reasons):

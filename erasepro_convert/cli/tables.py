@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # at run time these would import torch
     from erasepro_convert.inspection import Inspection
     from erasepro_convert.probing.neighbours import Neighbour
 
-SHOWN = 120
+LONGEST_METADATA = 120
 """The most characters of a metadata entry."""
 
 
@@ -31,15 +31,15 @@ def probe_table(record: ProbeRecord) -> Table:
     table.add_column("at", overflow="fold")
     skips = {measure.feed.clip_skip for measure in record.drift}
     for measure in (*record.leak, *record.drift):
-        what = f"leak of {measure.concept}" if measure.concept else "drift of others"
+        measured = f"leak of {measure.concept}" if measure.concept else "drift of others"
         feed: str = measure.feed.text_encoder
         feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
         values = (f"{value:.2f}" for value in (measure.before, measure.mean, measure.worst))
-        table.add_row(escape(what), feed, *values, escape(measure.worst_prompt))
+        table.add_row(escape(measured), feed, *values, escape(measure.worst_prompt))
     return table
 
 
-def inspection_table(found: "Inspection") -> Table:
+def inspection_table(inspection: "Inspection") -> Table:
     """Return a row for each property of a checkpoint."""
     table = Table(box=None, pad_edge=True, show_header=False)
     table.add_column(style="dim", no_wrap=True)
@@ -49,27 +49,30 @@ def inspection_table(found: "Inspection") -> Table:
         for number, line in enumerate(lines):
             table.add_row("" if number else name, escape(printable(line, LINE)))
 
-    for file in found.files:
+    for file in inspection.files:
         row("file", [f"{file.name}: {file.container}, {decimal(file.size)}"])
         hashes = {"AutoV1": file.autov1, "AutoV2": file.autov2, "AutoV3": file.autov3}
         row("hashes", [", ".join(f"{name} {value}" for name, value in hashes.items() if value)])
         row("SHA-256", [file.sha256] if file.sha256 else [])
-    row("variant", [found.variant] if found.variant else [])
-    row("evidence", found.evidence)
+    row("variant", [inspection.variant] if inspection.variant else [])
+    row("evidence", inspection.evidence)
     row(
         "tensors",
         [
             f"{part}: " + ", ".join(f"{count} {dtype}" for dtype, count in counts.items())
-            for part, counts in found.tensors.items()
+            for part, counts in inspection.tensors.items()
         ],
     )
-    row("notable", found.facts)
-    row("left out", [f"{count}: {reason}" for reason, count in found.left_out.items()])
-    row("metadata", [printable(f"{k}: {v}", SHOWN) for k, v in sorted(found.metadata.items())])
-    row("pickle asks for", [", ".join(found.asks_for)] if found.asks_for else [])
-    verdict = "[red]would be refused[/]" if found.refused else "[green]would be converted[/]"
+    row("notable", inspection.facts)
+    row("left out", [f"{count}: {reason}" for reason, count in inspection.left_out.items()])
+    row(
+        "metadata",
+        [printable(f"{k}: {v}", LONGEST_METADATA) for k, v in sorted(inspection.metadata.items())],
+    )
+    row("pickle asks for", [", ".join(inspection.asks_for)] if inspection.asks_for else [])
+    verdict = "[red]would be refused[/]" if inspection.refused else "[green]would be converted[/]"
     table.add_row("", verdict)
-    row("because", [found.refused] if found.refused else [])
+    row("because", [inspection.refused] if inspection.refused else [])
     return table
 
 
@@ -103,12 +106,13 @@ def stress_table(rows: Sequence["StressRow"]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         name = f"{row.concept}, no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
-        within = row.recovered.interval if row.recovered else None
-        interval = f" [dim]{within.low:.2f}…{within.high:.2f}[/]" if within else ""
-        cells = (_plain(row.original), _plain(row.erased), _plain(row.recovered) + interval)
+        interval = row.recovered.interval if row.recovered else None
+        ends = f" [dim]{interval.low:.2f}…{interval.high:.2f}[/]" if interval else ""
+        cells = (_plain(row.original), _plain(row.erased), _plain(row.recovered) + ends)
         table.add_row(escape(name), *cells, _plain(row.control))
     return table
 
 
-def _plain(value: "Estimate | None") -> str:
-    return f"{value.value:.2f}" if value else "–"
+def _plain(estimate: "Estimate | None") -> str:
+    """Format an estimate without its interval."""
+    return f"{estimate.value:.2f}" if estimate else "–"

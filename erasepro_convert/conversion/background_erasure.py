@@ -24,11 +24,11 @@ class BackgroundErasure:
         self._future = future
 
     def result(self) -> "CheckpointErasure":
-        """Wait for it.  Raises what the erasure raised."""
+        """Wait for the erasure, and return it.  Raises what it raised."""
         return self._future.result()
 
     def guarding(self, report: Callable[[int, int], None]) -> Callable[[int, int], None]:
-        """``report``, but once the erasure has failed it raises why: no use in going on then."""
+        """Return ``report`` with a check: it raises the erasure's error once that has failed."""
 
         def guarded(done: int, total: int) -> None:
             if self._future.done():
@@ -38,7 +38,7 @@ class BackgroundErasure:
         return guarded
 
     def weight(self, name: str) -> "Tensor":
-        """Wait for what is written of a matrix that the recipe edits.
+        """Wait for the erasure, and return a matrix that the recipe edits as it is written.
 
         Where all targets were erased before, that is the matrix as it was.
         """

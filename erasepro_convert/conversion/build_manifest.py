@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from erasepro_convert.conversion.erase_checkpoint import CheckpointErasure
 
 Hashes = tuple[FileHashes | None, ...]
+"""The digests of each file of the input, None for one that was not read whole."""
 
 
 def build_manifest(
@@ -49,10 +50,9 @@ def build_manifest(
     left_out: Mapping[str, str],
     stopwatch: Stopwatch,
 ) -> Manifest:
-    """Everything that was done, sealed with its own digest.
+    """Return the manifest of everything that was done, sealed with its own digest.
 
-    ``hashes`` are those of the input's files, None for one that was not read whole.  ``left_out``
-    are tensors that the kind of output has no place for, and why.
+    ``left_out`` are tensors that the kind of output has no place for, and why.
     """
     main, ema = erasure.main, erasure.ema
     return Manifest(
@@ -144,6 +144,7 @@ def _input(base: SD1Checkpoint, hashes: Hashes) -> Input:
 
 
 def _stored(file: File) -> Stored | None:
+    """Return what a store states of an object; None for a local file."""
     if not isinstance(file, RemoteFile):
         return None
     stat = file.stat
@@ -163,9 +164,9 @@ def _tensors(
     entries |= {layout.source[name]: reason for name, reason in left_out.items()}
     dropped = [DroppedEntry(name=name, reason=reason) for name, reason in entries.items()]
     renamed = [
-        RenamedTensor(input_name=old, output_name=new)
-        for old, new in layout.renamed.items()
-        if new not in left_out
+        RenamedTensor(input_name=input_name, output_name=output_name)
+        for input_name, output_name in layout.renamed.items()
+        if output_name not in left_out
     ]
     defect = base.position_ids_defect() if POSITION_IDS not in left_out else None
     changes = (*erasure.main.changes, *(erasure.ema.changes if erasure.ema else ()))

@@ -1,4 +1,4 @@
-"""The main job, start to end: recipe and checkpoint in, erased checkpoint and manifest out."""
+"""Convert one checkpoint: recipe and checkpoint in, erased checkpoint and manifest out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ def convert(
 
 @contextmanager
 def _naming_damage(conversion: Conversion, progress: Progress) -> Iterator[None]:
-    """After a damaged tensor look at all of them, and name every one that is damaged."""
+    """Look at all tensors where the block found a damaged one, and name all damaged ones."""
     try:
         yield
     except CheckpointError:

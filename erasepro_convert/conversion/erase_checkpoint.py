@@ -54,7 +54,7 @@ def erase_checkpoint(
     if base.layout.ema == "convert":
         ema = run_erasure(
             base.with_ema_as_unet(), main.recipe, dtype, progress, already_erased=already_erased
-        ).of_copy()
+        ).as_ema_copy()
     erasure = CheckpointErasure(main, ema, tuning)
     if erasure.exceeded and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))

@@ -39,13 +39,13 @@ class Erasure:
     edits: dict[str, Edit]
     probe: ProbeRecord
     trained: Trained | None = None
-    others: dict[str, torch.Tensor] = field(default_factory=dict)
+    other_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     """Trained tensors by name that read no text features; they have no residual."""
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         """The edited weights by tensor name."""
-        return {name: edit.weight for name, edit in self.edits.items()} | self.others
+        return {name: edit.weight for name, edit in self.edits.items()} | self.other_weights
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -53,8 +53,8 @@ class Erasure:
         records = (edit.record for edit in self.edits.values())
         return (*records, *(self.trained.changes if self.trained else ()))
 
-    def of_copy(self) -> "Erasure":
-        """This erasure as one of an EMA copy: its U-Net edits, under the copy's tensor names."""
+    def as_ema_copy(self) -> "Erasure":
+        """Return this erasure as one of an EMA copy: its U-Net edits, under the copy's names."""
         edits = {}
         for edit in self.edits.values():
             if edit.name.startswith(UNET):
@@ -83,7 +83,7 @@ def run_erasure(
     finite, LimitError for an edited weight that is not finite, UsageError for a file at ``state``
     that a training did not write.
     """
-    task = _Task.of(source, recipe, dtype, progress, already_erased)
+    task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         return task.with_training(_train(source, recipe, dtype, progress, state))
     return task.with_edits(solve_recipe(task.model, task.prompts, recipe))
@@ -105,7 +105,7 @@ def measure_erasure(
 
     Raises what ``run_erasure`` does.
     """
-    task = _Task.of(source, recipe, dtype, progress, already_erased)
+    task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         weights = {name: edited(name) for name in task.names}
         return task.with_training(Fitted(weights, (), ""), single_encoder=single_encoder)
@@ -121,7 +121,7 @@ def _train(
     progress: Progress,
     state: Path | None,
 ) -> Fitted:
-    silence_libraries()  # that only a training imports
+    silence_libraries()  # only a training imports them
     from erasepro_convert.train.loop import train
 
     return train(source, recipe, dtype, progress, state)
@@ -141,7 +141,7 @@ class _Task:
     """Tensors that the recipe edits."""
 
     @classmethod
-    def of(
+    def prepare(
         cls,
         source: SD1Checkpoint,
         recipe: Recipe,
@@ -162,8 +162,8 @@ class _Task:
 
     def with_edits(self, stream: Iterator[Edit]) -> Erasure:
         """Compute the edits of a stream, and measure them."""
-        edits = self._computed(stream)
-        return Erasure(self.recipe, self.prompts, edits, self._probed(edits))
+        edits = self._compute(stream)
+        return Erasure(self.recipe, self.prompts, edits, self._probe(edits))
 
     def with_training(self, fitted: Fitted, *, single_encoder: bool = False) -> Erasure:
         """Measure trained weights: matrices that read text features like solved ones."""
@@ -173,17 +173,21 @@ class _Task:
             return weights[name] if name in weights else self.model.stored(name)
 
         model, prompts, recipe = self.model, self.prompts, self.recipe
-        edits = self._computed(
+        edits = self._compute(
             measure_recipe(model, prompts, recipe, trained, single_encoder=single_encoder)
         )
-        measured = self._probed(edits)
-        others = {name: weight for name, weight in fitted.weights.items() if name not in edits}
+        measured = self._probe(edits)
+        other_weights = {
+            name: weight for name, weight in fitted.weights.items() if name not in edits
+        }
         with torch.inference_mode():
-            changes = tuple(change(name, model.read(name), other) for name, other in others.items())
+            changes = tuple(
+                change(name, model.read(name), weight) for name, weight in other_weights.items()
+            )
         record = Trained(device=fitted.device, losses=fitted.losses, changes=changes)
-        return Erasure(recipe, prompts, edits, measured, record, others)
+        return Erasure(recipe, prompts, edits, measured, record, other_weights)
 
-    def _computed(self, stream: Iterator[Edit]) -> dict[str, Edit]:
+    def _compute(self, stream: Iterator[Edit]) -> dict[str, Edit]:
         """Compute the edits of tensors that the recipe edits; a stream can hold others."""
         edits: dict[str, Edit] = {}
         with one_thread(), torch.inference_mode():
@@ -194,7 +198,7 @@ class _Task:
                     self.progress("erase", len(edits), len(self.names))
         return edits
 
-    def _probed(self, edits: Mapping[str, Edit]) -> ProbeRecord:
+    def _probe(self, edits: Mapping[str, Edit]) -> ProbeRecord:
         """Measure the held-out prompts on the weights as they will be stored."""
         model, rows = self.model, (self.source.rows, self.model.stored_rows)
 

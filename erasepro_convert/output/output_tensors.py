@@ -43,13 +43,13 @@ def output_tensors(
     files = {id(file): number for number, file in enumerate(checkpoint.files)}
 
     def place(name: str) -> tuple[int, int]:
-        old = source.layout.source[name]
-        return files[id(checkpoint.owner(old))], checkpoint.tensors[old].offset
+        input_name = source.layout.source[name]
+        return files[id(checkpoint.owner(input_name))], checkpoint.tensors[input_name].offset
 
     tensors = []
     for name in sorted(source.layout.source, key=place):
-        old = source.layout.source[name]
-        info = checkpoint.tensors[old]
+        input_name = source.layout.source[name]
+        info = checkpoint.tensors[input_name]
         shape, dtype = source.layout.shapes[name], info.dtype
         stored_as = DTYPE_OPTIONS[option] if option and dtype in FLOATING_DTYPES else dtype
         origin, is_late = None, False
@@ -59,10 +59,10 @@ def output_tensors(
         elif name in edits:
             data, is_late = partial(_edit, edits[name]), True
         elif stored_as == dtype:
-            data = partial(read, old)
-            origin = (checkpoint.owner(old).file, info.offset) if info.contiguous else None
+            data = partial(read, input_name)
+            origin = (checkpoint.owner(input_name).file, info.offset) if info.contiguous else None
         else:
-            data = partial(_cast, read, old, dtype, stored_as)
+            data = partial(_cast, read, input_name, dtype, stored_as)
         nbytes = math.prod(shape) * BITS[stored_as] // 8
         tensors.append(
             OutputTensor(name, stored_as, shape, nbytes, data, (name, shape), origin, is_late)

@@ -52,25 +52,27 @@ def drop_reasons(
 
     Raises CheckpointError for a tensor inside a part that is not known to be unused.
     """
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     unknown: dict[str, list[str]] = {}
     has_copy = any(name in spelling.source for name in copies)
-    for name, old in spelling.source.items():
-        if old in taken:
+    for name, input_name in spelling.source.items():
+        if input_name in taken:
             continue
-        reason = _reason(name, has_copy, name in copies or name in EMA_COUNTERS)
-        part = enclosing_component(old, spelling)
+        belongs_to_copy = name in copies or name in EMA_COUNTERS
+        reason = _known_reason(name, is_ema_copy=has_copy and belongs_to_copy)
+        part = enclosing_component(input_name, spelling)
         if reason is None and part:
-            unknown.setdefault(part, []).append(old)
-        found[old] = reason or UNREAD
+            unknown.setdefault(part, []).append(input_name)
+        reasons[input_name] = reason or UNREAD
     if unknown:
         raise CheckpointError(_refusal(unknown))
-    return found | spelling.copies
+    return reasons | spelling.copies
 
 
-def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
+def _known_reason(name: str, *, is_ema_copy: bool) -> str | None:
+    """Return why a tensor of this name is dropped; None where its name says nothing."""
     if name.startswith(EMA):
-        return EMA_COPY if is_ema and has_copy else NO_EMA_COPY
+        return EMA_COPY if is_ema_copy else NO_EMA_COPY
     for prefix, reason in CONCEPT_CARRIERS:
         if name.startswith(prefix):
             return reason
@@ -81,9 +83,10 @@ def _reason(name: str, has_copy: bool, is_ema: bool) -> str | None:
 
 
 def _refusal(unknown: Mapping[str, list[str]]) -> str:
+    """Say why a file with unknown tensors in a part is refused; name one that tells most."""
     part, names = next(iter(unknown.items()))
-    known = next(((name, what) for name in names if (what := name_inside(name))), None)
-    example, what = known or (names[0], "what it does is unknown")
+    telling = next(((name, what) for name in names if (what := name_inside(name))), None)
+    example, what = telling or (names[0], "what it does is unknown")
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return (
         f"not a plain Stable Diffusion 1.x checkpoint: its {part} holds {example}{more}, which "

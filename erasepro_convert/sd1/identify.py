@@ -60,10 +60,10 @@ class Layout:
     @property
     def renamed(self) -> dict[str, str]:
         """The tensors whose name changes: input name to output name."""
-        return {old: new for new, old in self.source.items() if old != new}
+        return {input_name: name for name, input_name in self.source.items() if input_name != name}
 
     def with_ema_as_unet(self) -> "Layout":
-        """This layout with the EMA copy read as the U-Net; ``ema`` must be convert."""
+        """Return this layout with the EMA copy read as the U-Net; ``ema`` must be convert."""
         copies = {k.original: self.source[ema_name(k.original)] for k in unet_keys(self.widths)}
         return replace(self, source={**self.source, **copies})
 
@@ -76,7 +76,7 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
     contradicts the others, or when a dtype cannot be edited.
     """
     spelling = resolve_spelling(tensors)
-    known = {name: tensors[old] for name, old in spelling.source.items()}
+    known = {name: tensors[input_name] for name, input_name in spelling.source.items()}
     if FIRST_CONVOLUTION not in known or TEXT + "final_layer_norm.weight" not in known:
         raise CheckpointError(describe_other_file(known))
     require_editable({name: known[name] for name in original_names() if name in known})
@@ -98,16 +98,21 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
             shapes |= {name: key.shape for name, key in copies.items()}
             shapes |= {name: () for name in EMA_COUNTERS if name in known}
             source |= {name: spelling.source[name] for name in shapes if name.startswith(EMA)}
-    require_shapes_and_dtypes({name: (tensors[old], shapes[name]) for name, old in source.items()})
+    require_shapes_and_dtypes(
+        {name: (tensors[input_name], shapes[name]) for name, input_name in source.items()}
+    )
     taken = set(source.values())
     replaced = {spelling.source[name] for name in shapes} - taken
     dropped = drop_reasons(spelling, taken | replaced, copies) | dict.fromkeys(
         replaced, REPLACED_BY_EMA
     )
-    dropped = {old: _with_dtype(reason, tensors[old]) for old, reason in dropped.items()}
+    dropped = {
+        input_name: _with_dtype(reason, tensors[input_name])
+        for input_name, reason in dropped.items()
+    }
     return Layout(
         variant=VARIANTS[widths.in_channels],
-        evidence=tuple(_evidence(widths, spelling, has_vae, has_ema)),
+        evidence=tuple(_evidence(widths, spelling, has_vae=has_vae, has_ema=has_ema)),
         widths=widths,
         source=source,
         shapes=shapes,
@@ -117,26 +122,28 @@ def identify(tensors: Mapping[str, TensorInfo], ema: Ema = "drop") -> Layout:
 
 
 def _optional_shapes(known: Mapping[str, TensorInfo]) -> dict[str, Shape]:
-    """Shapes of the optional tensors that are there; some loaders read them, so they are copied."""
+    """Return the shapes of optional tensors that are there; loaders read some, so all are kept."""
     shapes: dict[str, Shape] = {POSITION_IDS: (1, POSITIONS)}
     shapes |= dict.fromkeys(SCHEDULE_BUFFERS, (SCHEDULE_STEPS,))
     shapes |= dict.fromkeys(PREDICTION_MARKERS, (0,))
     return {name: shape for name, shape in shapes.items() if name in known}
 
 
-def _evidence(w: Widths, spelling: Spelling, has_vae: bool, has_ema: bool) -> Iterator[str]:
+def _evidence(widths: Widths, spelling: Spelling, *, has_vae: bool, has_ema: bool) -> Iterator[str]:
+    """Say what shows that this is an SD1.x checkpoint, and which variant it is."""
+
     def under(component: str) -> str:
         return f"under {spelling.prefixes[component]}"
 
-    unet, text, vae = (len(list(keys(w))) for keys in (unet_keys, text_keys, vae_keys))
-    widths = "/".join(map(str, w.unet))
-    yield f"U-Net: all {unet} tensors {under('U-Net')}, widths {widths}"
-    yield f"U-Net input channels: {w.in_channels}"
-    yield f"cross-attention: 16 blocks, text width {w.text}"
+    unet, text, vae = (len(list(keys(widths))) for keys in (unet_keys, text_keys, vae_keys))
+    unet_widths = "/".join(map(str, widths.unet))
+    yield f"U-Net: all {unet} tensors {under('U-Net')}, widths {unet_widths}"
+    yield f"U-Net input channels: {widths.in_channels}"
+    yield f"cross-attention: 16 blocks, text width {widths.text}"
     yield f"text encoder: all {text} tensors {under('text encoder')}, 12 layers"
     yield f"VAE: all {vae} tensors {under('VAE')}" if has_vae else "VAE: none"
-    if w.guidance:
-        yield f"U-Net guidance embedding: width {w.guidance} (a latent consistency model, LCM)"
+    if widths.guidance:
+        yield f"U-Net guidance embedding: width {widths.guidance} (a latent consistency model, LCM)"
     if has_ema:
         yield f"EMA: a copy of the U-Net under {EMA}"
 

@@ -35,8 +35,8 @@ def read_widths(known: Mapping[str, TensorInfo]) -> Widths:
     def size(name: str, axis: int = 0) -> int:
         shape = known[name].shape if name in known else ()
         if axis >= len(shape):
-            what = f"shape {list(shape)}" if name in known else "missing"
-            raise CheckpointError(f"not a Stable Diffusion 1.x checkpoint: {name} is {what}")
+            found = f"shape {list(shape)}" if name in known else "missing"
+            raise CheckpointError(f"not a Stable Diffusion 1.x checkpoint: {name} is {found}")
         return shape[axis]
 
     def levels(pattern: str) -> tuple[int, int, int, int]:

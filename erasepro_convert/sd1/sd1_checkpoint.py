@@ -21,7 +21,7 @@ from erasepro_convert.storage.location import Location
 if TYPE_CHECKING:
     import torch
 
-SHOWN = 5
+SHOWN_NAMES = 5
 """The most names that a message lists."""
 
 
@@ -46,11 +46,13 @@ class SD1Checkpoint:
 
     def rows(self, name: str, numbers: "torch.Tensor") -> "torch.Tensor":
         """Read rows (n × d) of a matrix.  Raises CheckpointError for NaN and infinity."""
-        old = self.layout.source[name]
-        info = self.checkpoint.tensors[old]
-        rows = self.checkpoint.owner(old).rows(info, numbers.tolist())
+        input_name = self.layout.source[name]
+        info = self.checkpoint.tensors[input_name]
+        rows = self.checkpoint.owner(input_name).rows(info, numbers.tolist())
         if not is_finite(info.dtype, packed(rows)):
-            raise CheckpointError(f"{self.checkpoint.name}: {old} holds NaN or infinite values")
+            raise CheckpointError(
+                f"{self.checkpoint.name}: {input_name} holds NaN or infinite values"
+            )
         return rows
 
     def _stored(self, name: str) -> "torch.Tensor":
@@ -58,7 +60,7 @@ class SD1Checkpoint:
         return tensor.reshape(self.layout.shapes[name])
 
     def with_ema_as_unet(self) -> "SD1Checkpoint":
-        """This checkpoint with its EMA copy read as the U-Net; only where the copy is converted."""
+        """Return this checkpoint with its EMA copy, which must be converted, read as the U-Net."""
         return replace(self, layout=self.layout.with_ema_as_unet())
 
     @property
@@ -78,12 +80,12 @@ class SD1Checkpoint:
     def scheduler(self) -> dict[str, object]:
         """Settings that a diffusers scheduler needs for this model beside SD1.x's common ones."""
         statements = self.statements
-        found: dict[str, object] = {}
+        settings: dict[str, object] = {}
         if statements.predicts_v:
-            found["prediction_type"] = "v_prediction"
+            settings["prediction_type"] = "v_prediction"
         if statements.zero_snr:
-            found |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-        return found
+            settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return settings
 
     def position_ids_defect(self) -> str | None:
         """Say what is wrong with the stored position ids; None where nothing is.
@@ -95,12 +97,13 @@ class SD1Checkpoint:
         import torch
 
         stored = self._stored(POSITION_IDS)
-        off = (stored.double() - torch.arange(POSITIONS)[None]).abs()
-        wrong = int((off != 0).sum())  # NaN is wrong as well
-        if stored.dtype == torch.int64 and not wrong:
+        deviations = (stored.double() - torch.arange(POSITIONS)[None]).abs()
+        wrong_count = int((deviations != 0).sum())  # NaN is wrong as well
+        if stored.dtype == torch.int64 and not wrong_count:
             return None
         dtype = str(stored.dtype).removeprefix("torch.")
-        return f"stored as {dtype}, {wrong} of {POSITIONS} off by up to {float(off.max()):.4g}"
+        largest = float(deviations.max())
+        return f"stored as {dtype}, {wrong_count} of {POSITIONS} off by up to {largest:.4g}"
 
     def require_finite(self, progress: Callable[[int, int], None]) -> None:
         """Read every tensor that will be written; raise CheckpointError, naming those not finite.
@@ -108,18 +111,20 @@ class SD1Checkpoint:
         Position ids are not checked, since they are written anew.
         """
         damaged = []
-        names = [old for name, old in self.layout.source.items() if name != POSITION_IDS]
+        names = [
+            input_name for name, input_name in self.layout.source.items() if name != POSITION_IDS
+        ]
         chunks = self.checkpoint.prefetching(names)
-        for number, old in enumerate(names, 1):
-            dtype = self.checkpoint.tensors[old].dtype
-            if not all(is_finite(dtype, chunk) for chunk in chunks(old)):
-                damaged.append(old)
+        for number, input_name in enumerate(names, 1):
+            dtype = self.checkpoint.tensors[input_name].dtype
+            if not all(is_finite(dtype, chunk) for chunk in chunks(input_name)):
+                damaged.append(input_name)
             progress(number, len(names))
         if damaged:
-            more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+            more = f" and {len(damaged) - SHOWN_NAMES} more" if len(damaged) > SHOWN_NAMES else ""
             raise CheckpointError(
                 f"{self.checkpoint.name}: {len(damaged)} of its tensors hold NaN or infinite "
-                f"values: {', '.join(damaged[:SHOWN])}{more}"
+                f"values: {', '.join(damaged[:SHOWN_NAMES])}{more}"
             )
 
 
@@ -147,14 +152,15 @@ def recognise(checkpoint: Checkpoint, ema: Ema = "drop") -> SD1Checkpoint:
 
 
 def _with_text_encoder(checkpoint: Checkpoint, path: Location) -> Checkpoint:
+    """Return a checkpoint with the text encoder of the file at ``path``."""
     if any(is_text_encoder(name) for name in checkpoint.tensors):
         raise UsageError(
             f"{checkpoint.name} has a text encoder: --text-encoder is for files without"
         )
-    given = open_checkpoint(path)
+    encoder_checkpoint = open_checkpoint(path)
     for prefix in ("", "text_encoder."):  # transformers' own files have no component in front
-        for file in given.files:
+        for file in encoder_checkpoint.files:
             names = {n for n in file.parsed.tensors if is_text_encoder(prefix + n)}
             if names:
                 return checkpoint.joined(file, prefix, only=names)
-    raise CheckpointError(f"{given.name}: there is no CLIP text encoder in it")
+    raise CheckpointError(f"{encoder_checkpoint.name}: there is no CLIP text encoder in it")

@@ -87,7 +87,7 @@ def verify_figures(
             edited,
             already_erased=already_erased,
             single_encoder=_has_single_encoder_updates(manifest.ema.edits),
-        ).of_copy()
+        ).as_ema_copy()
         records = [edit.record for edit in copy.edits.values()]
         yield from _compare_records(manifest.ema.edits, records)
         yield from _compare_fields("ema.probe", manifest.ema.probe, copy.probe)
