@@ -68,7 +68,7 @@ def inspect(path: "Location | str", *, hashes: bool = False) -> Inspection:
     inspection = Inspection(
         redacted(path),
         refused=None,
-        files=tuple(_file(file, hashes) for file in checkpoint.files),
+        files=tuple(_inspect_file(file, with_hashes=hashes) for file in checkpoint.files),
         tensors=_tensors(checkpoint),
         metadata=checkpoint.metadata,
         asks_for=checkpoint.pickle_globals,
@@ -93,9 +93,9 @@ def _with_layout(inspection: Inspection, checkpoint: Checkpoint) -> Inspection:
     )
 
 
-def _file(file: CheckpointFile, hashes: bool) -> InspectedFile:
+def _inspect_file(file: CheckpointFile, *, with_hashes: bool) -> InspectedFile:
     inspected = InspectedFile(file.name, file.file.size, file.container, file.autov1())
-    if not hashes:
+    if not with_hashes:
         return inspected
     digests = file.hashes()
     return replace(inspected, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
@@ -111,10 +111,11 @@ def _tensors(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _facts(source: SD1Checkpoint) -> list[str]:
+    """Say what changes how a conversion or a loader treats the checkpoint."""
     facts = list(source.statements.facts)
-    old = source.layout.source.get(POSITION_IDS)
-    if old and source.checkpoint.tensors[old].dtype != "I64":
-        facts.append(f"position_ids are {source.checkpoint.tensors[old].dtype}: to be repaired")
+    input_name = source.layout.source.get(POSITION_IDS)
+    if input_name and (dtype := source.checkpoint.tensors[input_name].dtype) != "I64":
+        facts.append(f"position_ids are {dtype}: to be repaired")
     for number, erasure in enumerate(erasures(source.metadata), 1):
         reported = (f"{name} {erasure[name]}" for name in ERASURE_FIELDS if name in erasure)
         facts.append(f"erased by erasepro-convert, {number}: {', '.join(reported)}")

@@ -79,7 +79,7 @@ def preview_command(
             grid = preview(
                 loaded,
                 [base, *checkpoints],
-                extra=extra_prompts,
+                extra_prompts=extra_prompts,
                 seeds=seeds,
                 sampling=lambda model: Sampling(
                     model.steps if steps is None else steps,

@@ -63,10 +63,10 @@ class Pictures:
 
     def by_prompt(self, values: Sequence[float]) -> dict[str, list[float]]:
         """Group values, one for each picture, by the text of the prompt."""
-        found: dict[str, list[float]] = {}
+        by_prompt: dict[str, list[float]] = {}
         for prompt, value in zip(self.prompt_texts, values, strict=True):
-            found.setdefault(prompt, []).append(value)
-        return found
+            by_prompt.setdefault(prompt, []).append(value)
+        return by_prompt
 
     def _select(self, numbers: Sequence[int]) -> "Pictures":
         return Pictures(

@@ -68,6 +68,7 @@ def read_dataset(path: Path) -> Iterator[DatasetPrompt]:
 
 
 def _i2p(table: CsvReader, seed: str) -> Iterator[DatasetPrompt]:
+    """Give I2P's prompts; ``seed`` is the name of the column with seeds."""
     guidance = _first_of(table, "sd_guidance_scale", "evaluation_guidance")
     for number, row in enumerate(table):
         yield DatasetPrompt(
@@ -82,6 +83,7 @@ def _i2p(table: CsvReader, seed: str) -> Iterator[DatasetPrompt]:
 
 
 def _coco(table: CsvReader, seed: str, image: str) -> Iterator[DatasetPrompt]:
+    """Give a paper's COCO captions; ``seed`` and ``image`` are names of columns."""
     for row in table:
         yield _caption(
             row["prompt"], _whole_number(table, row, image), _whole_number(table, row, seed)
@@ -93,6 +95,7 @@ def _caption(text: str, image: int, seed: int) -> DatasetPrompt:
 
 
 def _first_captions(path: Path, annotations: list[object]) -> Iterator[DatasetPrompt]:
+    """Give each image's first caption.  Raises UsageError for an annotation of another form."""
     seen = set()
     for index, entry in enumerate(annotations):
         match entry:
@@ -130,10 +133,12 @@ def _reduce(entry: dict[str, object]) -> object:
 
 
 def _first_of(table: CsvReader, *columns: str) -> str | None:
+    """Return the first of these columns that the table has."""
     return next((column for column in columns if column in table.columns), None)
 
 
 def _whole_number(table: CsvReader, row: dict[str, str], column: str) -> int:
+    """Return a cell as a number below 2^64.  Raises UsageError for any other cell."""
     text = row[column]
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < SEEDS):
         table.fail(f"{column} {text[:60]!r} is no whole number from 0 to 2^64 - 1")

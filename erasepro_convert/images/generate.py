@@ -42,19 +42,22 @@ def generate(
     since its last call, summed over pictures.  ``embed`` computes text features (n × 77 × d) in
     place of the pipeline.
     """
-    side = architecture.size // 8
+    latent_size = architecture.size // 8
     pictures = []
     for start in range(0, len(prompts), architecture.batch):
         batch = prompts[start : start + architecture.batch]
         generators = [torch.Generator().manual_seed(prompt.seed) for prompt in batch]
-        noise = [torch.randn(4, side, side, generator=generator) for generator in generators]
+        noise = [
+            torch.randn(4, latent_size, latent_size, generator=generator)
+            for generator in generators
+        ]
 
         def step_done(_: object, step: int, time: object, state: dict[str, Any]) -> dict[str, Any]:
             advance(len(batch))  # noqa: B023  # it is only called within this iteration
             return state
 
         texts = [prompt.prompt for prompt in batch]
-        made = pipeline(
+        drawn = pipeline(
             **({"prompt_embeds": embed(texts)} if embed else {"prompt": texts}),
             latents=torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype),
             height=architecture.size,
@@ -65,5 +68,5 @@ def generate(
             callback_on_step_end=step_done,
             output_type="pt",
         ).images
-        pictures.append((made.float().clamp(0, 1) * 255).round().to("cpu", torch.uint8))
+        pictures.append((drawn.float().clamp(0, 1) * 255).round().to("cpu", torch.uint8))
     return torch.cat(pictures)

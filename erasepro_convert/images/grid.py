@@ -10,6 +10,7 @@ from torch import Tensor
 
 INK, FAINT, PAPER = "#1c1c1c", "#6a6a6a", "#ffffff"
 GAP, TEXT = 6, 15
+"""The space between things and the height of a text, in pixels."""
 SMALLEST = 96
 """Pictures smaller than this are enlarged, so that people can see what is in them."""
 
@@ -28,23 +29,23 @@ def grid(headings: Sequence[str], rows: Sequence[GridRow]) -> Image.Image:
     count, _, _, size = rows[0].columns[0].shape
     side = max(size, SMALLEST)
     font = ImageFont.load_default(TEXT)
-    column = count * side + (count - 1) * 2 + 2 * GAP
-    label = TEXT + 2 * GAP
+    column_width = count * side + (count - 1) * 2 + 2 * GAP
+    label_height = TEXT + 2 * GAP
     groups = len({row.group for row in rows})
-    width = GAP + column * len(headings)
-    height = label + len(rows) * (side + label) + groups * label + GAP
+    width = GAP + column_width * len(headings)
+    height = (1 + len(rows) + groups) * label_height + len(rows) * side + GAP
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     for i, heading in enumerate(headings):
-        text = truncate(heading, font, column - 2 * GAP)
-        pen.text((2 * GAP + i * column, GAP), text, fill=INK, font=font)
-    y, group = label, None
+        text = truncate(heading, font, column_width - 2 * GAP)
+        pen.text((2 * GAP + i * column_width, GAP), text, fill=INK, font=font)
+    y, group = label_height, None
     for row in rows:
         if row.group != group:
             group = row.group
             pen.line((GAP, y + 2, width - GAP, y + 2), fill="#cccccc")
             pen.text((2 * GAP, y + GAP), group, fill=INK, font=font)
-            y += label
+            y += label_height
         text = truncate(
             f"“{row.prompt}”" if row.prompt else "the empty prompt", font, width - 4 * GAP
         )
@@ -52,7 +53,7 @@ def grid(headings: Sequence[str], rows: Sequence[GridRow]) -> Image.Image:
         y += TEXT + GAP
         for i, pictures in enumerate(row.columns):
             for j, picture in enumerate(pictures):
-                x = 2 * GAP + i * column + j * (side + 2)
+                x = 2 * GAP + i * column_width + j * (side + 2)
                 sheet.paste(
                     to_image(picture).resize((side, side), Image.Resampling.BICUBIC), (x, y)
                 )

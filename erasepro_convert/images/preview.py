@@ -66,32 +66,33 @@ def preview(
     recipe: Recipe,
     checkpoints: Sequence[Path],
     *,
-    extra: Sequence[str],
+    extra_prompts: Sequence[str],
     seeds: int,
     sampling: Callable[[Architecture], Sampling],
     progress: Callable[[str, int, int], None],
 ) -> Preview:
     """Draw the same prompts and seeds with each checkpoint.
 
-    ``extra`` are prompts to show beside the recipe's own; ``progress`` gets the name of the
+    ``extra_prompts`` are shown beside the recipe's own.  ``progress`` gets the name of the
     checkpoint at work and the denoising steps done and in all.  Raises CheckpointError for a file
     that makes no pictures.
     """
     pictures = []
     for number, path in enumerate(checkpoints):
         pipeline, architecture = load_pipeline(path)
-        prompts = preview_prompts(recipe, [*extra, *architecture.others])
+        prompts = preview_prompts(recipe, [*extra_prompts, *architecture.others])
         seeded = [SeededPrompt(prompt.prompt, seed) for prompt in prompts for seed in range(seeds)]
         settings = sampling(architecture)
         # The sampler may take one step more than it was given: it knows how many.
         pipeline.scheduler.set_timesteps(settings.steps)
-        each = len(seeded) * len(pipeline.scheduler.timesteps)
-        done = number * each
+        steps_per_checkpoint = len(seeded) * len(pipeline.scheduler.timesteps)
+        total = steps_per_checkpoint * len(checkpoints)
+        done = number * steps_per_checkpoint
 
         def advance(steps: int) -> None:
             nonlocal done
             done += steps
-            progress(path.name, done, each * len(checkpoints))  # noqa: B023  # called at once
+            progress(path.name, done, total)  # noqa: B023  # called at once
 
         with torch.inference_mode():
             pictures.append(generate(pipeline, architecture, seeded, settings, advance))

@@ -49,12 +49,12 @@ def files_digest(digests: Sequence[str]) -> str:
 
 
 def canonical_json(data: object) -> str:
-    """``data`` as JSON with sorted keys and no white space, which leaves one way to write it."""
+    """Return JSON with sorted keys and no white space, so that there is one way to write it."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def pretty_json(data: object) -> str:
-    """``data`` as JSON that people read too: sorted keys, indented, with a final newline."""
+    """Return JSON that people read too: sorted keys, indented, with a final newline."""
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 

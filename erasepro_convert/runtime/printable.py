@@ -10,7 +10,7 @@ LENGTH_LIMIT = 300
 
 
 def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
-    """``text`` with escapes for unprintable characters, cut to ``limit`` characters."""
+    """Escape unprintable characters of a text, and cut it to ``limit`` characters."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
     return escaped[:limit] + ("…" if max(len(escaped), len(text)) > limit else "")
 

@@ -34,24 +34,25 @@ def verify_input(manifest: Manifest, base: SD1Checkpoint) -> Iterator[Finding]:
 
 
 def verify_unedited(
-    manifest: Manifest, base: SD1Checkpoint, found: Mapping[str, str]
+    manifest: Manifest, base: SD1Checkpoint, output_digests: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Check that exactly the tensors recorded as changed differ from the original's.
 
     All others must be bit-identical, or cast where the conversion stored another type.
+    ``output_digests`` are of the output's tensors, by original name.
     """
     changed = {edit.name for edit in manifest.all_edits if edit.changed}
     names = base.checkpoint.in_order(set(base.layout.source.values()))
     chunks = base.checkpoint.prefetching(names)
     for tensor in output_tensors(base, chunks, manifest.tensors.dtype, {}):
         name, shape = tensor.original
-        if name not in found:
+        if name not in output_digests:
             continue
         values = tensor.data() if tensor.nbytes else ()
-        same = tensor_digest(name, tensor.dtype, shape, values) == found[name]
-        if same and name in changed:
+        is_equal = tensor_digest(name, tensor.dtype, shape, values) == output_digests[name]
+        if is_equal and name in changed:
             yield Finding("untouched", name, "edited", "as in the original")
-        if not same and name not in changed:
+        if not is_equal and name not in changed:
             yield Finding("untouched", name, "as in the original", "another one")
 
 
@@ -103,22 +104,22 @@ def _read_ema(read: ReadTensor) -> ReadTensor:
     return lambda name: read(ema_name(name) if name.startswith(UNET) else name)
 
 
-def _compare_records(expected: Sequence[Change], found: Sequence[Change]) -> Iterator[Finding]:
+def _compare_records(recorded: Sequence[Change], computed: Sequence[Change]) -> Iterator[Finding]:
     """Compare recorded edits with computed ones, tensor by tensor."""
-    ours = {edit.name: edit for edit in found}
-    theirs = {edit.name: edit for edit in expected}
-    for name in sorted(theirs.keys() - ours.keys()):
+    computed_by_name = {edit.name: edit for edit in computed}
+    recorded_by_name = {edit.name: edit for edit in recorded}
+    for name in sorted(recorded_by_name.keys() - computed_by_name.keys()):
         yield Finding("figure", name, "not edited by this recipe", "edited")
-    for name in sorted(ours.keys() - theirs.keys()):
+    for name in sorted(computed_by_name.keys() - recorded_by_name.keys()):
         yield Finding("figure", name, "edited by this recipe", "not recorded")
-    for name, edit in theirs.items():
-        if name in ours:
-            yield from _compare_fields(name, edit, ours[name])
+    for name, edit in recorded_by_name.items():
+        if name in computed_by_name:
+            yield from _compare_fields(name, edit, computed_by_name[name])
 
 
 def _compare_fields(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[Finding]:
     """Compare a record field by field; in a finding, the recorded value is the one found."""
-    theirs, ours = recorded.model_dump(mode="json"), computed.model_dump(mode="json")
-    for field in theirs:
-        if differs(ours[field], theirs[field]):
-            yield Finding("figure", name, str(ours[field]), str(theirs[field]), field)
+    recorded_values, values = recorded.model_dump(mode="json"), computed.model_dump(mode="json")
+    for field, recorded_value in recorded_values.items():
+        if differs(values[field], recorded_value):
+            yield Finding("figure", name, str(values[field]), str(recorded_value), field)

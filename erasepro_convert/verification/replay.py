@@ -50,10 +50,10 @@ def verify_replay(
     recorded, repeated = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
     for name in sorted(recorded.tensors.keys() | repeated.tensors.keys()):
-        theirs, ours = recorded.tensors.get(name), repeated.tensors.get(name)
-        if theirs == ours or name in trained:
+        recorded_tensor, tensor = recorded.tensors.get(name), repeated.tensors.get(name)
+        if recorded_tensor == tensor or name in trained:
             continue
-        digests = (tensor.sha256 if tensor else "not there" for tensor in (ours, theirs))
+        digests = (t.sha256 if t else "not there" for t in (tensor, recorded_tensor))
         yield Finding("replay", name, *digests)
     if manifest.trained and replayed.trained:
         yield from _compare_trainings(manifest, replayed)
