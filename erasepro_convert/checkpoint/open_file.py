@@ -1,7 +1,6 @@
 """An open local file, and digests of files that are made while they are read."""
 
 import errno
-import hashlib
 import os
 import stat
 import weakref
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.runtime.background import BackgroundThread
+from erasepro_convert.runtime.background import BackgroundDigest
 from erasepro_convert.runtime.memory import CHUNK_SIZE
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -179,8 +178,7 @@ class FileHasher:
         self._body_start = body_start
         self._progress = progress
         self._done = 0
-        self._file_digest, self._body_digest = hashlib.sha256(), hashlib.sha256()
-        self._threads = BackgroundThread(), BackgroundThread()
+        self._file_digest, self._body_digest = BackgroundDigest(), BackgroundDigest()
 
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """Give ``count`` bytes from ``start`` on, in chunks, which are hashed on the way."""
@@ -193,8 +191,6 @@ class FileHasher:
     def finish(self) -> FileHashes:
         """Return the digests, after reading the rest of the file."""
         self._catch_up(self._file.size)
-        for thread in self._threads:
-            thread.wait()
         autov3 = None if self._body_start is None else self._body_digest.hexdigest()
         return FileHashes(self._file_digest.hexdigest(), autov3)
 
@@ -208,11 +204,8 @@ class FileHasher:
         new = chunk[self._done - start :]
         if not new:
             return
-        file_thread, body_thread = self._threads
-        file_thread.submit(self._file_digest.update, new)
+        self._file_digest.update(new)
         if self._body_start is not None:
-            body_thread.submit(
-                self._body_digest.update, new[max(0, self._body_start - self._done) :]
-            )
+            self._body_digest.update(new[max(0, self._body_start - self._done) :])
         self._done += len(new)
         self._progress(self._done)

@@ -4,7 +4,6 @@ The writer is our own because the library's puts metadata in random order, needs
 hand at once, and does not sync.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -15,12 +14,15 @@ from functools import cached_property
 from typing import Protocol
 
 from erasepro_convert.checkpoint.open_file import File
-from erasepro_convert.runtime.background import BackgroundThread
+from erasepro_convert.runtime.background import BackgroundDigest, BackgroundThread
 from erasepro_convert.runtime.dtypes import BITS
 from erasepro_convert.runtime.hashing import begin_tensor_digest
 
 SYNC_EVERY = 256 << 20
 """Bytes after which the file is synced, since a disk would else begin when all is written."""
+
+SMALL = 64 << 10
+"""Bytes.  What is smaller is hashed and copied here rather than by a thread and by the kernel."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,11 @@ class WeightFile:
 def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -> Written:
     """Write a safetensors file; ``progress`` gets the bytes done and the bytes in all.
 
-    Bytes that lie in a file already are copied by the kernel.
+    Bytes that lie in a file already are copied by the kernel, unless they are few.
     """
     total = len(file.header) + file.nbytes
-    file_digest, body_digest = hashlib.sha256(file.header), hashlib.sha256()
-    hashing = BackgroundThread(), BackgroundThread(), BackgroundThread()
+    file_digest, body_digest = BackgroundDigest(file.header), BackgroundDigest()
+    hashing_tensors = BackgroundThread()
     syncing, synced_bytes = BackgroundThread(), 0
     descriptor = sink.fileno() if isinstance(sink, io.BufferedWriter) else None
     is_on_disk = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -123,12 +125,15 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
         name, shape = tensor.original
         tensor_digest = begin_tensor_digest(name, tensor.dtype, shape)
         tensor_digests[name] = tensor_digest
-        digests = file_digest, body_digest, tensor_digest
         for chunk in tensor.data() if tensor.nbytes else ():
-            for thread, digest in zip(hashing, digests, strict=True):
-                thread.submit(digest.update, chunk)
+            file_digest.update(chunk)
+            body_digest.update(chunk)
+            if tensor.nbytes < SMALL:
+                tensor_digest.update(chunk)
+            else:
+                hashing_tensors.submit(tensor_digest.update, chunk)
             copied = 0
-            if tensor.origin and descriptor is not None:
+            if tensor.origin and descriptor is not None and tensor.nbytes >= SMALL:
                 origin, start = tensor.origin
                 sink.flush()
                 copied = origin.copy(start + tensor.nbytes - (end - done), len(chunk), descriptor)
@@ -139,7 +144,7 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
                 synced_bytes = done
             progress(done, total)
         assert done == end, tensor.name
-    for thread in (*hashing, syncing):
+    for thread in (hashing_tensors, syncing):
         thread.wait()
     return Written(
         size=total,

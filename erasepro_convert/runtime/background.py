@@ -1,5 +1,6 @@
-"""A thread that does work in order while the caller continues."""
+"""Threads that do work in order while the caller continues."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,3 +35,41 @@ class BackgroundThread:
         """Wait until all submitted work is done.  Raises what it raised."""
         while self._waiting:
             self._waiting.popleft().result()
+
+
+class BackgroundDigest:
+    """A SHA-256 digest to which another thread adds the bytes.
+
+    Small pieces are handed over together, since handing over takes longer than hashing them.  The
+    bytes of a piece must stay as they are.
+    """
+
+    HANDOVER_SIZE = 64 << 10
+    """The bytes that are handed over at once, at least."""
+
+    def __init__(self, beginning: bytes = b"") -> None:
+        self._digest = hashlib.sha256(beginning)
+        self._thread = BackgroundThread()
+        self._pieces: list[memoryview] = []
+        self._size = 0
+
+    def update(self, piece: memoryview) -> None:
+        """Add bytes."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= self.HANDOVER_SIZE:
+            self._hand_over()
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes added so far."""
+        self._hand_over()
+        self._thread.wait()
+        return self._digest.hexdigest()
+
+    def _hand_over(self) -> None:
+        self._thread.submit(self._add, self._pieces)
+        self._pieces, self._size = [], 0
+
+    def _add(self, pieces: list[memoryview]) -> None:
+        for piece in pieces:
+            self._digest.update(piece)
