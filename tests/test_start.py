@@ -52,3 +52,9 @@ def test_a_probe_needs_neither_diffusers_nor_transformers(van_gogh: Path) -> Non
 def test_a_recipes_mistake_shows_before_torch_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("version: 1\nconcepts: []\n", encoding="utf-8")
     assert not loaded(str(tmp_path / "recipe.yaml"), "in.ckpt", "out.safetensors") & SLOW
+
+
+def test_a_batch_leaves_torch_to_its_workers(van_gogh: Path, tmp_path: Path) -> None:
+    with demo.checkpoint() as model:
+        assert not loaded("batch", str(van_gogh), str(model), "--out-dir", f"{tmp_path}/out") & SLOW
+    assert (tmp_path / "out" / "batch.html").exists()

@@ -8,15 +8,9 @@ from pathlib import Path
 import torch
 
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, ReadTensor
-from erasepro_convert.erase import (
-    AlignedPrompts,
-    Edit,
-    Model,
-    align,
-    change,
-    measure_recipe,
-    solve_recipe,
-)
+from erasepro_convert.erase.columns import AlignedPrompts, align
+from erasepro_convert.erase.matrix_edit import Edit, Model, change
+from erasepro_convert.erase.methods import measure_recipe, solve_recipe
 from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from erasepro_convert.clip.text_encoder import Features
-from erasepro_convert.erase import align
+from erasepro_convert.erase.columns import align
 from erasepro_convert.erase.pairing import held_out_pairs
 from erasepro_convert.recipe import Recipe
 
