@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,17 +41,15 @@ from erasepro_convert.storage import atomic
 from erasepro_convert.storage.atomic import replacing, replacing_folder
 from erasepro_convert.storage.location import Location
 from tests.conftest import VAN_GOGH, Cli
+from tests.fork_server import CANNOT, ROOT, ForkServer, fork, wait
 from tests.miniature import state_dict
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 TINY = Widths((32, 32, 32, 32), 64, 4, (32, 32, 32, 32), 48, 96)
 OTHER = VAN_GOGH.replace("anchor: artist", "anchor: person")
-KILLS, FOLDER_KILLS = 50, 10
+KILLS, FOLDER_KILLS = 32, 8
 NOBODY = 65534
-CANNOT = 77
-"""Exit code of a helper process where the system does not let it do what it is for."""
 
 Job = Callable[[Progress], object]
 
@@ -103,41 +100,25 @@ def silent(*_: object) -> None:
     """Progress that nobody watches."""
 
 
-def call(
-    function: Callable[..., None], *args: object, prefix: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Run a function of this module in a process of its own, which may fork or give up rights."""
-    code = f"import sys; from {__name__} import {function.__name__} as f; f(*sys.argv[1:])"
-    command = [*prefix, sys.executable, "-c", code, *map(str, args)]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
-    if ran.returncode == CANNOT:
-        pytest.skip(ran.stderr.strip())
-    return ran
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """For functions that fork or give up rights."""
+    with ForkServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def mounting_server() -> Iterator[ForkServer]:
+    """For functions that mount file systems, which go with the server."""
+    tool = shutil.which("unshare")
+    prefix = [str(tool), "--user", "--map-root-user", "--mount"]
+    if tool is None or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("no user namespace in which to mount a small file system")
+    with ForkServer(prefix) as started:
+        yield started
 
 
 # kill -9 --------------------------------------------------------------------------------------
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Start ``work`` in a child; its imports are done already, so that a run takes no time."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def wait(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def start(job: Job) -> tuple[int, BinaryIO]:
@@ -155,18 +136,21 @@ def start(job: Job) -> tuple[int, BinaryIO]:
 
 @dataclass
 class Killer:
-    """Kills jobs at moments spread evenly over a run, and over its writing in every other round.
+    """Kills jobs at moments spread evenly over a run, and as many over its writing.
 
-    ``spans`` are the seconds that both take.
+    ``spans`` are the seconds that both take, ``left`` the parts of them in which no job has been
+    killed yet, of ``parts`` equal ones.  A kill strikes anywhere in its part.
     """
 
     spans: list[float]
+    parts: int
+    left: list[list[int]]
     random: Random
     rounds: int = 0
     kills: int = 0
 
     @classmethod
-    def measured(cls, job: Job) -> "Killer":
+    def measured(cls, job: Job, kills: int) -> "Killer":
         begun = time.monotonic()
         child, pipe = start(job)
         with pipe:
@@ -174,21 +158,27 @@ class Killer:
             writes = time.monotonic()
             assert wait(child) == 0
         ended = time.monotonic()
-        return cls([ended - begun, ended - writes], Random(0))
+        random, parts = Random(0), kills // 2
+        left = [random.sample(range(parts), parts) for _ in range(2)]
+        return cls([ended - begun, ended - writes], parts, left, random)
 
     def strike(self, job: Job) -> None:
         """Fork the job and kill it, unless it is done before."""
         self.rounds += 1
         child, pipe = start(job)
         with pipe:
-            in_writing = self.rounds % 2
+            in_writing = len(self.left[1]) >= len(self.left[0])
             if in_writing:
                 pipe.read(1)
-            time.sleep(self.random.uniform(0, self.spans[in_writing]))
+            part = self.left[in_writing].pop()
+            share = (part + self.random.random()) / self.parts
+            time.sleep(share * self.spans[in_writing])
             os.kill(child, signal.SIGKILL)
         code = wait(child)
         assert code in (0, -signal.SIGKILL), code
         self.kills += code != 0
+        if not code:
+            self.left[in_writing].insert(0, part)
         # Runs take longer or shorter as the machine is loaded: keep to four hits in five.
         self.spans[in_writing] *= 1.05 if code else 0.8
 
@@ -211,7 +201,7 @@ def kill_file_runs(source: str, first: str, second: str, out: str) -> None:
         job(silent)
         good.append(sha256(target))
     assert good[0] != good[1]
-    killer, struck_in_writing = Killer.measured(jobs[0]), 0
+    killer, struck_in_writing = Killer.measured(jobs[0], KILLS), 0
     while killer.kills < KILLS:
         assert killer.rounds < 10 * KILLS
         killer.strike(jobs[killer.rounds % 2])
@@ -227,9 +217,11 @@ def kill_file_runs(source: str, first: str, second: str, out: str) -> None:
     print(f"{killer.kills} kills in {killer.rounds} runs, {struck_in_writing} left a .part")
 
 
-def test_kills_leave_the_old_or_the_new_file(inputs: Inputs, tmp_path: Path) -> None:
+def test_kills_leave_the_old_or_the_new_file(
+    inputs: Inputs, server: ForkServer, tmp_path: Path
+) -> None:
     target = tmp_path / "out.safetensors"
-    ran = call(kill_file_runs, inputs.source, inputs.recipe, inputs.other, target)
+    ran = server.call(kill_file_runs, inputs.source, inputs.recipe, inputs.other, target)
     assert ran.returncode == 0, ran.stderr
     print(ran.stdout)
 
@@ -253,7 +245,7 @@ def kill_folder_runs(recipe: str, out: str) -> None:
         job(silent)
         good = digests(target)
         shutil.rmtree(target)
-        killer, struck_in_writing = Killer.measured(job), 0
+        killer, struck_in_writing = Killer.measured(job, FOLDER_KILLS), 0
         shutil.rmtree(target)
         while killer.kills < FOLDER_KILLS:
             assert killer.rounds < 10 * FOLDER_KILLS
@@ -270,8 +262,10 @@ def kill_folder_runs(recipe: str, out: str) -> None:
     print(f"{killer.kills} kills in {killer.rounds} runs, {struck_in_writing} left a .part")
 
 
-def test_kills_leave_a_whole_folder_or_none(inputs: Inputs, tmp_path: Path) -> None:
-    ran = call(kill_folder_runs, inputs.recipe, tmp_path / "out")
+def test_kills_leave_a_whole_folder_or_none(
+    inputs: Inputs, server: ForkServer, tmp_path: Path
+) -> None:
+    ran = server.call(kill_folder_runs, inputs.recipe, tmp_path / "out")
     assert ran.returncode == 0, ran.stderr
     print(ran.stdout)
 
@@ -333,8 +327,10 @@ def signal_runs(recipe: str, source: str, out: str) -> None:
                     assert_untouched(target)
 
 
-def test_signals_in_every_stage_exit_with_130(inputs: Inputs, old: Path) -> None:
-    ran = call(signal_runs, inputs.recipe, inputs.source, old)
+def test_signals_in_every_stage_exit_with_130(
+    inputs: Inputs, server: ForkServer, old: Path
+) -> None:
+    ran = server.call(signal_runs, inputs.recipe, inputs.source, old)
     assert ran.returncode == 0, ran.stderr
     # click ends the line on which a terminal shows ^C, hence empty ones
     assert set(ran.stderr.splitlines()) - {""} == {"interrupted: nothing was written"}
@@ -382,7 +378,7 @@ def test_a_full_device_leaves_no_folder(
 
 
 def run_in_tmpfs(mount: str, pages: str, recipe: str, source: str) -> None:
-    """Convert into a tmpfs of so many pages; print how it ended, for it goes with the process."""
+    """Convert into a tmpfs of so many pages; print how it ended, for nobody else sees it."""
     folder = Path(mount)
     options = f"size={int(pages) * os.sysconf('SC_PAGE_SIZE')},huge=never"
     mounted = subprocess.run(
@@ -408,13 +404,9 @@ def run_in_tmpfs(mount: str, pages: str, recipe: str, source: str) -> None:
 
 @pytest.mark.parametrize("short_of", ["target", "manifest", "nothing"])
 def test_a_full_file_system_leaves_the_old_output(
-    short_of: str, inputs: Inputs, tmp_path: Path
+    short_of: str, inputs: Inputs, mounting_server: ForkServer, tmp_path: Path
 ) -> None:
     """A real one: the target does not fit, or the last page of the manifest does not."""
-    tool = shutil.which("unshare")
-    prefix = [str(tool), "--user", "--map-root-user", "--mount"]
-    if tool is None or subprocess.run([*prefix, "true"], check=False).returncode:
-        pytest.skip("no user namespace in which to mount a small file system")
     model = tmp_path / "out.safetensors"
     convert(load_recipe(inputs.recipe), inputs.source, model, Options(), silent)
     size, page = model.stat().st_size, os.sysconf("SC_PAGE_SIZE")
@@ -423,7 +415,7 @@ def test_a_full_file_system_leaves_the_old_output(
     pages = {"target": size // page // 2, "manifest": full - 1, "nothing": full + 1}[short_of]
     mount = tmp_path / "mount"
     mount.mkdir()
-    ran = call(run_in_tmpfs, mount, pages, inputs.recipe, inputs.source, prefix=prefix)
+    ran = mounting_server.call(run_in_tmpfs, mount, pages, inputs.recipe, inputs.source)
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     if short_of == "nothing":  # then it is really the size that matters
@@ -452,16 +444,14 @@ def run_with_full_temporary_folder(mount: str, recipe: str, source: str, out: st
     main(["--quiet", recipe, source, out])
 
 
-def test_a_full_folder_for_temporary_files_is_named(inputs: Inputs, tmp_path: Path) -> None:
+def test_a_full_folder_for_temporary_files_is_named(
+    inputs: Inputs, mounting_server: ForkServer, tmp_path: Path
+) -> None:
     """Who writes to a mapped hole there is killed by the kernel (SIGBUS)."""
-    tool = shutil.which("unshare")
-    prefix = [str(tool), "--user", "--map-root-user", "--mount"]
-    if tool is None or subprocess.run([*prefix, "true"], check=False).returncode:
-        pytest.skip("no user namespace in which to mount a small file system")
     mount, target = tmp_path / "mount", tmp_path / "out.safetensors"
     mount.mkdir()
     words = (mount, inputs.recipe, inputs.source, target)
-    ran = call(run_with_full_temporary_folder, *words, prefix=prefix)
+    ran = mounting_server.call(run_with_full_temporary_folder, *words)
     assert ran.returncode == 1, ran.stderr
     assert ran.stderr == (
         f"error: {mount}: No space left on device; TMPDIR can name another folder for temporary "
@@ -650,23 +640,25 @@ def public(inputs: Inputs) -> Iterator[Inputs]:
         yield Inputs(*paths)
 
 
-def test_a_read_only_folder_exits_with_2(public: Inputs) -> None:
+def test_a_read_only_folder_exits_with_2(public: Inputs, server: ForkServer) -> None:
     folder = public.source.with_name("closed")
     folder.mkdir()
     (folder / "out.safetensors").write_bytes(b"old")
     folder.chmod(0o555)
     message = f"error: {folder}: not a folder that can be written to\n"
     for args in ((f"{folder}/out.safetensors", "--force"), (f"{folder}/out/",)):
-        ran = call(run_as_nobody, public.recipe, public.source, *args)
+        ran = server.call(run_as_nobody, public.recipe, public.source, *args)
         assert (ran.returncode, ran.stderr) == (2, message)
-    ran = call(run_as_nobody, public.recipe, public.source, f"{folder}/x.safetensors", "--dry-run")
+    ran = server.call(
+        run_as_nobody, public.recipe, public.source, f"{folder}/x.safetensors", "--dry-run"
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert names(folder) == ["out.safetensors"]
     assert (folder / "out.safetensors").read_bytes() == b"old"
     folder.chmod(0o755)
 
 
-def test_another_users_leftover_stops_no_run(public: Inputs) -> None:
+def test_another_users_leftover_stops_no_run(public: Inputs, server: ForkServer) -> None:
     """In a folder like /tmp nobody can remove what is not theirs."""
     if os.getuid() != 0:
         pytest.skip("needs two users")
@@ -678,7 +670,7 @@ def test_another_users_leftover_stops_no_run(public: Inputs) -> None:
     left = folder / ".out.safetensors.abcdef01.part"
     left.write_bytes(b"half")
     before = names(folder)
-    ran = call(run_as_nobody, public.recipe, public.source, f"{folder}/out.safetensors")
+    ran = server.call(run_as_nobody, public.recipe, public.source, f"{folder}/out.safetensors")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert names(folder) == sorted([*before, "out.safetensors", "out.manifest.json"])
 
