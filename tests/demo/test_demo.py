@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -28,7 +27,8 @@ from tests.miniature import State, state_dict
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(demo.__file__).parent
-SAMPLING = Sampling(steps=15, guidance=4)
+SAMPLING = Sampling(steps=8, guidance=4)
+"""Few steps, which leave the rates far from their bounds nevertheless."""
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +74,23 @@ def test_every_prompt_asks_for_something_that_the_judge_knows() -> None:
 
 
 def draw(checkpoint: Path, asked: Iterable[Prompt]) -> Tensor:
-    """A picture a prompt, in 0…1."""
+    """A picture a prompt, in 0…1; the seed is the prompt's number."""
     pipeline, architecture = load_pipeline(checkpoint)
-    jobs = [SeededPrompt(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
+    jobs = [SeededPrompt(prompt.prompt, prompts().index(prompt)) for prompt in asked]
     with torch.inference_mode():
         return generate(pipeline, architecture, jobs, SAMPLING, lambda _: None) / 255
 
 
-@cache
+DRAWN: dict[Prompt, Tensor] = {}
+"""What the demo model draws before any erasure; several tests ask for the same."""
+
+
 def drawn_by_the_demo(asked: tuple[Prompt, ...]) -> Tensor:
-    """Before any erasure; several tests ask for the same."""
-    with demo.checkpoint() as file:
-        return draw(file, asked)
+    missing = [prompt for prompt in dict.fromkeys(asked) if prompt not in DRAWN]
+    if missing:
+        with demo.checkpoint() as file:
+            DRAWN.update(zip(missing, draw(file, missing), strict=True))
+    return torch.stack([DRAWN[prompt] for prompt in asked])
 
 
 def rate(pictures: Tensor, asked: tuple[Prompt, ...]) -> float:
@@ -131,16 +136,17 @@ def test_a_recipe_of_each_kind_erases_its_target_only(
     others = tuple(
         p
         for head in ("thing", "style", "colour", "attribute")
-        for p in select(30, head=head)
+        for p in select(30, head=head)[::2]
         if p.concept != concept
-    )[::2]
+    )
     erased = tmp_path / "erased.safetensors"
     with demo.checkpoint() as file:
         convert(load_recipe(Path(recipe)), file, erased, Options(), lambda *_: None)
-    assert rate(drawn_by_the_demo(target), target) >= 0.8
-    assert rate(draw(erased, target), target) <= 0.1
-    before = rate(drawn_by_the_demo(others), others)
-    assert rate(draw(erased, others), others) >= before - 0.1
+    before, after = drawn_by_the_demo(target + others), draw(erased, target + others)
+    count = len(target)
+    assert rate(before[:count], target) >= 0.8
+    assert rate(after[:count], target) <= 0.1
+    assert rate(after[count:], others) >= rate(before[count:], others) - 0.1
 
 
 def test_the_demo_command_shows_what_it_does(cli: Cli, tmp_path: Path) -> None:
