@@ -220,7 +220,7 @@ def test_what_it_says(models: Path, tmp_path: Path, cli: Cli) -> None:
     assert ran.code == 4
     lines = ran.out.splitlines()
     assert re.fullmatch(
-        r"\[1/2\] refused   bad-van-gogh.safetensors  0\.\d s  bad.ckpt: it is .*", lines[0]
+        r"\[1/2\] refused   bad-van-gogh.safetensors  \d+\.\d s  bad.ckpt: it is .*", lines[0]
     )
     assert re.fullmatch(
         r"\[2/2\] done      0-van-gogh.safetensors  \d+\.\d s  "
