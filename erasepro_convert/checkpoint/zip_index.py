@@ -10,25 +10,18 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from erasepro_convert.checkpoint.open_file import File, Readable
 from erasepro_convert.checkpoint.tensor_info import Region
+from erasepro_convert.checkpoint.zip_end_record import MAX32, read_end_record
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.printable import is_plain, printable
 
-DIRECTORY_LIMIT = 8 << 20
-"""The largest directory that is read, in bytes; a full training checkpoint has a tenth of it."""
-
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 CENTRAL_ENTRY = struct.Struct("<4s6H3I5H2I")
-END_RECORD = struct.Struct("<4s4H2IH")
-ZIP64_END_RECORD = struct.Struct("<4sQ2H2I4Q")
-ZIP64_LOCATOR = struct.Struct("<4sIQI")
 DESCRIPTORS = {16: struct.Struct("<4s3I"), 24: struct.Struct("<4sI2Q")}
 
 DESCRIPTOR_FLAG, UTF8_FLAG = 0x0008, 0x0800
-MAX32, MAX16 = 0xFFFFFFFF, 0xFFFF
 ZIP64_EXTRA = 1
 FOLDER_ATTRIBUTE = 0x10
 USUAL_EXTRA = 96
@@ -60,30 +53,6 @@ class Member:
         return self.crc, self.size, self.size
 
 
-class EndRecord(NamedTuple):
-    """What an end record says of the central directory.
-
-    An archive can be spread over several disks, which have numbers: ``disk`` is this one, the
-    directory begins on ``directory_disk``, and this disk has ``entries_on_disk`` of its entries.
-    """
-
-    disk: int
-    directory_disk: int
-    entries_on_disk: int
-    entries: int
-    directory_size: int
-    directory_start: int
-
-
-TOO_LARGE = {
-    "entries_on_disk": MAX16,
-    "entries": MAX16,
-    "directory_size": MAX32,
-    "directory_start": MAX32,
-}
-"""What a field of the usual end record has where only the zip64 end record has room for it."""
-
-
 def read_index(file: File) -> dict[str, Region]:
     """Return the position of each member's bytes, by name.
 
@@ -91,7 +60,7 @@ def read_index(file: File) -> dict[str, Region]:
 
     Raises CheckpointError for anything but stored, plain, distinct members that fill the file.
     """
-    end_record = _read_checked_end_record(file)
+    end_record = read_end_record(file)
     directory_start = end_record.directory_start
     directory = file.read(directory_start, end_record.directory_size)
     members = list(_read_members(directory, end_record.entries))
@@ -121,62 +90,6 @@ def verified(region: Region, content: Iterable[memoryview]) -> Iterator[memoryvi
         yield chunk
     if region.crc not in (None, crc):
         raise CheckpointError(f"it is damaged: the CRC of the bytes at {region.start} is wrong")
-
-
-def _read_checked_end_record(file: File) -> EndRecord:
-    """Return what the end records say, if the archive is one file without unused bytes."""
-    record, position = _read_end_records(file)
-    if record.disk or record.directory_disk or record.entries_on_disk != record.entries:
-        raise CheckpointError("its zip archive is spread over several files")
-    if record.directory_size > DIRECTORY_LIMIT:
-        raise CheckpointError(f"its zip archive has a directory of {record.directory_size} bytes")
-    if record.directory_start + record.directory_size != position:
-        raise CheckpointError("its zip archive has bytes that belong to no member")
-    return record
-
-
-def _read_end_records(file: File) -> tuple[EndRecord, int]:
-    """Return what the end records say, and where the first of them begins."""
-    position = file.size - END_RECORD.size
-    if position < 0:
-        raise CheckpointError("its zip archive is cut short")
-    fields = END_RECORD.unpack(file.read(position, END_RECORD.size))
-    signature, *described, comment_length = fields
-    if signature != b"PK\5\6" or comment_length:
-        raise CheckpointError(
-            "its zip archive does not end where the file does: it is cut short, or something "
-            "follows it"
-        )
-    record = EndRecord(*described)
-    locator_position = position - ZIP64_LOCATOR.size
-    if locator_position < 0 or file.read(locator_position, 4) != b"PK\6\7":
-        return record, position
-    return _read_zip64_end_record(file, locator_position, record)
-
-
-def _read_zip64_end_record(
-    file: File, locator_position: int, narrow: EndRecord
-) -> tuple[EndRecord, int]:
-    """Return what the zip64 end record says, and its position, if ``narrow`` does not differ.
-
-    ``narrow`` is the usual end record, whose fields are too narrow for large values.
-    """
-    disagreement = CheckpointError("its zip archive has end records that do not agree")
-    locator = ZIP64_LOCATOR.unpack(file.read(locator_position, ZIP64_LOCATOR.size))
-    _, record_disk, position, disk_count = locator
-    if position != locator_position - ZIP64_END_RECORD.size or record_disk or disk_count != 1:
-        raise disagreement
-    fields = ZIP64_END_RECORD.unpack(file.read(position, ZIP64_END_RECORD.size))
-    signature, length, _, _, *described = fields
-    wide = EndRecord(*described)
-    has_equal_values = all(
-        getattr(narrow, name) in (getattr(wide, name), too_large)
-        for name, too_large in TOO_LARGE.items()
-    )
-    is_whole = signature == b"PK\6\6" and length == ZIP64_END_RECORD.size - 12
-    if not (has_equal_values and is_whole) or wide.disk or wide.directory_disk:
-        raise disagreement
-    return wide._replace(disk=narrow.disk, directory_disk=narrow.directory_disk), position
 
 
 def _read_members(directory: bytearray, count: int) -> Iterator[Member]:
