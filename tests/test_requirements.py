@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 PINS = dict(
     line.split("==")
@@ -33,3 +34,14 @@ def test_the_oldest_that_is_allowed_is_pinned(name: str) -> None:
 def test_what_is_installed_is_allowed(name: str) -> None:
     """Here with `make test`, and with `make oldest` at the other end."""
     assert numbers(importlib.metadata.version(name)) >= numbers(OLDEST[name])
+
+
+def test_every_installed_package_allows_the_oldest_python() -> None:
+    """Debian 12 has 3.11.2: a package that wants 3.11.5 keeps the whole set from installing."""
+    oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    refusing = {
+        package.name: package.metadata["Requires-Python"]
+        for package in importlib.metadata.distributions()
+        if not SpecifierSet(package.metadata["Requires-Python"] or "").contains(oldest)
+    }
+    assert not refusing
