@@ -1,0 +1,61 @@
+"""Tensors in the user's cache folder: kept, checked when read, computed anew when damaged."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from erasepro_convert.storage.cache import cached_tensors
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "erasepro-convert" / "name.safetensors"
+
+
+def read() -> tuple[dict[str, torch.Tensor], bool]:
+    """The tensors, and whether they were computed."""
+    computed = []
+
+    def compute() -> dict[str, torch.Tensor]:
+        computed.append(True)
+        return TENSORS
+
+    return dict(cached_tensors("name", compute)), bool(computed)
+
+
+def test_tensors_are_computed_once(file: Path) -> None:
+    first, second = read(), read()
+    assert (first[1], second[1]) == (True, False)
+    assert file.exists()
+    for name, tensor in TENSORS.items():
+        assert torch.equal(second[0][name], tensor)
+        assert second[0][name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("place", [-1, 20], ids=["a value", "the header"])
+def test_a_damaged_file_is_computed_anew(place: int, file: Path) -> None:
+    read()
+    whole = file.read_bytes()
+    file.write_bytes(bytes(b ^ 1 if i == place % len(whole) else b for i, b in enumerate(whole)))
+    tensors, computed = read()
+    assert computed
+    assert torch.equal(tensors["b"], TENSORS["b"])
+    assert file.read_bytes() == whole
+
+
+def test_a_truncated_file_is_computed_anew(file: Path) -> None:
+    read()
+    file.write_bytes(file.read_bytes()[:-4])
+    assert read()[1]
+
+
+def test_a_folder_that_cannot_be_written_to_costs_time_alone(file: Path) -> None:
+    file.parent.write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="not kept for the next run"):
+        tensors, computed = read()
+    assert computed
+    assert torch.equal(tensors["a"], TENSORS["a"])
