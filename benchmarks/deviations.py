@@ -8,6 +8,7 @@ About three minutes on two cores.
 import torch
 
 from benchmarks.method_study import Studio
+from erasepro_convert.demo import checkpoint, prompts
 from tools.demo_model.measure import interleaved
 
 LAYERS = range(1, 13)
@@ -17,8 +18,9 @@ IMAGES = 100
 
 def main() -> None:
     """Print a row a layer, a column an α."""
-    studio = Studio()
-    named = [p for p in studio.prompts if p.role == "explicit" and p.head != "colour"]
+    with checkpoint() as file:
+        studio = Studio(file)
+    named = [p for p in prompts() if p.role == "explicit" and p.head != "colour"]
     asked = interleaved(named)[:IMAGES]
 
     def right() -> float:

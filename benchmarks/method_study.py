@@ -1,28 +1,36 @@
-"""The study behind the defaults: every setting on every task of the demo model, judged.
+"""The study behind the defaults: settings on tasks of the demo model and its variants, judged.
 
-``python -m benchmarks.method_study`` fills benchmarks/method_study.csv, a line a setting and task;
-lines that are there are kept, so that it can be stopped and go on.  About half a minute a line on
-two cores.  ``python -m benchmarks.method_tables`` prints the tables of docs/method.md from it.
+``python -m benchmarks.method_study`` fills benchmarks/method_study.csv, a line a file, task and
+setting; lines that are there are kept, so that it can be stopped and go on.  About two minutes a
+line on one core.  ``python -m benchmarks.method_tables`` prints the tables of docs/method.md from
+it.
 
-A setting is what a recipe says beside its concepts.  Each line counts 100 pictures a column: target
-prompts that name it, target prompts that only imply it, prompts of other concepts and of colours;
-with the edited text encoder and with the stock one beside the edited U-Net.
+A setting is what a recipe says beside its concepts.  Each line counts 100 pictures a column, with
+the edited text encoder and for targets with the stock one, too:
+
+- explicit, implicit: prompts that name the target, and prompts that only imply it;
+- neighbours: concepts that are like the target, its anchor among them;
+- beside: what else a prompt asks for that names a target ("a burning car": the car);
+- anchor colours: the anchor in a colour; colours, others: all other prompts;
+- unnamed: what no prompt names that is retained or calibrated on: purple, Seurat, two things.
 """
 
 import argparse
 import csv
+import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from benchmarks.method_settings import FIRE, PLAN, SETTINGS, TASKS, Pairs
+from benchmarks.method_settings import FILES, FIRE, NEIGHBOURS, PLAN, SETTINGS, TASKS, Pairs
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import Prompt, checkpoint, load_classifier, prompts
@@ -31,18 +39,22 @@ from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS
+from tests.same_pictures import same_pictures
 from tools.demo_model.measure import interleaved
 
 RESULTS = Path(__file__).with_name("method_study.csv")
 SAMPLING = Sampling(steps=8, guidance=4.0)
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
-INSTEAD = {"artist": "none", "unharmed": "none"}
+INSTEAD = {"artist": "none", "unharmed": "none", "": "none"}
 """What the judge's head sees where an anchor is drawn that is no class of its own."""
 ENCODERS = ("edited", "stock")
-RATES = ("explicit", "anchor", "implicit", "others", "colours")
+HELD = ("neighbours", "beside", "anchor colours", "colours", "others", "unnamed")
+"""What must stay."""
 COLUMNS = (
-    "task", "setting", *[f"{rate}_{encoder}" for encoder in ENCODERS for rate in RATES][:-1],
-    *(f"{name}_{encoder}" for encoder in ENCODERS for name in ("leak", "drift")), "update",
+    "file", "task", "setting",
+    *(f"{rate}_{encoder}" for encoder in ENCODERS for rate in ("explicit", "anchor", "implicit")),
+    *HELD, *(f"{name}_{encoder}" for encoder in ENCODERS for name in ("leak", "drift")), "update",
 )  # fmt: skip
 
 
@@ -61,13 +73,12 @@ class Count:
 
 
 class Studio:
-    """The demo model and its judge; draws what prompts show with an erased model."""
+    """A file and the demo's judge; draws what prompts show with an erased model."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
+        self.file = file
         self.judge = load_classifier()
-        self.prompts = prompts()
-        with checkpoint() as file:
-            self.original, self.architecture = load_pipeline(file)
+        self.original, self.architecture = load_pipeline(file)
         self.stock_encoder = self.original.text_encoder
 
     def measure(
@@ -77,45 +88,43 @@ class Studio:
         counts: dict[str, Count] = defaultdict(Count)
         manifests = []
         for pairs in task:
-            recipe = recipe_of(setting or {}, pairs)
+            asked = asked_for(recipe_of({}, pairs))
             if setting is None:
-                self._count(recipe, self.original, images // len(task), counts)
+                self._count(pairs, asked, self.original, images // len(task), counts)
                 continue
-            with tempfile.TemporaryDirectory() as folder, checkpoint() as source:
+            with tempfile.TemporaryDirectory() as folder:
                 erased = Path(folder, "erased.safetensors")
-                manifests.append(convert(recipe, source, erased, Options(), lambda *_: None))
-                self._count(recipe, load_pipeline(erased)[0], images // len(task), counts)
+                recipe = recipe_of(setting, pairs)
+                manifests.append(convert(recipe, self.file, erased, Options(), lambda *_: None))
+                pipeline = load_pipeline(erased)[0]
+                self._count(pairs, asked, pipeline, images // len(task), counts)
         return {
             **{name: f"{c.hits}/{c.pictures}" for name, c in counts.items()},
             **(text_side(manifests) if manifests else {}),
         }
 
-    def _count(self, recipe: Recipe, pipeline: Any, images: int, counts: dict[str, Count]) -> None:
+    def _count(
+        self,
+        pairs: Pairs,
+        asked: Mapping[str, list[Prompt]],
+        pipeline: Any,
+        images: int,
+        counts: dict[str, Count],
+    ) -> None:
+        anchors = {target: INSTEAD.get(anchor, anchor) for target, anchor in pairs}
+        anchors |= {"burning": "none"}
         encoders = {"edited": pipeline.text_encoder, "stock": self.stock_encoder}
-        targets = {c.target for c in recipe.concepts}
-        anchors = {c.target: INSTEAD.get(c.anchor, c.anchor) for c in recipe.concepts}
-        if targets & set(FIRE):  # one attribute, whatever word names it
-            targets, anchors = {*targets, "burning"}, {**anchors, "burning": "none"}
-        kept = set(recipe.without_targets(tuple(p.prompt for p in self.prompts)))
-        named = [p for p in self.prompts if p.concept in targets and p.role == "explicit"]
-        implied = [p for p in self.prompts if p.concept in targets and p.role == "implicit"]
-        others = [p for p in self.prompts if p.concept not in targets and p.prompt in kept]
-        colours = [p for p in others if p.head == "colour"]
-        others = [p for p in others if p.head != "colour" and p.role == "explicit"]
         for encoder, module in encoders.items():
             pipeline.text_encoder = module
-            for column, selected in (
-                ("explicit", named), ("implicit", implied), ("others", others),
-                ("colours", colours),
-            ):  # fmt: skip
-                if column == "colours" and encoder == "stock":
-                    continue  # others say it
-                asked = list(islice(cycle(interleaved(selected)), images))
-                seen = self.see(pipeline, asked)
-                pairs = list(zip(asked, seen, strict=True))
-                counts[f"{column}_{encoder}"].add(got == p.concept for p, got in pairs)
+            for column, selected in asked.items():
+                if (encoder == "stock" and column in HELD) or not selected:
+                    continue
+                drawn = list(islice(cycle(interleaved(selected)), images))
+                seen = list(zip(drawn, self.see(pipeline, drawn), strict=True))
+                name = column if column in HELD else f"{column}_{encoder}"
+                counts[name].add(got == prompt.concept for prompt, got in seen)
                 if column == "explicit":
-                    hits = (got == anchors[p.concept] for p, got in pairs)
+                    hits = (got == anchors[prompt.concept] for prompt, got in seen)
                     counts[f"anchor_{encoder}"].add(hits)
 
     def see(self, pipeline: Any, asked: list[Prompt]) -> list[str]:
@@ -127,15 +136,73 @@ class Studio:
         return [seen[prompt.head][i] for i, prompt in enumerate(asked)]
 
 
-def recipe_of(setting: dict[str, Any], pairs: list[tuple[str, str]]) -> Recipe:
-    """The recipe of a setting for some concept pairs; ``prompts`` goes to each concept."""
+def asked_for(recipe: Recipe) -> dict[str, list[Prompt]]:
+    """What is asked for in each column."""
+    every = prompts()
+    targets, anchors = (
+        {getattr(c, part) for c in recipe.concepts} for part in ("target", "anchor")
+    )
+    if targets & set(FIRE):  # one attribute, whatever word names it
+        targets.add("burning")
+    free = set(recipe.without_targets(tuple(p.prompt for p in every)))
+    kept = [p for p in every if p.concept not in targets and p.prompt in free]
+    like = {name for group in NEIGHBOURS if targets & set(group) for name in group}
+    colours = [p for p in kept if p.head == "colour"]
+    others = [p for p in kept if p.head != "colour" and p.role == "explicit"]
+    said = set(re.findall(r"\w+", " ".join(DRIFT_PROMPTS).lower()))
+    return {
+        "explicit": [p for p in every if p.concept in targets and p.role == "explicit"],
+        "implicit": [p for p in every if p.concept in targets and p.role == "implicit"],
+        "neighbours": [p for p in others if p.concept in like],
+        "beside": list(_beside(targets, others)),
+        "anchor colours": [
+            Prompt(colour, "colour", "explicit", f"{phrase} {colour} {anchor}")
+            for anchor in sorted(anchors & {p.concept for p in every if p.head == "thing"})
+            for phrase in ("a", "a photo of a", "one")
+            for colour in sorted({p.concept for p in colours})
+        ],
+        "colours": colours,
+        "others": others,
+        "unnamed": [p for p in (*others, *colours) if said >= set(p.concept.lower().split())],
+    }
+
+
+def _beside(targets: set[str], others: list[Prompt]) -> Iterator[Prompt]:
+    """Prompts that name a target, and something else that must be seen."""
+    heads = {p.concept: p.head for p in prompts()}
+    kept = {
+        head: sorted({p.concept for p in others if p.head == head}) for head in ("thing", "style")
+    }
+    for target in sorted(targets & set(heads)):
+        if heads[target] == "thing":
+            for style in kept["style"]:
+                yield Prompt(style, "style", "explicit", f"{target} in the style of {style}")
+        else:
+            is_style = heads[target] == "style"
+            template = "a painting of a {0} by {1}" if is_style else "a {1} {0}"
+            for thing in kept["thing"]:
+                yield Prompt(thing, "thing", "explicit", template.format(thing, target))
+
+
+def recipe_of(setting: dict[str, Any], pairs: Pairs) -> Recipe:
+    """The recipe of a setting for some concept pairs; some keys go to each concept."""
     setting = dict(setting)
-    if setting.get("tolerance", 0) is None:
-        setting["tolerance"] = 0.1 * sqrt(len(pairs))
-    templates = {"prompts": setting.pop("prompts")} if "prompts" in setting else {}
-    concepts = [{"target": target, "anchor": anchor, **templates} for target, anchor in pairs]
+    own = {key: setting.pop(key) for key in ("prompts", "synonyms") if key in setting}
+    concepts = [{"target": target, "anchor": anchor, **own} for target, anchor in pairs]
     data = {"version": 1, "name": "study", "concepts": concepts, "limits": NO_LIMITS, **setting}
     return Recipe.model_validate(data)
+
+
+@contextmanager
+def studios() -> Iterator[Mapping[str, Path]]:
+    """The files of the study, by their names."""
+    with tempfile.TemporaryDirectory() as folder, checkpoint() as shipped:
+        state = load_file(shipped)
+        made = {}
+        for name, settings in FILES.items():
+            made[name] = Path(folder, f"{name}.safetensors")
+            save_file(same_pictures(state, **settings) if settings else state, made[name])
+        yield made
 
 
 def text_side(manifests: list[Manifest]) -> dict[str, float]:
@@ -155,24 +222,26 @@ def text_side(manifests: list[Manifest]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure what is not measured yet, or print the tables."""
+    """Measure what is not measured yet."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(PLAN))
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS)
     parser.add_argument("--images", type=int, default=100, help="pictures a column [100]")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("N", "OF"))
     args = parser.parse_args()
-    done = {(line["task"], line["setting"]) for line in read(args.results)}
-    studio = Studio()
-    for task in args.tasks:
-        for setting in args.settings or PLAN[task]:
-            if (task, setting) not in done:
-                try:
-                    line = studio.measure(SETTINGS[setting], TASKS[task], args.images)
-                except LimitError as error:  # no file, so nothing to judge
-                    print(f"{task}, {setting}: {error}", flush=True)
-                    continue
-                append(args.results, {"task": task, "setting": setting, **line})
+    done = {(line["file"], line["task"], line["setting"]) for line in read(args.results)}
+    number, parts = args.part
+    with studios() as paths:
+        made: dict[str, Studio] = {}
+        for file, task, setting in PLAN[number::parts]:
+            if (file, task, setting) in done:
+                continue
+            studio = made.setdefault(file, Studio(paths[file]))
+            try:
+                line = studio.measure(SETTINGS[setting], TASKS[task], args.images)
+            except LimitError as error:  # no file, so nothing to judge
+                print(f"{file}, {task}, {setting}: {error}", flush=True)
+                continue
+            append(args.results, {"file": file, "task": task, "setting": setting, **line})
 
 
 def read(path: Path) -> list[dict[str, str]]:

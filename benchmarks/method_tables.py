@@ -1,14 +1,13 @@
 """The study's tables, from benchmarks/method_study.csv into docs/method.md, between its markers."""
 
 import re
-from collections.abc import Callable
 from itertools import pairwise
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.method_study import ENCODERS, RESULTS, read
+from benchmarks.method_study import ENCODERS, HELD, RESULTS, read
 
 PAGE = Path("docs/method.md")
 Line = dict[str, str]
@@ -20,9 +19,14 @@ def main() -> None:
 
 
 def filled(text: str, lines: list[Line]) -> str:
-    """The page with what stands between the markers of each task, and of the correlations."""
-    for task in dict.fromkeys(line["task"] for line in lines):
-        text = _put(text, task, table([line for line in lines if line["task"] == task]))
+    """The page with what stands between the markers of each task, and of the summaries."""
+    demo = [line for line in lines if line["file"] == "demo"]
+    for task in dict.fromkeys(line["task"] for line in demo):
+        text = _put(text, task, table([line for line in demo if line["task"] == task]))
+    varied = {line["task"] for line in lines if line["file"] != "demo"}
+    same = [line for line in lines if line["setting"] == "defaults" and line["task"] in varied]
+    same.sort(key=lambda line: line["task"])
+    text = _put(text, "variants", table(same, "file", "task"))
     measured = [line for line in lines if line["update"]]
     text = _put(text, "bands", bands(measured))
     return _put(text, "correlation", correlations(measured))
@@ -36,15 +40,17 @@ def _put(text: str, name: str, content: str) -> str:
     return f"{head}{start}{content}{end}{rest.split(end, 1)[1]}"
 
 
-def table(lines: list[Line]) -> str:
-    """A row a setting; edited | stock text encoder where there are two."""
-    head = ["setting", "named ↓", "implied ↓", "anchor ↑", "others ↑", "colours ↑", "leak", "drift"]
-    rows = [[*head, "update"], ["---"] * (len(head) + 1)]
+def table(lines: list[Line], *named_by: str) -> str:
+    """A row a line, named by some of its columns; edited | stock text encoder where both are."""
+    named_by = named_by or ("setting",)
+    targets = {"named ↓": "explicit", "implied ↓": "implicit", "anchor ↑": "anchor"}
+    head = [*named_by, *targets, *(f"{column} ↑" for column in HELD), "leak", "drift", "update"]
+    rows = [head, ["---"] * len(head)]
     for line in lines:
-        cells = [line["setting"]]
-        for rate in ("explicit", "implicit", "anchor", "others"):
+        cells = [line[column] for column in named_by]
+        for rate in targets.values():
             cells.append(" \\| ".join(_percent(line[f"{rate}_{e}"]) for e in ENCODERS))
-        cells.append(_percent(line["colours_edited"]))
+        cells += [_percent(line[column]) for column in HELD]
         for name in ("leak", "drift"):
             cells.append(" \\| ".join(_number(line[f"{name}_{e}"]) for e in ENCODERS))
         rows.append([*cells, _number(line["update"])])
@@ -52,7 +58,7 @@ def table(lines: list[Line]) -> str:
 
 
 def bands(lines: list[Line]) -> str:
-    """What the judge sees, by how large leak, drift and update are."""
+    """What the judge sees, by how large leak and drift are."""
     both = [(line, encoder) for line in lines for encoder in ENCODERS]
     rows = [["", "cells", "named ≤ 0.05 in", "implied ≤ 0.05 in"], ["---"] * 4]
     for low, high in pairwise((0, 0.25, 0.5, 1, inf)):
@@ -63,19 +69,17 @@ def bands(lines: list[Line]) -> str:
         ]
         rows.append([f"leak {low:g} to {high:g}", str(len(inside)), *good])
     text = _rows(rows)
-    rows = [["", "cells", "others, least", "others, mean"], ["---"] * 4]
-    for low, high in pairwise((0, 0.1, 0.2, 0.3, 0.5, inf)):
-        inside = [(line, e) for line, e in both if low <= float(line[f"drift_{e}"]) < high]
-        rates = [rate(line[f"others_{e}"]) for line, e in inside]
-        rows.append([f"drift {low:g} to {high:g}", *_least_and_mean(rates)])
-    for low, high in pairwise((0, 0.5, 1, 2, inf)):
-        rates = [rate(r["others_edited"]) for r in lines if low <= float(r["update"]) < high]
-        rows.append([f"relative update {low:g} to {high:g}", *_least_and_mean(rates)])
+    columns = "others", "neighbours", "colours"
+    rows = [["", "lines", *(f"{c}, least and mean" for c in columns)], ["---"] * (2 + len(columns))]
+    for low, high in pairwise((0, 0.1, 0.2, 0.3, 0.4, 0.5, inf)):
+        inside_lines = [line for line in lines if low <= float(line["drift_edited"]) < high]
+        cells = [_least_and_mean([rate(r[c]) for r in inside_lines if r[c]]) for c in columns]
+        rows.append([f"drift {low:g} to {high:g}", str(len(inside_lines)), *cells])
     return f"{text}\n{_rows(rows)}"
 
 
-def _least_and_mean(rates: list[float]) -> list[str]:
-    return [str(len(rates)), f"{min(rates):.2f}", f"{sum(rates) / len(rates):.2f}"]
+def _least_and_mean(rates: list[float]) -> str:
+    return f"{min(rates):.2f}, {sum(rates) / len(rates):.2f}" if rates else "–"
 
 
 def _rows(rows: list[list[str]]) -> str:
@@ -84,20 +88,19 @@ def _rows(rows: list[list[str]]) -> str:
 
 def correlations(lines: list[Line]) -> str:
     """Spearman's ρ of what is measured on text with what the judge sees."""
-    pairs: dict[str, tuple[str, str, Callable[[float], float]]] = {
-        "leak with named targets still drawn": ("leak", "explicit", float),
-        "leak with implied targets still drawn": ("leak", "implicit", float),
-        "drift with others lost": ("drift", "others", lambda rate: 1 - rate),
-    }
     rows = [["", "edited encoder", "stock encoder"], ["---"] * 3]
-    for label, (name, column, sense) in pairs.items():
-        cells = [label]
+    for name, column in (("named", "explicit"), ("implied", "implicit")):
+        cells = [f"leak with {name} targets still drawn"]
         for encoder in ENCODERS:
-            x = [float(line[f"{name}_{encoder}"]) for line in lines]
-            y = [sense(rate(line[f"{column}_{encoder}"])) for line in lines]
-            cells.append(f"{spearman(x, y):.2f}")
+            x = [float(line[f"leak_{encoder}"]) for line in lines]
+            cells.append(f"{spearman(x, [rate(r[f'{column}_{encoder}']) for r in lines]):.2f}")
         rows.append(cells)
-    return _rows(rows) + f"\nOver {len(lines)} cells.\n"
+    for column in HELD:
+        told = [line for line in lines if line[column]]
+        x = [float(line["drift_edited"]) for line in told]
+        lost = [1 - rate(line[column]) for line in told]
+        rows.append([f"drift with {column} lost", f"{spearman(x, lost):.2f}", "–"])
+    return _rows(rows) + f"\nOver {len(lines)} lines.\n"
 
 
 def spearman(x: list[float], y: list[float]) -> float:
