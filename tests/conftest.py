@@ -4,8 +4,10 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
+import atexit
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,14 @@ from erasepro_convert.cli import main
 from erasepro_convert.recipe import Recipe, load_recipe
 from tests.miniature import State, state_dict
 
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share one cache
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="erasepro-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
 PLAIN = """
 tolerance: 0
 retain: {weight: 0}
+tokens: prompt
 text_encoders: [edited]
 limits: {leak: null, drift: null, relative_update: null}
 """

@@ -17,7 +17,14 @@ from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.methods import METHODS, SOLVED, TRAINED
 from erasepro_convert.recipe.model import Recipe
-from erasepro_convert.recipe.sections import Concept, Layers, Limits, Probe, Retain
+from erasepro_convert.recipe.sections import (
+    Calibration,
+    Concept,
+    Layers,
+    Limits,
+    Probe,
+    Retain,
+)
 from erasepro_convert.recipe.training import Training
 from tests.conftest import Cli, WriteRecipe
 
@@ -62,6 +69,7 @@ def test_every_recipe_key_is_explained() -> None:
     parts: dict[str, type[BaseModel]] = {
         "layers": Layers,
         "retain": Retain,
+        "calibration": Calibration,
         "probe": Probe,
         "limits": Limits,
         "evaluate": Evaluate,

@@ -13,7 +13,7 @@ from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.model import PromptSet
 from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.probing.neighbours import whole_words
+from erasepro_convert.language.prompts import whole_words
 from erasepro_convert.sd1 import key_value_matrices
 from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from erasepro_convert.batch.worker import Result, Task
 from erasepro_convert.runtime.memory import configure_allocator
 
-STAGES = ("erase", "probe", "tune", "train")
+STAGES = ("erase", "probe", "language", "train")
 """The stages of a conversion; shared memory has their numbers."""
 FIELDS = 5
 """How many numbers shared memory has for each running task: those of ``Progress``."""

@@ -36,7 +36,12 @@ GAP = 2
 """Characters between two columns."""
 SHOWN_TASKS = 16
 """How many running files are shown: a cluster may have hundreds."""
-STAGE_VERBS = {"erase": "erasing", "probe": "probing", "tune": "trying", "train": "training"}
+STAGE_VERBS = {
+    "erase": "erasing",
+    "probe": "probing",
+    "language": "reading words",
+    "train": "training",
+}
 STYLES = {"refused": "yellow", "exceeded": "yellow", "failed": "red"}
 SIZE_REQUESTS = 8
 """How many inputs are asked for their sizes at once."""

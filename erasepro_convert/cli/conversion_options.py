@@ -37,7 +37,6 @@ _OPTIONS = (
         type=location,
         help="Where the text encoder comes from if IN has none.",
     ),
-    click.option("--tune", is_flag=True, help="Search for the settings that suit IN best."),
     click.option(
         "--embed-manifest",
         is_flag=True,

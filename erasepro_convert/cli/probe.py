@@ -31,7 +31,7 @@ def probe_command(
     With --base: leak of each target and drift of other prompts against the original, with CKPT's
     own text encoder and with the original's; exit code 3 when a limit of RECIPE is exceeded.  What
     the original itself had lost before counts as held.  Without --base: how far the target is from
-    the anchor in CKPT itself, ‖KV(target) − KV(anchor)‖ / ‖KV(anchor)‖, which is near 0 where the
+    the anchor in CKPT itself, as a share of the spread of other prompts, which is near 0 where the
     target has become the anchor.
     """
     from erasepro_convert.recipe import load_recipe

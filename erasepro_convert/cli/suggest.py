@@ -40,12 +40,18 @@ def suggest_command(
         found = suggest(
             source, word, count, lambda done, total: progress("reading the vocabulary", done, total)
         )
+    nearest = () if found.is_unknown else found.nearest
+    if found.is_unknown:
+        click.echo(
+            f"{word!r} is not told from many other words: this checkpoint does not know it",
+            err=True,
+        )
     if as_json:
-        click.echo(json.dumps([asdict(neighbour) for neighbour in found], indent=2))
+        click.echo(json.dumps([asdict(neighbour) for neighbour in nearest], indent=2))
         return
-    terminal.show(neighbour_table(found))
+    terminal.show(neighbour_table(nearest))
     click.echo("concepts:")
-    for name in (word, *(neighbour.word for neighbour in found)):
+    for name in (word, *(neighbour.word for neighbour in nearest)):
         pair = {"target": name, "anchor": anchor}
         texts = ", ".join(f"{key}: {json.dumps(text)}" for key, text in pair.items())
         click.echo(f"  - {{{texts}}}")

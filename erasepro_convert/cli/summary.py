@@ -9,7 +9,7 @@ from rich.table import Table
 
 from erasepro_convert.cli.tables import probe_table
 from erasepro_convert.cli.terminal import Terminal
-from erasepro_convert.manifest import EditRecord, Manifest, Trained, Tuning
+from erasepro_convert.manifest import EditRecord, Manifest, Trained
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.runtime.wording import counted, counted_of
@@ -38,8 +38,6 @@ def summary(
         terminal.show(_edit_table(manifest.edits, bar=min(room, LONGEST_BAR)))
     if manifest.trained and manifest.trained.changes:
         terminal.show(_trained_table(manifest.trained))
-    if manifest.tuning:
-        terminal.show(_tuning_table(manifest.tuning))
     terminal.show(probe_table(manifest.probe))
     if manifest.ema:
         terminal.say("the EMA copy of the U-Net, edited too:")
@@ -96,26 +94,39 @@ def _trained_table(trained: Trained) -> Table:
     return table
 
 
-def _tuning_table(tuning: Tuning) -> Table:
-    """Return a row for each setting that was tried."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("tolerance", "retain weight", "templates", "tokens", "leak", "drift", "update"):
-        table.add_column(heading, justify="right")
-    table.add_column("", overflow="fold")
-    for number, tried in enumerate(tuning.tries):
-        tokens = tried.tokens if isinstance(tried.tokens, str) else f"first {tried.tokens.first}"
-        cells = [f"{tried.tolerance:g}", f"{tried.retain_weight:g}", str(tried.templates), tokens]
-        values = (tried.leak, tried.drift, tried.relative_update)
-        cells += ["–" if value is None else f"{value:.2f}" for value in values]
-        remark = "taken" if number == tuning.chosen else ""
-        remark += "" if tried.within or tried.refused else " exceeds"
-        table.add_row(*cells, tried.refused or remark.strip())
-    return table
-
-
 def _is_exact(recipe: Recipe) -> bool:
     """Whether the recipe asks for a closed form without any residual (Eq. 5)."""
     return "tolerance" in METHODS[recipe.method].keys and recipe.tolerance == 0
+
+
+def _trained_remarks(manifest: Manifest, trained: Trained) -> Iterator[str]:
+    """Give lines on what a training changed."""
+    losses = trained.losses
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+    yield (
+        f"{counted_of(manifest.tensors.edited, len(manifest.all_edits), 'tensor')} "
+        f"trained in {counted(len(losses), 'step')} on "
+        f"{trained.device}; loss {first:.4f} in the first tenth, "
+        f"{last:.4f} in the last"
+    )
+    yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
+
+
+def _target_remarks(manifest: Manifest) -> Iterator[str]:
+    """Give lines on targets that were added, that were erased before, and that prompts contain."""
+    for target, words in manifest.synonyms.items():
+        shares = ", ".join(f"{found.word} {found.distance:.2f}" for found in words)
+        yield f"means the same as {target!r} to this checkpoint: {shares or 'no other word'}"
+    alignment = manifest.alignment
+    if alignment.held:
+        yield (
+            f"erased before, kept and not solved again: {', '.join(alignment.held)} (leak counted "
+            "in how far other words are from the anchor)"
+        )
+    if left_out := alignment.left_out:
+        prompts = counted(len(left_out), "retained prompt")
+        yield f"{prompts} with a target's words left out: {', '.join(map(repr, left_out))}"
 
 
 def _remarks(manifest: Manifest) -> Iterator[str]:
@@ -126,16 +137,7 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
     condition = max((edit.condition for edit in edits), default=0.0)
     changed = sum(edit.changed for edit in edits)
     if manifest.trained:
-        losses = manifest.trained.losses
-        tenth = max(1, len(losses) // 10)
-        first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-        yield (
-            f"{counted_of(manifest.tensors.edited, len(manifest.all_edits), 'tensor')} "
-            f"trained in {counted(len(losses), 'step')} on "
-            f"{manifest.trained.device}; loss {first:.4f} in the first tenth, "
-            f"{last:.4f} in the last"
-        )
-        yield "whether a training erased its targets only pictures tell: erasepro-convert evaluate"
+        yield from _trained_remarks(manifest, manifest.trained)
     elif pair_count:
         yield (
             f"{counted_of(changed, len(edits), 'matrix', 'matrices')} edited; "
@@ -145,14 +147,7 @@ def _remarks(manifest: Manifest) -> Iterator[str]:
         )
     else:
         yield "every target had been erased from the input before: no matrix was edited"
-    if alignment.held:
-        yield (
-            f"erased before, kept and not solved again: {', '.join(alignment.held)} (leak counted "
-            "in how far other words are from the anchor)"
-        )
-    if left_out := alignment.left_out:
-        prompts = counted(len(left_out), "retained prompt")
-        yield f"{prompts} with a target's words left out: {', '.join(map(repr, left_out))}"
+    yield from _target_remarks(manifest)
     if _is_exact(manifest.recipe) and condition > HARMFUL:
         yield (
             "warning: the exact solve (tolerance 0) of nearly collinear columns harms the model; "

@@ -20,7 +20,8 @@ from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
 
 STAGES = {
     "check": "checking tensors",
-    "tune": "trying settings",
+    "vocabulary": "reading the vocabulary",
+    "language": "reading common words",
     "train": "training",
     "erase": "erasing matrices",
     "probe": "probing",
@@ -28,7 +29,7 @@ STAGES = {
     "write": "writing",
     "verify": "comparing tensors",
 }
-COUNTED = ("check", "tune", "train", "erase", "probe", "verify")
+COUNTED = ("check", "vocabulary", "language", "train", "erase", "probe", "verify")
 """Stages that count something else than bytes."""
 LINE = 2000
 """The most characters of a text from a file that may be hostile."""

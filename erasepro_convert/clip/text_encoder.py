@@ -17,7 +17,7 @@ from torch.nn.functional import layer_norm, linear
 
 from erasepro_convert.runtime.scratch import scratch_matrix
 from erasepro_convert.runtime.threads import parallel_map
-from erasepro_convert.sd1.keys import TEXT, TEXT_HEADS, TOKEN_EMBEDDING
+from erasepro_convert.sd1.keys import POSITIONS, TEXT, TEXT_HEADS, TEXT_LAYERS, TOKEN_EMBEDDING
 
 EPSILON = 1e-5
 """The epsilon of every layer norm in CLIP."""
@@ -83,13 +83,15 @@ class Prefixes:
         prefix_at = torch.zeros_like(ids)
         last: list[tuple[int, int]] = []
         blocks = []
-        size = min(BLOCK_MAX, max(BLOCK_MIN, (len(order) + 1) // 2))
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            block, tokens = _block(len(last), [prompts[row] for row in rows])
-            prefix_at[rows, : block.prefix_at.shape[1]] = block.prefix_at + len(last)
-            last += tokens
-            blocks.append(block)
+        for is_long in (False, True):  # one long prompt makes attention of its whole block long
+            alike = [row for row in order if (lengths[row] > POSITIONS // 2) == is_long]
+            size = min(BLOCK_MAX, max(BLOCK_MIN, (len(alike) + 1) // 2))
+            for start in range(0, len(alike), size):
+                rows = alike[start : start + size]
+                block, tokens = _block(len(last), [prompts[row] for row in rows])
+                prefix_at[rows, : block.prefix_at.shape[1]] = block.prefix_at + len(last)
+                last += tokens
+                blocks.append(block)
         tokens, positions = torch.tensor(last, dtype=torch.long).view(-1, 2).T
         return cls(tokens, positions, prefix_at, tuple(blocks))
 
@@ -173,6 +175,18 @@ LAYER_PARAMETERS = tuple(
     )
     for kind in ("weight", "bias")
 )
+
+PARAMETERS = (
+    f"{TEXT}embeddings.position_embedding.weight",
+    *(
+        f"{TEXT}encoder.layers.{number}.{name}"
+        for number in range(TEXT_LAYERS)
+        for name in LAYER_PARAMETERS
+    ),
+    f"{TEXT}final_layer_norm.weight",
+    f"{TEXT}final_layer_norm.bias",
+)
+"""The names of all parameters but the token embedding."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class Tokens:
     count: int
     spans: tuple[tuple[int, int], ...]
 
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The ids without BOS, EOS and padding."""
+        return self.ids[1 : self.count - 1]
+
     def covering(self, start: int, end: int) -> tuple[int, int]:
         """Return the positions (first, last + 1) of the tokens that overlap characters start … end.
 

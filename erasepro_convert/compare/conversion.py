@@ -106,13 +106,14 @@ def _earlier_manifest(recipe: Recipe, source: Path, target: Path) -> Manifest | 
 def _is_from_recipe(manifest: Manifest, recipe: Recipe) -> bool:
     """Whether this recipe led to a manifest.
 
-    The recipe in the manifest may differ: tuning changes settings, and the input's metadata can
-    add to clip skip.
+    The recipe in the manifest may differ: the input's metadata can add to clip skip, and synonyms
+    that are found in it are concepts of their own.
     """
     if manifest.variant.clip_skip_from == "metadata":
         recipe = recipe.changed(clip_skip=manifest.recipe.clip_skip)
-    recipe_sha256 = manifest.tuning.recipe_sha256 if manifest.tuning else manifest.recipe_sha256
-    return recipe_sha256 == recipe.digest
+    if recipe.asks_for_synonyms:
+        recipe = recipe.changed(concepts=manifest.recipe.model_dump()["concepts"])
+    return manifest.recipe_sha256 == recipe.digest
 
 
 def _follow(connection: Connection, progress: Progress) -> tuple[float, int]:

@@ -15,7 +15,7 @@ SOLVED = tuple(method for method in METHODS if method not in registry.TRAINED)
 
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
 
-_ERASEPRO_KEYS = ("settings", "tolerance", "retain", "text_encoders", "layers")
+_ERASEPRO_KEYS = ("strength", "tolerance", "calibration", "retain", "text_encoders", "layers")
 _METHOD_KEYS = (*_ERASEPRO_KEYS, "training", "method", "limits", "evaluate")
 
 
@@ -37,8 +37,6 @@ def recipe_for_method(
         data |= {
             key: own_settings[key] for key in (*_ERASEPRO_KEYS, "training") if key in own_settings
         }
-        if recipe.settings:
-            data["limits"] = recipe.limits
     elif entry:
         if "unet" in own_settings.get("layers", {}) and not _trains_outside_blocks(entry):
             data["layers"] = {"unet": own_settings["layers"]["unet"]}

@@ -64,6 +64,7 @@ def build_manifest(
         output=output,
         variant=_variant(conversion),
         tensors=_tensors(conversion, erasure, left_out),
+        synonyms=dict(erasure.synonyms),
         alignment=main.aligned.record,
         edits=tuple(edit.record for edit in main.edits.values()),
         trained=main.trained,
@@ -71,7 +72,6 @@ def build_manifest(
         ema=EmaRecord(edits=tuple(edit.record for edit in ema.edits.values()), probe=ema.probe)
         if ema
         else None,
-        tuning=erasure.tuning,
         exceeded=erasure.exceeded,
         varies_between_runs=VariesBetweenRuns(started=stopwatch.started, seconds=stopwatch.seconds),
     ).sealed()

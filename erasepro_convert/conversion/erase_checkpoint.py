@@ -6,22 +6,23 @@ import torch
 
 from erasepro_convert.conversion.erasure import Erasure, run_erasure
 from erasepro_convert.conversion.preflight import Conversion
-from erasepro_convert.conversion.tuning import tune
+from erasepro_convert.conversion.synonyms import Found, with_synonyms
 from erasepro_convert.errors import LimitError
-from erasepro_convert.manifest import Tuning
 from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
 from erasepro_convert.probing.limits import exceeded, leaking_concepts
+from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
 class CheckpointErasure:
-    """The erasure, the one on a kept EMA copy of the U-Net, and how the settings were found."""
+    """The erasure, the one on a kept EMA copy of the U-Net, and what was found for it."""
 
     main: Erasure
     ema: Erasure | None
-    tuning: Tuning | None
+    synonyms: Found
+    """What the recipe's ``synonyms: auto`` found, by target."""
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -35,6 +36,8 @@ class CheckpointErasure:
         if not self.ema:
             return found
         of_ema = exceeded(self.ema.recipe, self.ema.probe, self.ema.changes)
+        if found and of_ema:
+            return (*found, "the EMA copy of the U-Net does not hold either")
         return (*found, *(f"EMA copy: {line}" for line in of_ema))
 
 
@@ -49,13 +52,14 @@ def erase_checkpoint(
     """
     base, options = conversion.base, conversion.options
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
-    main, tuning, already_erased = _erase_what_is_new(conversion, dtype, already_erased, progress)
+    recipe, found = with_synonyms(conversion.recipe, base, progress)
+    main, already_erased = _erase_what_is_new(conversion, recipe, dtype, already_erased, progress)
     ema = None
     if base.layout.ema == "convert":
         ema = run_erasure(
-            base.with_ema_as_unet(), main.recipe, dtype, progress, already_erased=already_erased
+            base.with_ema_as_unet(), recipe, dtype, progress, already_erased=already_erased
         ).as_ema_copy()
-    erasure = CheckpointErasure(main, ema, tuning)
+    erasure = CheckpointErasure(main, ema, found)
     if erasure.exceeded and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
     return erasure
@@ -63,28 +67,27 @@ def erase_checkpoint(
 
 def _erase_what_is_new(
     conversion: Conversion,
+    recipe: Recipe,
     dtype: torch.dtype | None,
     already_erased: frozenset[str] | None,
     progress: Progress,
-) -> tuple[Erasure, Tuning | None, frozenset[str]]:
-    """Return the erasure, the record of tuning, and the targets that were erased before."""
-    base, recipe = conversion.base, conversion.recipe
+) -> tuple[Erasure, frozenset[str]]:
+    """Return the erasure, and the targets that were erased before."""
+    base = conversion.base
 
-    def run(already_erased: frozenset[str]) -> tuple[Erasure, Tuning | None]:
-        if conversion.is_tuned:
-            return tune(base, recipe, dtype, progress, already_erased)
+    def run(already_erased: frozenset[str]) -> Erasure:
         state = conversion.training_state
         return run_erasure(
             base, recipe, dtype, progress, state=state, already_erased=already_erased
-        ), None
+        )
 
     if already_erased is not None or recipe.training:
         known = already_erased or frozenset()
-        return *run(known), known
+        return run(known), known
     known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
-    erasure, tuning = run(known)
+    erasure = run(known)
     # An earlier erasure that nothing tells of shows in what solving cannot reduce.
     if more := measured_erased(recipe, base, leaking_concepts(recipe, erasure.probe)) - known:
         known |= more
-        erasure, tuning = run(known)
-    return erasure, tuning, known
+        erasure = run(known)
+    return erasure, known

@@ -1,4 +1,4 @@
-"""An erasure in memory, with its measures: conversion writes one, tuning chooses among some."""
+"""An erasure in memory, with its measures: conversion writes it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,9 @@ import torch
 from erasepro_convert.clip.text_encoder import LAYER_PARAMETERS, ReadTensor
 from erasepro_convert.erase.columns import AlignedPrompts, align
 from erasepro_convert.erase.matrix_edit import Edit, Model, change
-from erasepro_convert.erase.methods import measure_recipe, solve_recipe
+from erasepro_convert.erase.methods import measure_recipe, retains_language, solve_recipe
 from erasepro_convert.erase.targets import edited_tensors
+from erasepro_convert.language.moments import Language, read_language
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
@@ -80,7 +81,7 @@ def run_erasure(
     task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         return task.with_training(_train(source, recipe, dtype, progress, state))
-    return task.with_edits(solve_recipe(task.model, task.prompts, recipe))
+    return task.with_edits(solve_recipe(task.model, task.prompts, recipe, task.language()))
 
 
 def measure_erasure(
@@ -104,7 +105,14 @@ def measure_erasure(
         weights = {name: edited(name) for name in task.names}
         return task.with_training(Fitted(weights, (), ""), single_encoder=single_encoder)
     return task.with_edits(
-        measure_recipe(task.model, task.prompts, recipe, edited, single_encoder=single_encoder)
+        measure_recipe(
+            task.model,
+            task.prompts,
+            recipe,
+            task.language(),
+            edited,
+            single_encoder=single_encoder,
+        )
     )
 
 
@@ -154,6 +162,17 @@ class _Task:
             source, recipe, progress, already_erased, align(recipe, already_erased), model, names
         )
 
+    def language(self) -> Language | None:
+        """Return what common language looks like to the text encoder, if the recipe retains it."""
+        if not retains_language(self.recipe):
+            return None
+
+        def report(done: int, total: int) -> None:
+            self.progress("language", done, total)
+
+        source = self.source
+        return read_language(source.read, source.rows, self.recipe.clip_skip, report)
+
     def with_edits(self, stream: Iterator[Edit]) -> Erasure:
         """Compute the edits of a stream, and measure them."""
         edits = self._compute(stream)
@@ -168,7 +187,7 @@ class _Task:
 
         model, prompts, recipe = self.model, self.prompts, self.recipe
         edits = self._compute(
-            measure_recipe(model, prompts, recipe, trained, single_encoder=single_encoder)
+            measure_recipe(model, prompts, recipe, None, trained, single_encoder=single_encoder)
         )
         measured = self._probe(edits)
         other_weights = {

@@ -18,7 +18,7 @@ class Options:
     before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
     ``sign`` is a private key to sign with, as the holder of ``certificate`` (and of the ``chain``
     above it) where one is given; ``force`` replaces an existing output; ``dry_run`` does everything
-    but write, even where a limit is exceeded; ``tune`` searches for the settings.  ``beside`` are
+    but write, even where a limit is exceeded.  ``beside`` are
     files that the caller has read, such as the recipe: they are never written, as no input is.
     """
 
@@ -34,7 +34,6 @@ class Options:
     private: bool = False
     force: bool = False
     dry_run: bool = False
-    tune: bool = False
     beside: tuple[Path, ...] = ()
 
     @property

@@ -33,7 +33,9 @@ def plan_output(
     if options.embed_manifest:  # the digests of the input go into the header, before all else
         hashes = reading.hashes()
         embedded = provenance(conversion, erasure.result(), hashes)
-    recipe = erasure.result().main.recipe if conversion.is_tuned else conversion.recipe
+    recipe = conversion.recipe
+    if recipe.asks_for_synonyms:
+        recipe = erasure.result().main.recipe
     metadata = output_metadata(
         base.metadata,
         recipe,

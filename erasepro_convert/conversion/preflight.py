@@ -42,11 +42,6 @@ class Conversion:
     training_state: Path | None
     sign: Sign | None
 
-    @property
-    def is_tuned(self) -> bool:
-        """Whether the recipe's settings are searched for on this checkpoint."""
-        return self.options.tune or self.recipe.settings == "auto"
-
     def require_outputs_apart(self) -> None:
         """Look once more whether an output is a file that is read: names can have moved.
 
@@ -89,8 +84,6 @@ def _training_state(recipe: Recipe, target: Location, options: Options) -> Path 
     """Raise UsageError for options that training has no answer to."""
     if not recipe.training:
         return None
-    if options.tune:
-        raise UsageError(f"{recipe.method} is trained: --tune is for the closed forms")
     if options.ema == "convert":
         raise UsageError(f"{recipe.method} is trained: it edits no EMA copy; --ema drop or use")
     if options.dry_run or not isinstance(target, Path):

@@ -10,8 +10,8 @@ C = LLᵀ and the thin SVD L⁻¹X = U·diag(s)·Vᵀ every update here is
 and the methods differ in the spectrum f alone.  No inverse is formed.
 
 - f = 1/s: zero residual (ErasePro, Eq. 5).
-- f = s/(s² + ε): the least change whose relative residual is at most a tolerance; ε is a matter of
-  the matrix.  ε → 0 is Eq. 5.
+- f = s/(s² + ε): the least change whose residual is at most a tolerance, or the ε that is best on
+  calibration prompts (``calibration``); ε is a matter of the matrix.  ε → 0 is Eq. 5.
 - f = s/(s² + 1): UCE (Eq. 2, rewritten as an update in Eq. 6).
 
 The null-space solve is UCE's with Bᵀ in L⁻¹'s place, B (d × k) an orthonormal basis of what
@@ -19,7 +19,7 @@ retained prompts hardly use.  Δ then reads nothing else.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -27,14 +27,22 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-RANK_CUTOFF = 1e-10
-"""Singular values of L⁻¹X below this fraction of the largest count as zero."""
+RANK_CUTOFF = {torch.float64: 1e-10, torch.float32: 1e-6}
+"""Singular values of L⁻¹X below this fraction of the largest count as zero, by the dtype that
+features were computed in: there rounding is all that is left."""
 
 BISECTIONS = 60
 
-Spectrum = Callable[[Tensor, Tensor, float], Tensor]
-"""Gives f(s) (r) from the singular values s (r), the squared norms of the columns of the projected
-residual W_o(Y − X)V (r), and ‖W_oY‖."""
+RIDGE = 1e-2
+"""What is added to C: a share of each channel's variance.  What language never says may move
+most, and this bounds by how much."""
+
+FLOOR = 1e-10
+"""What is added besides: a share of each channel's second moment, for one that never varies."""
+
+Spectrum = Callable[[Tensor, Tensor], Tensor]
+"""Gives f(s) (r) from the singular values s (r) and the squared norms of the columns of the
+projected residual W_o(Y − X)V (r)."""
 
 
 @dataclass(frozen=True)
@@ -98,94 +106,129 @@ class Columns:
             r = torch.linalg.qr(torch.cat([r, torch.cat(pair).T]), mode="r").R
         return cls(r[:d, :d].T, r[:d, d:].T, r[d:, d:].T)
 
-    @cached_property
-    def anchor_root(self) -> Tensor:
-        """A matrix R (d × at most d) with ‖WR‖ = ‖WY‖ for every W."""
-        if not self.rest.numel():
-            return self.y
-        upper: Tensor = torch.linalg.qr(torch.cat([self.y, self.rest], dim=1).T, mode="r").R
-        return upper.T
+
+def moment(features: Iterable[Tensor]) -> Tensor:
+    """The mean of f·fᵀ (d × d) over the columns f of ``features`` (d × k, in parts)."""
+    total, count = torch.zeros(()), 0
+    for part in features:
+        total = total + part @ part.T
+        count += part.shape[1]
+    return total / count
 
 
-def _moment(features: Iterable[Tensor]) -> Tensor:
-    """M (d × d): the second moment of ``features`` (d × k, in parts), scaled to mean diagonal 1."""
-    moment = sum((part @ part.T for part in features), torch.zeros(()))
-    return moment / moment.diagonal().mean()
+def unchanged(features: Tensor) -> Tensor:
+    """f, what an update usually reads (d × n)."""
+    return features
 
 
-def retain_norm(features: Iterable[Tensor], weight: float) -> Tensor:
-    """L of C = I + weight · M, M the second moment of ``features`` scaled to mean diagonal 1.
+def with_constant(features: Tensor) -> Tensor:
+    """(f, 1) (d + 1 × n) of features f (d × n)."""
+    return torch.cat([features, features.new_ones(1, features.shape[1])])
 
-    ``features`` (d × k, in parts) are what must stay.  Lower triangular, d × d.
+
+def retain_norm(retained: "Retained", width: int) -> Tensor:
+    """Return L (lower triangular) of C = LLᵀ = language + λ·prompts + a small ridge.
+
+    ``width`` is d for updates that read f, d + 1 for those that read (f, 1).  The ridge is a share
+    of what each channel varies by in language: it follows the features, and a constant that is
+    added to them does not change it.
     """
-    moment = _moment(features)
-    eye = torch.eye(len(moment), dtype=moment.dtype)
-    lower: Tensor = torch.linalg.cholesky(eye + weight * moment)
+    assert retained.language is not None
+    second, mean = retained.language, retained.language[:, -1]
+    variances = second.diagonal() - mean.square()  # that of the constant is zero
+    ridge = RIDGE * variances + FLOOR * second.diagonal()
+    c = second + retained.weight * retained.prompts + torch.diag(ridge)
+    lower: Tensor = torch.linalg.cholesky(c[:width, :width])
     return lower
 
 
-def factorise(x: Tensor, norm: Tensor | None = None) -> Factor:
-    """Factor X (d × n, float64, finite, not zero) in the norm of L (None: the identity)."""
+def factorise(
+    x: Tensor, norm: Tensor | None = None, precision: torch.dtype = torch.float64
+) -> Factor:
+    """Factor X (d × n, float64, finite, not zero) in the norm of L (None: the identity).
+
+    ``precision`` is the dtype that X was computed in.
+    """
     whitened = x if norm is None else torch.linalg.solve_triangular(norm, x, upper=False)
     u, s, vt = torch.linalg.svd(whitened, full_matrices=False)
-    keep = s > RANK_CUTOFF * s[:1]
+    keep = s > RANK_CUTOFF[precision] * s[:1]
     reader = u[:, keep].T
     if norm is not None:
         reader = torch.linalg.solve_triangular(norm, reader, upper=False, left=False)
     return Factor(s[keep], vt[keep].T, reader)
 
 
-Factorisation = Callable[[Tensor, Sequence[Tensor], float], Factor]
-"""Factors X, given retained features (d × k, in parts, or none) and their weight λ."""
+@dataclass(frozen=True)
+class Retained:
+    """What must stay: second moments of retained prompts and of language, and λ.
+
+    Both are moments of (f, 1) (d + 1 × d + 1), so that their last column is the mean.  ``prompts``
+    are weighed by λ, ``language`` by 1; a method that retains prompts alone has no language.
+    """
+
+    prompts: Tensor
+    weight: float
+    language: Tensor | None = None
 
 
-def weighted_factor(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
-    """Factor X in the norm of C = I + λM; without retained features in the plain norm."""
-    return factorise(x, retain_norm(retained, weight) if retained else None)
+Factorisation = Callable[[Tensor, Retained | None, torch.dtype], Factor]
+"""Factors X, given what must stay and the dtype that features were computed in."""
 
 
-def null_space_factor(x: Tensor, retained: Sequence[Tensor], weight: float) -> Factor:
+def weighted_factor(x: Tensor, retained: Retained | None, precision: torch.dtype) -> Factor:
+    """Factor X in the norm of C = language + λ·prompts; with nothing retained in the plain norm.
+
+    X has d rows, or d + 1 where the last one is constant.
+
+    ‖ΔC^½‖² is the mean of ‖Δf‖² over what is retained: how far its outputs move.
+    """
+    norm = None if retained is None else retain_norm(retained, len(x))
+    return factorise(x, norm, precision)
+
+
+def null_space_factor(x: Tensor, retained: Retained | None, precision: torch.dtype) -> Factor:
     """Factor what X has in the directions that retained prompts hardly use.
 
-    Those directions are the eigenvectors of M with eigenvalues below 1 / ``weight``, as in SPEED
-    (Li et al., ICLR 2026), whose threshold is 0.1 on the moment unscaled.  Without retained
-    features X is factored whole.
+    With M the prompts' moment, scaled to mean diagonal 1, those directions are the eigenvectors
+    of M with eigenvalues below 1/λ, as in SPEED (Li et al., ICLR 2026), whose threshold is 0.1 on
+    the moment unscaled.  With nothing retained X is factored whole.
     """
-    if not retained:
-        return factorise(x)
-    values, vectors = torch.linalg.eigh(_moment(retained))
-    basis = vectors[:, weight * values < 1]
-    factor = factorise(basis.T @ x)
+    if retained is None:
+        return factorise(x, precision=precision)
+    second = retained.prompts[:-1, :-1]
+    values, vectors = torch.linalg.eigh(second / second.diagonal().mean())
+    basis = vectors[:, retained.weight * values < 1]
+    factor = factorise(basis.T @ x, precision=precision)
     return Factor(factor.s, factor.v, factor.reader @ basis.T)
 
 
-def pseudo_inverse(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
+def pseudo_inverse(s: Tensor, squares: Tensor) -> Tensor:
     """1/s: X⁺, the least update with zero residual (ErasePro, Eq. 5)."""
-    del squares, anchor_norm
+    del squares
     return 1 / s
 
 
-def ridge(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
+def ridge(s: Tensor, squares: Tensor) -> Tensor:
     """s/(s² + 1): Xᵀ(XXᵀ + I)⁻¹, the trade-off of UCE (Eq. 2, rewritten as an update in Eq. 6)."""
-    del squares, anchor_norm
+    del squares
     return s / (s * s + 1)
 
 
 def within(tolerance: float) -> Spectrum:
-    """s/(s² + ε) with the largest ε whose residual is at most ``tolerance``·‖W_oY‖.
+    """s/(s² + ε) with the largest ε that leaves at most ``tolerance`` of what an update can change.
 
-    Only the part of the residual that an update can change is counted: where columns conflict, the
-    rest stays whatever ε is.  Residual² = Σᵢ (ε/(sᵢ² + ε))²‖W_o(Y − X)vᵢ‖².
+    What an update can change is ‖W_o(Y − X)V‖; where columns conflict, the rest of the residual
+    stays whatever ε is.  Residual² = Σᵢ (ε/(sᵢ² + ε))²‖W_o(Y − X)vᵢ‖².
     """
 
-    def spectrum(s: Tensor, squares: Tensor, anchor_norm: float) -> Tensor:
-        s_squared, allowed = s * s, (tolerance * anchor_norm) ** 2
+    def spectrum(s: Tensor, squares: Tensor) -> Tensor:
+        s_squared, allowed = s * s, tolerance**2 * float(squares.sum())
+        if not allowed:  # nothing to change
+            return torch.zeros_like(s)
 
         def residual(epsilon: float) -> float:
             return float(((epsilon / (s_squared + epsilon)) ** 2 * squares).sum())
 
-        if float(squares.sum()) <= allowed:  # it holds already: nothing to change
-            return torch.zeros_like(s)
         low, high = float(s_squared[-1]) * 1e-20, float(s_squared[0]) * 1e20
         for _ in range(BISECTIONS):
             middle = math.sqrt(low * high)  # ε spans magnitudes
@@ -197,30 +240,33 @@ def within(tolerance: float) -> Spectrum:
 
 @dataclass(frozen=True)
 class Form:
-    """A closed form: how X is factored, and what is made of its singular values."""
+    """A closed form: how X is factored, and what is made of its singular values.
 
-    spectrum: Spectrum
-    factor: Factorisation = weighted_factor
-
-
-def update(residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum) -> Tensor:
-    """Δ = W* − W_o (m × d).
-
-    ``residual`` is the projected residual W_o(Y − X)V (m × r), ``anchor_norm`` is ‖W_oY‖.
+    ``spectrum`` is None where each matrix is calibrated.
     """
-    return _coefficients(residual, anchor_norm, factor, spectrum) @ factor.reader
+
+    spectrum: Spectrum | None
+    factorisation: Factorisation = weighted_factor
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype that features are computed in.
+
+        Where a matrix is calibrated, what rounding adds to features counts as drift on its
+        calibration prompts, so that float32 does; an exact solve would amplify it.
+        """
+        return torch.float32 if self.spectrum is None else torch.float64
+
+    def factor(self, x: Tensor, retained: Retained | None) -> Factor:
+        """Factor X (d × n), given what must stay."""
+        return self.factorisation(x, retained, self.precision)
 
 
-def update_norm(residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum) -> float:
+def update(residual: Tensor, factor: Factor, spectrum: Tensor) -> Tensor:
+    """Δ = W* − W_o (m × d), from the projected residual W_o(Y − X)V (m × r) and f(s) (r)."""
+    return (residual * spectrum) @ factor.reader
+
+
+def update_norm(residual: Tensor, factor: Factor, spectrum: Tensor) -> float:
     """‖Δ‖ for the arguments of ``update``, without making Δ."""
-    coefficients = _coefficients(residual, anchor_norm, factor, spectrum)
-    return float(torch.linalg.matrix_norm(coefficients @ factor.triangle))
-
-
-def _coefficients(
-    residual: Tensor, anchor_norm: float, factor: Factor, spectrum: Spectrum
-) -> Tensor:
-    """Δ in the basis of the factor's reader (m × r)."""
-    squares = (residual * residual).sum(0)
-    coefficients: Tensor = residual * spectrum(factor.s, squares, anchor_norm)
-    return coefficients
+    return float(torch.linalg.matrix_norm((residual * spectrum) @ factor.triangle))

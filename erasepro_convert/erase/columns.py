@@ -15,9 +15,11 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.clip.tokenizer import Tokens, decode, tokenize
-from erasepro_convert.erase.pairing import TokenizedPair, solved_pairs
+from erasepro_convert.erase.pairing import TokenizedPair, calibration_pairs, solved_pairs
+from erasepro_convert.language.moments import Reader
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.sd1.keys import POSITIONS
 
 Ids = tuple[int, ...]
 FeatureKey = Callable[[Ids, int], Hashable]
@@ -32,8 +34,8 @@ class TokenIndex:
     positions: Tensor
 
     def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
-        """Pick columns (d × n), or a part of them, out of the features of prompts."""
-        return features.at(self.rows[part], self.positions[part]).T
+        """Pick columns (d × n, float64), or a part of them, out of the features of prompts."""
+        return features.at(self.rows[part], self.positions[part]).T.double()
 
     def __len__(self) -> int:
         """How many columns there are."""
@@ -42,32 +44,60 @@ class TokenIndex:
 
 @dataclass(frozen=True)
 class ColumnIndex:
-    """Where the columns of X (``target``) and Y (``anchor``) are, in the same order."""
+    """Where the n columns of X (``target``) and Y (``anchor``) are, in the same order.
+
+    ``scales`` (n) are the roots of how many columns each one stands for.
+    """
 
     target: TokenIndex
     anchor: TokenIndex
+    scales: Tensor
     record: ColumnSet
+
+
+@dataclass(frozen=True)
+class PairedPrompts:
+    """Target prompts and their anchor prompts as token ids, and the columns taken from them.
+
+    Ids are P × T for target prompts and Q × T for anchor prompts; the lengths say how far each
+    prompt's columns reach.  In a causal encoder later positions cannot matter.
+    """
+
+    target_ids: Tensor
+    anchor_ids: Tensor
+    target_lengths: tuple[int, ...]
+    anchor_lengths: tuple[int, ...]
+    first_layer: ColumnIndex
+    deeper_layers: ColumnIndex
+
+    def index(self, reader: Reader) -> ColumnIndex:
+        """The columns of a reader: layer 1 of the text encoder has its own."""
+        return self.first_layer if reader == 1 else self.deeper_layers
+
+
+@dataclass(frozen=True)
+class OtherPrompts:
+    """Prompts that must stay as token ids (R × T), their lengths, and the features taken of them.
+
+    ``index`` has positions from BOS to EOS.
+    """
+
+    ids: Tensor
+    lengths: tuple[int, ...]
+    index: TokenIndex
 
 
 @dataclass(frozen=True)
 class AlignedPrompts:
     """The prompts of a recipe as token ids, and the columns that a solve takes from them.
 
-    Ids are P × T for target prompts, Q × T for anchor prompts and R × T for retained prompts.  T
-    reaches to the last column of all, and the lengths say how far each prompt's columns reach; in a
-    causal encoder later positions cannot matter.  ``retained`` indexes the distinct features of the
-    retained prompts, BOS to EOS.
+    ``retained`` indexes the distinct features of its prompts, ``calibration_others`` all of them.
     """
 
-    target_ids: Tensor
-    anchor_ids: Tensor
-    retained_ids: Tensor
-    target_lengths: tuple[int, ...]
-    anchor_lengths: tuple[int, ...]
-    retained_lengths: tuple[int, ...]
-    first_layer: ColumnIndex
-    deeper_layers: ColumnIndex
-    retained: TokenIndex
+    solved: PairedPrompts
+    retained: OtherPrompts
+    calibration: PairedPrompts
+    calibration_others: OtherPrompts
     record: Alignment
 
 
@@ -82,34 +112,47 @@ def align(recipe: Recipe, already_erased: frozenset[str] = frozenset()) -> Align
     """
     new = [concept for concept in recipe.concepts if concept.target not in already_erased]
     pairs = [pair for concept in new for pair in solved_pairs(concept, recipe)]
-    target_rows = _rows([pair.target for pair in pairs])
-    anchor_rows = _rows([pair.anchor for pair in pairs])
-    first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
-    deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
+    solved = _paired(pairs)
     kept, left_out = _retained(recipe, already_erased)
-    retained = [tokenize(prompt) for prompt in kept]
-    lengths = [
-        1 + max(len(p.record.anchor_positions) - 1, *p.record.anchor_positions) for p in pairs
-    ]
-    length = max([1, *lengths, *(tokens.count for tokens in retained)])
     return AlignedPrompts(
-        target_ids=_ids(target_rows, length),
-        anchor_ids=_ids(anchor_rows, length),
-        retained_ids=_ids([tokens.ids for tokens in retained], length),
-        target_lengths=_lengths(len(target_rows), first.target, deeper.target),
-        anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
-        retained_lengths=tuple(tokens.count for tokens in retained),
-        first_layer=first,
-        deeper_layers=deeper,
-        retained=_distinct(retained),
+        solved=solved,
+        retained=_others(kept, distinct=True),
+        calibration=_paired([p for concept in new for p in calibration_pairs(concept, recipe)]),
+        calibration_others=_others(recipe.calibration_others),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
             held=tuple(c.target for c in recipe.concepts if c.target in already_erased),
             retained=kept,
             left_out=left_out,
-            first_layer=first.record,
-            deeper_layers=deeper.record,
+            first_layer=solved.first_layer.record,
+            deeper_layers=solved.deeper_layers.record,
         ),
+    )
+
+
+def _paired(pairs: list[TokenizedPair]) -> PairedPrompts:
+    target_rows = _rows([pair.target for pair in pairs])
+    anchor_rows = _rows([pair.anchor for pair in pairs])
+    first = _columns(pairs, target_rows, anchor_rows, lambda ids, i: (i, ids[i]))
+    deeper = _columns(pairs, target_rows, anchor_rows, lambda ids, i: ids[: i + 1])
+    return PairedPrompts(
+        target_ids=_ids(target_rows),
+        anchor_ids=_ids(anchor_rows),
+        target_lengths=_lengths(len(target_rows), first.target, deeper.target),
+        anchor_lengths=_lengths(len(anchor_rows), first.anchor, deeper.anchor),
+        first_layer=first,
+        deeper_layers=deeper,
+    )
+
+
+def _others(prompts: Iterable[str], *, distinct: bool = False) -> OtherPrompts:
+    """Index the features of some prompts, each where it occurs or (``distinct``) once."""
+    tokens = [tokenize(prompt) for prompt in prompts]
+    places = [(row, i) for row, t in enumerate(tokens) for i in range(t.count)]
+    return OtherPrompts(
+        ids=_ids([t.ids for t in tokens]),
+        lengths=tuple(t.count for t in tokens),
+        index=_distinct(tokens) if distinct else _token_index(places),
     )
 
 
@@ -136,8 +179,8 @@ def _rows(prompts: list[Tokens]) -> dict[Ids, int]:
     return {ids: row for row, ids in enumerate(distinct)}
 
 
-def _ids(prompts: Iterable[Ids], length: int) -> Tensor:
-    return torch.tensor([ids[:length] for ids in prompts], dtype=torch.long).view(-1, length)
+def _ids(prompts: Iterable[Ids]) -> Tensor:
+    return torch.tensor(list(prompts), dtype=torch.long).view(-1, POSITIONS)
 
 
 def _columns(
@@ -158,6 +201,11 @@ def _columns(
     return ColumnIndex(
         target=_token_index([(target_rows[pair.target.ids], i) for pair, i, _ in kept]),
         anchor=_token_index([(anchor_rows[pair.anchor.ids], j) for pair, _, j in kept]),
+        scales=torch.tensor(
+            [pair.padding_weight if i >= pair.target.count else 1 for pair, i, _ in kept]
+        )
+        .double()
+        .sqrt(),
         record=ColumnSet(
             columns=len(kept),
             merged=total - len(kept),

@@ -1,21 +1,56 @@
 """The edit of matrices that read the same features: columns in, stored weights and records out.
 
-m × d is the shape of a matrix, n the number of columns; all computation is in float64.
+m × d is the shape of a matrix, n the number of columns; all computation is in float64, but for
+features and calibration where matrices are calibrated.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import hypot
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features, ReadRows, ReadTensor, TextEncoder
-from erasepro_convert.erase.closed_form import Columns, Form, update, update_norm
-from erasepro_convert.erase.columns import ColumnIndex, TokenIndex
+from erasepro_convert.erase.calibration import Calibrated, Calibration, CalibrationFeatures
+from erasepro_convert.erase.closed_form import (
+    Columns,
+    Factor,
+    Form,
+    Retained,
+    moment,
+    unchanged,
+    update,
+    update_norm,
+    with_constant,
+)
+from erasepro_convert.erase.columns import AlignedPrompts, ColumnIndex
+from erasepro_convert.erase.retained_language import RetainedLanguage
 from erasepro_convert.errors import CheckpointError, LimitError
-from erasepro_convert.manifest import Change, EditRecord, Encoder, FeatureDistance, Residual
+from erasepro_convert.language.moments import Reader
+from erasepro_convert.manifest import (
+    CalibrationRecord,
+    Change,
+    EditRecord,
+    Encoder,
+    FeatureDistance,
+    Residual,
+)
 from erasepro_convert.runtime.dtypes import dtype_code
+
+Group = Literal[
+    "anchor",
+    "target",
+    "retained",
+    "left_out",
+    "calibration_anchor",
+    "calibration_target",
+    "calibration_other",
+]
+"""Groups of prompts that pass through the text encoder together."""
 
 PART = 3072
 """Columns that are looked at together."""
@@ -33,15 +68,13 @@ class Model:
         """A weight as the output will hold it if it is not edited."""
         return self.read(name).to(self.dtype)
 
-    @property
-    def encoder(self) -> TextEncoder:
+    def encoder(self, precision: torch.dtype) -> TextEncoder:
         """The original text encoder."""
-        return TextEncoder(self.read, rows=self.rows)
+        return TextEncoder(self.read, precision, self.rows)
 
-    @property
-    def stored_encoder(self) -> TextEncoder:
+    def stored_encoder(self, precision: torch.dtype) -> TextEncoder:
         """The text encoder as the output will hold it if it is not edited."""
-        return TextEncoder(self.stored, rows=self.stored_rows if self.rows else None)
+        return TextEncoder(self.stored, precision, self.stored_rows if self.rows else None)
 
     def stored_rows(self, name: str, numbers: Tensor) -> Tensor:
         """ReadRows of a matrix as the output will hold them."""
@@ -60,15 +93,40 @@ class Edit:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Features of anchor, target and retained prompts."""
+    """What a layer reads: features by group of prompts, with all edits so far and in the original.
 
-    anchor: Features
-    target: Features
-    retained: Features
+    ``reader`` names the layer to ``Language``.
+    """
+
+    reader: Reader
+    current: Callable[[Group], Features]
+    original: Callable[[Group], Features]
+
+    @property
+    def without_edits(self) -> "Inputs":
+        """What the layer reads of the stock text encoder."""
+        return Inputs(self.reader, self.original, self.original)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What all layers have in common: prompts, closed form, what is retained, what calibrates.
+
+    ``language`` is None where C = I; ``strength`` is the recipe's.
+    """
+
+    prompts: AlignedPrompts
+    form: Form
+    retain_weight: float
+    language: RetainedLanguage | None
+    strength: float
 
 
 Feeds = Mapping[Encoder, list[Inputs]]
 """What a matrix reads, by the text encoder that it comes from."""
+
+Augment = Callable[[Tensor], Tensor]
+"""What is done to features (d × n) before they are columns."""
 
 FeatureDistances = Mapping[Encoder, FeatureDistance]
 """How far X is from Y, with all edits so far ("edited") and without any ("stock")."""
@@ -90,19 +148,25 @@ def _feature_distance(columns: ColumnIndex, inputs: list[Inputs]) -> FeatureDist
     return FeatureDistance(distance=_ratio(difference**0.5, size**0.5), angle=angles / count)
 
 
-def _parts(columns: ColumnIndex, inputs: list[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
+def _parts(
+    columns: ColumnIndex, inputs: list[Inputs], augment: Augment = unchanged
+) -> Iterator[tuple[Tensor, Tensor]]:
     """X and Y piece by piece; each element of ``inputs`` gives a full set of columns."""
     for source in inputs:
         for start in range(0, len(columns.target), PART):
             part = slice(start, start + PART)
-            x = columns.target.columns(source.target, part)
-            yield x, columns.anchor.columns(source.anchor, part)
+            x = columns.target.columns(source.current("target"), part)
+            y = columns.anchor.columns(source.original("anchor"), part)
+            yield augment(x) * columns.scales[part], augment(y) * columns.scales[part]
 
 
 class FactoredColumns:
     """The columns X and Y that some matrices read, with X factored once for all of them.
 
-    ``retained`` indexes the features that C counts with the weight λ; None counts nothing.
+    ``up_to_constant`` is for keys of the cross-attention.  What all keys have in common, softmax
+    does not see: W f + c draws what W f does, for any c.  The solve has c as a column of its own
+    beside W, that of a constant feature, and it is dropped.  So features that have a constant part
+    give no more room than those that have none.
 
     Raises CheckpointError when features are not finite, LimitError when no change is allowed.
     """
@@ -110,37 +174,89 @@ class FactoredColumns:
     def __init__(
         self,
         label: str,
+        problem: Problem,
         columns: ColumnIndex,
         inputs: list[Inputs],
-        form: Form,
-        retained: TokenIndex | None,
-        retain_weight: float,
+        *,
+        up_to_constant: bool = False,
     ) -> None:
         self.count = len(inputs) * len(columns.target)
         self.merged = len(inputs) * columns.record.merged
         self.conflicts = len(inputs) * len(columns.record.conflicts)
-        self.xy = Columns.of(_parts(columns, inputs), self.count)
-        kept = [retained.columns(part.retained) for part in inputs] if retained else []
-        _require_finite(label, *kept, self.xy.x, self.xy.y, self.xy.rest)
-        self.factor = form.factor(self.xy.x, kept, retain_weight)
-        if not self.factor.rank:
+        has_constant = up_to_constant and problem.language is not None
+        augment = with_constant if has_constant else unchanged
+        xy = Columns.of(_parts(columns, inputs, augment), self.count)
+        _require_finite(label, xy.x, xy.y, xy.rest)
+        factor = problem.form.factor(xy.x, _retained(label, problem, inputs))
+        if not factor.rank:
             raise LimitError(
                 f"{label}: the retained prompts use all that the targets do, which leaves nothing "
                 "to change; retain fewer of them, or with less weight"
             )
-        self.spectrum = form.spectrum
-        self.difference = (self.xy.y - self.xy.x) @ self.factor.v  # (Y − X)V, d × r
+        self._spectrum = problem.form.spectrum
+        self._calibration = None
+        if self._spectrum is None:
+            features = [_calibration_features(problem.prompts, source) for source in inputs]
+            self._calibration = Calibration(factor, features, augment, problem.strength)
+        self.constant = xy.x[-1:] if has_constant else None
+        d = len(xy.x) - has_constant
+        self.factor = Factor(factor.s, factor.v, factor.reader[:, :d])
+        self.xy = Columns(xy.x[:d], xy.y[:d], xy.rest[:d])
+        self.difference = (self.xy.y - self.xy.x) @ factor.v  # (Y − X)V, d × r
+
+    def spectrum(self, w_o: Tensor, residual: Tensor) -> tuple[Tensor, Calibrated | None]:
+        """f(s) (r) for W_o (m × d) with the projected residual W_o(Y − X)V (m × r).
+
+        Where matrices are calibrated, what came of that is returned too.
+        """
+        if self._calibration:
+            calibrated = self._calibration.choose(w_o, residual)
+            return calibrated.spectrum, calibrated
+        assert self._spectrum
+        return self._spectrum(self.factor.s, (residual * residual).sum(0)), None
 
     def update_norm(self, w_o: Tensor) -> float:
         """‖Δ‖ of the update that W_o (m × d) would get, before it is rounded."""
-        anchor_norm = _norm(w_o @ self.xy.anchor_root)
-        return update_norm(w_o @ self.difference, anchor_norm, self.factor, self.spectrum)
+        residual = w_o @ self.difference
+        return update_norm(residual, self.factor, self.spectrum(w_o, residual)[0])
 
     def problem(self, original: Tensor) -> "AlignmentProblem":
         """Pose the problem of one matrix W_o (m × d) that reads these columns."""
         w_o = original.double()
         anchor, rest = w_o @ self.xy.y, w_o @ self.xy.rest
         return AlignmentProblem(self, original, w_o, anchor, rest, _norm(anchor, rest))
+
+
+def _retained(label: str, problem: Problem, inputs: list[Inputs]) -> Retained | None:
+    """What must stay, where the matrices read it; None where nothing is retained."""
+    prompts = problem.prompts.retained
+    if not problem.retain_weight or not len(prompts.index):
+        return None
+    features = [prompts.index.columns(source.current("retained")) for source in inputs]
+    _require_finite(label, *features)
+    language = None
+    if problem.language:
+        left_out = problem.language.left_out
+        moments = [
+            problem.language.moment(
+                source.reader, left_out.index.columns(source.original("left_out"))
+            )
+            for source in inputs
+        ]
+        language = sum(moments[1:], moments[0]) / len(moments)
+    return Retained(moment(map(with_constant, features)), problem.retain_weight, language)
+
+
+def _calibration_features(prompts: AlignedPrompts, source: Inputs) -> CalibrationFeatures:
+    columns, others = prompts.calibration.index(source.reader), prompts.calibration_others.index
+    targets = source.current("calibration_target"), source.original("calibration_target")
+    return CalibrationFeatures(
+        target=columns.target.columns(targets[0]),
+        target_original=columns.target.columns(targets[1]),
+        anchor=columns.anchor.columns(source.original("calibration_anchor")),
+        other=others.columns(source.current("calibration_other")),
+        other_original=others.columns(source.original("calibration_other")),
+    )
 
 
 @dataclass(frozen=True)
@@ -160,10 +276,17 @@ class AlignmentProblem:
 
     def solve(self, dtype: torch.dtype | None) -> Tensor:
         """W* in ``dtype`` (None: that of the original)."""
-        columns = self.columns
-        residual = self.w_o @ columns.difference
-        delta = update(residual, self.anchor_norm, columns.factor, columns.spectrum)
+        delta = update(self._projected, self.columns.factor, self._spectrum[0])
         return (self.w_o + delta).to(dtype or self.original.dtype)
+
+    @cached_property
+    def _projected(self) -> Tensor:
+        """W_o(Y − X)V (m × r)."""
+        return self.w_o @ self.columns.difference
+
+    @cached_property
+    def _spectrum(self) -> tuple[Tensor, Calibrated | None]:
+        return self.columns.spectrum(self.w_o, self._projected)
 
     def edit(
         self,
@@ -171,12 +294,12 @@ class AlignmentProblem:
         label: str,
         weight: Tensor,
         distances: FeatureDistances,
-        single_encoder: Mapping[Encoder, FactoredColumns] | None = None,
+        single_encoder: Mapping[Encoder, FactoredColumns] = MappingProxyType({}),
     ) -> Edit:
         """Record what ``weight`` in the place of W_o does to the columns.
 
         ``single_encoder`` has the columns of each text encoder alone, for the size of the update
-        that it alone would ask for; None where nobody asked.
+        that it alone would ask for.
 
         Raises LimitError for a weight that is not finite: it does not fit into its dtype.
         """
@@ -187,7 +310,7 @@ class AlignmentProblem:
                 f"the edited {name} does not fit into {dtype_code(weight.dtype)}: condition number "
                 f"{columns.factor.condition:.1e}; use fewer prompts{wider}"
             )
-        alone = single_encoder.items() if single_encoder else ()
+        alone = single_encoder.items()
         record = EditRecord(
             **dict(change(name, self.original, weight)),
             layer=label,
@@ -198,15 +321,30 @@ class AlignmentProblem:
             condition=columns.factor.condition,
             merged=columns.merged,
             conflicts=columns.conflicts,
+            calibration=self._calibration,
             feature_distance=distances["edited"],
             feature_distance_without_edits=distances["stock"],
             single_encoder_update={e: one.update_norm(self.w_o) for e, one in alone} or None,
         )
         return Edit(name, weight, record)
 
+    @property
+    def _calibration(self) -> CalibrationRecord | None:
+        calibrated = self._spectrum[1]
+        if not calibrated:
+            return None
+        return CalibrationRecord(
+            regularisation=calibrated.epsilon / float(self.columns.factor.s[0]) ** 2,
+            leak=calibrated.leak,
+            drift=calibrated.drift,
+        )
+
     def _residual(self, w: Tensor) -> Residual:
-        """‖WX − W_oY‖."""
-        absolute = _norm(self.anchor - w @ self.columns.xy.x, self.rest)
+        """‖WX − W_oY‖, where W is followed by the best constant if that is free."""
+        residual, constant = self.anchor - w @ self.columns.xy.x, self.columns.constant
+        if constant is not None:
+            residual = residual - residual @ constant.T @ constant / constant.square().sum()
+        absolute = _norm(residual, self.rest)
         return Residual(absolute=absolute, relative=_ratio(absolute, self.anchor_norm))
 
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.erase.closed_form import (
@@ -11,12 +12,26 @@ from erasepro_convert.erase.closed_form import (
     null_space_factor,
     pseudo_inverse,
     ridge,
+    weighted_factor,
     within,
 )
 from erasepro_convert.erase.columns import AlignedPrompts
-from erasepro_convert.erase.matrix_edit import Edit, Model
-from erasepro_convert.erase.progressive import Algorithm, Scope, measure, solve
+from erasepro_convert.erase.matrix_edit import Edit, Model, Problem
+from erasepro_convert.erase.progressive import Scope, measure, solve
+from erasepro_convert.erase.retained_language import retained_language
+from erasepro_convert.language.moments import Language
 from erasepro_convert.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The closed form of each layer, and what the target's features pass through.
+
+    See ``Scope.through_updated``.
+    """
+
+    form: Form
+    through_updated: bool
 
 
 def erasepro(recipe: Recipe) -> Algorithm:
@@ -52,43 +67,79 @@ TRAINED = Algorithm(Form(pseudo_inverse), through_updated=False)
 """What keys and values are measured by that a training has changed."""
 
 
-def solve_recipe(model: Model, prompts: AlignedPrompts, recipe: Recipe) -> Iterator[Edit]:
+def retains_language(recipe: Recipe) -> bool:
+    """Whether the solve of a recipe needs the moments of common language."""
+    if recipe.training or not recipe.retain.weight:
+        return False
+    return ALGORITHMS[recipe.method](recipe).form.factorisation is weighted_factor
+
+
+def solve_recipe(
+    model: Model, prompts: AlignedPrompts, recipe: Recipe, language: Language | None
+) -> Iterator[Edit]:
     """Solve a recipe of a closed form; nothing where every target was erased before.
+
+    ``language`` is what ``retains_language`` asks for.
 
     Raises CheckpointError when features are not finite, LimitError when an edited weight is not or
     when retained prompts leave nothing to change.
     """
     if not prompts.record.prompts:
         return iter(())
-    return solve(model, prompts, _scope(recipe), ALGORITHMS[recipe.method](recipe))
+    algorithm = ALGORITHMS[recipe.method](recipe)
+    problem = _problem(model, prompts, recipe, algorithm, language)
+    return solve(model, problem, _scope(recipe, algorithm))
 
 
 def measure_recipe(
     model: Model,
     prompts: AlignedPrompts,
     recipe: Recipe,
+    language: Language | None,
     edited: ReadTensor,
     *,
     single_encoder: bool = False,
 ) -> Iterator[Edit]:
     """Record weights that were solved or trained before, which ``edited`` reads by name.
 
-    ``single_encoder`` asks for the updates that each text encoder alone would need.
+    ``language`` is what ``retains_language`` asks for.  ``single_encoder`` asks for the updates
+    that each text encoder alone would need.
 
     Raises what ``solve_recipe`` does.
     """
     if not prompts.record.prompts:
         return iter(())
     algorithm = TRAINED if recipe.training else ALGORITHMS[recipe.method](recipe)
-    scope = _scope(recipe)
-    return measure(model, prompts, scope, algorithm, edited, single_encoder=single_encoder)
+    problem = _problem(model, prompts, recipe, algorithm, language)
+    scope = _scope(recipe, algorithm)
+    return measure(model, problem, scope, edited, single_encoder=single_encoder)
 
 
 def _tolerant(recipe: Recipe) -> Form:
-    return Form(within(recipe.tolerance) if recipe.tolerance else pseudo_inverse)
+    match recipe.tolerance:
+        case None:
+            return Form(spectrum=None)
+        case 0:
+            return Form(pseudo_inverse)
+        case tolerance:
+            return Form(within(tolerance))
 
 
-def _scope(recipe: Recipe) -> Scope:
+def _problem(
+    model: Model,
+    prompts: AlignedPrompts,
+    recipe: Recipe,
+    algorithm: Algorithm,
+    language: Language | None,
+) -> Problem:
+    retained = None
+    if language:
+        new = [c for c in recipe.concepts if c.target not in prompts.record.held]
+        retained = retained_language(language, new, model.read, min(recipe.clip_skip))
+    return Problem(prompts, algorithm.form, recipe.retain.weight, retained, recipe.strength)
+
+
+def _scope(recipe: Recipe, algorithm: Algorithm) -> Scope:
     layers = recipe.layers
     # An encoder that is not edited is the stock one: its features count once.
     encoders = recipe.text_encoders if layers.text_encoder else recipe.text_encoders[:1]
@@ -97,5 +148,5 @@ def _scope(recipe: Recipe) -> Scope:
         unet_blocks=layers.unet,
         text_encoders=encoders,
         clip_skips=recipe.clip_skip,
-        retain_weight=recipe.retain.weight,
+        through_updated=algorithm.through_updated,
     )

@@ -15,11 +15,15 @@ from erasepro_convert.sd1.keys import POSITIONS
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """A target prompt and its anchor prompt as tokens, with their record for the manifest."""
+    """A target prompt and its anchor prompt as tokens, with their record for the manifest.
+
+    ``padding_weight`` is how many prompts its padding stands for.
+    """
 
     record: PromptPair
     target: Tokens
     anchor: Tokens
+    padding_weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,17 @@ def held_out_pairs(concept: Concept, recipe: Recipe) -> Iterator[HeldOutPair]:
 def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
     """Pair the prompts that are solved for, as the recipe's ``pairing`` and ``tokens`` say.
 
+    Where padding counts, that of the first prompt stands for all: the padding of a concept's
+    prompts is much alike, and there is more of it than of all else.
+
     Raises RecipeError for a concept that CLIP does not read at all.
     """
     for template, (target_text, anchor_text) in zip(
         concept.prompts, concept.prompt_pairs(), strict=True
     ):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
-        length = _length(recipe, target, anchor)
+        has_padding = recipe.tokens == "padded" and template == concept.prompts[0]
+        length = range(POSITIONS) if has_padding else _length(recipe, target, anchor)
         if recipe.pairing == "position":
             positions = tuple(length)
         else:
@@ -69,6 +77,28 @@ def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
             target_tokens=target.count,
             anchor_tokens=anchor.count,
             pairing=recipe.pairing,
+            anchor_positions=positions,
+        )
+        weight = len(concept.prompts) if has_padding else 1
+        yield TokenizedPair(record, target, anchor, weight)
+
+
+def calibration_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
+    """Pair the prompts that matrices are calibrated on, by word, up to the target's EOS.
+
+    Raises RecipeError for a concept that CLIP does not read at all.
+    """
+    templates = recipe.calibration_templates(concept)
+    filled = concept.prompt_pairs(templates)
+    for template, (target_text, anchor_text) in zip(templates, filled, strict=True):
+        target, anchor = tokenize(target_text), tokenize(anchor_text)
+        positions = _word_positions(template, concept, target, anchor, range(target.count))
+        record = PromptPair(
+            target=target_text,
+            anchor=anchor_text,
+            target_tokens=target.count,
+            anchor_tokens=anchor.count,
+            pairing="word",
             anchor_positions=positions,
         )
         yield TokenizedPair(record, target, anchor)

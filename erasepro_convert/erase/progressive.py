@@ -9,23 +9,24 @@ before, and gives the records that a solve would have given of them.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from erasepro_convert.clip.text_encoder import Features, Prefixes, ReadTensor
-from erasepro_convert.erase.closed_form import Form
-from erasepro_convert.erase.columns import AlignedPrompts, ColumnIndex
 from erasepro_convert.erase.matrix_edit import (
     AlignmentProblem,
     Edit,
     FactoredColumns,
-    Feeds,
+    FeatureDistances,
+    Group,
     Inputs,
     Model,
+    Problem,
     feature_distances,
 )
+from erasepro_convert.language.moments import Reader
 from erasepro_convert.manifest import Encoder
 from erasepro_convert.runtime.threads import THREAD_LIMIT, parallel_map, running_in_background
 from erasepro_convert.sd1 import cross_attentions, edited_names, text_attention
@@ -38,54 +39,41 @@ EditedWeight = Callable[[str, AlignmentProblem], Tensor]
 
 
 @dataclass(frozen=True)
-class Algorithm:
-    """The closed form of each layer, and what the target's features pass through.
-
-    ``through_updated`` extracts them through each layer after its update (Algorithm 1) or before it
-    (Algorithm 2); in either case with the weights as they will be stored.
-    """
-
-    form: Form
-    through_updated: bool
-
-
-@dataclass(frozen=True)
 class Scope:
     """Which matrices are edited, and what their edits hold for.
 
     ``text_layers`` count from 1, ``unet_blocks`` are names (``down.0``, …).  The cross-attention is
     edited for the features of each of ``text_encoders`` and ``clip_skips`` together.
-    ``retain_weight`` is λ of C = I + λM.
+    ``through_updated`` extracts the target's features through each layer after its update
+    (Algorithm 1) or before it (Algorithm 2); in either case with the weights as they will be
+    stored.
     """
 
     text_layers: tuple[int, ...]
     unet_blocks: tuple[str, ...]
     text_encoders: tuple[Encoder, ...]
     clip_skips: tuple[int, ...]
-    retain_weight: float
+    through_updated: bool
 
 
-def solve(
-    model: Model, prompts: AlignedPrompts, scope: Scope, algorithm: Algorithm
-) -> Iterator[Edit]:
+def solve(model: Model, problem: Problem, scope: Scope) -> Iterator[Edit]:
     """Edit layer after layer, shallow to deep (Fig. 3c).
 
     Raises CheckpointError when features are not finite, LimitError when an edited weight is not or
     when retained prompts leave nothing to change.
     """
 
-    def solved(name: str, problem: AlignmentProblem) -> Tensor:
+    def solved(name: str, matrix: AlignmentProblem) -> Tensor:
         del name
-        return problem.solve(model.dtype)
+        return matrix.solve(model.dtype)
 
-    return _edits(model, prompts, scope, algorithm, solved, single_encoder=False)
+    return _edits(model, problem, scope, solved, single_encoder=False)
 
 
 def measure(
     model: Model,
-    prompts: AlignedPrompts,
+    problem: Problem,
     scope: Scope,
-    algorithm: Algorithm,
     edited: ReadTensor,
     *,
     single_encoder: bool = False,
@@ -98,18 +86,17 @@ def measure(
     Raises what ``solve`` does.
     """
 
-    def given(name: str, problem: AlignmentProblem) -> Tensor:
-        del problem
+    def given(name: str, matrix: AlignmentProblem) -> Tensor:
+        del matrix
         return edited(name)
 
-    return _edits(model, prompts, scope, algorithm, given, single_encoder=single_encoder)
+    return _edits(model, problem, scope, given, single_encoder=single_encoder)
 
 
 def _edits(
     model: Model,
-    prompts: AlignedPrompts,
+    problem: Problem,
     scope: Scope,
-    algorithm: Algorithm,
     edited_weight: EditedWeight,
     *,
     single_encoder: bool,
@@ -119,106 +106,134 @@ def _edits(
     The anchor's features pass through the original weights, the target's through those that will be
     stored.
     """
-    original, current = model.encoder, model.stored_encoder
-    counts = [len(prompts.anchor_ids), len(prompts.target_ids), len(prompts.retained_ids)]
-    ids = torch.cat([prompts.anchor_ids, prompts.target_ids, prompts.retained_ids])
-    lengths = (*prompts.anchor_lengths, *prompts.target_lengths, *prompts.retained_lengths)
-    ends = accumulate(counts)
-    anchors, targets, retained = (slice(end - n, end) for n, end in zip(counts, ends, strict=True))
-    every = Prefixes.from_token_ids(ids, lengths)
+    prompts = problem.prompts
+    precision = problem.form.precision
+    original, current = model.encoder(precision), model.stored_encoder(precision)
+    groups = _groups(problem)
+    everything, places = _together(groups)
     # Where no layer is updated on the way and none is cast, one pass gives both features.
-    is_one_pass = not algorithm.through_updated and model.dtype is None
-    # Anchors pass through the original weights alone.
-    without_anchors = (
-        every if is_one_pass else Prefixes.from_token_ids(ids[counts[0] :], lengths[counts[0] :])
-    )
-    skipped = 0 if is_one_pass else counts[0]
-    stock = original.embed(every)
-    edited = stock if is_one_pass else current.embed(without_anchors)
+    is_one_pass = not scope.through_updated and model.dtype is None
+    fed, fed_places = everything, places
+    if not is_one_pass:  # some prompts pass through the original weights alone
+        fed, fed_places = _together({g: p for g, p in groups.items() if g not in ORIGINAL_ONLY})
+    stock = original.embed(everything)
+    edited = stock if is_one_pass else current.embed(fed)
 
-    def inputs(stock_norm: LayerNorm, edited_norm: LayerNorm) -> dict[Encoder, Inputs]:
-        """The columns' sources by text encoder; Y is the original anchor's either way."""
-        anchor = Features(stock, every.prefix_at[anchors], stock_norm)
-        own = [slice(part.start - skipped, part.stop - skipped) for part in (targets, retained)]
-        places = without_anchors.prefix_at
-        return {
-            "edited": Inputs(
-                anchor, *(Features(edited, places[part], edited_norm) for part in own)
-            ),
-            "stock": Inputs(
-                anchor,
-                *(
-                    Features(stock, every.prefix_at[part], stock_norm)
-                    for part in (targets, retained)
-                ),
-            ),
-        }
+    def inputs(reader: Reader, stock_norm: LayerNorm, edited_norm: LayerNorm) -> Inputs:
+        """What a layer reads; the features are those of the pass so far, also later on."""
+        unedited, updated = stock, edited
+        return Inputs(
+            reader,
+            lambda group: Features(updated, fed_places[group], edited_norm),
+            lambda group: Features(unedited, places[group], stock_norm),
+        )
 
     feeds: dict[Encoder, list[Inputs]] = {"edited": [], "stock": []}  # one for each clip skip
-    factor = _factoring(prompts, scope, algorithm.form)
     for number in range(1, TEXT_LAYERS + 1):
         layer = original.layer(number)
         updated = current.layer(number) if model.dtype else layer
-        with running_in_background(partial(layer, stock, every)) as passing:
+        with running_in_background(partial(layer, stock, everything)) as passing:
             if number in scope.text_layers:
-                index = prompts.first_layer if number == 1 else prompts.deeper_layers
-                sources = inputs(layer.attention_input, updated.attention_input)
-                edits = _text_layer(
-                    model, number, index, sources, factor=factor, edited_weight=edited_weight
-                )
+                source = inputs(number, layer.attention_input, updated.attention_input)
+                edits = _text_layer(model, number, problem, source, edited_weight)
                 yield from edits
-                if algorithm.through_updated:
-                    weights = (edit.weight.to(current.dtype) for edit in edits)
+                if scope.through_updated:
+                    weights = (edit.weight.to(precision) for edit in edits)
                     updated = updated.with_attention(dict(zip("qkv", weights, strict=True)))
             stock = passing.result()
-        edited = stock if is_one_pass else updated(edited, without_anchors)
-        if TEXT_LAYERS + 1 - number in scope.clip_skips:
-            sources = inputs(original.final_norm, current.final_norm)
-            for encoder, source in sources.items():
-                feeds[encoder].append(source)
+        edited = stock if is_one_pass else updated(edited, fed)
+        if (skip := TEXT_LAYERS + 1 - number) in scope.clip_skips:
+            source = inputs(f"skip.{skip}", original.final_norm, current.final_norm)
+            feeds["edited"].append(source)
+            feeds["stock"].append(source.without_edits)
     if scope.unet_blocks:
-        index = prompts.deeper_layers
-        alone = None
-        if single_encoder:
-            alone = {encoder: factor("unet", index, feeds[encoder]) for encoder in feeds}
         together = [source for encoder in scope.text_encoders for source in feeds[encoder]]
-        columns = factor("unet", index, together)
+        columns = CrossAttentionColumns.factor(problem, together)
+        alone = {}
+        if single_encoder:
+            alone = {e: CrossAttentionColumns.factor(problem, feeds[e]) for e in feeds}
         names = edited_names((), scope.unet_blocks)
-        yield from _cross_attention(
-            model, names, index, feeds, columns=columns, edited_weight=edited_weight, alone=alone
-        )
+        distances = feature_distances(prompts.solved.deeper_layers, feeds)
+        yield from _cross_attention(model, names, columns, alone, distances, edited_weight)
 
 
-Factoring = Callable[[str, ColumnIndex, list[Inputs]], FactoredColumns]
-"""Factors the columns of a layer, given its label."""
+@dataclass(frozen=True)
+class CrossAttentionColumns:
+    """The columns that the keys of the cross-attention read, and those that the values do.
+
+    They are the same features; keys are solved up to a constant.
+    """
+
+    keys: FactoredColumns
+    values: FactoredColumns
+
+    @classmethod
+    def factor(cls, problem: Problem, inputs: list[Inputs]) -> "CrossAttentionColumns":
+        """Factor the columns for both; once where nothing is retained, since that is the same."""
+        index = problem.prompts.solved.deeper_layers
+        keys = FactoredColumns("unet", problem, index, inputs, up_to_constant=True)
+        if problem.language is None:
+            return cls(keys, keys)
+        return cls(keys, FactoredColumns("unet", problem, index, inputs))
+
+    def of(self, name: str) -> FactoredColumns:
+        """The columns of a matrix by its tensor's name."""
+        return self.keys if name in KEYS else self.values
 
 
-def _factoring(prompts: AlignedPrompts, scope: Scope, form: Form) -> Factoring:
-    retained = prompts.retained if scope.retain_weight and len(prompts.retained_ids) else None
+KEYS = frozenset(attention.to_k for attention in cross_attentions())
+"""The key matrices of the cross-attention."""
 
-    def factor(label: str, index: ColumnIndex, inputs: list[Inputs]) -> FactoredColumns:
-        return FactoredColumns(label, index, inputs, form, retained, scope.retain_weight)
+ORIGINAL_ONLY: tuple[Group, ...] = ("anchor", "calibration_anchor", "left_out")
+"""Prompts of which the original features alone are asked for."""
 
-    return factor
+Ids = tuple[Tensor, tuple[int, ...]]
+"""Token ids of prompts (P × T), and the lengths to which they are read."""
+
+
+def _groups(problem: Problem) -> dict[Group, Ids]:
+    """The prompts that pass through the text encoder."""
+    prompts = problem.prompts
+    groups: dict[Group, Ids] = {
+        "anchor": (prompts.solved.anchor_ids, prompts.solved.anchor_lengths),
+        "target": (prompts.solved.target_ids, prompts.solved.target_lengths),
+        "retained": (prompts.retained.ids, prompts.retained.lengths),
+    }
+    if problem.language:
+        groups["left_out"] = problem.language.left_out.ids, problem.language.left_out.lengths
+    if problem.form.spectrum is None:
+        pairs, others = prompts.calibration, prompts.calibration_others
+        groups["calibration_anchor"] = pairs.anchor_ids, pairs.anchor_lengths
+        groups["calibration_target"] = pairs.target_ids, pairs.target_lengths
+        groups["calibration_other"] = others.ids, others.lengths
+    return groups
+
+
+def _together(groups: Mapping[Group, Ids]) -> tuple[Prefixes, dict[Group, Tensor]]:
+    """The distinct prefixes of all groups, and for each group where its prompts' prefixes are."""
+    counts = [len(ids) for ids, _ in groups.values()]
+    width = max(ids.shape[1] for ids, _ in groups.values())
+    ids = torch.cat([pad(ids, (0, width - ids.shape[1])) for ids, _ in groups.values()])
+    prefixes = Prefixes.from_token_ids(ids, [n for _, lengths in groups.values() for n in lengths])
+    return prefixes, dict(zip(groups, prefixes.prefix_at.split(counts), strict=True))
 
 
 def _text_layer(
     model: Model,
     number: int,
-    index: ColumnIndex,
-    sources: Mapping[Encoder, Inputs],
-    *,
-    factor: Factoring,
+    problem: Problem,
+    source: Inputs,
     edited_weight: EditedWeight,
 ) -> list[Edit]:
     """Edit queries, keys and values of a text-encoder layer."""
     label = f"text_encoder.{number}"
-    columns = factor(label, index, [sources["edited"]])
-    distances = feature_distances(index, {encoder: [one] for encoder, one in sources.items()})
+    index = problem.prompts.solved.index(number)
+    columns = FactoredColumns(label, problem, index, [source])
+    distances = feature_distances(index, {"edited": [source], "stock": [source.without_edits]})
 
     def edit(name: str) -> Edit:
-        problem = columns.problem(model.read(name))
-        return problem.edit(name, label, edited_weight(name, problem), distances)
+        matrix = columns.problem(model.read(name))
+        return matrix.edit(name, label, edited_weight(name, matrix), distances)
 
     return parallel_map(edit, list(text_attention(number).values()))
 
@@ -226,20 +241,18 @@ def _text_layer(
 def _cross_attention(
     model: Model,
     names: tuple[str, ...],
-    index: ColumnIndex,
-    feeds: Feeds,
-    *,
-    columns: FactoredColumns,
+    columns: CrossAttentionColumns,
+    alone: Mapping[Encoder, CrossAttentionColumns],
+    distances: FeatureDistances,
     edited_weight: EditedWeight,
-    alone: Mapping[Encoder, FactoredColumns] | None,
 ) -> Iterator[Edit]:
     """Edit the keys and values of the U-Net's cross-attention, which all read the same features."""
-    distances = feature_distances(index, feeds)
     labels = {name: a.label for a in cross_attentions() for name in (a.to_k, a.to_v)}
 
     def edit(name: str) -> Edit:
-        problem = columns.problem(model.read(name))
-        return problem.edit(name, labels[name], edited_weight(name, problem), distances, alone)
+        matrix = columns.of(name).problem(model.read(name))
+        single = {encoder: one.of(name) for encoder, one in alone.items()}
+        return matrix.edit(name, labels[name], edited_weight(name, matrix), distances, single)
 
     for start in range(0, len(names), THREAD_LIMIT):
         yield from parallel_map(edit, names[start : start + THREAD_LIMIT])

@@ -7,6 +7,7 @@ norms, computed in float64 from the weights as stored in the output.
 from erasepro_convert.manifest.erasure import (
     Alignment,
     AnchorPlace,
+    CalibrationRecord,
     Change,
     ColumnSet,
     Conflict,
@@ -14,6 +15,7 @@ from erasepro_convert.manifest.erasure import (
     FeatureDistance,
     PromptPair,
     Residual,
+    Synonym,
     Trained,
 )
 from erasepro_convert.manifest.fields import Encoder
@@ -38,14 +40,13 @@ from erasepro_convert.manifest.measures import (
     Feed,
     ProbeRecord,
     PromptMeasure,
-    Try,
-    Tuning,
 )
 from erasepro_convert.manifest.model import Manifest, Tool, VariesBetweenRuns, schema_json
 
 __all__ = [
     "Alignment",
     "AnchorPlace",
+    "CalibrationRecord",
     "Change",
     "ClipSkipFrom",
     "ColumnSet",
@@ -69,11 +70,10 @@ __all__ = [
     "RepairedTensor",
     "Residual",
     "Stored",
+    "Synonym",
     "Tensors",
     "Tool",
     "Trained",
-    "Try",
-    "Tuning",
     "Variant",
     "VariesBetweenRuns",
     "WrittenTensor",

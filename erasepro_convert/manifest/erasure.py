@@ -9,6 +9,14 @@ from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record
 from erasepro_convert.sd1.keys import UNET
 
 
+class Synonym(Record):
+    """A word that means the same to the checkpoint as a target."""
+
+    word: str
+    distance: NonNegative
+    """Distance of its keys and values from the target's, as a share of the anchor's."""
+
+
 class PromptPair(Record):
     """One target prompt and the anchor prompt that it is made to mean."""
 
@@ -69,7 +77,11 @@ class Alignment(Record):
 
 
 class Residual(Record):
-    """‖WX − W_oY‖, absolute and relative to ‖W_oY‖."""
+    """‖WX − W_oY‖, absolute and relative to ‖W_oY‖.
+
+    For keys of the cross-attention that are solved up to a constant, it is what the best constant
+    leaves of it.
+    """
 
     absolute: NonNegative
     relative: NonNegative
@@ -92,8 +104,8 @@ class Change(Record):
     dtype: str
     """As stored, in safetensors' code."""
     changed: bool
-    """Whether it is stored as another one than without the recipe.  It is not where its residual
-    was within the tolerance already, or where the update is lost in rounding."""
+    """Whether it is stored as another one than without the recipe.  It is not where the update is
+    lost in rounding."""
     norm: NonNegative
     """‖W_o‖."""
     update_norm: NonNegative
@@ -141,6 +153,19 @@ class Trained(Record):
         return tuple(TrainedPart.from_changes(name, changes) for name, changes in groups.items())
 
 
+class CalibrationRecord(Record):
+    """How much regularisation one matrix got, and what that came to on calibration prompts."""
+
+    regularisation: NonNegative
+    """ε as a share of the largest squared singular value of X in the norm of what is retained: near
+    0 is near the exact solve."""
+    leak: NonNegative
+    """Distance of the matrix's outputs for targets from those for anchors, as a share of what it
+    was; root mean square over prompts and text encoders."""
+    drift: NonNegative
+    """How far the matrix's outputs for other prompts moved, as a share of their spread."""
+
+
 class EditRecord(Change):
     """One edited matrix that reads text features, and what it does to the recipe's columns."""
 
@@ -158,6 +183,8 @@ class EditRecord(Change):
     """Columns of X left out as duplicates."""
     conflicts: Count
     """Columns of X that are sent to several anchor features."""
+    calibration: CalibrationRecord | None
+    """Null where the recipe gives a tolerance, or the method is not calibrated."""
     feature_distance: FeatureDistance
     """How far X is from Y where the layer reads them, with all earlier edits (Fig. 3a)."""
     feature_distance_without_edits: FeatureDistance

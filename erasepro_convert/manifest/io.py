@@ -39,7 +39,7 @@ def manifest_beside(checkpoint: Location) -> Manifest | None:
 
 
 def read_manifest(path: "Location | str") -> Manifest:
-    """Read the manifest in a file, of schema version 1 or 2, at a path or a URL.
+    """Read the manifest in a file, at a path or a URL.
 
     Raises UsageError for a file that is no manifest, StorageError when a store fails; OSError
     passes through.

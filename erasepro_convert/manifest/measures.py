@@ -1,8 +1,7 @@
-"""Records of measures: leak and drift of held-out prompts, and the settings that tuning tried."""
+"""Records of measures: leak and drift of held-out prompts."""
 
 from erasepro_convert.manifest.erasure import EditRecord
-from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record, Sha256
-from erasepro_convert.recipe.sections import TokenSelection
+from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record
 
 
 class Feed(Record):
@@ -27,11 +26,11 @@ class PromptMeasure(Record):
     worst_prompt: str
     by_prompt: dict[str, NonNegative]
     distance_before: NonNegative | None
-    """‖KV(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ in the original, mean over
-    prompts: what leak counts as 1.  Null for drift."""
+    """‖KV(target) − KV_original(anchor)‖ in the original, mean over prompts, as a share of the
+    other prompts' spread: what leak counts as 1.  Null for drift."""
     distance_after: NonNegative | None
-    """‖KV_edited(target) − KV_original(anchor)‖ / ‖KV_original(anchor)‖ with this feed, mean over
-    prompts.  Null for drift."""
+    """‖KV_edited(target) − KV_original(anchor)‖ with this feed, mean over prompts, as a share of
+    the other prompts' spread.  Null for drift."""
 
 
 class ProbeRecord(Record):
@@ -41,7 +40,8 @@ class ProbeRecord(Record):
     1 before erasure, 0 where the target has become the anchor.  Leak of a target that was erased
     from the original before is counted in how far other words in its place are from the anchor,
     since its own distance is gone; ``alignment.held`` names such targets.  drift is
-    ‖KV_edited − KV_original‖ / ‖KV_original‖ of other prompts: 0 before.  Both are means over the
+    ‖KV_edited − KV_original‖ of other prompts: 0 before.  It is a share of their spread, the root
+    mean square of ‖KV_original − mean of KV_original‖.  Both are means over the
     cross-attention's matrices, over positions 1 … EOS.
     """
 
@@ -55,30 +55,3 @@ class EmaRecord(Record):
     edits: tuple[EditRecord, ...]
     """Named by the tensors of the copy."""
     probe: ProbeRecord
-
-
-class Try(Record):
-    """One setting that tuning tried, and the largest measures that it came to."""
-
-    tolerance: NonNegative
-    retain_weight: NonNegative
-    templates: Count
-    """The most prompts of any concept."""
-    tokens: TokenSelection
-    leak: NonNegative | None = None
-    drift: NonNegative | None = None
-    relative_update: NonNegative | None = None
-    within: bool = False
-    """Within the recipe's limits on drift and update."""
-    refused: str | None = None
-    """Why there are no measures."""
-
-
-class Tuning(Record):
-    """The search that chose the recipe's settings."""
-
-    recipe_sha256: Sha256
-    """The digest of the recipe as it was given; the manifest's own is of the recipe as run."""
-    tries: tuple[Try, ...]
-    chosen: Count
-    """The number of the try that was taken, counted from 0."""

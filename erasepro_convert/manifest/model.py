@@ -1,14 +1,11 @@
 """The model of a manifest, and the JSON Schema that follows from it."""
 
-from typing import Any, Literal, Self
+from typing import Literal
 
-from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
-
-from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Trained
+from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Synonym, Trained
 from erasepro_convert.manifest.fields import NonNegative, Record, Sha256
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
-from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord, Tuning
-from erasepro_convert.manifest.version_1 import to_version_1, to_version_2
+from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
@@ -33,7 +30,7 @@ class VariesBetweenRuns(Record):
 class Manifest(Record):
     """Everything that was done to one checkpoint."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     tool: Tool
     recipe: Recipe
     recipe_sha256: Sha256
@@ -44,6 +41,9 @@ class Manifest(Record):
     output: Output
     variant: Variant
     tensors: Tensors
+    synonyms: dict[str, tuple[Synonym, ...]]
+    """What ``synonyms: auto`` found, by target, nearest first.  Words that were no targets before
+    stand in the recipe as concepts of their own."""
     alignment: Alignment
     edits: tuple[EditRecord, ...]
     trained: Trained | None
@@ -51,8 +51,6 @@ class Manifest(Record):
     probe: ProbeRecord
     ema: EmaRecord | None
     """Only where the EMA copy is kept."""
-    tuning: Tuning | None
-    """Null where the settings were given."""
     exceeded: tuple[str, ...]
     """Limits that a dry run found exceeded; nothing is ever written with one."""
     varies_between_runs: VariesBetweenRuns
@@ -60,18 +58,6 @@ class Manifest(Record):
     manifest_sha256: Sha256 = "0" * 64
     """The digest of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no
     white space)."""
-
-    _version: Literal[1, 2] = PrivateAttr(2)
-    """The schema version that was read, over whose form ``manifest_sha256`` is."""
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _version_1_is_read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(data, dict) or data.get("schema_version") != 1:
-            return handler(data)
-        manifest = handler(to_version_2(data))
-        manifest._version = 1
-        return manifest
 
     @property
     def all_edits(self) -> tuple[Change, ...]:
@@ -86,13 +72,11 @@ class Manifest(Record):
     def digest(self) -> str:
         """Return the digest that ``manifest_sha256`` has to be."""
         rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return json_digest(to_version_1(rest) if self._version == 1 else rest)
+        return json_digest(rest)
 
     def sealed(self) -> "Manifest":
-        """Return this manifest in the current schema version, with its digest."""
-        manifest = self.model_copy()
-        manifest._version = 2
-        return manifest.model_copy(update={"manifest_sha256": manifest.digest()})
+        """Return this manifest with its digest."""
+        return self.model_copy(update={"manifest_sha256": self.digest()})
 
 
 def schema_json() -> str:

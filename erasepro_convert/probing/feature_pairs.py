@@ -44,6 +44,23 @@ class FeaturePairs:
         sums = torch.zeros(len(self.prompts), dtype=by_pair.dtype)
         return sums.index_add(0, self.prompt_of, by_pair[self.pair_of]).sqrt()
 
+    def spread(self, parts: list[Tensor]) -> float:
+        """Return the root mean square distance of outputs from their mean, over all positions.
+
+        ``parts`` (n × m) are the outputs at the left features of the distinct pairs.
+        """
+        distances = [(part - self.mean(parts)).square().sum(1) for part in parts]
+        return float(self._mean(torch.cat(distances).double()).sqrt())
+
+    def mean(self, parts: list[Tensor]) -> Tensor:
+        """Return the mean (m) over all positions of ``parts`` (n × m), as ``spread`` has them."""
+        return self._mean(torch.cat(parts).double()).to(parts[0].dtype)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over all positions of values (n, n × m) of the distinct pairs."""
+        counts = self.pair_of.bincount(minlength=len(values)).to(values.dtype)
+        return counts @ values / counts.sum()
+
     @property
     def lengths(self) -> Tensor:
         """The number of positions of each prompt that are measured."""

@@ -4,11 +4,14 @@ The U-Net reads a prompt through its cross-attention's keys and values alone.  W
 the original checkpoint applied to its own text features and KV_e the same of the edited one,
 
     leak  = ‖KV_e(target) − KV_o(anchor)‖ / ‖KV_o(target) − KV_o(anchor)‖
-    drift = ‖KV_e(other) − KV_o(other)‖ / ‖KV_o(other)‖
+    drift = ‖KV_e(other) − KV_o(other)‖ / spread,  spread² = mean ‖KV_o(other) − mean KV_o(other)‖²
 
 over positions 1 … EOS of a prompt, as the mean over all 32 matrices.  Leak is 1 where nothing was
-done and 0 where the target has become the anchor.  BOS is left out since it is the same in every
-prompt, and padding because it would outweigh the words.  All prompts are held out from the solve.
+done and 0 where the target has become the anchor.  The spread is over all other prompts: what all
+prompts have in common makes no drift look small.  Keys are compared up to a constant, the mean by
+which those of other prompts moved, since softmax does not see it.  BOS is left out since it is the
+same in every prompt, and padding because it would outweigh the words.  All prompts are held out
+from the solve.
 
 Where the target was erased from the original before, KV_o(target) is near KV_o(anchor) already, and
 a share of that small distance says nothing.  Leak of such a target is therefore a share of how far
@@ -36,7 +39,7 @@ from erasepro_convert.probing.measures import Measures, mean_over_matrices, meas
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import REFERENCE_WORDS
 from erasepro_convert.runtime.threads import parallel_map
-from erasepro_convert.sd1 import key_value_matrices
+from erasepro_convert.sd1 import cross_attentions, key_value_matrices
 
 DTYPE = torch.float32
 """It is precise enough for ratios that are read to two digits, and twice as fast as float64."""
@@ -71,12 +74,16 @@ def measure_leak_and_drift(
         **{Feed(text_encoder="stock", clip_skip=skip): fed for skip, fed in stock.items()},
     }
 
+    keys = {attention.to_k for attention in cross_attentions()}
+
     def measure(name: str) -> list[Measures]:
         before, after = original(name).to(DTYPE).T, edited(name).to(DTYPE).T
         found: dict[Feed, Measures] = {}
         for skip, unedited in stock.items():
             of_skip = {feed: fed for feed, fed in feeds.items() if feed.clip_skip == skip}
-            found |= measure_matrix(before, after, unedited, of_skip, pairs)
+            found |= measure_matrix(
+                before, after, unedited, of_skip, pairs, up_to_constant=name in keys
+            )
         return [found[feed] for feed in feeds]
 
     by_feed = zip(*parallel_map(measure, key_value_matrices()), strict=True)

@@ -1,39 +1,33 @@
 """Which of the recipe's limits a result exceeds, and what to try then."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from erasepro_convert.manifest import Change, ProbeRecord, PromptMeasure
 from erasepro_convert.recipe import Concept, Recipe
+from erasepro_convert.recipe.methods import METHODS
 
-ADVICE = {
-    "leak": "add words that mean the same as concepts (suggest finds some), or templates, or lower "
-    "the tolerance",
-    "drift": "raise the tolerance or retain.weight, or add such prompts to retain.prompts",
-    "relative_update": "raise the tolerance, or use fewer prompts",
-}
+NAMED = 3
+"""Concepts that a message names."""
+INDISTINCT = 0.7
+"""The distance of target and anchor, as a share of other prompts' spread, below which the model
+hardly tells them apart: half of √2, which is that of two unrelated words."""
 
 
 def exceeded(recipe: Recipe, measured: ProbeRecord, edits: Iterable[Change]) -> tuple[str, ...]:
-    """A sentence for each limit that is exceeded: which, by how much, where, and what to try."""
-    return (*exceeded_by_probe(recipe, measured), *_exceeded_by_updates(recipe, edits))
+    """Return sentences on the limits that are exceeded: which, by how much, where, what to try."""
+    leak, drift = list(_leak(recipe, measured)), list(_drift(recipe, measured))
+    update = list(_update(recipe, edits))
+    advice = _advice(recipe, measured, leaks=bool(leak), drifts=bool(drift or update))
+    return (*leak, *drift, *update, *advice)
 
 
-def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
-    """A sentence for each limit on leak or drift that is exceeded."""
-    for name, measures in (("leak", measured.leak), ("drift", measured.drift)):
-        limit = getattr(recipe.limits, name)
-        for measure in measures:
-            if _is_above(measure, limit):
-                of = f" of {measure.concept!r}" if measure.concept else ""
-                yield (
-                    f"{name}{of} with the {measure.feed.text_encoder} text encoder is "
-                    f"{measure.mean:.2f}, the limit is {limit:g}; worst at "
-                    f"{measure.worst_prompt!r} ({measure.worst:.2f}): {ADVICE[name]}"
-                )
+def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
+    """Return sentences on the limits on leak and drift that are exceeded."""
+    return exceeded(recipe, measured, ())
 
 
 def leaking_concepts(recipe: Recipe, measured: ProbeRecord) -> list[Concept]:
-    """The concepts whose leak is above the recipe's limit with any text encoder or clip skip."""
+    """Return the concepts whose leak is above the limit with any text encoder or clip skip."""
     above = {m.concept for m in measured.leak if _is_above(m, recipe.limits.leak)}
     return [concept for concept in recipe.concepts if concept.target in above]
 
@@ -42,11 +36,91 @@ def _is_above(measure: PromptMeasure, limit: float | None) -> bool:
     return limit is not None and measure.mean > limit
 
 
-def _exceeded_by_updates(recipe: Recipe, edits: Iterable[Change]) -> Iterator[str]:
+def _leak(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
+    limit = recipe.limits.leak
+    above = [m for m in measured.leak if _is_above(m, limit)]
+    if not above:
+        return
+    worst_of: dict[str | None, PromptMeasure] = {}
+    for measure in sorted(above, key=lambda m: -m.mean):
+        worst_of.setdefault(measure.concept, measure)
+    named = [f"{concept!r} {m.mean:.2f}" for concept, m in list(worst_of.items())[:NAMED]]
+    more = f" and {len(worst_of) - NAMED} more" if len(worst_of) > NAMED else ""
+    yield (
+        f"leak is above the limit of {limit:g}: {', '.join(named)}{more} of "
+        f"{_count(recipe.concepts, 'concept')}{_where(above)}"
+    )
+
+
+def _drift(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
+    limit = recipe.limits.drift
+    above = [m for m in measured.drift if _is_above(m, limit)]
+    if above:
+        worst = max(above, key=lambda m: m.mean)
+        yield f"drift is {worst.mean:.2f}, above the limit of {limit:g}{_where(above)}"
+
+
+def _where(above: Sequence[PromptMeasure]) -> str:
+    """Return with which text encoder, and at which prompt most."""
+    encoders = sorted({m.feed.text_encoder for m in above})
+    worst = max(above, key=lambda m: m.worst)
+    return (
+        f", with the {' and the '.join(encoders)} text encoder; most at {worst.worst_prompt!r} "
+        f"({worst.worst:.2f})"
+    )
+
+
+def _update(recipe: Recipe, edits: Iterable[Change]) -> Iterator[str]:
     limit = recipe.limits.relative_update
     worst = max(edits, key=lambda edit: edit.relative_update, default=None)
     if limit is not None and worst and worst.relative_update > limit:
         yield (
-            f"relative update of {worst.name} is {worst.relative_update:.2f}, the limit is "
-            f"{limit:g}: {ADVICE['relative_update']}"
+            f"the update of {worst.name} is {worst.relative_update:.2f} times its norm, above the "
+            f"limit of {limit:g}"
         )
+
+
+def _advice(recipe: Recipe, measured: ProbeRecord, *, leaks: bool, drifts: bool) -> Iterator[str]:
+    if leaks:
+        yield from _indistinct(recipe, measured)
+    harder, softer = _knobs(recipe)
+    if leaks and drifts:
+        yield (
+            "more erasure means more change here: erase fewer concepts at once, choose anchors "
+            "that are nearer to their targets, or accept other limits"
+        )
+    elif leaks:
+        yield f"{harder}add words that mean the same as concepts (suggest finds some)"
+    elif drifts:
+        yield f"{softer}choose anchors that are nearer to their targets"
+
+
+def _knobs(recipe: Recipe) -> tuple[str, str]:
+    """What erases harder and what erases less, each followed by ", or "; empty without such a key.
+
+    A tolerance of 0 cannot be lowered.
+    """
+    if "tolerance" not in METHODS[recipe.method].keys:
+        return "", ""
+    if recipe.tolerance is None:
+        return "raise strength, or ", "lower strength, or "
+    return "lower the tolerance, or " if recipe.tolerance else "", "raise the tolerance, or "
+
+
+def _indistinct(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
+    """Yield a sentence on leaking concepts whose words the model hardly tells from the anchor."""
+    leaking = {concept.target: concept for concept in leaking_concepts(recipe, measured)}
+    near = dict.fromkeys(
+        m.concept
+        for m in measured.leak
+        if m.concept in leaking and (m.distance_before or 0.0) < INDISTINCT
+    )
+    if near:
+        names = ", ".join(
+            f"{target!r} from {leaking[target].anchor!r}" for target in list(near)[:NAMED] if target
+        )
+        yield f"this model hardly tells {names}: it may not know the words at all"
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"

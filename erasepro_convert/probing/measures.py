@@ -16,7 +16,7 @@ class Measures:
     """What is measured for one feed, by prompt.
 
     ``leak_before`` is the leak in the original.  The distances are those between target and
-    anchor, as shares of the anchor's norm.
+    anchor, as shares of the other prompts' spread, as drift is.
     """
 
     leak: Tensor
@@ -40,28 +40,31 @@ def measure_matrix(
     unedited: FedFeatures,
     feeds: Mapping[Feed, FedFeatures],
     pairs: MeasuredPairs,
+    *,
+    up_to_constant: bool,
 ) -> dict[Feed, Measures]:
     """Measure one matrix (d × m; original and edited) with the features of each feed.
 
-    ``unedited`` are the features that the original's text encoder feeds.
+    ``unedited`` are the features that the original's text encoder feeds.  With ``up_to_constant``
+    (for keys) what the outputs of all other prompts have moved by in common is no change.
     """
     targets, others = pairs.targets, pairs.others
-    anchors, starts, originals = [], [], []
+    starts, originals = [], []
     ends: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
     moves: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
-    for target, anchor, anchor_of in targets.parts():
-        goal = (unedited.at(anchor) @ before)[anchor_of]
-        anchors.append(_squares(goal))
-        starts.append(_squares(unedited.at(target) @ before - goal))
-        for feed, fed in feeds.items():
-            ends[feed].append(_squares(fed.at(target) @ after - goal))
     for other, _, _ in others.parts():
         original = unedited.at(other) @ before
-        originals.append(_squares(original))
+        originals.append(original)
         for feed, fed in feeds.items():
-            moves[feed].append(_squares(fed.at(other) @ after - original))
-    anchor_norm, start = targets.norms_by_prompt(anchors), targets.norms_by_prompt(starts)
-    original_norm = others.norms_by_prompt(originals)
+            moves[feed].append(fed.at(other) @ after - original)
+    shifts = {feed: others.mean(moved) if up_to_constant else 0 for feed, moved in moves.items()}
+    for target, anchor, anchor_of in targets.parts():
+        goal = (unedited.at(anchor) @ before)[anchor_of]
+        starts.append(_squares(unedited.at(target) @ before - goal))
+        for feed, fed in feeds.items():
+            ends[feed].append(_squares(fed.at(target) @ after - goal - shifts[feed]))
+    start = targets.norms_by_prompt(starts)
+    spread = others.spread(originals) or 1.0  # a zero matrix moves nothing
     unit = start
     if pairs.reference:
         squares = [
@@ -73,13 +76,19 @@ def measure_matrix(
     for feed in feeds:
         end = targets.norms_by_prompt(ends[feed])
         found[feed] = Measures(
-            leak=end / unit,
-            leak_before=start / unit,
-            distance_before=start / anchor_norm,
-            distance_after=end / anchor_norm,
-            drift=others.norms_by_prompt(moves[feed]) / original_norm,
+            leak=_share(end, unit),
+            leak_before=_share(start, unit),
+            distance_before=start / (spread * targets.lengths.sqrt()),
+            distance_after=end / (spread * targets.lengths.sqrt()),
+            drift=others.norms_by_prompt([_squares(m - shifts[feed]) for m in moves[feed]])
+            / (spread * others.lengths.sqrt()),
         )
     return found
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """``part / whole``; 1 where the whole is zero: nothing was erased of what was not there."""
+    return torch.where(whole > 0, part / whole, 1.0)
 
 
 def _squares(rows: Tensor) -> Tensor:

@@ -2,32 +2,38 @@
 
 The U-Net reads words as keys and values alone.  Two words with similar keys and values therefore
 have similar meanings to it, whatever a dictionary says.  With f the text feature of a word's last
-token in "a WORD" and W the 32 key and value matrices stacked, words are compared by the cosine of
-W(f − f̄), where f̄ is the mean over the vocabulary.  WᵀW = LLᵀ is d × d, so d numbers per word are
-enough: Lᵀf.
+token in "a WORD", words are compared by the cosine of f − f̄, where f̄ is the mean over the
+vocabulary, in the inner product of keys and values (``language.nearness.key_value_metric``).
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from platformdirs import user_cache_path
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import Prefixes, TextEncoder
-from erasepro_convert.clip.tokenizer import WORD_END, tokenize, vocabulary
-from erasepro_convert.runtime.dtypes import packed
-from erasepro_convert.sd1 import key_value_matrices
-from erasepro_convert.sd1.keys import TEXT, TEXT_LAYERS
+from erasepro_convert.clip.text_encoder import PARAMETERS, ReadTensor
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.language.moments import last_features
+from erasepro_convert.language.nearness import distances, key_value_metric, synonyms
+from erasepro_convert.language.prompts import whole_words
+from erasepro_convert.runtime.dtypes import dtype_code, packed
+from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
-from erasepro_convert.storage.atomic import replacing
+from erasepro_convert.storage.cache import cached_tensors
 
 BATCH = 2048
 """Words that are encoded together."""
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """The version of the format of the cache."""
+SAME = 0.01
+"""The share of the distance between two words, on average, below which words are not told apart."""
+CROWD = 20
+"""A word that is not told apart from so many others is unknown."""
+
+MOST_SYNONYMS = 16
+"""A target gets so many synonyms at most, the nearest ones."""
 
 Progress = Callable[[int, int], None]
 """The callback gets the words done and the total."""
@@ -41,91 +47,97 @@ class Neighbour:
     cosine: float
 
 
-def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) -> list[Neighbour]:
-    """The ``count`` nearest whole words of CLIP's vocabulary, nearest first.
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest words of a word, nearest first.
+
+    ``is_unknown`` says that the checkpoint reads the word as it reads any that it does not know.
+    """
+
+    nearest: tuple[Neighbour, ...]
+    is_unknown: bool
+
+
+def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) -> Neighbours:
+    """Return the ``count`` nearest whole words of CLIP's vocabulary.
 
     ``progress`` is not called where the features of the vocabulary are cached.  Words that ``word``
     itself consists of are left out.
 
     Raises RecipeError for a word that does not fit into a prompt.
     """
-    vocabulary_features = _vocabulary_features(source, progress)
-    names, features = list(whole_words()), vocabulary_features["features"]
-    mean = features.mean(0)
+    names, features = list(whole_words()), _vocabulary_features(source.read, progress)
+    metric, mean = key_value_metric(source.read, features), features.mean(0)
     tokens = tokenize(f"a {word}")
-    feature = (
-        _features(source, torch.tensor([tokens.ids[: tokens.count - 1]]))
-        @ vocabulary_features["metric"]
-    )
-    cosines = torch.nn.functional.cosine_similarity(features - mean, feature - mean, dim=1)
-    own = {name for name, ids in whole_words().items() if ids in tokens.ids}
+    (feature,) = last_features(source.read, [tokens], 1)
+    centred, given = features - mean, feature - mean
+    projected = given @ metric
+    lengths = distances(features, mean, metric) * (given @ projected).sqrt()
+    cosines = centred @ projected / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
+    own = {name for name, number in whole_words().items() if number in tokens.ids}
     ranked = [i for i in cosines.argsort(descending=True).tolist() if names[i] not in own]
-    return [Neighbour(names[i], float(cosines[i])) for i in ranked[:count]]
-
-
-def whole_words() -> dict[str, int]:
-    """The tokens that are whole words of at least three letters, by their text."""
-    return {
-        piece.removesuffix(WORD_END): number
-        for piece, number in vocabulary()[0].items()
-        if piece.endswith(WORD_END)
-        and piece.isascii()
-        and piece.removesuffix(WORD_END).isalpha()
-        and len(piece.removesuffix(WORD_END)) > 2
-    }
-
-
-def _vocabulary_features(source: SD1Checkpoint, progress: Progress) -> dict[str, Tensor]:
-    """``features`` (words × d) of the vocabulary and the ``metric`` L (d × d), cached on disk."""
-    path = (
-        user_cache_path("erasepro-convert") / f"words-{CACHE_VERSION}-{_digest(source)}.safetensors"
+    same = {names[i] for i in _indistinct(feature, features, metric)}
+    return Neighbours(
+        nearest=tuple(Neighbour(names[i], float(cosines[i])) for i in ranked[:count]),
+        is_unknown=len(same - own) >= CROWD,
     )
-    if path.exists():
-        return load_file(path)
-    metric = _metric(source)
-    ids = torch.tensor(list(whole_words().values()))
-    prefix = torch.tensor(tokenize("a").ids[:2])  # BOS, "a"
-    prompts = torch.cat([prefix.expand(len(ids), 2), ids[:, None]], dim=1)
-    parts = []
-    for start in range(0, len(ids), BATCH):
-        progress(start, len(ids))
-        parts.append(_features(source, prompts[start : start + BATCH]) @ metric)
-    found = {"features": torch.cat(parts), "metric": metric}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as (file,):
-        file.write(save(found))
-    progress(len(ids), len(ids))
+
+
+def _indistinct(feature: Tensor, features: Tensor, metric: Tensor) -> list[int]:
+    """The numbers of features (n × d) that are not told from a given one (d)."""
+    typical = distances(features, features.mean(0), metric).square().mean().mul(2).sqrt()
+    is_same = distances(features, feature, metric) < SAME * typical
+    found: list[int] = is_same.nonzero()[:, 0].tolist()
     return found
 
 
-def _features(source: SD1Checkpoint, ids: Tensor) -> Tensor:
-    """The text features (B × d, float32) of the last token of each prompt, given ids (B × T)."""
-    encoder = TextEncoder(source.read, torch.float32)
-    with torch.inference_mode():
-        prompts = Prefixes.from_token_ids(ids, [ids.shape[1]] * len(ids))
-        hidden = encoder.embed(prompts)
-        for number in range(1, TEXT_LAYERS + 1):
-            hidden = encoder.layer(number)(hidden, prompts)
-        return encoder.final_norm(hidden)[prompts.prefix_at[:, -1]]
+def find_synonyms(
+    source: SD1Checkpoint, pairs: Sequence[tuple[str, str]], progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Return the words that mean the same to a checkpoint as each target, nearest first.
+
+    ``pairs`` are targets and anchors.  Each word comes with its distance from the target, as a
+    share of the anchor's: see ``language.nearness``.  Words that target or anchor consist of are
+    left out, and a target that the checkpoint does not know has no synonyms.
+
+    Raises RecipeError for a target or an anchor that does not fit into a prompt.
+    """
+    words, features = whole_words(), _vocabulary_features(source.read, progress)
+    metric = key_value_metric(source.read, features)
+    found = {}
+    for target, anchor in pairs:
+        prompts = [tokenize(f"a {text}".strip()) for text in (target, anchor)]
+        ends = last_features(source.read, prompts, 1)
+        near = synonyms(list(words.values()), features, [(ends[0], ends[1])], metric)
+        own = {*prompts[0].words, *prompts[1].words}
+        shares = {word: near[n] for word, n in words.items() if n in near and n not in own}
+        is_unknown = len(_indistinct(ends[0], features, metric)) >= CROWD
+        nearest = [] if is_unknown else sorted(shares, key=shares.__getitem__)[:MOST_SYNONYMS]
+        found[target] = {word: shares[word] for word in nearest}
+    return found
 
 
-def _metric(source: SD1Checkpoint) -> Tensor:
-    """The factor L of WᵀW = LLᵀ, where W are all key and value matrices stacked."""
-    total: Tensor | None = None
-    for name in key_value_matrices():
-        w = source.read(name).double()
-        total = w.T @ w if total is None else total + w.T @ w
-    assert total is not None
-    # WᵀW can be singular, so a small multiple of the identity is added.
-    ridge = 1e-12 * total.diagonal().mean() * torch.eye(len(total), dtype=total.dtype)
-    lower: Tensor = torch.linalg.cholesky(total + ridge)
-    return lower.float().contiguous()
+def _vocabulary_features(read: ReadTensor, progress: Progress) -> Tensor:
+    """Return the features (words × d) of the vocabulary, cached on disk."""
+    words = list(whole_words())
+
+    def compute() -> dict[str, Tensor]:
+        parts = []
+        for start in range(0, len(words), BATCH):
+            progress(start, len(words))
+            prompts = [tokenize(f"a {word}") for word in words[start : start + BATCH]]
+            parts.append(last_features(read, prompts, 1))
+        progress(len(words), len(words))
+        return {"features": torch.cat(parts)}
+
+    return cached_tensors(f"words-{CACHE_VERSION}-{_digest(read)}", compute)["features"]
 
 
-def _digest(source: SD1Checkpoint) -> str:
-    """The SHA-256 of all tensors that the features depend on."""
-    text = sorted(name for name in source.layout.source if name.startswith(TEXT))
-    digest = hashlib.sha256()
-    for name in (*text, *key_value_matrices()):
-        digest.update(packed(source.read(name)))
+def _digest(read: ReadTensor) -> str:
+    """Return the SHA-256 of the words and of all tensors that their features depend on."""
+    digest = hashlib.sha256(" ".join(whole_words()).encode())
+    for name in (TOKEN_EMBEDDING, *PARAMETERS):
+        tensor = read(name)
+        digest.update(dtype_code(tensor.dtype).encode())
+        digest.update(packed(tensor))
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """The shipped prompts: templates of concepts, prompts to retain, prompts to measure on.
 
-The sets share no prompt, so that nothing is measured on a prompt that was solved for.
+The sets share no prompt: nothing is measured or calibrated on a prompt that was solved for.
+What the prompts for drift are about stands in no other set.
 """
 
 TEMPLATES = (
@@ -43,7 +44,7 @@ RETAIN_PROMPTS = (
     "a blue bicycle against a wall",
     "a yellow boat under a bridge",
     "a green apple on a plate",
-    "a purple flower",
+    "a flower",
     "a house in the snow",
     "a tree on a hill at sunset",
     "mountains above a lake",
@@ -80,32 +81,76 @@ RETAIN_PROMPTS = (
 """Prompts to retain where a recipe has none: people, animals, things, places, styles."""
 
 DRIFT_PROMPTS = (
-    "a dog running on the beach",
-    "a cat asleep on a chair",
-    "a photo of an elephant",
-    "a horse in the snow",
-    "a smiling girl with long hair",
-    "a man driving a car",
-    "an old house at night",
-    "a blue car under a tree",
-    "a red apple in a basket",
-    "a green mushroom in a forest",
-    "a yellow duck on the water",
-    "a slice of cake",
-    "a wooden table by the window",
-    "mountains in winter",
-    "a train in a station",
-    "a bridge over a river",
-    "a painting by Picasso",
+    "an elephant by a waterfall",
+    "a rubber duck",
+    "a duck with her ducklings",
+    "an ice cream cone",
+    "a train leaving the station",
+    "a slice of lemon pie",
+    "a tiger in the jungle",
+    "two boys with a kite",
+    "a nurse in a hospital",
+    "a grandfather with a pipe",
+    "a wedding in a park",
+    "a motorcycle",
+    "an orange pumpkin",
+    "a pink rose",
+    "a purple curtain",
+    "a silver ring",
+    "a desert at noon",
+    "an owl in a forest",
+    "a slice of pizza",
+    "a statue of a goddess",
     "a landscape by William Turner",
     "in the style of Gustav Klimt",
-    "a charcoal drawing of a tree",
-    "a statue in a park",
-    "a mouse with a piece of cheese",
-    "a toy train",
-    "an empty room",
+    "Georges Seurat, a circus",
+    "an engraving by Dürer",
 )
-"""Prompts that drift is measured on."""
+"""Prompts that drift is measured on: things, colours and styles that nothing else here names."""
+
+CALIBRATION_TEMPLATES = (
+    "my {} at dawn",
+    "a sketch of the {}",
+    "some {} near a river",
+    "inspired by {}",
+    "this {} is nice",
+    "a corner with {} behind it",
+)
+"""Templates of targets on which each matrix's regularisation is chosen."""
+
+CALIBRATION_PROMPTS = (
+    "a river in the valley",
+    "a king and a queen",
+    "a bear in the wilderness",
+    "an umbrella",
+    "a church tower",
+    "a drawing by Leonardo da Vinci",
+    "a superhero in a comic",
+    "a basket of pears",
+    "a wolf howling",
+    "a ship at sea",
+    "a pond with frogs",
+    "a portrait by Renoir",
+    "pasta with basil",
+    "a knight on his way",
+    "a market stall",
+    "the moon",
+    "a violin",
+    "a garden of tulips",
+    "a brown monkey",
+    "a doctor at work",
+    "a truck and a bus",
+    "an old automobile",
+    "a village in autumn",
+    "a puppy in the sand",
+    "a kitten in a meadow",
+    "the ocean in winter",
+    "a gentleman and his pet",
+    "a machine for memory",
+    "a beautiful scene under the stars",
+    "something electric",
+)
+"""Prompts that must stay as they are, on which each matrix's regularisation is chosen."""
 
 REFERENCE_WORDS = (
     "dog",

@@ -11,7 +11,15 @@ from erasepro_convert.recipe.confusable_characters import syntax_hint
 from erasepro_convert.recipe.evaluation import Evaluate, Other
 from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.recipe.model import Recipe
-from erasepro_convert.recipe.sections import Concept, FirstPositions, Layers, Limits, Probe, Retain
+from erasepro_convert.recipe.sections import (
+    Calibration,
+    Concept,
+    FirstPositions,
+    Layers,
+    Limits,
+    Probe,
+    Retain,
+)
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.recipe.yaml_document import Document, YamlPath
 
@@ -24,6 +32,7 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("layers",): Layers,
     ("tokens",): FirstPositions,
     ("retain",): Retain,
+    ("calibration",): Calibration,
     ("probe",): Probe,
     ("limits",): Limits,
     ("training",): Training,

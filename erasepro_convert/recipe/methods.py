@@ -13,7 +13,6 @@ Key = Literal[
     "layers.text_encoder",
     "tolerance",
     "retain.weight",
-    "settings",
     "training",
     "training.guidance",
 ]
@@ -49,7 +48,7 @@ class Method:
         are left for the checks, too.
         """
         full = {**self.defaults, **data}
-        for section in ("layers", "limits", "training"):
+        for section in ("layers", "retain", "limits", "training"):
             defaults, said = self.defaults.get(section), full.get(section)
             if defaults and said is None and section == "training":
                 full[section] = dict(defaults)
@@ -59,10 +58,13 @@ class Method:
 
 
 _ERASEPRO = "Chen et al. 2025"
-_ERASEPRO_KEYS: frozenset[Key] = frozenset(
-    {"layers.text_encoder", "tolerance", "retain.weight", "settings"}
-)
-_UNET_ALONE = {"layers": {"text_encoder": "none"}, "text_encoders": ["edited"], "tolerance": 0}
+_ERASEPRO_KEYS: frozenset[Key] = frozenset({"layers.text_encoder", "tolerance", "retain.weight"})
+_UNET_ALONE = {
+    "layers": {"text_encoder": "none"},
+    "tokens": "prompt",
+    "text_encoders": ["edited"],
+    "tolerance": 0,
+}
 _NOTHING_RETAINED = {**_UNET_ALONE, "retain": {"weight": 0}}
 # Leak looks at keys and values alone, which does not tell what training made of a target.
 _TRAINED = {**_NOTHING_RETAINED, "limits": {"leak": None}}
@@ -90,7 +92,7 @@ METHODS: dict[str, Method] = {
             title="Unified Concept Editing",
             paper="Gandikota et al. 2024",
             edits="cross-attention's k, v",
-            keys=frozenset({"settings"}),
+            keys=frozenset(),
             defaults=_NOTHING_RETAINED,
         ),
         Method(
@@ -98,8 +100,8 @@ METHODS: dict[str, Method] = {
             title="UCE in the null space of what is retained",
             paper="Li et al. 2026 (SPEED)",
             edits="cross-attention's k, v",
-            keys=frozenset({"retain.weight", "settings"}),
-            defaults=_UNET_ALONE,
+            keys=frozenset({"retain.weight"}),
+            defaults={**_UNET_ALONE, "retain": {"weight": 10}},
         ),
         Method(
             name="esd-x",

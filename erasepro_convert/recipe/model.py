@@ -1,7 +1,6 @@
 """The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
 
 from collections.abc import Iterable
-from math import sqrt
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,9 +17,10 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.fields import Name, Section, distinct, not_empty
+from erasepro_convert.recipe.fields import Name, Positive, Section, distinct, not_empty
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
 from erasepro_convert.recipe.sections import (
+    Calibration,
     ClipSkip,
     Concept,
     Layers,
@@ -28,6 +28,7 @@ from erasepro_convert.recipe.sections import (
     Probe,
     Retain,
     TokenSelection,
+    with_listed_synonyms,
 )
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.runtime.hashing import json_digest
@@ -45,23 +46,17 @@ def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
     return concepts
 
 
-def _word_ids(prompt: str) -> tuple[int, ...]:
-    """The token ids of a prompt without BOS, EOS and padding."""
-    tokens = tokenize(prompt)
-    return tokens.ids[1 : tokens.count - 1]
-
-
 def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
 
 
 def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tuple[str, ...]:
     """The prompts that contain no target's words (compared as tokens)."""
-    targets = [_word_ids(concept.target) for concept in concepts]
+    targets = [tokenize(concept.target).words for concept in concepts]
     return tuple(
         prompt
         for prompt in dict.fromkeys(prompts)
-        if not any(_contains(_word_ids(prompt), target) for target in targets)
+        if not any(_contains(tokenize(prompt).words, target) for target in targets)
     )
 
 
@@ -90,16 +85,6 @@ else:
     MethodName = Literal[tuple(METHODS)]
 
 
-def _default_tolerance(recipe: dict[str, Any]) -> float:
-    """0.12·√n for targets of n tokens together, at most 0.3.
-
-    More tokens are more columns, and more columns want more tolerance: docs/method.md has the
-    measurements.
-    """
-    count = sum(len(_word_ids(concept.target)) for concept in recipe.get("concepts", ()))
-    return round(min(0.12 * sqrt(count), 0.3), 3)
-
-
 class Recipe(Section):
     """Everything that determines an erasure, given a checkpoint."""
 
@@ -110,14 +95,14 @@ class Recipe(Section):
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
     layers: Layers = Layers()
-    tokens: TokenSelection = "prompt"
+    tokens: TokenSelection = "padded"
     pairing: Literal["word", "position"] = "word"
-    settings: Literal["auto"] | None = None
-    """auto: tolerance, retain.weight, prompts and tokens are searched for on the checkpoint."""
-    tolerance: Annotated[
-        StrictFloat | StrictInt, Field(ge=0, lt=1, default_factory=_default_tolerance)
-    ]
-    """Relative residual allowed a matrix; 0 is the paper's exact constraint (Eq. 5)."""
+    strength: Positive = 1
+    """How much a target that stays recognisable weighs against others that change, where no
+    tolerance is given."""
+    tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] | None = None
+    """Residual allowed in a matrix, as a share of what has to change; 0 is the paper's exact
+    constraint (Eq. 5).  Null calibrates each matrix."""
     retain: Retain = Retain()
     training: Annotated[Training | None, Field(exclude_if=lambda value: value is None)] = None
     """Settings of a method that is trained; the closed forms have none."""
@@ -126,6 +111,7 @@ class Recipe(Section):
         AfterValidator(not_empty),
         AfterValidator(distinct),
     ] = ("edited", "stock")
+    calibration: Annotated[Calibration, Field(validate_default=True)] = Calibration()
     probe: Annotated[Probe, Field(validate_default=True)] = Probe()
     limits: Limits = Limits()
     clip_skip: Annotated[
@@ -141,7 +127,12 @@ class Recipe(Section):
         method = METHODS.get(name) if isinstance(name, str) else None
         return method.with_defaults(data) if method else data
 
-    @field_validator("layers", "tolerance", "retain")
+    @field_validator("concepts", mode="before")
+    @classmethod
+    def _synonyms_are_targets(cls, value: Any) -> Any:
+        return with_listed_synonyms(value)
+
+    @field_validator("layers", "strength", "tolerance", "retain")
     @classmethod
     def _the_method_has_such_a_part(cls, value: Any, info: ValidationInfo) -> Any:
         method = _method_of(info)
@@ -157,6 +148,8 @@ class Recipe(Section):
                 return value
             case Retain():
                 key, is_set = "retain.weight", bool(value.weight)
+            case _ if info.field_name == "strength":
+                key, is_set = "tolerance", value != 1
             case _:
                 key, is_set = "tolerance", bool(value)
         if is_set and key not in method.keys:
@@ -164,12 +157,13 @@ class Recipe(Section):
             raise ValueError(f"{method.name} {why}: leave this out")
         return value
 
-    @field_validator("settings")
+    @field_validator("tolerance")
     @classmethod
-    def _training_has_no_search(cls, value: Any, info: ValidationInfo) -> Any:
+    def _a_tolerance_has_no_strength(cls, value: float | None, info: ValidationInfo) -> Any:
         method = _method_of(info)
-        if value and method and "settings" not in method.keys:
-            raise ValueError("auto searches for a closed form's settings: leave this out")
+        is_double = value is not None and info.data.get("strength", 1) != 1
+        if is_double and method and "tolerance" in method.keys:
+            raise ValueError("strength is for calibrated matrices: leave out one of the two")
         return value
 
     @field_validator("training", mode="before")
@@ -238,6 +232,45 @@ class Recipe(Section):
             if tokenize(prompt).ids in retained:
                 raise ValueError(f"probe.others and retain.prompts share {prompt!r}")
         return self
+
+    @model_validator(mode="after")
+    def _calibration_is_held_out(self) -> Self:
+        """Refuse a recipe that leaves nothing to calibrate on."""
+        for concept in self.concepts:
+            if not self.calibration_templates(concept):
+                raise ValueError(
+                    f"{concept.target!r} is solved for or probed in all of calibration.prompts: "
+                    "add other ones"
+                )
+        if not self.calibration_others:
+            raise ValueError(
+                "all of calibration.others are retained or probed, or contain a target's words: "
+                "add other ones"
+            )
+        return self
+
+    def calibration_templates(self, concept: Concept) -> tuple[str, ...]:
+        """The calibration's templates that a concept is neither solved nor probed in."""
+        elsewhere = (*concept.prompts, *self.probe.prompts)
+        taken = {tokenize(target).ids for target, _ in concept.prompt_pairs(elsewhere)}
+        pairs = concept.prompt_pairs(self.calibration.prompts)
+        return tuple(
+            template
+            for template, (target, _) in zip(self.calibration.prompts, pairs, strict=True)
+            if tokenize(target).ids not in taken
+        )
+
+    @property
+    def calibration_others(self) -> tuple[str, ...]:
+        """The calibration's other prompts that are neither retained nor probed."""
+        taken = {tokenize(prompt).ids for prompt in (*self.retain.prompts, *self.probe.others)}
+        others = self.without_targets(self.calibration.others)
+        return tuple(prompt for prompt in others if tokenize(prompt).ids not in taken)
+
+    @property
+    def asks_for_synonyms(self) -> bool:
+        """Whether synonyms of a target are to be found in the checkpoint."""
+        return any(concept.synonyms == "auto" for concept in self.concepts)
 
     def without_targets(self, prompts: tuple[str, ...]) -> tuple[str, ...]:
         """The prompts that contain no target's words (compared as tokens)."""

@@ -16,6 +16,8 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.default_prompts import (
+    CALIBRATION_PROMPTS,
+    CALIBRATION_TEMPLATES,
     DRIFT_PROMPTS,
     PROBE_TEMPLATES,
     RETAIN_PROMPTS,
@@ -37,6 +39,25 @@ from erasepro_convert.recipe.layer_ranges import block_names, layer_numbers
 from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 
 
+def with_listed_synonyms(concepts: Any) -> Any:
+    """Add a concept at the end for each synonym that a concept of a recipe's data lists.
+
+    What is no list of words is left for the checks to refuse.
+    """
+    if not isinstance(concepts, list):
+        return concepts
+    kept, added = [], []
+    for concept in concepts:
+        words = concept.get("synonyms") if isinstance(concept, dict) else None
+        if not isinstance(words, list):
+            kept.append(concept)
+            continue
+        rest = {key: value for key, value in concept.items() if key != "synonyms"}
+        kept.append(rest)
+        added += [{**rest, "target": word} for word in words]
+    return kept + added
+
+
 class Concept(Section):
     """One concept pair: ``target`` is erased and becomes ``anchor``."""
 
@@ -46,6 +67,11 @@ class Concept(Section):
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = TEMPLATES
+    synonyms: Annotated[Literal["auto"] | None, Field(exclude_if=lambda value: value is None)] = (
+        None
+    )
+    """auto: words that mean the same to the checkpoint become targets of the same anchor.  A recipe
+    may list words instead, which ``with_listed_synonyms`` makes concepts of their own."""
 
     @field_validator("anchor", mode="before")
     @classmethod
@@ -99,8 +125,9 @@ class Retain(Section):
     """What must stay: the norm of an update gives weight to what these prompts use."""
 
     prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAIN_PROMPTS
-    weight: NotNegative = 10
-    """λ; 0 is the paper's plain Frobenius norm."""
+    weight: NotNegative = 1
+    """What these prompts weigh beside common language, which weighs 1; 0 retains neither: that is
+    the paper's plain Frobenius norm."""
 
 
 class Probe(Section):
@@ -112,12 +139,22 @@ class Probe(Section):
     others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = DRIFT_PROMPTS
 
 
+class Calibration(Section):
+    """Prompts on which each matrix's regularisation is chosen; they are not solved for."""
+
+    prompts: Annotated[
+        tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
+    ] = CALIBRATION_TEMPLATES
+    others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = CALIBRATION_PROMPTS
+
+
 class Limits(Section):
     """Limits on the result; null is no limit."""
 
     leak: Positive | None = 0.5
-    drift: Positive | None = 0.2
-    relative_update: Positive | None = 1.0
+    drift: Positive | None = 0.3
+    relative_update: Positive | None = None
+    """No default, since it depends on features that no picture shows; drift sees the same harm."""
 
 
 class FirstPositions(Section):
@@ -132,13 +169,13 @@ def _tokens_kind(value: object) -> str | None:
     return "name" if isinstance(value, str) and value in get_args(NamedTokens) else None
 
 
-NamedTokens = Literal["prompt", "all"]
+NamedTokens = Literal["padded", "prompt", "all"]
 TokenSelection = Annotated[
     Annotated[NamedTokens, Tag("name")] | Annotated[FirstPositions, Tag("first")],
     Discriminator(
         _tokens_kind,
         custom_error_type="tokens",
-        custom_error_message="prompt, all or {first: 8}",
+        custom_error_message="padded, prompt, all or {first: 8}",
     ),
 ]
 

@@ -61,12 +61,12 @@ def _line(group: Sequence[Finding], what: str) -> str:
     return f"{group[0].kind}: {times} {what}; the first is {group[0].name}"
 
 
-def differs(expected: object, found: object) -> bool:
+def differs(expected: object, found: object, tolerance: float = FIGURE_TOLERANCE) -> bool:
     """Whether two figures, or records of figures, deviate more than another processor explains."""
     if isinstance(expected, dict) and isinstance(found, dict):
         return expected.keys() != found.keys() or any(
-            differs(expected[key], found[key]) for key in expected
+            differs(expected[key], found[key], tolerance) for key in expected
         )
     if isinstance(expected, float) and isinstance(found, float):
-        return not isclose(expected, found, rel_tol=FIGURE_TOLERANCE, abs_tol=1e-9)
+        return not isclose(expected, found, rel_tol=tolerance, abs_tol=1e-9)
     return expected != found

@@ -231,12 +231,6 @@ def test_the_papers_settings_are_those_of_its_recipe(make_recipe: MakeRecipe) ->
     assert recipe_for_method(said, PAPER) == theirs.changed(name=said.name)
 
 
-def test_a_search_keeps_the_limits_that_it_goes_by(make_recipe: MakeRecipe) -> None:
-    said = make_recipe(SHORT + "settings: auto\n")
-    assert recipe_for_method(said, "erasepro").limits == said.limits
-    assert recipe_for_method(said, "uce").settings is None
-
-
 def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecipe) -> None:
     uce = make_recipe(SHORT + "method: uce\n")
     assert recipe_for_method(uce, "erasepro").tolerance == make_recipe(SHORT).tolerance
@@ -285,13 +279,13 @@ def test_costs_are_measured_once(
 def test_what_the_input_decides_is_no_other_recipe(
     tmp_path: Path, state: State, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings that were searched for, and clip skip that its metadata asks for."""
+    """Clip skip that its metadata asks for."""
     source, target = tmp_path / "in.safetensors", tmp_path / "erasepro.safetensors"
     save_file(state, source, metadata={CLIP_SKIP_METADATA: "2"})
-    recipe = make_recipe(SHORT + PLAIN + "settings: auto\n")
+    recipe = make_recipe(SHORT + PLAIN)
     cost = convert_measured(recipe, source, target, silent)
     manifest = read_manifest(manifest_path(target))
-    assert (manifest.recipe.clip_skip, manifest.tuning is None) == ((1, 2), False)
+    assert manifest.recipe.clip_skip == (1, 2)
     monkeypatch.setattr(conversion, "get_context", None)
     assert convert_measured(recipe, source, target, silent) == cost
 

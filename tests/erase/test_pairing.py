@@ -19,7 +19,8 @@ def positions(
     text = (
         f"version: 1\nconcepts: [{{target: {target}, anchor: '{anchor}', prompts: ['{prompt}']}}]"
     )
-    (pair,) = align(make_recipe(f"{text}\n{more}")).record.prompts
+    tokens = "" if "tokens" in more else "tokens: prompt\n"
+    (pair,) = align(make_recipe(f"{text}\n{tokens}{more}")).record.prompts
     return pair.anchor_positions
 
 
@@ -65,7 +66,8 @@ def test_an_empty_anchor_leaves_the_prompt_without_the_words(
     make_recipe: MakeRecipe, prompt: str, anchor: str, expected: tuple[int, ...]
 ) -> None:
     recipe = make_recipe(
-        f"version: 1\nconcepts: [{{target: stark naked, anchor: '', prompts: ['{prompt}']}}]"
+        "version: 1\ntokens: prompt\n"
+        f"concepts: [{{target: stark naked, anchor: '', prompts: ['{prompt}']}}]"
     )
     (pair,) = align(recipe).record.prompts
     assert (pair.anchor, pair.anchor_positions) == (anchor, expected)
@@ -87,31 +89,32 @@ def test_a_full_prompt_has_no_padding_to_pair(make_recipe: MakeRecipe) -> None:
 
 def test_shared_beginnings_are_merged(make_recipe: MakeRecipe) -> None:
     recipe = make_recipe(
-        "version: 1\n"
+        "version: 1\ntokens: prompt\n"
         "concepts: [{target: cat, anchor: dog, prompts: ['a {}', 'a {} asleep', 'the {}']}]"
     )
     aligned = align(recipe)
     # a cat EOS | a cat asleep EOS | the cat EOS, with BOS; "BOS", "BOS a" and "BOS a cat" shared
-    deeper = aligned.deeper_layers.record
+    deeper = aligned.solved.deeper_layers.record
     assert (deeper.columns, deeper.merged, deeper.conflicts) == (4 + 2 + 3, 2 + 1 + 1, ())
     # layer 1 can't tell "cat" at position 2 or EOS at position 3 from one another
-    first = aligned.first_layer.record
+    first = aligned.solved.first_layer.record
     assert (first.columns, first.merged) == (4 + 2 + 1, 2 + 1 + 1 + 2)
 
 
 def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
     """X and Y have the features of their prompts and positions, in the same order."""
     recipe = make_recipe(
-        "version: 1\nconcepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'by {}']}]\n"
+        "version: 1\ntokens: prompt\n"
+        "concepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'by {}']}]\n"
         "retain: {weight: 0}"
     )
     aligned = align(recipe)
-    assert aligned.target_ids.shape == (2, 5)
+    assert aligned.solved.target_lengths == (4, 5)
     grid = Features(
         torch.arange(2 * 5)[:, None].float(), torch.arange(2 * 5).reshape(2, 5), lambda x: x
     )
-    x = aligned.deeper_layers.target.columns(grid)
-    y = aligned.deeper_layers.anchor.columns(grid)
+    x = aligned.solved.deeper_layers.target.columns(grid)
+    y = aligned.solved.deeper_layers.anchor.columns(grid)
     assert x.tolist() == [[0, 1, 2, 3, 6, 7, 8, 9]]
     assert y.tolist() == [[0, 1, 1, 2, 6, 7, 7, 8]]
 
@@ -119,13 +122,14 @@ def test_columns_are_picked_where_they_are(make_recipe: MakeRecipe) -> None:
 def test_retained_features_are_distinct(make_recipe: MakeRecipe) -> None:
     """BOS and a shared beginning count once; EOS does for each prompt, padding never."""
     recipe = make_recipe(
-        "version: 1\nconcepts: [{target: cat, anchor: dog}]\n"
+        "version: 1\ntokens: prompt\nconcepts: [{target: cat, anchor: dog}]\n"
         "retain: {prompts: [a house, a horse, a cat, '']}"
     )
     aligned = align(recipe)
     assert aligned.record.retained == ("a house", "a horse", "")
     assert aligned.record.left_out == ("a cat",)
-    places = zip(aligned.retained.rows.tolist(), aligned.retained.positions.tolist(), strict=True)
+    index = aligned.retained.index
+    places = zip(index.rows.tolist(), index.positions.tolist(), strict=True)
     assert list(places) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 1)]
 
 
@@ -137,3 +141,19 @@ def test_the_probe_pairs_by_word_up_to_eos(make_recipe: MakeRecipe) -> None:
     (pair,) = held_out_pairs(recipe.concepts[0], recipe)
     assert (pair.target, pair.anchor) == ("by van gogh at night", "by artist at night")
     assert pair.positions == (0, 1, 2, 2, 3, 4, 5)
+
+
+def test_the_padding_of_the_first_prompt_stands_for_all(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe(
+        "version: 1\n"
+        "concepts: [{target: van gogh, anchor: artist, prompts: ['{}', 'a {}', 'by {}']}]"
+    )
+    aligned = align(recipe)
+    assert [len(pair.anchor_positions) for pair in aligned.record.prompts] == [77, 5, 5]
+    assert aligned.solved.target_lengths == (77, 5, 5)
+    for columns in (aligned.solved.first_layer, aligned.solved.deeper_layers):
+        is_padding = columns.target.positions > 4  # EOS of the longest prompt is at 4
+        assert is_padding.sum() == 77 - 5
+        assert columns.scales[is_padding].square().unique().tolist() == pytest.approx([3])
+        first = (columns.target.rows == 0) & (columns.target.positions <= 3)
+        assert columns.scales[first].unique().tolist() == [1]

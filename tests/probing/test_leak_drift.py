@@ -62,26 +62,33 @@ def test_both_equal_the_oracle(
     ]
     for skip in (1, 2):
         for encoder, fed in (("edited", new), ("stock", old)):
-            leaks, drifts = [], []
-            for target, anchor, positions in pairs:
-                x, y = (list(tokenize(p).ids) for p in (target, anchor))
-                places = range(1, len(positions) + 1)
-                t_old = oracle.features(old, x, None, skip)[:, places]
-                t_fed = oracle.features(fed, x, None, skip)[:, places]
-                a_old = oracle.features(old, y, None, skip)[:, positions]
-                for name in oracle.kv_names():
-                    w, v = state[name].double().numpy(), other[name].double().numpy()
-                    gap = np.linalg.norm(w @ t_old - w @ a_old)
-                    leaks.append(np.linalg.norm(v @ t_fed - w @ a_old) / gap)
+            others = []
             for prompt in ("a house", "a cat at night"):
                 tokens = tokenize(prompt)
-                places = range(1, tokens.count)
-                o_old = oracle.features(old, list(tokens.ids), None, skip)[:, places]
-                o_fed = oracle.features(fed, list(tokens.ids), None, skip)[:, places]
-                for name in oracle.kv_names():
-                    w, v = state[name].double().numpy(), other[name].double().numpy()
-                    was = np.linalg.norm(w @ o_old)
-                    drifts.append(np.linalg.norm(v @ o_fed - w @ o_old) / was)
+                ids, places = list(tokens.ids), range(1, tokens.count)
+                others.append([oracle.features(e, ids, None, skip)[:, places] for e in (old, fed)])
+            all_others = [
+                np.concatenate(features, axis=1) for features in zip(*others, strict=True)
+            ]
+            leaks, drifts = [], []
+            for name in oracle.kv_names():
+                w, v = state[name].double().numpy(), other[name].double().numpy()
+                all_old, all_fed = w @ all_others[0], v @ all_others[1]
+                spread = np.linalg.norm(all_old - all_old.mean(1, keepdims=True))
+                spread /= np.sqrt(all_old.shape[1])
+                moved = (all_fed - all_old).mean(1, keepdims=True)
+                shift = moved if name.endswith("to_k.weight") else 0 * moved
+                for o_old, o_fed in others:
+                    drift = np.linalg.norm(v @ o_fed - w @ o_old - shift)
+                    drifts.append(drift / np.sqrt(o_old.shape[1]) / spread)
+                for target, anchor, positions in pairs:
+                    x, y = (list(tokenize(p).ids) for p in (target, anchor))
+                    places = range(1, len(positions) + 1)
+                    t_old = oracle.features(old, x, None, skip)[:, places]
+                    t_fed = oracle.features(fed, x, None, skip)[:, places]
+                    a_old = oracle.features(old, y, None, skip)[:, positions]
+                    gap = np.linalg.norm(w @ t_old - w @ a_old)
+                    leaks.append(np.linalg.norm(v @ t_fed - w @ a_old - shift) / gap)
             means = mean(record)
             assert means["Van Gogh", encoder, skip] == pytest.approx(np.mean(leaks), rel=1e-4)
             assert means[None, encoder, skip] == pytest.approx(np.mean(drifts), rel=1e-4)
@@ -112,9 +119,9 @@ def test_others_with_a_targets_words_are_not_measured(
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ("{leak: 0.001}", "leak of 'Van Gogh' with the edited text encoder is "),
-        ("{drift: 0.0001}", "drift with the edited text encoder is "),
-        ("{relative_update: 0.001}", "relative update of "),
+        ("{leak: 0.001}", "leak is above the limit of 0.001: 'Van Gogh' "),
+        ("{drift: 0.0001}", "above the limit of 0.0001"),
+        ("{relative_update: 0.001}", "times its norm, above the limit of 0.001"),
     ],
 )
 def test_an_exceeded_limit_writes_nothing(
@@ -137,7 +144,6 @@ def test_an_exceeded_limit_writes_nothing(
     ran = cli(write_recipe(text), checkpoint_file, tmp_path / "out.safetensors")
     assert ran.code == 3
     assert said in ran.err
-    assert "the limit is" in ran.err
     assert not list(tmp_path.glob("out*"))
 
 
@@ -180,8 +186,10 @@ def test_a_dry_run_shows_all_of_a_result_that_does_not_hold(
     recipe = write_recipe("version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n")
     ran = cli("--dry-run", recipe, checkpoint_file, tmp_path / "out.safetensors")
     assert ran.code == 3
-    assert ran.err.startswith("error: the result does not hold:\n- leak of 'Van Gogh' with the ")
-    assert ran.err.count("the limit is") > 1
+    assert ran.err.startswith(
+        "error: the result does not hold:\n- leak is above the limit of 0.5: "
+    )
+    assert len(ran.err.splitlines()) <= 10
     assert "leak of Van Gogh" in ran.out
     assert "unet.up.3.2" in ran.out
     assert "dry run: nothing was written" in ran.out
@@ -226,7 +234,7 @@ def test_the_command_tells_by_its_exit_code(
     strict = write_recipe(VAN_GOGH.replace("drift: null", "drift: 0.0001"))
     ran = cli("probe", strict, checkpoint_file, erased, "--base", checkpoint_file)
     assert ran.code == 3
-    assert f"{erased}: drift with the edited text encoder is" in ran.err
+    assert f"{erased}: drift is " in ran.err
     assert f"{checkpoint_file}: " not in ran.err, "the original itself has not drifted"
 
 

@@ -42,12 +42,17 @@ PLACES: dict[str, set[str]] = {
     "tokens: {}": {"mapping"},
     "tokens: {first: {}}": set(),
     "pairing: {}": set(),
-    "settings: {}": {"null"},
-    "tolerance: {}": {"number"},
+    "strength: {}": {"number", "huge"},
+    "tolerance: {}": {"null", "number"},
     "retain: {}": set(),
     "retain: {prompts: {}}": set(),
     "retain: {prompts: [{}]}": {"text", "number as text"},
     "retain: {weight: {}}": {"number", "huge"},
+    "calibration: {}": set(),
+    "calibration: {prompts: {}}": set(),
+    "calibration: {prompts: [{}]}": set(),
+    "calibration: {others: {}}": set(),
+    "calibration: {others: [{}]}": {"text", "number as text"},
     TRAINED + "training: {}": {"null"},
     TRAINED + "training: {steps: {}}": set(),
     TRAINED + "training: {learning_rate: {}}": {"number", "huge"},
@@ -126,7 +131,7 @@ def test_a_wrong_value_is_told_once_in_plain_words(tmp_path: Path, place: str) -
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("tokens: 8", "tokens: should be prompt, all or {first: 8}, not 8"),
+        ("tokens: 8", "tokens: should be padded, prompt, all or {first: 8}, not 8"),
         ("clip_skip: 2", "clip_skip: should be a list, not 2; write [2]"),
         (
             "probe: {prompts: 'a {}'}",
@@ -146,12 +151,12 @@ def test_a_wrong_value_is_told_once_in_plain_words(tmp_path: Path, place: str) -
         ),
         (
             "concepts: [Van Gogh]",
-            "concepts[0]: should be a mapping of target, anchor, prompts, not 'Van Gogh'",
+            "concepts[0]: should be a mapping of target, anchor, prompts, synonyms, not 'Van Gogh'",
         ),
         (
             "concepts: ['target:Van Gogh']",
-            "concepts[0]: should be a mapping of target, anchor, prompts, not 'target:Van Gogh'; "
-            "a space goes behind the colon of a key",
+            "concepts[0]: should be a mapping of target, anchor, prompts, synonyms, "
+            "not 'target:Van Gogh'; a space goes behind the colon of a key",
         ),
         (
             "concepts: {target: a, anchor: b}",

@@ -275,7 +275,7 @@ def test_the_state_of_another_training_is_not_gone_on_with(base: Path, tmp_path:
 def test_a_refused_result_is_not_trained_again(base: Path, tmp_path: Path) -> None:
     target, steps = tmp_path / "out.safetensors", []
     strict = recipe_of("esd-x").changed(limits={"relative_update": 1e-9})
-    with pytest.raises(LimitError, match="relative update"):
+    with pytest.raises(LimitError, match="times its norm"):
         convert(strict, base, target, Options(), silent)
     assert not target.exists()
     convert(
@@ -397,8 +397,6 @@ def test_the_summary_has_losses_and_leaves_the_verdict_to_pictures(
 
 def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
-    with pytest.raises(UsageError, match="--tune is for the closed forms"):
-        convert(recipe_of("ac"), base, target, Options(tune=True), silent)
     with pytest.raises(UsageError, match="it edits no EMA copy"):
         convert(recipe_of("ac"), base, target, Options(ema="convert"), silent)
 

@@ -1,0 +1,64 @@
+"""The common language that a recipe retains: all of it but what means the same as a target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from erasepro_convert.clip.text_encoder import ReadTensor
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.erase.columns import OtherPrompts, TokenIndex
+from erasepro_convert.errors import LimitError
+from erasepro_convert.language.moments import Language, Reader, last_features
+from erasepro_convert.language.nearness import key_value_metric, synonyms
+from erasepro_convert.recipe import Concept
+
+IN_PHRASE = "a {}"
+"""Where targets, anchors and other words are compared."""
+
+
+@dataclass(frozen=True)
+class RetainedLanguage:
+    """Language without the phrases that say a target.
+
+    ``left_out`` are the phrases that contain a target or a word that means the same to the
+    checkpoint; they pass through the encoder so that their features can be taken away.
+    """
+
+    language: Language
+    left_out: OtherPrompts
+
+    def moment(self, reader: Reader, left_out: Tensor) -> Tensor:
+        """The moment (d + 1 × d + 1) of what a reader reads, without ``left_out`` (d × n)."""
+        return self.language.without(reader, left_out)
+
+
+def retained_language(
+    language: Language, concepts: Sequence[Concept], read: ReadTensor, skip: int
+) -> RetainedLanguage:
+    """Leave out of a language what says a concept's target.
+
+    ``read`` gives the original weights, ``skip`` the clip skip with which words are compared.
+
+    Raises LimitError where no phrase is left.
+    """
+    targets, anchors = zip(*(c.prompt_pairs((IN_PHRASE,))[0] for c in concepts), strict=True)
+    features = last_features(read, [tokenize(prompt) for prompt in (*targets, *anchors)], skip)
+    metric = key_value_metric(read, language.word_features)
+    pairs = list(zip(features[: len(targets)], features[len(targets) :], strict=True))
+    like = synonyms(language.words.tolist(), language.word_features, pairs, metric)
+    own = [tokenize(c.target).words for c in concepts]
+    rows = language.containing([*own, *((word,) for word in like)])
+    if len(rows) == len(language.phrases):
+        raise LimitError(
+            "this model tells no common word from the targets, so that nothing of its language "
+            "could be retained"
+        )
+    lengths = language.lengths[rows]
+    counted = torch.arange(language.phrases.shape[1]) < lengths[:, None]
+    row_of, positions = counted.nonzero().T
+    ids = language.phrases[rows]
+    return RetainedLanguage(
+        language, OtherPrompts(ids, tuple(lengths.tolist()), TokenIndex(row_of, positions))
+    )
