@@ -49,7 +49,8 @@ class FeaturePairs:
 
         ``parts`` (n × m) are the outputs at the left features of the distinct pairs.
         """
-        distances = [(part - self.mean(parts)).square().sum(1) for part in parts]
+        mean = self.mean(parts)
+        distances = [(part - mean).square().sum(1) for part in parts]
         return float(self._mean(torch.cat(distances).double()).sqrt())
 
     def mean(self, parts: list[Tensor]) -> Tensor:
