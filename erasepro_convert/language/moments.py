@@ -217,12 +217,21 @@ def _embeddings(read: ReadTensor, rows: ReadRows | None, tokens: Sequence[int]) 
 
 
 def _digest(read: ReadTensor, rows: ReadRows | None, skips: Collection[int]) -> str:
-    """Return the digest of all that moments depend on: weights, phrases, clip skips, arithmetic."""
+    """Return the digest of all that moments depend on."""
     texts = list(common_words()), TEMPLATES, ADJECTIVES, CONTEXTS, PHRASES
+    described = [CACHE_VERSION, *texts, sorted(skips)]
+    return features_digest(read, _embeddings(read, rows, _tokens()), described)
+
+
+def features_digest(read: ReadTensor, embeddings: Tensor, described: object) -> str:
+    """Return the SHA-256 of all that features of some texts depend on.
+
+    That is the encoder's weights, the ``embeddings`` of the texts' tokens, what ``described`` says
+    of the texts (as JSON), and torch's arithmetic: its version and the processor's instructions.
+    """
     arithmetic = torch.__version__, torch.backends.cpu.get_cpu_capability()
-    head = json_digest([CACHE_VERSION, *texts, sorted(skips), *arithmetic])
-    digest = hashlib.sha256(head.encode())
-    for tensor in (_embeddings(read, rows, _tokens()), *map(read, PARAMETERS)):
+    digest = hashlib.sha256(json_digest([described, *arithmetic]).encode())
+    for tensor in (embeddings, *map(read, PARAMETERS)):
         digest.update(dtype_code(tensor.dtype).encode())
         digest.update(packed(tensor))
     return digest.hexdigest()

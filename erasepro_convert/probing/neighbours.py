@@ -6,19 +6,17 @@ token in "a WORD", words are compared by the cosine of f − f̄, where f̄ is t
 vocabulary, in the inner product of keys and values (``language.nearness.key_value_metric``).
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import PARAMETERS, ReadTensor
+from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.language.moments import last_features
+from erasepro_convert.language.moments import features_digest, last_features
 from erasepro_convert.language.nearness import distances, key_value_metric, synonyms
 from erasepro_convert.language.prompts import whole_words
-from erasepro_convert.runtime.dtypes import dtype_code, packed
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.storage.cache import cached_tensors
@@ -130,14 +128,5 @@ def _vocabulary_features(read: ReadTensor, progress: Progress) -> Tensor:
         progress(len(words), len(words))
         return {"features": torch.cat(parts)}
 
-    return cached_tensors(f"words-{CACHE_VERSION}-{_digest(read)}", compute)["features"]
-
-
-def _digest(read: ReadTensor) -> str:
-    """Return the SHA-256 of the words and of all tensors that their features depend on."""
-    digest = hashlib.sha256(" ".join(whole_words()).encode())
-    for name in (TOKEN_EMBEDDING, *PARAMETERS):
-        tensor = read(name)
-        digest.update(dtype_code(tensor.dtype).encode())
-        digest.update(packed(tensor))
-    return digest.hexdigest()
+    digest = features_digest(read, read(TOKEN_EMBEDDING), [CACHE_VERSION, words])
+    return cached_tensors(f"words-{digest}", compute)["features"]
