@@ -121,11 +121,6 @@ def unchanged(features: Tensor) -> Tensor:
     return features
 
 
-def with_constant(features: Tensor) -> Tensor:
-    """(f, 1) (d + 1 × n) of features f (d × n)."""
-    return torch.cat([features, features.new_ones(1, features.shape[1])])
-
-
 def retain_norm(retained: "Retained", width: int) -> Tensor:
     """Return L (lower triangular) of C = LLᵀ = language + λ·prompts + a small ridge.
 

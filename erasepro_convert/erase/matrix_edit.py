@@ -25,12 +25,11 @@ from erasepro_convert.erase.closed_form import (
     unchanged,
     update,
     update_norm,
-    with_constant,
 )
 from erasepro_convert.erase.columns import AlignedPrompts, ColumnIndex
 from erasepro_convert.erase.retained_language import RetainedLanguage
 from erasepro_convert.errors import CheckpointError, LimitError
-from erasepro_convert.language.moments import Reader
+from erasepro_convert.language.moments import Reader, with_constant
 from erasepro_convert.manifest import (
     CalibrationRecord,
     Change,

@@ -82,7 +82,7 @@ class Language:
     def without(self, reader: Reader, features: Tensor) -> Tensor:
         """Return the mean of (f, 1)·(f, 1)ᵀ (d + 1 × d + 1, float64) without features (d × n)."""
         centre = self.centres[reader].double()
-        taken = torch.cat([features - centre[:, None], features.new_ones(1, features.shape[1])])
+        taken = with_constant(features - centre[:, None])
         rest = self.positions * self.moments[reader].double() - taken @ taken.T
         rest /= self.positions - features.shape[1]
         # From the moment of (g, 1) to that of (g + c, 1).
@@ -91,6 +91,11 @@ class Language:
         rest[:-1, -1] += centre
         rest[-1, :-1] += centre
         return rest
+
+
+def with_constant(features: Tensor) -> Tensor:
+    """(f, 1) (d + 1 × n) of features f (d × n)."""
+    return torch.cat([features, features.new_ones(1, features.shape[1])])
 
 
 def read_language(

@@ -21,9 +21,9 @@ from erasepro_convert.erase.closed_form import (
     retain_norm,
     unchanged,
     update,
-    with_constant,
 )
 from erasepro_convert.erase.matrix_edit import Augment
+from erasepro_convert.language.moments import with_constant
 
 M, D = 7, 12
 

@@ -21,9 +21,9 @@ from erasepro_convert.erase.closed_form import (
     ridge,
     update,
     update_norm,
-    with_constant,
     within,
 )
+from erasepro_convert.language.moments import with_constant
 from tests.oracle import eq2, eq5, null_space
 
 Problem = tuple[Tensor, Tensor, Tensor]
