@@ -97,7 +97,7 @@ def _inspect_file(file: CheckpointFile, *, with_hashes: bool) -> InspectedFile:
     inspected = InspectedFile(file.name, file.file.size, file.container, file.autov1())
     if not with_hashes:
         return inspected
-    digests = file.hashes()
+    digests = file.hashes(autov3=True)
     return replace(inspected, sha256=digests.sha256, autov2=digests.autov2, autov3=digests.autov3)
 
 

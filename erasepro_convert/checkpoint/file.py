@@ -96,19 +96,29 @@ class CheckpointFile:
                 raw[run] = read[[numbers[i] - first for i in run]]
         return raw.view(torch_dtype(info.dtype))
 
-    def hasher(self, progress: Callable[[int], None], file: Readable | None = None) -> FileHasher:
+    def hasher(
+        self,
+        progress: Callable[[int], None],
+        file: Readable | None = None,
+        *,
+        autov3: bool = False,
+    ) -> FileHasher:
         """Return a FileHasher of what is read here; ``progress`` gets the bytes hashed.
 
-        ``file`` reads this file in an order that is known in advance.
+        ``file`` reads this file in an order that is known in advance.  ``autov3`` asks for that
+        digest too, which only a safetensors file has.
         """
-        start = LENGTH + header_size(self.file) if self.container == "safetensors" else None
+        has_autov3 = autov3 and self.container == "safetensors"
+        start = LENGTH + header_size(self.file) if has_autov3 else None
         return FileHasher(file or self.file, start, progress)
 
-    def hashes(self, progress: Callable[[int], None] = lambda done: None) -> FileHashes:
+    def hashes(
+        self, progress: Callable[[int], None] = lambda done: None, *, autov3: bool = False
+    ) -> FileHashes:
         """Read the whole file and hash it; ``progress`` gets the bytes hashed so far."""
         with prefixing_errors(self.name):
             prefetcher = self.file.prefetching([(0, self.file.size)])
-            return self.hasher(progress, prefetcher).finish()
+            return self.hasher(progress, prefetcher, autov3=autov3).finish()
 
     def autov1(self) -> str:
         """Return A1111's oldest hash: eight digits, from 64 KiB at the file's second megabyte."""

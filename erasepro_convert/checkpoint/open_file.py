@@ -11,6 +11,7 @@ from typing import Protocol
 
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.runtime.background import BackgroundDigest
+from erasepro_convert.runtime.buffers import chunk_buffer
 from erasepro_convert.runtime.memory import CHUNK_SIZE
 
 CANNOT_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -120,7 +121,9 @@ class OpenFile:
     def chunks(self, start: int, count: int) -> Iterator[memoryview]:
         """Give ``count`` bytes from ``start`` on, in chunks."""
         for position in range(start, start + count, CHUNK_SIZE):
-            yield memoryview(self.read(position, min(CHUNK_SIZE, start + count - position)))
+            chunk = chunk_buffer(min(CHUNK_SIZE, start + count - position))
+            self.read_into(chunk, position)
+            yield chunk
 
     def prefetching(self, spans: Iterable[tuple[int, int]]) -> Readable:
         """Return this file, since the kernel reads ahead by itself."""
@@ -151,7 +154,8 @@ def _signature(status: os.stat_result) -> tuple[int, int, int]:
 class FileHashes:
     """SHA-256 digests of a file.
 
-    ``autov3`` covers what follows a safetensors header; it is None for other containers.
+    ``autov3`` covers what follows a safetensors header; it is None where it was not asked for, and
+    for other containers.
     """
 
     sha256: str
@@ -168,7 +172,8 @@ class FileHasher:
 
     Bytes are hashed in the order of the file, whatever the order of reading: before a chunk is
     read, all bytes before it that were skipped are read and hashed.  ``body_start`` is where a
-    safetensors file's header ends.  ``progress`` gets the bytes hashed so far.
+    safetensors file's header ends; None takes no AutoV3.  ``progress`` gets the bytes hashed
+    so far.
     """
 
     def __init__(

@@ -24,9 +24,12 @@ class SinglePass:
     A file in a store is not hashed where too many bytes would be transferred only for that.
     """
 
-    def __init__(self, checkpoint: Checkpoint, progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, progress: Callable[[int, int], None], *, autov3: bool = False
+    ) -> None:
         """``progress`` gets the bytes hashed so far and the bytes of all files."""
         self._checkpoint = checkpoint
+        self._autov3 = autov3
         self._progress = progress
         self._done = [0] * len(checkpoint.files)
         self._hashes_taken = False
@@ -36,7 +39,7 @@ class SinglePass:
         for number, file in enumerate(checkpoint.files):
             self._read[id(file)] = file.file.chunks
             if not isinstance(file.file, RemoteFile):
-                self._hash(file, file.hasher(partial(self._report, number)))
+                self._hash(file, file.hasher(partial(self._report, number), autov3=autov3))
 
     def expect(self, names: Sequence[str], edited: Sequence[str]) -> None:
         """Announce the tensors that will be read, in order, and those that another reader reads."""
@@ -50,7 +53,8 @@ class SinglePass:
                 self._read[id(file)] = file.file.prefetching(order).chunks
             else:
                 report = partial(self._report, number)
-                self._hash(file, file.hasher(report, file.file.prefetching(covering)))
+                reader = file.file.prefetching(covering)
+                self._hash(file, file.hasher(report, reader, autov3=self._autov3))
 
     def chunks(self, name: str) -> Iterator[memoryview]:
         """Give the packed values of a tensor, in chunks.

@@ -43,6 +43,11 @@ _OPTIONS = (
         help="Carry base, recipe and measures in OUT's metadata, for a file that is found alone.",
     ),
     click.option(
+        "--autov3",
+        is_flag=True,
+        help="Put the AutoV3 of IN and OUT into the manifest too, for one more pass of SHA-256.",
+    ),
+    click.option(
         "--sign",
         metavar="KEY",
         type=click.Path(path_type=Path),

@@ -63,7 +63,7 @@ def report_command(
     if target.suffix == ".html":
         pictures = drawn.read_bytes() if drawn.exists() else None
         evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
-        weights = [file.sha256 for file in record.output.files if file.autov3]
+        weights = [file.sha256 for file in record.output.files if file.is_weights]
         if evaluation and evaluation["erased_sha256"] != files_digest(weights):
             raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
         put(target, html(record, pictures, evaluation).encode(), inputs)

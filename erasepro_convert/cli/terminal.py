@@ -1,5 +1,6 @@
 """Printing for people, and progress by stage."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
+from erasepro_convert.runtime.progress import silent
 
 STAGES = {
     "check": "checking tensors",
@@ -35,6 +37,8 @@ LINE = 2000
 """The most characters of a text from a file that may be hostile."""
 ROOM_FOR_BAR = 80
 """The width of a terminal from which a bar stands beside the names of files."""
+SHOWN_EVERY = 0.1
+"""Seconds after which a bar moves again, as often as it is drawn."""
 
 
 class Terminal:
@@ -53,6 +57,9 @@ class Terminal:
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
         """Give a callback that moves a bar for each stage; without a terminal there are no bars."""
+        if not self.is_interactive:
+            yield silent
+            return
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(),
@@ -65,7 +72,13 @@ class Terminal:
                 for stage, text in STAGES.items()
             }
 
+            shown: dict[str, float] = {}
+
             def update(stage: str, done: int, total: int) -> None:
+                now = time.monotonic()
+                if done < total and now - shown.get(stage, 0.0) < SHOWN_EVERY:
+                    return
+                shown[stage] = now
                 stage, _, note = stage.partition(": ")
                 task = tasks[stage]
                 bars.start_task(task)

@@ -105,7 +105,7 @@ def _previous(source: Location, hashes: Hashes) -> Previous | None:
     manifest = manifest_beside(source)
     if manifest is None:
         return None
-    weights = {file.sha256 for file in manifest.output.files if file.autov3}
+    weights = {file.sha256 for file in manifest.output.files if file.is_weights}
     if weights != {digests.sha256 for digests in hashes if digests}:
         return None
     return Previous(

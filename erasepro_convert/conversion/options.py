@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erasepro_convert.runtime.dtypes import DtypeOption
+from erasepro_convert.runtime.hashing import TENSORS, Algorithm
 from erasepro_convert.sd1 import Ema
 from erasepro_convert.storage.location import Location
 
@@ -16,10 +17,11 @@ class Options:
     copy; ``clip_skip`` replaces the recipe's; ``text_encoder`` is the file that a missing text
     encoder comes from; ``folder`` writes a diffusers folder; ``embed_manifest`` puts what is known
     before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
-    ``sign`` is a private key to sign with, as the holder of ``certificate`` (and of the ``chain``
-    above it) where one is given; ``force`` replaces an existing output; ``dry_run`` does everything
-    but write, even where a limit is exceeded.  ``beside`` are
-    files that the caller has read, such as the recipe: they are never written, as no input is.
+    ``autov3`` takes that digest of input and output too; ``tensor_digests`` is the algorithm of
+    those of tensors; ``sign`` is a private key to sign with, as the holder of ``certificate`` (and
+    of the ``chain`` above it) where one is given; ``force`` replaces an existing output;
+    ``dry_run`` does everything but write, even where a limit is exceeded.  ``beside`` are files
+    that the caller has read, such as the recipe: they are never written, as no input is.
     """
 
     dtype: DtypeOption | None = None
@@ -28,6 +30,8 @@ class Options:
     text_encoder: "Location | None" = None
     folder: bool = False
     embed_manifest: bool = False
+    autov3: bool = False
+    tensor_digests: Algorithm = TENSORS
     sign: Path | None = None
     certificate: Path | None = None
     chain: tuple[Path, ...] = ()

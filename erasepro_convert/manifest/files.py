@@ -1,15 +1,23 @@
 """What was read and what was written: files, tensors, and what became of each entry."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from erasepro_convert.checkpoint.tensor_info import Container
-from erasepro_convert.manifest.fields import Count, Record, Sha256
+from erasepro_convert.manifest.fields import Blake3, Count, Record, Sha256
 from erasepro_convert.runtime.dtypes import DtypeOption
+from erasepro_convert.runtime.hashing import Algorithm
 from erasepro_convert.sd1 import Ema
 
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
+
+WEIGHTS = ".safetensors"
+"""What the names of an output's weight files end in."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Stored(Record):
@@ -35,8 +43,8 @@ class InputFile(Record):
     autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")] | None
     """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""
     autov3: Sha256 | None
-    """SHA-256 of the bytes after a safetensors header; null for other containers."""
-    stored: Annotated[Stored | None, Field(exclude_if=lambda value: value is None)] = None
+    """SHA-256 of the bytes after a safetensors header; null unless it was asked for."""
+    stored: Annotated[Stored | None, Field(exclude_if=_is_none)] = None
     """Only where there is no SHA-256."""
 
 
@@ -65,7 +73,12 @@ class OutputFile(Record):
     sha256: Sha256
     autov2: Annotated[str, Field(pattern="^[0-9a-f]{10}$")]
     autov3: Sha256 | None
-    """SHA-256 of the bytes after a safetensors header; null for a configuration."""
+    """SHA-256 of the bytes after a safetensors header; null unless it was asked for."""
+
+    @property
+    def is_weights(self) -> bool:
+        """Whether this is a file of weights and no configuration."""
+        return self.name.endswith(WEIGHTS)
 
 
 class WrittenTensor(Record):
@@ -73,8 +86,15 @@ class WrittenTensor(Record):
 
     dtype: str
     shape: tuple[Count, ...]
-    sha256: Sha256
+    blake3: Annotated[Blake3 | None, Field(exclude_if=_is_none)] = None
     """The digest of name, dtype, shape and values: see docs/audit.md."""
+    sha256: Annotated[Sha256 | None, Field(exclude_if=_is_none)] = None
+    """The same with SHA-256, in manifests of schema 3."""
+
+    @property
+    def digest(self) -> str:
+        """The one digest that there is."""
+        return str(self.blake3 or self.sha256)
 
 
 class Output(Record):
@@ -85,10 +105,35 @@ class Output(Record):
     metadata: dict[str, str]
     """The metadata of each safetensors file."""
     tensors: dict[str, WrittenTensor]
-    tensors_sha256: Sha256
+    tensors_blake3: Annotated[Blake3 | None, Field(exclude_if=_is_none)] = None
     """One digest of all tensors, whatever their order, container and spelling."""
+    tensors_sha256: Annotated[Sha256 | None, Field(exclude_if=_is_none)] = None
+    """The same of manifests of schema 3, where tensors have SHA-256."""
     written: bool
     """False for a dry run: the digests are those of the files that a real run writes."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What the digests of tensors are made with."""
+        return "blake3" if self.tensors_blake3 else "sha256"
+
+    @property
+    def tensors_digest(self) -> str:
+        """The one digest of all tensors."""
+        return str(self.tensors_blake3 or self.tensors_sha256)
+
+    @model_validator(mode="after")
+    def _require_one_algorithm(self) -> Self:
+        other: Algorithm = "sha256" if self.algorithm == "blake3" else "blake3"
+        tensors = self.tensors.values()
+        if (
+            not getattr(self, f"tensors_{self.algorithm}")
+            or getattr(self, f"tensors_{other}")
+            or not all(getattr(tensor, self.algorithm) for tensor in tensors)
+            or any(getattr(tensor, other) for tensor in tensors)
+        ):
+            raise ValueError("all digests of tensors must be either BLAKE3 or SHA-256")
+        return self
 
 
 class Variant(Record):

@@ -30,7 +30,7 @@ class VariesBetweenRuns(Record):
 class Manifest(Record):
     """Everything that was done to one checkpoint."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3, 4] = 4
     tool: Tool
     recipe: Recipe
     recipe_sha256: Sha256

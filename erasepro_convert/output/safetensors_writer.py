@@ -16,7 +16,7 @@ from typing import Protocol
 from erasepro_convert.checkpoint.open_file import File
 from erasepro_convert.runtime.background import BackgroundDigest, BackgroundThread
 from erasepro_convert.runtime.dtypes import BITS
-from erasepro_convert.runtime.hashing import begin_tensor_digest
+from erasepro_convert.runtime.hashing import TENSORS, Algorithm, begin_tensor_digest
 
 SYNC_EVERY = 256 << 20
 """Bytes after which the file is synced, since a disk would else begin when all is written."""
@@ -59,12 +59,12 @@ class Written:
     """What was written as a weight file.
 
     ``size`` is in bytes.  ``sha256`` is the digest of the file, ``autov3`` that of all behind its
-    header.  ``tensors`` has the digest of each tensor by its original name.
+    header, where it was asked for.  ``tensors`` has the digest of each tensor by its original name.
     """
 
     size: int
     sha256: str
-    autov3: str
+    autov3: str | None
     tensors: dict[str, str]
 
 
@@ -106,13 +106,21 @@ class WeightFile:
         return sum(tensor.nbytes for tensor in self.tensors)
 
 
-def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -> Written:
+def stream(
+    file: WeightFile,
+    sink: Sink,
+    progress: Callable[[int, int], None],
+    *,
+    autov3: bool = False,
+    algorithm: Algorithm = TENSORS,
+) -> Written:
     """Write a safetensors file; ``progress`` gets the bytes done and the bytes in all.
 
     Bytes that lie in a file already are copied by the kernel, unless they are few.
     """
     total = len(file.header) + file.nbytes
-    file_digest, body_digest = BackgroundDigest(file.header), BackgroundDigest()
+    file_digest = BackgroundDigest(file.header)
+    body_digest = BackgroundDigest() if autov3 else None
     hashing_tensors = BackgroundThread()
     syncing, synced_bytes = BackgroundThread(), 0
     descriptor = sink.fileno() if isinstance(sink, io.BufferedWriter) else None
@@ -123,11 +131,12 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
     for tensor in file.ordered:
         end = done + tensor.nbytes
         name, shape = tensor.original
-        tensor_digest = begin_tensor_digest(name, tensor.dtype, shape)
+        tensor_digest = begin_tensor_digest(name, tensor.dtype, shape, algorithm)
         tensor_digests[name] = tensor_digest
         for chunk in tensor.data() if tensor.nbytes else ():
             file_digest.update(chunk)
-            body_digest.update(chunk)
+            if body_digest:
+                body_digest.update(chunk)
             if tensor.nbytes < SMALL:
                 tensor_digest.update(chunk)
             else:
@@ -149,6 +158,6 @@ def stream(file: WeightFile, sink: Sink, progress: Callable[[int, int], None]) -
     return Written(
         size=total,
         sha256=file_digest.hexdigest(),
-        autov3=body_digest.hexdigest(),
+        autov3=body_digest.hexdigest() if body_digest else None,
         tensors={name: digest.hexdigest() for name, digest in tensor_digests.items()},
     )

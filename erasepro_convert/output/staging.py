@@ -17,7 +17,7 @@ from erasepro_convert.manifest import Manifest, Output, OutputFile, WrittenTenso
 from erasepro_convert.manifest.signature import Sign, signature_path
 from erasepro_convert.output.safetensors_writer import Sink, WeightFile, stream
 from erasepro_convert.output.write_plan import WritePlan
-from erasepro_convert.runtime.hashing import tensors_digest
+from erasepro_convert.runtime.hashing import TENSORS, Algorithm, tensors_digest
 from erasepro_convert.runtime.scratch import temporary_file
 from erasepro_convert.runtime.signals import uninterrupted
 from erasepro_convert.storage.atomic import replacing, replacing_folder, sync
@@ -169,8 +169,18 @@ class ObjectStage:
                 raise
 
 
-def write(plan: WritePlan, stage: Stage, progress: Progress) -> Output:
-    """Write all files of a plan into ``stage``; the account of them for the manifest."""
+def write(
+    plan: WritePlan,
+    stage: Stage,
+    progress: Progress,
+    *,
+    autov3: bool = False,
+    algorithm: Algorithm = TENSORS,
+) -> Output:
+    """Write all files of a plan into ``stage``; the account of them for the manifest.
+
+    ``autov3`` asks for that digest of weight files too, ``algorithm`` is that of tensors' digests.
+    """
     total = sum(file.nbytes for file in plan.weights.values())
     before = 0
     files = []
@@ -182,24 +192,25 @@ def write(plan: WritePlan, stage: Stage, progress: Progress) -> Output:
             progress(min(start + done, total), total)  # noqa: B023  # called in this turn
 
         with stage.writing(path, file) as sink:
-            written = stream(file, sink, report)
+            written = stream(file, sink, report, autov3=autov3, algorithm=algorithm)
         files.append(_output_file(path, written.size, written.sha256, written.autov3))
         for tensor in file.tensors:
             name, shape = tensor.original
             digest = written.tensors[name]
-            tensors[name] = WrittenTensor(dtype=tensor.dtype, shape=shape, sha256=digest)
+            tensors[name] = WrittenTensor(dtype=tensor.dtype, shape=shape, **{algorithm: digest})
         before += file.nbytes
     for path, content in plan.configurations.items():
         with stage.writing(path, None) as sink:
             sink.write(content)
         files.append(_output_file(path, len(content), hashlib.sha256(content).hexdigest(), None))
+    digest = tensors_digest({name: t.digest for name, t in tensors.items()}, algorithm)
     return Output(
         name=plan.name,
         files=tuple(files),
         metadata=dict(plan.metadata),
         tensors=tensors,
-        tensors_sha256=tensors_digest({name: t.sha256 for name, t in tensors.items()}),
         written=not isinstance(stage, DiscardingStage),
+        **{f"tensors_{algorithm}": digest},
     )
 
 

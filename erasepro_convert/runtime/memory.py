@@ -5,15 +5,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
-"""The numbers of two settings of glibc's ``mallopt``."""
-CHUNK_SIZE = 4 << 20
-"""Bytes that are read, hashed and written at a time, few enough to stay in the CPU's cache."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""The numbers of some settings of glibc's ``mallopt``."""
+CHUNK_SIZE = 1 << 20
+"""Bytes that are read, hashed and written at a time, few enough to stay in a core's cache."""
 
-LARGE_BLOCK = 6 << 20
+LARGE_BLOCK = 12 << 20
 """Bytes from which a block goes back to the system when it is freed.
 
-Chunks of files are smaller: their memory is needed again at once."""
+The matrices of a text layer are smaller: their memory is needed again at once."""
+FREE_AT_THE_END = 32 << 20
+"""Bytes that a heap may keep free at its end."""
 HEAPS = 2
 """The heaps that glibc may keep."""
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -30,6 +32,7 @@ def configure_allocator() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt(M_TRIM_THRESHOLD, FREE_AT_THE_END)
         mallopt(M_ARENA_MAX, HEAPS)
 
 

@@ -54,7 +54,8 @@ def verify_unedited(
         if name not in output_digests:
             continue
         values = tensor.data() if tensor.nbytes else ()
-        is_equal = tensor_digest(name, tensor.dtype, shape, values) == output_digests[name]
+        digest = tensor_digest(name, tensor.dtype, shape, values, manifest.output.algorithm)
+        is_equal = digest == output_digests[name]
         if is_equal and name in changed:
             yield Finding("untouched", name, "edited", "as in the original")
         if not is_equal and name not in changed:

@@ -12,7 +12,7 @@ from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.output.output_tensors import position_ids
-from erasepro_convert.runtime.hashing import tensor_digest, tensors_digest
+from erasepro_convert.runtime.hashing import Algorithm, tensor_digest, tensors_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import (
     EMA,
@@ -31,7 +31,7 @@ from erasepro_convert.verification.finding import Finding
 def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
     """Check a manifest's statements about itself."""
     output = manifest.output
-    digests = {name: tensor.sha256 for name, tensor in output.tensors.items()}
+    digests = {name: tensor.digest for name, tensor in output.tensors.items()}
     pairs = {
         "manifest_sha256": (manifest.digest(), manifest.manifest_sha256),
         "recipe_sha256": (manifest.recipe.digest, manifest.recipe_sha256),
@@ -39,7 +39,10 @@ def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
             manifest.recipe_sha256,
             output.metadata.get("erasepro.recipe_sha256", "none"),
         ),
-        "output.tensors_sha256": (tensors_digest(digests), output.tensors_sha256),
+        f"output.tensors_{output.algorithm}": (
+            tensors_digest(digests, output.algorithm),
+            output.tensors_digest,
+        ),
         "output.written": ("True", str(output.written)),
         "tensors.written": (str(len(output.tensors)), str(manifest.tensors.written)),
         "tensors.edited": (
@@ -76,7 +79,9 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
             header_length = opened.read(0, min(LENGTH, opened.size))
             content_start = LENGTH + int.from_bytes(header_length, "little")
             hashes = FileHasher(
-                opened.prefetching([(0, opened.size)]), content_start, lambda done: None
+                opened.prefetching([(0, opened.size)]),
+                content_start if file.autov3 else None,
+                lambda done: None,
             ).finish()
         except CheckpointError as error:
             yield Finding("file", file.name, "a readable file", str(error))
@@ -124,14 +129,14 @@ def verify_tensors(
     Containers differ in what they can hold beside weights.  A copy (``is_copy``) may lack such
     tensors, and may have position ids, which are the same in every model.
     """
-    written = manifest.output.tensors
+    written, algorithm = manifest.output.tensors, manifest.output.algorithm
     spelling = resolve_spelling(checkpoint.tensors)
     missing = [name for name in written if name not in spelling.source]
     absent = [name for name in missing if is_copy and _is_optional(name)]
     findings = [
         Finding("tensor", name, "there", "missing") for name in missing if name not in absent
     ]
-    known = {POSITION_IDS: _position_ids(), **written} if is_copy else written
+    known = {POSITION_IDS: _position_ids(algorithm), **written} if is_copy else written
     unknown = [own for name, own in spelling.source.items() if name not in known]
     findings += [
         Finding("tensor", name, "not there", "there")
@@ -144,10 +149,12 @@ def verify_tensors(
     deviating: list[Finding] = []
     for number, own_name in enumerate(order, 1):
         name = original_names[own_name]
-        found = _describe_tensor(checkpoint, own_name, name, known[name], chunks(own_name))
+        found = _describe_tensor(
+            checkpoint, own_name, name, known[name], chunks(own_name), algorithm
+        )
         deviating += _deviations(name, known[name], found)
         if name in written:
-            digests[name] = found.sha256
+            digests[name] = found.digest
         progress("verify", number, len(original_names))
     findings += sorted(deviating, key=lambda finding: finding.name)
     return ComparedTensors(digests, tuple(absent), findings)
@@ -159,11 +166,11 @@ def _is_optional(name: str) -> bool:
     return name in beside_weights or name.startswith(EMA)
 
 
-def _position_ids() -> WrittenTensor:
+def _position_ids(algorithm: Algorithm) -> WrittenTensor:
     """Describe the position ids, which are the same in every model."""
     shape = (1, POSITIONS)
-    digest = tensor_digest(POSITION_IDS, "I64", shape, position_ids())
-    return WrittenTensor(dtype="I64", shape=shape, sha256=digest)
+    digest = tensor_digest(POSITION_IDS, "I64", shape, position_ids(), algorithm)
+    return WrittenTensor(dtype="I64", shape=shape, **{algorithm: digest})
 
 
 def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Iterator[Finding]:
@@ -173,8 +180,8 @@ def _deviations(name: str, expected: WrittenTensor, found: WrittenTensor) -> Ite
     if expected.shape != found.shape:
         yield Finding("tensor", name, str(expected.shape), str(found.shape), "shape")
     has_equal_form = (expected.dtype, expected.shape) == (found.dtype, found.shape)
-    if has_equal_form and expected.sha256 != found.sha256:
-        yield Finding("tensor", name, expected.sha256, found.sha256, "sha256")
+    if has_equal_form and expected.digest != found.digest:
+        yield Finding("tensor", name, expected.digest, found.digest, "digest")
 
 
 def _describe_tensor(
@@ -183,6 +190,7 @@ def _describe_tensor(
     name: str,
     expected: WrittenTensor,
     chunks: Iterator[memoryview],
+    algorithm: Algorithm,
 ) -> WrittenTensor:
     """Describe a tensor of a file in the form of the manifest.
 
@@ -191,5 +199,5 @@ def _describe_tensor(
     info = checkpoint.tensors[own_name]
     is_matrix = is_kept_as_matrix(name, info.shape, expected.shape)
     shape = expected.shape if is_matrix else info.shape
-    digest = tensor_digest(name, info.dtype, shape, chunks)
-    return WrittenTensor(dtype=info.dtype, shape=shape, sha256=digest)
+    digest = tensor_digest(name, info.dtype, shape, chunks, algorithm)
+    return WrittenTensor(dtype=info.dtype, shape=shape, **{algorithm: digest})

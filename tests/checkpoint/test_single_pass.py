@@ -47,13 +47,13 @@ def test_each_byte_of_a_file_read_in_order_is_read_once(
     checkpoint = open_checkpoint(tmp_path / "x.pt")
     examination = SinglePass(checkpoint, lambda *_: None)
     reads: list[tuple[int, int]] = []
-    original = OpenFile.read
+    original = OpenFile.read_into
 
-    def read(self: OpenFile, start: int, count: int) -> bytearray:
-        reads.append((start, count))
-        return original(self, start, count)
+    def read_into(self: OpenFile, view: memoryview, start: int) -> None:
+        reads.append((start, len(view)))
+        original(self, view, start)
 
-    monkeypatch.setattr(OpenFile, "read", read)
+    monkeypatch.setattr(OpenFile, "read_into", read_into)
     for name, value in state.items():
         assert b"".join(examination.chunks(name)) == bytes(packed(value))
     (hashes,) = examination.hashes()

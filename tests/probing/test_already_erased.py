@@ -76,7 +76,7 @@ def bare(model: Path, target: Path, **metadata: str) -> Path:
 
 
 def digests(manifest: Manifest) -> dict[str, str]:
-    return {name: tensor.sha256 for name, tensor in manifest.output.tensors.items()}
+    return {name: tensor.digest for name, tensor in manifest.output.tensors.items()}
 
 
 @pytest.mark.slow
