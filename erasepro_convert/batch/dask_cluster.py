@@ -14,14 +14,14 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from erasepro_convert.batch.process_pool import Progress, Work
-from erasepro_convert.batch.software_versions import (
+from erasepro_convert.batch.worker import Result, Task
+from erasepro_convert.errors import BatchError, UsageError
+from erasepro_convert.runtime.memory import configure_allocator
+from erasepro_convert.runtime.software_versions import (
     SoftwareVersions,
     software_versions,
     version_differences,
 )
-from erasepro_convert.batch.worker import Result, Task
-from erasepro_convert.errors import BatchError, UsageError
-from erasepro_convert.runtime.memory import configure_allocator
 from erasepro_convert.storage.location import Location, absolute
 
 try:

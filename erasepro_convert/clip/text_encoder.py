@@ -201,12 +201,17 @@ class TextEncoder:
     dtype: torch.dtype = torch.float64
     rows: ReadRows | None = None
 
+    def embeddings(self, tokens: Tensor) -> Tensor:
+        """Return the embeddings (n, d) of tokens (n), as they are stored."""
+        return (
+            self.rows(TOKEN_EMBEDDING, tokens) if self.rows else self.read(TOKEN_EMBEDDING)[tokens]
+        )
+
     def embed(self, prefixes: Prefixes) -> Tensor:
         """Token plus position embeddings: the hidden state before layer 1, (N, d)."""
         positions = self.read(TEXT + "embeddings.position_embedding.weight").to(self.dtype)
         used, row_of = prefixes.ids.unique(return_inverse=True)
-        tokens = self.rows(TOKEN_EMBEDDING, used) if self.rows else self.read(TOKEN_EMBEDDING)[used]
-        tokens = tokens.to(self.dtype)
+        tokens = self.embeddings(used).to(self.dtype)
         hidden = scratch_matrix(len(prefixes.ids), tokens.shape[1], self.dtype)
         for block in prefixes.blocks:
             embedded = tokens[row_of[block.prefixes]]
@@ -219,6 +224,13 @@ class TextEncoder:
         return TextLayer(
             {name: self.read(prefix + name).to(self.dtype) for name in LAYER_PARAMETERS}
         )
+
+    def fed(self, hidden: Tensor, prefixes: Prefixes) -> Tensor:
+        """Return ``final_norm`` of the hidden states of all prefixes, block by block, (N, d)."""
+        features = scratch_matrix(len(hidden), hidden.shape[1], hidden.dtype)
+        for block in prefixes.blocks:
+            features[block.prefixes] = self.final_norm(hidden[block.prefixes])
+        return features
 
     def final_norm(self, hidden: Tensor) -> Tensor:
         """Return the features for the U-Net: the final layer norm of a hidden state, (N, d)."""

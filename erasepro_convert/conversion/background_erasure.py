@@ -52,7 +52,11 @@ class BackgroundErasure:
 
 @contextmanager
 def erasing(
-    conversion: Conversion, already_erased: frozenset[str] | None, progress: Progress
+    conversion: Conversion,
+    already_erased: frozenset[str] | None,
+    progress: Progress,
+    *,
+    anew: bool = False,
 ) -> Iterator[BackgroundErasure]:
     """Erase while the block runs; what is left to do at its end is given up."""
     over = Event()
@@ -66,7 +70,7 @@ def erasing(
         # Imported here, so that reading and writing do not wait for torch.
         from erasepro_convert.conversion.erase_checkpoint import erase_checkpoint
 
-        return erase_checkpoint(conversion, already_erased, report)
+        return erase_checkpoint(conversion, already_erased, report, anew=anew)
 
     with ThreadPoolExecutor(1) as thread:
         future = thread.submit(erase)

@@ -28,13 +28,15 @@ def convert(
     progress: Progress = silent,
     *,
     already_erased: frozenset[str] | None = None,
+    anew: bool = False,
 ) -> Manifest:
     """Erase the recipe's concepts from ``source``; write ``target`` and its manifest.
 
     The recipe is one that was loaded, or a YAML file.  Source and target are paths, or URLs of
     objects in a store; a ``target`` in a string that ends in a slash is a diffusers folder.
     ``progress`` is called from several threads.  ``already_erased`` are targets that were erased
-    from ``source`` before (None: that is found out).
+    from ``source`` before (None: that is found out).  ``anew`` takes no edit or measure that an
+    earlier run left in the user's cache folder.
 
     What is not edited is read, checked, hashed and written while the erasure goes on beside it.
 
@@ -46,10 +48,13 @@ def convert(
     stopwatch = Stopwatch()
     conversion = prepare(recipe, source, target, options or Options())
     with (
-        erasing(conversion, already_erased, progress) as erasure,
+        erasing(conversion, already_erased, progress, anew=anew) as erasure,
         _naming_damage(conversion, progress),
     ):
-        reading = SinglePass(conversion.base.checkpoint, partial(progress, "hash"))
+        asked = conversion.options
+        reading = SinglePass(
+            conversion.base.checkpoint, partial(progress, "hash"), autov3=asked.autov3
+        )
         plan = plan_output(conversion, reading, erasure)
         with staging(
             conversion.target,
@@ -57,7 +62,13 @@ def convert(
             dry_run=conversion.options.dry_run,
             sign=conversion.sign,
         ) as stage:
-            output = write(plan, stage, erasure.guarding(partial(progress, "write")))
+            output = write(
+                plan,
+                stage,
+                erasure.guarding(partial(progress, "write")),
+                autov3=asked.autov3,
+                algorithm=asked.tensor_digests,
+            )
             conversion.require_outputs_apart()
             manifest = build_manifest(
                 conversion, erasure.result(), reading.hashes(), output, plan.left_out, stopwatch

@@ -1,6 +1,8 @@
 """The erasure of one checkpoint: of its U-Net, of a kept EMA copy, with the settings that hold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -42,23 +44,27 @@ class CheckpointErasure:
 
 
 def erase_checkpoint(
-    conversion: Conversion, already_erased: frozenset[str] | None, progress: Progress
+    conversion: Conversion,
+    already_erased: frozenset[str] | None,
+    progress: Progress,
+    *,
+    anew: bool = False,
 ) -> CheckpointErasure:
     """Run the recipe on a checkpoint.
 
     ``already_erased`` are targets that were erased from it before (None: that is found out).
+    ``anew`` takes nothing that an earlier run left in the cache.
 
     Raises LimitError for what exceeds the recipe's limits, except in a dry run.
     """
     base, options = conversion.base, conversion.options
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
     recipe, found = with_synonyms(conversion.recipe, base, progress)
-    main, already_erased = _erase_what_is_new(conversion, recipe, dtype, already_erased, progress)
+    run = partial(run_erasure, recipe=recipe, dtype=dtype, progress=progress, anew=anew)
+    main, already_erased = _erase_what_is_new(conversion, recipe, run, already_erased)
     ema = None
     if base.layout.ema == "convert":
-        ema = run_erasure(
-            base.with_ema_as_unet(), recipe, dtype, progress, already_erased=already_erased
-        ).as_ema_copy()
+        ema = run(base.with_ema_as_unet(), already_erased=already_erased).as_ema_copy()
     erasure = CheckpointErasure(main, ema, found)
     if erasure.exceeded and not options.dry_run:
         raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
@@ -68,26 +74,19 @@ def erase_checkpoint(
 def _erase_what_is_new(
     conversion: Conversion,
     recipe: Recipe,
-    dtype: torch.dtype | None,
+    run: Callable[..., Erasure],
     already_erased: frozenset[str] | None,
-    progress: Progress,
 ) -> tuple[Erasure, frozenset[str]]:
     """Return the erasure, and the targets that were erased before."""
     base = conversion.base
-
-    def run(already_erased: frozenset[str]) -> Erasure:
-        state = conversion.training_state
-        return run_erasure(
-            base, recipe, dtype, progress, state=state, already_erased=already_erased
-        )
-
+    erase = partial(run, base, state=conversion.training_state)
     if already_erased is not None or recipe.training:
         known = already_erased or frozenset()
-        return run(known), known
+        return erase(already_erased=known), known
     known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
-    erasure = run(known)
+    erasure = erase(already_erased=known)
     # An earlier erasure that nothing tells of shows in what solving cannot reduce.
     if more := measured_erased(recipe, base, leaking_concepts(recipe, erasure.probe)) - known:
         known |= more
-        erasure = run(known)
+        erasure = erase(already_erased=known)
     return erasure, known

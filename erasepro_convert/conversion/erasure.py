@@ -16,10 +16,12 @@ from erasepro_convert.language.moments import Language, read_language
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.dtypes import packed
+from erasepro_convert.runtime.hashing import json_digest, tensor_digest
 from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
-from erasepro_convert.sd1.keys import UNET
+from erasepro_convert.sd1.keys import TEXT, UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.train.result import Fitted
@@ -66,11 +68,13 @@ def run_erasure(
     *,
     state: Path | None = None,
     already_erased: frozenset[str] = frozenset(),
+    anew: bool = False,
 ) -> Erasure:
     """Run a recipe on a checkpoint in memory; ``dtype`` is the output's (None: each its own).
 
     Targets in ``already_erased`` were erased from the checkpoint before: they are kept, and
-    measured.  ``state`` is the file where a training keeps what it needs to go on.
+    measured.  ``state`` is the file where a training keeps what it needs to go on.  ``anew`` takes
+    no result of an earlier run from the cache.
 
     What is solved does not depend on the number of threads.
 
@@ -81,7 +85,10 @@ def run_erasure(
     task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         return task.with_training(_train(source, recipe, dtype, progress, state))
-    return task.with_edits(solve_recipe(task.model, task.prompts, recipe, task.language()))
+    with one_thread(), torch.inference_mode():
+        language = task.language()
+        edits = solve_recipe(task.model, task.prompts, recipe, language, anew=anew)
+        return task.with_edits(edits, anew=anew)
 
 
 def measure_erasure(
@@ -171,12 +178,13 @@ class _Task:
             self.progress("language", done, total)
 
         source = self.source
-        return read_language(source.read, source.rows, self.recipe.clip_skip, report)
+        encoder = self.model.encoder_digest
+        return read_language(source.read, source.rows, self.recipe.clip_skip, report, encoder)
 
-    def with_edits(self, stream: Iterator[Edit]) -> Erasure:
-        """Compute the edits of a stream, and measure them."""
+    def with_edits(self, stream: Iterator[Edit], *, anew: bool = True) -> Erasure:
+        """Compute the edits of a stream, and measure them: ``anew``, or with what the cache has."""
         edits = self._compute(stream)
-        return Erasure(self.recipe, self.prompts, edits, self._probe(edits))
+        return Erasure(self.recipe, self.prompts, edits, self._probe(edits, anew=anew))
 
     def with_training(self, fitted: Fitted, *, single_encoder: bool = False) -> Erasure:
         """Measure trained weights: matrices that read text features like solved ones."""
@@ -211,17 +219,32 @@ class _Task:
                     self.progress("erase", len(edits), len(self.names))
         return edits
 
-    def _probe(self, edits: Mapping[str, Edit]) -> ProbeRecord:
+    def _probe(self, edits: Mapping[str, Edit], *, anew: bool = True) -> ProbeRecord:
         """Measure the held-out prompts on the weights as they will be stored."""
         model, rows = self.model, (self.source.rows, self.model.stored_rows)
 
         def edited(name: str) -> torch.Tensor:
             return edits[name].weight if name in edits else model.stored(name)
 
-        with one_thread(), torch.inference_mode():
-            self.progress("probe", 0, 1)
-            measured = measure_leak_and_drift(
-                self.recipe, model.read, edited, rows, self.already_erased
-            )
-            self.progress("probe", 1, 1)
+        self.progress("probe", 0, 1)
+        measured = measure_leak_and_drift(
+            self.recipe,
+            model.read,
+            edited,
+            rows,
+            self.already_erased,
+            encoders=None if anew else (model.encoder_digest, self._edited_digest(edits)),
+        )
+        self.progress("probe", 1, 1)
         return measured
+
+    def _edited_digest(self, edits: Mapping[str, Edit]) -> str:
+        """The digest of the edited text encoder: of the original's, and of the edits."""
+        changed = {
+            name: tensor_digest(name, edit.record.dtype, edit.weight.shape, [packed(edit.weight)])
+            for name, edit in edits.items()
+            if name.startswith(TEXT)
+        }
+        if not changed and self.model.dtype is None:
+            return self.model.encoder_digest
+        return json_digest([self.model.encoder_digest, str(self.model.dtype), changed])

@@ -63,8 +63,8 @@ class Calibrated:
 class _Share:
     """‖A·diag(f)·G + B‖² / unit² for the matrix W_o, over all feeds: B is what was there before.
 
-    ``gram`` is GGᵀ (r × r), ``slope`` is G times the features of B, transposed (r × d).  The
-    features ``before`` and ``unit`` (d × n, float32) only give norms.
+    ``gram`` is GGᵀ (r × r, float64), ``slope`` is G times the features of B, transposed (r × d).
+    The features ``before`` and ``unit`` (d × n) only give norms.
     """
 
     gram: Tensor
@@ -76,21 +76,26 @@ class _Share:
     def of(cls, factor: Factor, feeds: Iterable[tuple[Tensor, Tensor, Tensor]]) -> "_Share":
         """Take what an update reads (n columns), how features differ from their goal, the unit."""
         parts, befores, units = zip(*feeds, strict=True)
-        before, read = torch.cat(befores, dim=1), factor.reader @ torch.cat(parts, dim=1)
+        before = torch.cat(befores, dim=1)
+        read = factor.reader.to(before.dtype) @ torch.cat(parts, dim=1)
         slope, moved = read @ before.T, before[:, before.any(0)]
         if all(torch.equal(unit, units[0]) for unit in units):  # one original feeds all
             units = (units[0] * len(units) ** 0.5,)
-        return cls(read @ read.T, slope, moved.float(), torch.cat(units, dim=1).float())
+        gram = (read @ read.T).double()
+        return cls(gram, slope, _narrow(moved), _narrow(torch.cat(units, dim=1)))
 
-    def quadratic(self, w_o: Tensor, a: Tensor, gram: Tensor) -> tuple[Tensor, Tensor, float]:
-        """The quadratic form in f: its matrix (r × r), half of its slope (r), its constant."""
-        single = w_o.float()
-        unit = float((single @ self.unit).square().sum())
+    def quadratic(
+        self, gram: Tensor, inner: Tensor, before: float, unit: float
+    ) -> tuple[Tensor, Tensor, float]:
+        """The quadratic form in f: its matrix (r × r), half of its slope (r), its constant.
+
+        ``gram`` is AᵀA, ``inner`` is AᵀW_o (r × d), ``before`` and ``unit`` are ‖W_o·‖² of those
+        features.
+        """
         if not unit:  # this matrix does not see these prompts
             return torch.zeros_like(gram), gram.new_zeros(len(gram)), 0.0
-        constant = float((single @ self.before).square().sum())
-        slope = ((self.slope @ w_o.T) * a.T).sum(1)
-        return gram * self.gram / unit, slope / unit, constant / unit
+        slope = (self.slope * inner).sum(1).double()
+        return gram * self.gram / unit, slope / unit, before / unit
 
 
 class Calibration:
@@ -117,11 +122,20 @@ class Calibration:
                 for f in feeds
             ),
         )
+        normed = self._leak.before, self._leak.unit, self._drift.before, self._drift.unit
+        self._normed = torch.cat(normed, dim=1)
+        self._widths = [part.shape[1] for part in normed]
 
     def choose(self, w_o: Tensor, a: Tensor) -> Calibrated:
-        """Choose ε for W_o (m × d), given the projected residual A = W_o(Y − X)V (m × r)."""
-        gram = a.T @ a
-        leak, drift = self._leak.quadratic(w_o, a, gram), self._drift.quadratic(w_o, a, gram)
+        """Choose ε for W_o (m × d), given the projected residual A = W_o(Y − X)V (m × r).
+
+        Both have the dtype of the features.
+        """
+        outputs = (w_o @ self._normed).split(self._widths, dim=1)
+        squares = [float(part.square().sum()) for part in outputs]
+        gram, inner = (a.T @ a).double(), a.T @ w_o
+        leak = self._leak.quadratic(gram, inner, *squares[:2])
+        drift = self._drift.quadratic(gram, inner, *squares[2:])
         steps = (LARGEST - SMALLEST) * STEPS_PER_DECADE + 1
         scales = torch.logspace(SMALLEST, LARGEST, steps, dtype=self._s.dtype)
         epsilons = self._s[0].square() * scales  # ascending: the last of equals changes least
@@ -135,6 +149,14 @@ class Calibration:
             leak=float(leaks[best].clamp(min=0).sqrt()),
             drift=float(drifts[best].clamp(min=0).sqrt()),
         )
+
+
+def _narrow(features: Tensor) -> Tensor:
+    """At most d columns B for features F (d × n): ‖WB‖ = ‖WF‖ for every W."""
+    if features.shape[1] <= len(features):
+        return features
+    upper: Tensor = torch.linalg.qr(features.T, mode="r").R
+    return upper.T
 
 
 def _centred(features: Tensor) -> Tensor:

@@ -108,10 +108,10 @@ class Columns:
 
 
 def moment(features: Iterable[Tensor]) -> Tensor:
-    """The mean of f·fᵀ (d × d) over the columns f of ``features`` (d × k, in parts)."""
+    """The mean of f·fᵀ (d × d, float64) over the columns f of ``features`` (d × k, in parts)."""
     total, count = torch.zeros(()), 0
     for part in features:
-        total = total + part @ part.T
+        total = total + part.double() @ part.double().T
         count += part.shape[1]
     return total / count
 

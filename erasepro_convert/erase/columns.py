@@ -22,6 +22,9 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.sd1.keys import POSITIONS
 
 Ids = tuple[int, ...]
+CALIBRATION_PAIRS = 120
+"""How many pairs of prompts calibrate, if each concept can have one: more would say the same."""
+
 FeatureKey = Callable[[Ids, int], Hashable]
 """Gives equal values for equal features, from a prompt's token ids and a position."""
 
@@ -34,8 +37,8 @@ class TokenIndex:
     positions: Tensor
 
     def columns(self, features: Features, part: slice = slice(None)) -> Tensor:
-        """Pick columns (d × n, float64), or a part of them, out of the features of prompts."""
-        return features.at(self.rows[part], self.positions[part]).T.double()
+        """Pick columns (d × n), or a part of them, out of the features of prompts."""
+        return features.at(self.rows[part], self.positions[part]).T
 
     def __len__(self) -> int:
         """How many columns there are."""
@@ -117,7 +120,7 @@ def align(recipe: Recipe, already_erased: frozenset[str] = frozenset()) -> Align
     return AlignedPrompts(
         solved=solved,
         retained=_others(kept, distinct=True),
-        calibration=_paired([p for concept in new for p in calibration_pairs(concept, recipe)]),
+        calibration=_paired(_sample([list(calibration_pairs(c, recipe)) for c in new])),
         calibration_others=_others(recipe.calibration_others),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
@@ -128,6 +131,16 @@ def align(recipe: Recipe, already_erased: frozenset[str] = frozenset()) -> Align
             deeper_layers=solved.deeper_layers.record,
         ),
     )
+
+
+def _sample(by_concept: list[list[TokenizedPair]]) -> list[TokenizedPair]:
+    """Take as many pairs of each concept, of the next templates for the next concept."""
+    count = max(1, CALIBRATION_PAIRS // max(1, len(by_concept)))
+    return [
+        pairs[(number + i) % len(pairs)]
+        for number, pairs in enumerate(by_concept)
+        for i in range(min(count, len(pairs)))
+    ]
 
 
 def _paired(pairs: list[TokenizedPair]) -> PairedPrompts:

@@ -1,7 +1,8 @@
 """The edit of matrices that read the same features: columns in, stored weights and records out.
 
-m × d is the shape of a matrix, n the number of columns; all computation is in float64, but for
-features and calibration where matrices are calibrated.
+m × d is the shape of a matrix, n the number of columns.  Factorisations are in float64.  All else
+has the dtype of the features: float32 where matrices are calibrated, since an edit is rounded to
+less when it is stored, and float64 in an exact solve.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from erasepro_convert.clip.digests import encoder_digest
 from erasepro_convert.clip.text_encoder import Features, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.erase.calibration import Calibrated, Calibration, CalibrationFeatures
 from erasepro_convert.erase.closed_form import (
@@ -51,7 +53,7 @@ Group = Literal[
 ]
 """Groups of prompts that pass through the text encoder together."""
 
-PART = 3072
+PART = 6144
 """Columns that are looked at together."""
 
 
@@ -62,6 +64,11 @@ class Model:
     read: ReadTensor
     dtype: torch.dtype | None = None
     rows: ReadRows | None = None
+
+    @cached_property
+    def encoder_digest(self) -> str:
+        """The digest of the original text encoder's weights."""
+        return encoder_digest(self.read)
 
     def stored(self, name: str) -> Tensor:
         """A weight as the output will hold it if it is not edited."""
@@ -127,6 +134,9 @@ Feeds = Mapping[Encoder, list[Inputs]]
 Augment = Callable[[Tensor], Tensor]
 """What is done to features (d × n) before they are columns."""
 
+EditedWeight = Callable[[str, "AlignmentProblem"], Tensor]
+"""Gives the edited weight of the tensor of a name."""
+
 FeatureDistances = Mapping[Encoder, FeatureDistance]
 """How far X is from Y, with all edits so far ("edited") and without any ("stock")."""
 
@@ -156,7 +166,8 @@ def _parts(
             part = slice(start, start + PART)
             x = columns.target.columns(source.current("target"), part)
             y = columns.anchor.columns(source.original("anchor"), part)
-            yield augment(x) * columns.scales[part], augment(y) * columns.scales[part]
+            scales = columns.scales[part].to(x.dtype)
+            yield augment(x) * scales, augment(y) * scales
 
 
 class FactoredColumns:
@@ -186,7 +197,7 @@ class FactoredColumns:
         augment = with_constant if has_constant else unchanged
         xy = Columns.of(_parts(columns, inputs, augment), self.count)
         _require_finite(label, xy.x, xy.y, xy.rest)
-        factor = problem.form.factor(xy.x, _retained(label, problem, inputs))
+        factor = problem.form.factor(xy.x.double(), _retained(label, problem, inputs))
         if not factor.rank:
             raise LimitError(
                 f"{label}: the retained prompts use all that the targets do, which leaves nothing "
@@ -199,9 +210,11 @@ class FactoredColumns:
             self._calibration = Calibration(factor, features, augment, problem.strength)
         self.constant = xy.x[-1:] if has_constant else None
         d = len(xy.x) - has_constant
-        self.factor = Factor(factor.s, factor.v, factor.reader[:, :d])
+        precision = problem.form.precision
+        v, reader = factor.v.to(precision), factor.reader[:, :d].to(precision)
+        self.factor = Factor(factor.s, v, reader)
         self.xy = Columns(xy.x[:d], xy.y[:d], xy.rest[:d])
-        self.difference = (self.xy.y - self.xy.x) @ factor.v  # (Y − X)V, d × r
+        self.difference = self.xy.y - self.xy.x
 
     def spectrum(self, w_o: Tensor, residual: Tensor) -> tuple[Tensor, Calibrated | None]:
         """f(s) (r) for W_o (m × d) with the projected residual W_o(Y − X)V (m × r).
@@ -216,12 +229,13 @@ class FactoredColumns:
 
     def update_norm(self, w_o: Tensor) -> float:
         """‖Δ‖ of the update that W_o (m × d) would get, before it is rounded."""
-        residual = w_o @ self.difference
-        return update_norm(residual, self.factor, self.spectrum(w_o, residual)[0])
+        residual = w_o @ self.difference @ self.factor.v
+        spectrum = self.spectrum(w_o, residual)[0].to(residual.dtype)
+        return update_norm(residual, self.factor, spectrum)
 
     def problem(self, original: Tensor) -> "AlignmentProblem":
         """Pose the problem of one matrix W_o (m × d) that reads these columns."""
-        w_o = original.double()
+        w_o = original.to(self.xy.x.dtype)
         anchor, rest = w_o @ self.xy.y, w_o @ self.xy.rest
         return AlignmentProblem(self, original, w_o, anchor, rest, _norm(anchor, rest))
 
@@ -275,13 +289,19 @@ class AlignmentProblem:
 
     def solve(self, dtype: torch.dtype | None) -> Tensor:
         """W* in ``dtype`` (None: that of the original)."""
-        delta = update(self._projected, self.columns.factor, self._spectrum[0])
+        spectrum = self._spectrum[0].to(self.w_o.dtype)
+        delta = update(self._projected, self.columns.factor, spectrum)
         return (self.w_o + delta).to(dtype or self.original.dtype)
+
+    @cached_property
+    def _before(self) -> Tensor:
+        """W_o(Y − X) (m × n)."""
+        return self.w_o @ self.columns.difference
 
     @cached_property
     def _projected(self) -> Tensor:
         """W_o(Y − X)V (m × r)."""
-        return self.w_o @ self.columns.difference
+        return self._before @ self.columns.factor.v
 
     @cached_property
     def _spectrum(self) -> tuple[Tensor, Calibrated | None]:
@@ -313,8 +333,8 @@ class AlignmentProblem:
         record = EditRecord(
             **dict(change(name, self.original, weight)),
             layer=label,
-            residual_before=self._residual(self.w_o),
-            residual_after=self._residual(weight.double()),
+            residual_before=self._residual(self._before),
+            residual_after=self._residual(self.anchor - weight.to(self.w_o.dtype) @ columns.xy.x),
             columns=columns.count,
             rank=columns.factor.rank,
             condition=columns.factor.condition,
@@ -338,9 +358,9 @@ class AlignmentProblem:
             drift=calibrated.drift,
         )
 
-    def _residual(self, w: Tensor) -> Residual:
-        """‖WX − W_oY‖, where W is followed by the best constant if that is free."""
-        residual, constant = self.anchor - w @ self.columns.xy.x, self.columns.constant
+    def _residual(self, residual: Tensor) -> Residual:
+        """The norm of W_oY − WX, where W is followed by the best constant if that is free."""
+        constant = self.columns.constant
         if constant is not None:
             residual = residual - residual @ constant.T @ constant / constant.square().sum()
         absolute = _norm(residual, self.rest)

@@ -6,6 +6,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
+
 from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.erase.closed_form import (
     Form,
@@ -17,8 +19,10 @@ from erasepro_convert.erase.closed_form import (
 )
 from erasepro_convert.erase.columns import AlignedPrompts
 from erasepro_convert.erase.matrix_edit import Edit, Model, Problem
-from erasepro_convert.erase.progressive import Scope, measure, solve
+from erasepro_convert.erase.progressive import measure, solve
 from erasepro_convert.erase.retained_language import retained_language
+from erasepro_convert.erase.scope import Scope
+from erasepro_convert.erase.text_pass import kept_name
 from erasepro_convert.language.moments import Language
 from erasepro_convert.recipe import Recipe
 
@@ -75,11 +79,16 @@ def retains_language(recipe: Recipe) -> bool:
 
 
 def solve_recipe(
-    model: Model, prompts: AlignedPrompts, recipe: Recipe, language: Language | None
+    model: Model,
+    prompts: AlignedPrompts,
+    recipe: Recipe,
+    language: Language | None,
+    *,
+    anew: bool = False,
 ) -> Iterator[Edit]:
     """Solve a recipe of a closed form; nothing where every target was erased before.
 
-    ``language`` is what ``retains_language`` asks for.
+    ``language`` is what ``retains_language`` asks for.  ``anew`` takes no edit from the cache.
 
     Raises CheckpointError when features are not finite, LimitError when an edited weight is not or
     when retained prompts leave nothing to change.
@@ -88,7 +97,8 @@ def solve_recipe(
         return iter(())
     algorithm = ALGORITHMS[recipe.method](recipe)
     problem = _problem(model, prompts, recipe, algorithm, language)
-    return solve(model, problem, _scope(recipe, algorithm))
+    kept_as = None if anew else kept_name(model, problem, recipe)
+    return solve(model, problem, _scope(recipe, algorithm), kept_as)
 
 
 def measure_recipe(
@@ -135,7 +145,8 @@ def _problem(
     retained = None
     if language:
         new = [c for c in recipe.concepts if c.target not in prompts.record.held]
-        retained = retained_language(language, new, model.read, min(recipe.clip_skip))
+        encoder, known = model.encoder(torch.float32), model.encoder_digest
+        retained = retained_language(language, new, encoder, min(recipe.clip_skip), known)
     return Problem(prompts, algorithm.form, recipe.retain.weight, retained, recipe.strength)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import ReadTensor
+from erasepro_convert.clip.text_encoder import TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.erase.columns import OtherPrompts, TokenIndex
 from erasepro_convert.errors import LimitError
@@ -35,17 +35,19 @@ class RetainedLanguage:
 
 
 def retained_language(
-    language: Language, concepts: Sequence[Concept], read: ReadTensor, skip: int
+    language: Language, concepts: Sequence[Concept], encoder: TextEncoder, skip: int, known: str
 ) -> RetainedLanguage:
     """Leave out of a language what says a concept's target.
 
-    ``read`` gives the original weights, ``skip`` the clip skip with which words are compared.
+    ``encoder`` reads the original weights, ``skip`` is the clip skip with which words are compared,
+    ``known`` the digest of the encoder's weights.
 
     Raises LimitError where no phrase is left.
     """
     targets, anchors = zip(*(c.prompt_pairs((IN_PHRASE,))[0] for c in concepts), strict=True)
-    features = last_features(read, [tokenize(prompt) for prompt in (*targets, *anchors)], skip)
-    metric = key_value_metric(read, language.word_features)
+    phrases = [tokenize(prompt) for prompt in (*targets, *anchors)]
+    features = last_features(encoder, phrases, skip, known)
+    metric = key_value_metric(encoder.read, language.word_features)
     pairs = list(zip(features[: len(targets)], features[len(targets) :], strict=True))
     like = synonyms(language.words.tolist(), language.word_features, pairs, metric)
     own = [tokenize(c.target).words for c in concepts]

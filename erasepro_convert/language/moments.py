@@ -7,7 +7,6 @@ Tokens that share their embedding are not told apart: in a model that was traine
 those that it does not know.  They are no part of its language.
 """
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,13 +14,8 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import (
-    PARAMETERS,
-    Prefixes,
-    ReadRows,
-    ReadTensor,
-    TextEncoder,
-)
+from erasepro_convert.clip.digests import encoder_digest, features_digest
+from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.language.prompts import (
     ADJECTIVES,
@@ -31,8 +25,6 @@ from erasepro_convert.language.prompts import (
     common_words,
     language_prompts,
 )
-from erasepro_convert.runtime.dtypes import dtype_code, packed
-from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import TEXT_LAYERS, TOKEN_EMBEDDING
 from erasepro_convert.storage.cache import cached_tensors
@@ -99,16 +91,20 @@ def with_constant(features: Tensor) -> Tensor:
 
 
 def read_language(
-    read: ReadTensor, rows: ReadRows | None, skips: Collection[int], progress: Progress
+    read: ReadTensor,
+    rows: ReadRows | None,
+    skips: Collection[int],
+    progress: Progress,
+    encoder: str | None = None,
 ) -> Language:
     """Return what language looks like to a text encoder, from the cache if it is there.
 
     ``skips`` are the clip skips with which the U-Net reads.  ``rows`` reads rows of the token
-    embedding; without it the whole tensor is read.
+    embedding; without it the whole tensor is read.  ``encoder`` is ``encoder_digest(read)``, where
+    that is known.
     """
-    stored = cached_tensors(
-        f"language-{_digest(read, rows, skips)}", lambda: _compute(read, rows, skips, progress)
-    )
+    digest = _digest(encoder or encoder_digest(read), _embeddings(read, rows, _tokens()), skips)
+    stored = cached_tensors(f"language-{digest}", lambda: _compute(read, rows, skips, progress))
     readers: list[Reader] = [*range(1, TEXT_LAYERS + 1), *(f"skip.{skip}" for skip in skips)]
     return Language(
         phrases=stored["phrases"].long(),
@@ -135,7 +131,8 @@ def _compute(
             progress(start, len(phrases))
             chunk = slice(start, start + CHUNK)
             _add_moments(read, rows, phrases[chunk], lengths[chunk], skips, totals, centres)
-        features = last_features(read, [tokenize(f"a {word}") for word in words], min(skips))
+        encoder = TextEncoder(read, torch.float32, rows)
+        features = last_features(encoder, [tokenize(f"a {word}") for word in words], min(skips))
         progress(len(phrases), len(phrases))
         count = int(lengths.sum())
         return {
@@ -184,20 +181,31 @@ def _add_moments(
             add(f"skip.{skip}", encoder.final_norm(hidden))
 
 
-def last_features(read: ReadTensor, prompts: Sequence[Tokens], skip: int) -> Tensor:
-    """Return what the U-Net reads (n × d, float32) at the last word of prompts.
+def last_features(
+    encoder: TextEncoder, prompts: Sequence[Tokens], skip: int, known: str | None = None
+) -> Tensor:
+    """Return what the U-Net reads (n × d) at the last word of prompts.
 
-    ``skip`` is the clip skip with which it reads.
+    ``skip`` is the clip skip with which it reads.  ``known`` is the digest of the encoder's
+    weights: with it the features come from the user's cache folder, or are kept there.
     """
-    with one_thread(), torch.inference_mode():
-        encoder = TextEncoder(read, torch.float32)
+
+    def compute() -> dict[str, Tensor]:
         ends = [tokens.count - 1 for tokens in prompts]
         prefixes = Prefixes.from_token_ids(torch.tensor([t.ids for t in prompts]), ends)
         hidden = encoder.embed(prefixes)
         for number in range(1, TEXT_LAYERS + 2 - skip):
             hidden = encoder.layer(number)(hidden, prefixes)
         last = prefixes.prefix_at[torch.arange(len(prompts)), torch.tensor(ends) - 1]
-        return encoder.final_norm(hidden[last])
+        return {"features": encoder.final_norm(hidden[last])}
+
+    with one_thread(), torch.inference_mode():
+        if known is None:
+            return compute()["features"]
+        ids = torch.tensor([tokens.ids for tokens in prompts])
+        described = [CACHE_VERSION, ids.tolist(), skip, str(encoder.dtype)]
+        digest = features_digest(known, encoder.embeddings(ids.unique()), described)
+        return cached_tensors(f"last-{digest}", compute)["features"]
 
 
 def _known(read: ReadTensor, rows: ReadRows | None) -> Callable[[str], bool]:
@@ -221,22 +229,7 @@ def _embeddings(read: ReadTensor, rows: ReadRows | None, tokens: Sequence[int]) 
     return rows(TOKEN_EMBEDDING, numbers) if rows else read(TOKEN_EMBEDDING)[numbers]
 
 
-def _digest(read: ReadTensor, rows: ReadRows | None, skips: Collection[int]) -> str:
+def _digest(encoder: str, embeddings: Tensor, skips: Collection[int]) -> str:
     """Return the digest of all that moments depend on."""
     texts = list(common_words()), TEMPLATES, ADJECTIVES, CONTEXTS, PHRASES
-    described = [CACHE_VERSION, *texts, sorted(skips)]
-    return features_digest(read, _embeddings(read, rows, _tokens()), described)
-
-
-def features_digest(read: ReadTensor, embeddings: Tensor, described: object) -> str:
-    """Return the SHA-256 of all that features of some texts depend on.
-
-    That is the encoder's weights, the ``embeddings`` of the texts' tokens, what ``described`` says
-    of the texts (as JSON), and torch's arithmetic: its version and the processor's instructions.
-    """
-    arithmetic = torch.__version__, torch.backends.cpu.get_cpu_capability()
-    digest = hashlib.sha256(json_digest([described, *arithmetic]).encode())
-    for tensor in (embeddings, *map(read, PARAMETERS)):
-        digest.update(dtype_code(tensor.dtype).encode())
-        digest.update(packed(tensor))
-    return digest.hexdigest()
+    return features_digest(encoder, embeddings, [CACHE_VERSION, *texts, sorted(skips)])

@@ -57,8 +57,14 @@ def synonyms(
     The share is |w − target| / |target − anchor|; of several targets the nearest counts.
     """
     found: dict[int, float] = {}
+    centre = features.mean(0)
+    moved = features - centre
+    projected = moved @ metric  # once for all targets
+    squares = (projected * moved).sum(1)
     for target, anchor in pairs:
-        shares = distances(features, target, metric) / distances(anchor, target, metric)
+        own = target - centre
+        square = squares - 2 * projected @ own + own @ metric @ own
+        shares = square.clamp(min=0).sqrt() / distances(anchor, target, metric)
         for i in (shares < SYNONYM).nonzero()[:, 0].tolist():
             found[words[i]] = min(float(shares[i]), found.get(words[i], SYNONYM))
     return found

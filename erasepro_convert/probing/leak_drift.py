@@ -38,25 +38,29 @@ from erasepro_convert.probing.features import features_by_clip_skip
 from erasepro_convert.probing.measures import Measures, mean_over_matrices, measure_matrix
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import REFERENCE_WORDS
-from erasepro_convert.runtime.threads import parallel_map
+from erasepro_convert.runtime.threads import one_thread, parallel_map
 from erasepro_convert.sd1 import cross_attentions, key_value_matrices
 
 DTYPE = torch.float32
 """It is precise enough for ratios that are read to two digits, and twice as fast as float64."""
 
 
+@one_thread()
+@torch.inference_mode()
 def measure_leak_and_drift(
     recipe: Recipe,
     original: ReadTensor,
     edited: ReadTensor,
     rows: tuple[ReadRows, ReadRows] | None = None,
     already_erased: Collection[str] = (),
+    encoders: tuple[str, str] | None = None,
 ) -> ProbeRecord:
     """Measure the checkpoint that ``edited`` reads against the one that ``original`` reads.
 
     ``rows`` reads rows of their token embeddings, which then need not be read as a whole.
     ``already_erased`` are targets that were erased from the original before: see the top of this
-    module.
+    module.  ``encoders`` are digests of both text encoders: with them their features of these
+    prompts come from the user's cache folder, or are kept there.
 
     Raises RecipeError for a concept that CLIP does not read, CheckpointError for features that are
     not finite.
@@ -64,8 +68,12 @@ def measure_leak_and_drift(
     prompt_pairs = [p for concept in recipe.concepts for p in held_out_pairs(concept, recipe)]
     prefixes, pairs = _pair_features(recipe, prompt_pairs, already_erased)
     original_rows, edited_rows = rows or (None, None)
-    encoders = TextEncoder(original, DTYPE, original_rows), TextEncoder(edited, DTYPE, edited_rows)
-    stock, edited_features = features_by_clip_skip(encoders, prefixes, recipe.clip_skip)
+    stock, edited_features = (
+        features_by_clip_skip(TextEncoder(read, DTYPE, rows_of), prefixes, recipe.clip_skip, known)
+        for read, rows_of, known in zip(
+            (original, edited), (original_rows, edited_rows), encoders or (None, None), strict=True
+        )
+    )
     feeds = {
         **{
             Feed(text_encoder="edited", clip_skip=skip): fed

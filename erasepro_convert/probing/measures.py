@@ -8,7 +8,6 @@ from torch import Tensor
 
 from erasepro_convert.manifest import Feed
 from erasepro_convert.probing.feature_pairs import MeasuredPairs
-from erasepro_convert.probing.features import FedFeatures
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ def mean_over_matrices(measures: Sequence[Measures]) -> Measures:
 def measure_matrix(
     before: Tensor,
     after: Tensor,
-    unedited: FedFeatures,
-    feeds: Mapping[Feed, FedFeatures],
+    unedited: Tensor,
+    feeds: Mapping[Feed, Tensor],
     pairs: MeasuredPairs,
     *,
     up_to_constant: bool,
@@ -53,22 +52,22 @@ def measure_matrix(
     ends: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
     moves: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
     for other, _, _ in others.parts():
-        original = unedited.at(other) @ before
+        original = unedited[other] @ before
         originals.append(original)
         for feed, fed in feeds.items():
-            moves[feed].append(fed.at(other) @ after - original)
+            moves[feed].append(fed[other] @ after - original)
     shifts = {feed: others.mean(moved) if up_to_constant else 0 for feed, moved in moves.items()}
     for target, anchor, anchor_of in targets.parts():
-        goal = (unedited.at(anchor) @ before)[anchor_of]
-        starts.append(_squares(unedited.at(target) @ before - goal))
+        goal = (unedited[anchor] @ before)[anchor_of]
+        starts.append(_squares(unedited[target] @ before - goal))
         for feed, fed in feeds.items():
-            ends[feed].append(_squares(fed.at(target) @ after - goal - shifts[feed]))
+            ends[feed].append(_squares(fed[target] @ after - goal - shifts[feed]))
     start = targets.norms_by_prompt(starts)
     spread = others.spread(originals) or 1.0  # a zero matrix moves nothing
     unit = start
     if pairs.reference:
         squares = [
-            _squares(unedited.at(word) @ before - (unedited.at(anchor) @ before)[anchor_of])
+            _squares(unedited[word] @ before - (unedited[anchor] @ before)[anchor_of])
             for word, anchor, anchor_of in pairs.reference.pairs.parts()
         ]
         unit = pairs.reference.leak_unit(squares, targets, start)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.text_encoder import ReadTensor
+from erasepro_convert.clip.digests import encoder_digest, features_digest
+from erasepro_convert.clip.text_encoder import TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.language.moments import features_digest, last_features
+from erasepro_convert.language.moments import last_features
 from erasepro_convert.language.nearness import distances, key_value_metric, synonyms
 from erasepro_convert.language.prompts import whole_words
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
@@ -64,10 +65,10 @@ def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) ->
 
     Raises RecipeError for a word that does not fit into a prompt.
     """
-    names, features = list(whole_words()), _vocabulary_features(source.read, progress)
+    names, features = list(whole_words()), _vocabulary_features(_encoder(source), progress)
     metric, mean = key_value_metric(source.read, features), features.mean(0)
     tokens = tokenize(f"a {word}")
-    (feature,) = last_features(source.read, [tokens], 1)
+    (feature,) = last_features(_encoder(source), [tokens], 1)
     centred, given = features - mean, feature - mean
     projected = given @ metric
     lengths = distances(features, mean, metric) * (given @ projected).sqrt()
@@ -100,12 +101,12 @@ def find_synonyms(
 
     Raises RecipeError for a target or an anchor that does not fit into a prompt.
     """
-    words, features = whole_words(), _vocabulary_features(source.read, progress)
+    words, features = whole_words(), _vocabulary_features(_encoder(source), progress)
     metric = key_value_metric(source.read, features)
     found = {}
     for target, anchor in pairs:
         prompts = [tokenize(f"a {text}".strip()) for text in (target, anchor)]
-        ends = last_features(source.read, prompts, 1)
+        ends = last_features(_encoder(source), prompts, 1)
         near = synonyms(list(words.values()), features, [(ends[0], ends[1])], metric)
         own = {*prompts[0].words, *prompts[1].words}
         shares = {word: near[n] for word, n in words.items() if n in near and n not in own}
@@ -115,7 +116,11 @@ def find_synonyms(
     return found
 
 
-def _vocabulary_features(read: ReadTensor, progress: Progress) -> Tensor:
+def _encoder(source: SD1Checkpoint) -> TextEncoder:
+    return TextEncoder(source.read, torch.float32, source.rows)
+
+
+def _vocabulary_features(encoder: TextEncoder, progress: Progress) -> Tensor:
     """Return the features (words × d) of the vocabulary, cached on disk."""
     words = list(whole_words())
 
@@ -124,9 +129,11 @@ def _vocabulary_features(read: ReadTensor, progress: Progress) -> Tensor:
         for start in range(0, len(words), BATCH):
             progress(start, len(words))
             prompts = [tokenize(f"a {word}") for word in words[start : start + BATCH]]
-            parts.append(last_features(read, prompts, 1))
+            parts.append(last_features(encoder, prompts, 1))
         progress(len(words), len(words))
         return {"features": torch.cat(parts)}
 
-    digest = features_digest(read, read(TOKEN_EMBEDDING), [CACHE_VERSION, words])
+    digest = features_digest(
+        encoder_digest(encoder.read), encoder.read(TOKEN_EMBEDDING), [CACHE_VERSION, words]
+    )
     return cached_tensors(f"words-{digest}", compute)["features"]

@@ -7,7 +7,6 @@ from erasepro_convert.probing.already_erased import measured_erased
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.probing.limits import leaking_concepts
 from erasepro_convert.recipe import Recipe, as_recipe
-from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.storage.location import Location, locate
 
@@ -39,12 +38,7 @@ def probe_checkpoint(
     recipe: Recipe, measured: SD1Checkpoint, original: SD1Checkpoint | None
 ) -> ProbeRecord:
     """Measure an open checkpoint; targets that the original had lost before are already erased."""
-    with one_thread():
-        record = measure_leak_and_drift(recipe, (original or measured).read, measured.read)
-        if original and (
-            erased := measured_erased(recipe, original, leaking_concepts(recipe, record))
-        ):
-            record = measure_leak_and_drift(
-                recipe, original.read, measured.read, already_erased=erased
-            )
+    record = measure_leak_and_drift(recipe, (original or measured).read, measured.read)
+    if original and (erased := measured_erased(recipe, original, leaking_concepts(recipe, record))):
+        record = measure_leak_and_drift(recipe, original.read, measured.read, already_erased=erased)
     return record

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import torch
 
-THREAD_LIMIT = 4
-"""Each thread holds intermediate results of its own."""
+THREAD_LIMIT = 8
+"""Each thread holds some 40 MB of intermediate results of its own."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

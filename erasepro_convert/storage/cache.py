@@ -1,7 +1,9 @@
 """Tensors that are dear to compute, kept in the user's cache folder and checked when read."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,14 @@ from erasepro_convert.storage.atomic import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIGEST = "sha256"
+DIGEST = "blake3"
 """The metadata entry with the digest of all tensors."""
+
+LIMIT = 2 << 30
+"""Bytes that all files of the cache may take; those that were not used for longest go first."""
+
+LARGEST = LIMIT // 4
+"""Bytes of the largest file that is kept."""
 
 
 def cached_tensors(
@@ -26,36 +34,64 @@ def cached_tensors(
     ``name`` must hold a digest of everything that the tensors depend on.  A file that is damaged is
     computed anew.  Where the folder cannot be written to, a warning says so.
     """
-    path = user_cache_path("erasepro-convert") / f"{name}.safetensors"
-    if (found := _read(path)) is not None:
+    if (found := find_tensors(name)) is not None:
         return found
-    computed = {name: tensor.contiguous() for name, tensor in compute().items()}
-    try:
-        _write(path, computed)
-    except OSError as error:
-        warnings.warn(f"{path}: {error.strerror}: not kept for the next run", stacklevel=2)
+    computed = compute()
+    keep_tensors(name, computed)
     return computed
 
 
-def _read(path: Path) -> Mapping[str, "Tensor"] | None:
-    """Return the tensors of a file; None where there is none, or a damaged one."""
+def find_tensors(name: str) -> Mapping[str, "Tensor"] | None:
+    """Return the tensors that are cached under ``name``; None for none, or a damaged file."""
     from safetensors import SafetensorError, safe_open
 
+    path = _path(name)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
+        os.utime(path)
     except (OSError, SafetensorError):
         return None
     return tensors if metadata.get(DIGEST) == _digest(tensors) else None
 
 
-def _write(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
+def keep_tensors(name: str, tensors: Mapping[str, "Tensor"]) -> None:
+    """Keep tensors under ``name``, unless they are too large.
+
+    Where the folder cannot be written to, a warning says so.
+    """
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as (file,):
-        file.write(save(dict(tensors), metadata={DIGEST: _digest(tensors)}))
+    if sum(tensor.nbytes for tensor in tensors.values()) > LARGEST:
+        return
+    path = _path(name)
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as (file,):
+            file.write(save(contiguous, metadata={DIGEST: _digest(contiguous)}))
+        _remove_oldest(path.parent)
+    except OSError as error:
+        warnings.warn(f"{path}: {error.strerror}: not kept for the next run", stacklevel=2)
+
+
+def _path(name: str) -> Path:
+    return user_cache_path("erasepro-convert") / f"{name}.safetensors"
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Remove files until the rest is within ``LIMIT``."""
+    files = []
+    for file in folder.glob("*.safetensors"):
+        with suppress(FileNotFoundError):  # another run removes them too
+            files.append((file.stat().st_mtime, file.stat().st_size, file))
+    size = sum(size for _, size, _ in files)
+    for _, nbytes, file in sorted(files):
+        if size <= LIMIT:
+            return
+        file.unlink(missing_ok=True)
+        size -= nbytes
 
 
 def _digest(tensors: Mapping[str, "Tensor"]) -> str:

@@ -38,6 +38,8 @@ def verify_replay(
         text_encoder=text_encoder,
         folder=len(manifest.output.files) > 1,
         embed_manifest=EMBEDDED in manifest.output.metadata,
+        autov3=any(file.autov3 for file in manifest.output.files),
+        tensor_digests=manifest.output.algorithm,
         private="erasepro.concepts" not in manifest.output.metadata,
         dry_run=True,
     )
@@ -45,7 +47,13 @@ def verify_replay(
     with TemporaryDirectory() as folder:  # an empty folder, so that no file is in the way
         target = Path(folder) / file_name(Path(manifest.output.name))
         replayed = convert(
-            manifest.recipe, base, target, options, progress, already_erased=already_erased
+            manifest.recipe,
+            base,
+            target,
+            options,
+            progress,
+            already_erased=already_erased,
+            anew=True,
         )
     recorded, repeated = manifest.output, replayed.output
     trained = {edit.name for edit in manifest.all_edits} if manifest.trained else set()
@@ -53,7 +61,7 @@ def verify_replay(
         recorded_tensor, tensor = recorded.tensors.get(name), repeated.tensors.get(name)
         if recorded_tensor == tensor or name in trained:
             continue
-        digests = (t.sha256 if t else "not there" for t in (tensor, recorded_tensor))
+        digests = (t.digest if t else "not there" for t in (tensor, recorded_tensor))
         yield Finding("replay", name, *digests)
     if manifest.trained and replayed.trained:
         yield from _compare_trainings(manifest, replayed)

@@ -22,12 +22,12 @@ from erasepro_convert.batch.jobs import Job
 from erasepro_convert.batch.ledger import Ledger
 from erasepro_convert.batch.locks import FOLDER
 from erasepro_convert.batch.process_pool import Progress
-from erasepro_convert.batch.software_versions import software_versions, version_differences
 from erasepro_convert.batch.worker import Task, carry_out
 from erasepro_convert.cli.batch_view import BatchView
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.runtime.software_versions import software_versions, version_differences
 from tests.cluster_faults import GO
 from tests.conftest import Cli
 from tests.conversion.test_faults import TINY, names

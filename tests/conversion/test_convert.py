@@ -219,7 +219,7 @@ def test_the_manifest_is_valid_sorted_and_anonymous(
     source = tmp_path / "in.ckpt"
     torch.save({"state_dict": with_ema(state), "epoch": 3}, source)
     target = tmp_path / "out.safetensors"
-    returned = run(van_gogh, source, target)
+    returned = run(van_gogh, source, target, autov3=True)
     text = target.with_suffix(".manifest.json").read_text(encoding="utf-8")
     record = json.loads(text)
     jsonschema.Draft202012Validator(json.loads(schema_json())).validate(record)
@@ -245,10 +245,15 @@ def test_the_manifest_is_valid_sorted_and_anonymous(
 def test_the_safetensors_input_hash_covers_its_body(
     van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
-    manifest = run(van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    target = tmp_path / "out.safetensors"
+    manifest = run(van_gogh, checkpoint_file, target, autov3=True)
     content = checkpoint_file.read_bytes()
     body = content[8 + int.from_bytes(content[:8], "little") :]
     assert manifest.input.files[0].autov3 == hashlib.sha256(body).hexdigest()
+    without = run(van_gogh, checkpoint_file, target, force=True)
+    assert without.input.files[0].autov3 is None
+    assert without.output.files[0].autov3 is None
+    assert without.output.files[0].sha256 == manifest.output.files[0].sha256
 
 
 def test_the_shipped_schema_is_the_codes() -> None:

@@ -89,8 +89,10 @@ def test_words_are_read_at_their_last_token(state: State) -> None:
     (dog, _) = read(state).word_features
     expected = features_of(state, ["a dog"], "skip.1")[:, 2]  # BOS a dog EOS
     torch.testing.assert_close(dog, expected.float(), rtol=1e-4, atol=1e-5)
-    alone = last_features(state.__getitem__, [tokenize("a dog")], 1)[0]
-    torch.testing.assert_close(dog, alone, rtol=1e-5, atol=1e-6)
+    encoder = TextEncoder(state.__getitem__, torch.float32)
+    for known in (None, "a digest", "a digest"):  # computed, kept, and taken from the cache
+        (alone,) = last_features(encoder, [tokenize("a dog")], 1, known)
+        torch.testing.assert_close(dog, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_the_second_reading_is_the_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

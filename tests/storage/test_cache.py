@@ -1,11 +1,13 @@
 """Tensors in the user's cache folder: kept, checked when read, computed anew when damaged."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from erasepro_convert.storage.cache import cached_tensors
+from erasepro_convert.storage import cache
+from erasepro_convert.storage.cache import cached_tensors, find_tensors, keep_tensors
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 
@@ -59,3 +61,27 @@ def test_a_folder_that_cannot_be_written_to_costs_time_alone(file: Path) -> None
         tensors, computed = read()
     assert computed
     assert torch.equal(tensors["a"], TENSORS["a"])
+
+
+def test_what_was_not_used_for_longest_makes_room(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_tensors("a", TENSORS)
+    size = (file.parent / "a.safetensors").stat().st_size
+    monkeypatch.setattr(cache, "LIMIT", 2 * size)
+    keep_tensors("b", TENSORS)
+    for name, age in (("a", 300), ("b", 200)):
+        moment = (file.parent / f"{name}.safetensors").stat().st_mtime - age
+        os.utime(file.parent / f"{name}.safetensors", (moment, moment))
+    assert find_tensors("a")  # used now
+    keep_tensors("c", TENSORS)
+    assert sorted(path.stem for path in file.parent.iterdir()) == ["a", "c"]
+
+
+def test_what_is_too_large_is_not_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LARGEST", 24)
+    keep_tensors("name", TENSORS)
+    assert not file.exists()
+    monkeypatch.setattr(cache, "LARGEST", 40)
+    keep_tensors("name", TENSORS)
+    assert file.exists()
