@@ -102,9 +102,14 @@ class Columns:
             xs, ys = zip(first, *pairs, strict=True)
             return cls(torch.cat(xs, dim=1), torch.cat(ys, dim=1), first[0].new_empty(d, 0))
         r = first[0].new_empty(0, 2 * d)
-        for pair in chain([first], pairs):
-            r = torch.linalg.qr(torch.cat([r, torch.cat(pair).T]), mode="r").R
+        for x, y in chain([first], pairs):
+            rows = torch.cat([r, torch.cat([x.T, y.T], dim=1)])  # features are rows in memory
+            r = torch.linalg.qr(rows, mode="r").R
         return cls(r[:d, :d].T, r[:d, d:].T, r[d:, d:].T)
+
+    def rows(self, count: int) -> "Columns":
+        """The first ``count`` rows of all three."""
+        return Columns(self.x[:count], self.y[:count], self.rest[:count])
 
 
 def moment(features: Iterable[Tensor]) -> Tensor:

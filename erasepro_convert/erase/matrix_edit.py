@@ -170,50 +170,86 @@ def _parts(
             yield augment(x) * scales, augment(y) * scales
 
 
-class FactoredColumns:
-    """The columns X and Y that some matrices read, with X factored once for all of them.
+@dataclass(frozen=True)
+class Read:
+    """What matrices at one place read: columns X and Y, what must stay, what calibrates.
 
-    ``up_to_constant`` is for keys of the cross-attention.  What all keys have in common, softmax
-    does not see: W f + c draws what W f does, for any c.  The solve has c as a column of its own
-    beside W, that of a constant feature, and it is dropped.  So features that have a constant part
-    give no more room than those that have none.
-
-    Raises CheckpointError when features are not finite, LimitError when no change is allowed.
+    With ``has_constant`` X and Y have one row more, that of a constant feature.
     """
 
-    def __init__(
-        self,
+    label: str
+    problem: Problem
+    xy: Columns
+    has_constant: bool
+    retained: Retained | None
+    calibration: list[CalibrationFeatures]
+    count: int
+    merged: int
+    conflicts: int
+
+    @classmethod
+    def of(
+        cls,
         label: str,
         problem: Problem,
         columns: ColumnIndex,
         inputs: list[Inputs],
         *,
-        up_to_constant: bool = False,
-    ) -> None:
-        self.count = len(inputs) * len(columns.target)
-        self.merged = len(inputs) * columns.record.merged
-        self.conflicts = len(inputs) * len(columns.record.conflicts)
-        has_constant = up_to_constant and problem.language is not None
+        has_constant: bool = False,
+    ) -> "Read":
+        """Gather the features.  Raises CheckpointError when they are not finite."""
         augment = with_constant if has_constant else unchanged
-        xy = Columns.of(_parts(columns, inputs, augment), self.count)
+        count = len(inputs) * len(columns.target)
+        xy = Columns.of(_parts(columns, inputs, augment), count)
         _require_finite(label, xy.x, xy.y, xy.rest)
-        factor = problem.form.factor(xy.x.double(), _retained(label, problem, inputs))
+        calibrates = problem.form.spectrum is None
+        return cls(
+            label=label,
+            problem=problem,
+            xy=xy,
+            has_constant=has_constant,
+            retained=_retained(label, problem, inputs),
+            calibration=[
+                _calibration_features(problem.prompts, source) for source in inputs if calibrates
+            ],
+            count=count,
+            merged=len(inputs) * columns.record.merged,
+            conflicts=len(inputs) * len(columns.record.conflicts),
+        )
+
+
+class FactoredColumns:
+    """The columns X and Y that some matrices read, with X factored once for all of them.
+
+    ``up_to_constant`` is for keys of the cross-attention, where columns have a constant feature.
+    What all keys have in common, softmax does not see: W f + c draws what W f does, for any c.  The
+    solve has c as a column of its own beside W, that of a constant feature, and it is dropped.  So
+    features that have a constant part give no more room than those that have none.
+
+    Raises LimitError when no change is allowed.
+    """
+
+    def __init__(self, read: Read, *, up_to_constant: bool = False) -> None:
+        form = read.problem.form
+        d = len(read.xy.x) - read.has_constant
+        self.read = read
+        self.xy = read.xy.rows(d)
+        self.constant = read.xy.x[d:] if up_to_constant else None
+        solved = read.xy.x if up_to_constant else self.xy.x
+        factor = form.factor(solved.double(), read.retained)
         if not factor.rank:
             raise LimitError(
-                f"{label}: the retained prompts use all that the targets do, which leaves nothing "
-                "to change; retain fewer of them, or with less weight"
+                f"{read.label}: the retained prompts use all that the targets do, which leaves "
+                "nothing to change; retain fewer of them, or with less weight"
             )
-        self._spectrum = problem.form.spectrum
         self._calibration = None
-        if self._spectrum is None:
-            features = [_calibration_features(problem.prompts, source) for source in inputs]
-            self._calibration = Calibration(factor, features, augment, problem.strength)
-        self.constant = xy.x[-1:] if has_constant else None
-        d = len(xy.x) - has_constant
-        precision = problem.form.precision
-        v, reader = factor.v.to(precision), factor.reader[:, :d].to(precision)
+        if form.spectrum is None:
+            augment = with_constant if up_to_constant else unchanged
+            self._calibration = Calibration(
+                factor, read.calibration, augment, read.problem.strength
+            )
+        v, reader = factor.v.to(form.precision), factor.reader[:, :d].to(form.precision)
         self.factor = Factor(factor.s, v, reader)
-        self.xy = Columns(xy.x[:d], xy.y[:d], xy.rest[:d])
         self.difference = self.xy.y - self.xy.x
 
     def spectrum(self, w_o: Tensor, residual: Tensor) -> tuple[Tensor, Calibrated | None]:
@@ -224,8 +260,9 @@ class FactoredColumns:
         if self._calibration:
             calibrated = self._calibration.choose(w_o, residual)
             return calibrated.spectrum, calibrated
-        assert self._spectrum
-        return self._spectrum(self.factor.s, (residual * residual).sum(0)), None
+        spectrum = self.read.problem.form.spectrum
+        assert spectrum
+        return spectrum(self.factor.s, (residual * residual).sum(0)), None
 
     def update_norm(self, w_o: Tensor) -> float:
         """‖Δ‖ of the update that W_o (m × d) would get, before it is rounded."""
@@ -335,11 +372,11 @@ class AlignmentProblem:
             layer=label,
             residual_before=self._residual(self._before),
             residual_after=self._residual(self.anchor - weight.to(self.w_o.dtype) @ columns.xy.x),
-            columns=columns.count,
+            columns=columns.read.count,
             rank=columns.factor.rank,
             condition=columns.factor.condition,
-            merged=columns.merged,
-            conflicts=columns.conflicts,
+            merged=columns.read.merged,
+            conflicts=columns.read.conflicts,
             calibration=self._calibration,
             feature_distance=distances["edited"],
             feature_distance_without_edits=distances["stock"],

@@ -21,6 +21,7 @@ from erasepro_convert.erase.matrix_edit import (
     Inputs,
     Model,
     Problem,
+    Read,
     feature_distances,
 )
 from erasepro_convert.erase.scope import Scope
@@ -109,10 +110,10 @@ class CrossAttentionColumns:
     def factor(cls, problem: Problem, inputs: list[Inputs]) -> "CrossAttentionColumns":
         """Factor the columns for both; once where nothing is retained, since that is the same."""
         index = problem.prompts.solved.deeper_layers
-        keys = FactoredColumns("unet", problem, index, inputs, up_to_constant=True)
-        if problem.language is None:
-            return cls(keys, keys)
-        return cls(keys, FactoredColumns("unet", problem, index, inputs))
+        has_constant = problem.language is not None
+        read = Read.of("unet", problem, index, inputs, has_constant=has_constant)
+        values = FactoredColumns(read)
+        return cls(FactoredColumns(read, up_to_constant=True) if has_constant else values, values)
 
     def of(self, name: str) -> FactoredColumns:
         """The columns of a matrix by its tensor's name."""

@@ -25,6 +25,7 @@ from erasepro_convert.erase.matrix_edit import (
     Inputs,
     Model,
     Problem,
+    Read,
     feature_distances,
 )
 from erasepro_convert.erase.scope import Scope
@@ -210,7 +211,7 @@ def _edit_layer(
     """Edit queries, keys and values of a text-encoder layer."""
     label = f"text_encoder.{number}"
     index = problem.prompts.solved.index(number)
-    columns = FactoredColumns(label, problem, index, [source])
+    columns = FactoredColumns(Read.of(label, problem, index, [source]))
     distances = feature_distances(index, {"edited": [source], "stock": [source.without_edits]})
 
     def edit(name: str) -> Edit:

@@ -104,7 +104,11 @@ def read_language(
     that is known.
     """
     digest = _digest(encoder or encoder_digest(read), _embeddings(read, rows, _tokens()), skips)
-    stored = cached_tensors(f"language-{digest}", lambda: _compute(read, rows, skips, progress))
+    stored = cached_tensors(
+        f"language-{digest}",
+        lambda: _compute(read, rows, skips, progress),
+        wait=lambda: progress(0, 1),
+    )
     readers: list[Reader] = [*range(1, TEXT_LAYERS + 1), *(f"skip.{skip}" for skip in skips)]
     return Language(
         phrases=stored["phrases"].long(),

@@ -1,9 +1,11 @@
 """Tensors that are dear to compute, kept in the user's cache folder and checked when read."""
 
+import fcntl
 import os
+import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,20 +27,47 @@ LIMIT = 2 << 30
 LARGEST = LIMIT // 4
 """Bytes of the largest file that is kept."""
 
+WAIT = 0.1
+"""Seconds after which a process looks again whether another one is done."""
+
 
 def cached_tensors(
-    name: str, compute: Callable[[], Mapping[str, "Tensor"]]
+    name: str,
+    compute: Callable[[], Mapping[str, "Tensor"]],
+    wait: Callable[[], None] = lambda: None,
 ) -> Mapping[str, "Tensor"]:
     """Return the tensors that are cached under ``name``, or compute them and keep them.
 
     ``name`` must hold a digest of everything that the tensors depend on.  A file that is damaged is
-    computed anew.  Where the folder cannot be written to, a warning says so.
+    computed anew.  One process computes at a time, on all cores; others wait for what it keeps, and
+    call ``wait`` meanwhile.  Where the folder cannot be written to, a warning says so.
     """
     if (found := find_tensors(name)) is not None:
         return found
-    computed = compute()
-    keep_tensors(name, computed)
-    return computed
+    with _turn(wait):
+        if (found := find_tensors(name)) is not None:
+            return found
+        computed = compute()
+        keep_tensors(name, computed)
+        return computed
+
+
+@contextmanager
+def _turn(wait: Callable[[], None]) -> Iterator[None]:
+    """Wait for the other processes that compute; without locks in the file system, do not wait."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder = user_cache_path("erasepro-convert")
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(folder / "lock", "wb"))
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    wait()
+                    time.sleep(WAIT)
+        yield
 
 
 def find_tensors(name: str) -> Mapping[str, "Tensor"] | None:

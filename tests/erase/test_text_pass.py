@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.conversion.erasure import Erasure, run_erasure
@@ -24,9 +25,13 @@ concepts:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "erasepro-convert"
+def cache() -> Path:
+    """The tests' cache folder, with what language looks like but no results."""
+    folder = user_cache_path("erasepro-convert")
+    for kind in ("text", "features"):
+        for file in folder.glob(f"{kind}-*"):
+            file.unlink()
+    return folder
 
 
 @pytest.fixture

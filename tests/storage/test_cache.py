@@ -1,7 +1,9 @@
 """Tensors in the user's cache folder: kept, checked when read, computed anew when damaged."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -75,7 +77,7 @@ def test_what_was_not_used_for_longest_makes_room(
         os.utime(file.parent / f"{name}.safetensors", (moment, moment))
     assert find_tensors("a")  # used now
     keep_tensors("c", TENSORS)
-    assert sorted(path.stem for path in file.parent.iterdir()) == ["a", "c"]
+    assert sorted(path.stem for path in file.parent.glob("*.safetensors")) == ["a", "c"]
 
 
 def test_what_is_too_large_is_not_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +87,39 @@ def test_what_is_too_large_is_not_kept(file: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cache, "LARGEST", 40)
     keep_tensors("name", TENSORS)
     assert file.exists()
+
+
+def test_processes_that_start_together_compute_once(file: Path) -> None:
+    """One computes, the others wait for it; their waiting can be interrupted."""
+    waited: list[bool] = []
+    started, go = Event(), Event()
+
+    def slow() -> dict[str, torch.Tensor]:
+        started.set()
+        assert go.wait(60)
+        return TENSORS
+
+    def waiting() -> None:
+        waited.append(True)
+        go.set()
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(cached_tensors, "name", slow)
+        assert started.wait(60)
+        second = cached_tensors("name", lambda: pytest.fail("it was computed"), waiting)
+    assert waited
+    assert torch.equal(first.result()["a"], second["a"])
+    started.clear()
+    go.clear()
+    file.unlink()
+
+    def interrupted() -> None:
+        go.set()
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(cached_tensors, "name", slow)
+        assert started.wait(60)
+        with pytest.raises(KeyboardInterrupt):
+            cached_tensors("name", lambda: pytest.fail("it was computed"), interrupted)
+    assert torch.equal(first.result()["a"], second["a"])
