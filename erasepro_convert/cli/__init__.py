@@ -1,6 +1,5 @@
 """The command line.  Only this package knows the terminal; heavy imports wait for their use."""
 
-import gc
 import signal
 import sys
 from difflib import get_close_matches
@@ -105,10 +104,6 @@ for command in (
     group.add_command(command)
 
 
-OBJECTS = 50_000
-"""New objects after which Python looks for cycles: importing torch makes more, and all stay."""
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code; print a known error as a message."""
     # A run that is terminated, or whose terminal is closed, must clean up like an interrupted one.
@@ -116,7 +111,6 @@ def main(args: list[str] | None = None) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
     configure_allocator()
-    gc.set_threshold(OBJECTS)
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:

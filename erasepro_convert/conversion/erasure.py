@@ -85,10 +85,8 @@ def run_erasure(
     task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
         return task.with_training(_train(source, recipe, dtype, progress, state))
-    with one_thread(), torch.inference_mode():
-        language = task.language()
-        edits = solve_recipe(task.model, task.prompts, recipe, language, anew=anew)
-        return task.with_edits(edits, anew=anew)
+    edits = solve_recipe(task.model, task.prompts, recipe, task.language(), anew=anew)
+    return task.with_edits(edits, anew=anew)
 
 
 def measure_erasure(

@@ -82,7 +82,8 @@ def _edits(
     single_encoder: bool = False,
     kept_as: str | None = None,
 ) -> Iterator[Edit]:
-    passes = Passes.of(problem, is_one=not scope.through_updated and model.dtype is None)
+    updates = scope.through_updated and bool(scope.text_layers)
+    passes = Passes.of(problem, is_one=not updates and model.dtype is None)
     fed = yield from text_edits(model, problem, scope, passes, edited_weight, kept_as)
     if scope.unet_blocks:
         feeds = passes.feeds(fed)

@@ -13,6 +13,7 @@ from erasepro_convert.errors import LimitError
 from erasepro_convert.language.moments import Language, Reader, last_features
 from erasepro_convert.language.nearness import key_value_metric, synonyms
 from erasepro_convert.recipe import Concept
+from erasepro_convert.runtime.threads import one_thread
 
 IN_PHRASE = "a {}"
 """Where targets, anchors and other words are compared."""
@@ -34,6 +35,8 @@ class RetainedLanguage:
         return self.language.without(reader, left_out)
 
 
+@one_thread()
+@torch.inference_mode()
 def retained_language(
     language: Language, concepts: Sequence[Concept], encoder: TextEncoder, skip: int, known: str
 ) -> RetainedLanguage:

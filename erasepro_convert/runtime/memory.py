@@ -1,6 +1,7 @@
 """Settings of the memory allocator, and how much memory is free."""
 
 import ctypes
+import gc
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,14 +11,16 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 CHUNK_SIZE = 1 << 20
 """Bytes that are read, hashed and written at a time, few enough to stay in a core's cache."""
 
-LARGE_BLOCK = 12 << 20
+LARGE_BLOCK = 6 << 20
 """Bytes from which a block goes back to the system when it is freed.
 
-The matrices of a text layer are smaller: their memory is needed again at once."""
-FREE_AT_THE_END = 32 << 20
+Chunks of files are smaller: their memory is needed again at once."""
+FREE_AT_THE_END = 8 << 20
 """Bytes that a heap may keep free at its end."""
 HEAPS = 2
 """The heaps that glibc may keep."""
+OBJECTS = 50_000
+"""New objects after which Python looks for cycles: importing torch makes more, and all stay."""
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Files with a container's limit, in the new and the old form of control groups."""
 
@@ -27,13 +30,14 @@ def configure_allocator() -> None:
 
     By default glibc keeps a heap for each thread, and puts into the heaps every block that is no
     larger than the largest one freed so far.  A conversion then takes half as much memory again,
-    which lies unused between blocks.
+    which lies unused between blocks.  Python is made to look for garbage less often.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
         mallopt(M_TRIM_THRESHOLD, FREE_AT_THE_END)
         mallopt(M_ARENA_MAX, HEAPS)
+    gc.set_threshold(OBJECTS)
 
 
 def free_memory() -> int:

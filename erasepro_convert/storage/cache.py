@@ -90,7 +90,7 @@ def keep_tensors(name: str, tensors: Mapping[str, "Tensor"]) -> None:
 
     Where the folder cannot be written to, a warning says so.
     """
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     if sum(tensor.nbytes for tensor in tensors.values()) > LARGEST:
         return
@@ -99,7 +99,8 @@ def keep_tensors(name: str, tensors: Mapping[str, "Tensor"]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as (file,):
-            file.write(save(contiguous, metadata={DIGEST: _digest(contiguous)}))
+            # by name: the bytes of all tensors together would take as much memory again
+            save_file(contiguous, file.name, metadata={DIGEST: _digest(contiguous)})
         _remove_oldest(path.parent)
     except OSError as error:
         warnings.warn(f"{path}: {error.strerror}: not kept for the next run", stacklevel=2)

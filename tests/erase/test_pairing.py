@@ -1,11 +1,13 @@
 """Which position of a target prompt goes to which position of its anchor prompt."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from erasepro_convert.clip.text_encoder import Features
+from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.erase.columns import align
 from erasepro_convert.erase.pairing import held_out_pairs
 from erasepro_convert.recipe import Recipe
@@ -157,3 +159,22 @@ def test_the_padding_of_the_first_prompt_stands_for_all(make_recipe: MakeRecipe)
         assert columns.scales[is_padding].square().unique().tolist() == pytest.approx([3])
         first = (columns.target.rows == 0) & (columns.target.positions <= 3)
         assert columns.scales[first].unique().tolist() == [1]
+
+
+@pytest.mark.parametrize(("concepts", "pairs"), [(1, 6), (20, 120), (30, 120), (130, 130)])
+def test_many_concepts_take_turns_with_the_calibration_templates(
+    concepts: int, pairs: int, make_recipe: MakeRecipe
+) -> None:
+    targets = [f"q{number:03d}z" for number in range(concepts)]
+    listed = "".join(f"  - {{target: {target}, anchor: artist}}\n" for target in targets)
+    recipe = make_recipe(f"version: 1\nconcepts:\n{listed}")
+    of_ids = {
+        tokenize(template.format(target)).ids: (target, template)
+        for target in targets
+        for template in recipe.calibration.prompts
+    }
+    found = [of_ids[tuple(ids)] for ids in align(recipe).calibration.target_ids.tolist()]
+    counts = Counter(target for target, _ in found)
+    assert len(found) == pairs
+    assert set(counts.values()) == {pairs // concepts}
+    assert {template for _, template in found} == {*recipe.calibration.prompts}

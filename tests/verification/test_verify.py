@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import checkpoint
+from erasepro_convert.erase import text_pass
 from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.output.diffusers_folder import write_configurations
 from erasepro_convert.recipe import load_recipe
@@ -94,6 +95,15 @@ def test_a_release_is_what_its_manifest_says(
     assert read_manifest(tmp_path / "out.manifest.json") == made.manifest
     assert made.verified() == []
     assert made.verified(base=base, replay=True) == []
+
+
+@pytest.mark.slow
+def test_a_replay_takes_no_edit_from_the_cache(
+    plain: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the conversion left there would only confirm itself."""
+    monkeypatch.setattr(text_pass, "find_tensors", lambda _: pytest.fail("it was not computed"))
+    assert plain.verified(base=plain.base, replay=True) == []
 
 
 @pytest.mark.slow
