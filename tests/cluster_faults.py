@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from erasepro_convert.batch import worker as work
 from erasepro_convert.conversion.convert import convert
@@ -21,7 +21,7 @@ GO = "go"
 
 
 def stream_faulty(
-    file: WeightFile, output: BinaryIO, progress: Callable[[int, int], None]
+    file: WeightFile, output: BinaryIO, progress: Callable[[int, int], None], **asked: Any
 ) -> Written:
     """Write a file, unless it is ``deadly``; what is ``held`` says who holds it and waits."""
     place = Path(output.name)
@@ -35,7 +35,7 @@ def stream_faulty(
             progress(0, 1)
             time.sleep(0.05)
         output.seek(0)
-    return stream(file, output, progress)
+    return stream(file, output, progress, **asked)
 
 
 def convert_faulty(

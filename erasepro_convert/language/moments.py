@@ -209,7 +209,7 @@ def last_features(
         ids = torch.tensor([tokens.ids for tokens in prompts])
         described = [CACHE_VERSION, ids.tolist(), skip, str(encoder.dtype)]
         digest = features_digest(known, encoder.embeddings(ids.unique()), described)
-        return cached_tensors(f"last-{digest}", compute)["features"]
+        return cached_tensors(f"last-{digest}", compute, is_dear=False)["features"]
 
 
 def _known(read: ReadTensor, rows: ReadRows | None) -> Callable[[str], bool]:

@@ -44,5 +44,5 @@ def features_by_clip_skip(
         texts = values_digest([prefixes.ids, prefixes.positions, prefixes.prefix_at])
         described = software_versions(), texts, sorted(clip_skips), str(encoder.dtype)
         digest = features_digest(known, encoder.embeddings(prefixes.ids.unique()), described)
-        found = cached_tensors(f"features-{digest}", compute)
+        found = cached_tensors(f"features-{digest}", compute, is_dear=False)
     return {skip: found[str(skip)] for skip in sorted(clip_skips, reverse=True)}

@@ -35,12 +35,15 @@ def cached_tensors(
     name: str,
     compute: Callable[[], Mapping[str, "Tensor"]],
     wait: Callable[[], None] = lambda: None,
+    *,
+    is_dear: bool = True,
 ) -> Mapping[str, "Tensor"]:
     """Return the tensors that are cached under ``name``, or compute them and keep them.
 
     ``name`` must hold a digest of everything that the tensors depend on.  A file that is damaged is
     computed anew.  One process computes at a time, on all cores; others wait for what it keeps, and
-    call ``wait`` meanwhile.  Where the folder cannot be written to, a warning says so.
+    call ``wait`` meanwhile.  Where the folder cannot be written to, a warning says so of what
+    ``is_dear`` to compute.
     """
     if (found := find_tensors(name)) is not None:
         return found
@@ -48,7 +51,7 @@ def cached_tensors(
         if (found := find_tensors(name)) is not None:
             return found
         computed = compute()
-        keep_tensors(name, computed)
+        keep_tensors(name, computed, is_dear=is_dear)
         return computed
 
 
@@ -85,12 +88,12 @@ def find_tensors(name: str) -> Mapping[str, "Tensor"] | None:
     return tensors if metadata.get(DIGEST) == _digest(tensors) else None
 
 
-def keep_tensors(name: str, tensors: Mapping[str, "Tensor"]) -> None:
-    """Keep tensors under ``name``, unless they are too large.
+def keep_tensors(name: str, tensors: Mapping[str, "Tensor"], *, is_dear: bool = False) -> None:
+    """Keep tensors under ``name``, unless they are too large or the folder cannot be written to.
 
-    Where the folder cannot be written to, a warning says so.
+    A warning says so of what ``is_dear``: a minute, not seconds, that the next run takes again.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if sum(tensor.nbytes for tensor in tensors.values()) > LARGEST:
         return
@@ -99,11 +102,11 @@ def keep_tensors(name: str, tensors: Mapping[str, "Tensor"]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as (file,):
-            # by name: the bytes of all tensors together would take as much memory again
-            save_file(contiguous, file.name, metadata={DIGEST: _digest(contiguous)})
+            file.write(save(contiguous, metadata={DIGEST: _digest(contiguous)}))
         _remove_oldest(path.parent)
     except OSError as error:
-        warnings.warn(f"{path}: {error.strerror}: not kept for the next run", stacklevel=2)
+        if is_dear:
+            warnings.warn(f"{path}: {error.strerror}: not kept for the next run", stacklevel=2)
 
 
 def _path(name: str) -> Path:

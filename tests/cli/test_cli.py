@@ -357,9 +357,9 @@ import signal, sys
 from erasepro_convert.output import staging
 from erasepro_convert.cli import main
 original = staging.stream
-def struck(*args):
+def struck(*args, **asked):
     signal.raise_signal(signal.{name})
-    return original(*args)
+    return original(*args, **asked)
 staging.stream = struck
 main(sys.argv[1:])
 """

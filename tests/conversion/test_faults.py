@@ -439,9 +439,11 @@ def run_with_full_temporary_folder(mount: str, recipe: str, source: str, out: st
     if mounted.returncode:
         print(mounted.stderr, file=sys.stderr)
         sys.exit(CANNOT)
-    tempfile.tempdir = mount
-    scratch.FILE_THRESHOLD = 0
-    main(["--quiet", recipe, source, out])
+    with tempfile.TemporaryDirectory() as cache:  # so that there is something to compute
+        os.environ["XDG_CACHE_HOME"] = cache
+        tempfile.tempdir = mount
+        scratch.FILE_THRESHOLD = 0
+        main(["--quiet", recipe, source, out])
 
 
 def test_a_full_folder_for_temporary_files_is_named(

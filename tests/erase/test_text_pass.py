@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from platformdirs import user_cache_path
 from safetensors.torch import load_file, save_file
 
 from erasepro_convert.conversion.erasure import Erasure, run_erasure
@@ -24,14 +23,19 @@ concepts:
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def cache() -> Path:
-    """The tests' cache folder, with what language looks like but no results."""
-    folder = user_cache_path("erasepro-convert")
+def cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder with what language looks like, once it was computed, but no results."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     for kind in ("text", "features"):
-        for file in folder.glob(f"{kind}-*"):
+        for file in folder.glob(f"erasepro-convert/{kind}-*"):
             file.unlink()
-    return folder
+    return folder / "erasepro-convert"
 
 
 @pytest.fixture
