@@ -564,10 +564,10 @@ def test_cut_lines_to_a_store_are_survived(
     assert line.cuts > 0
     assert hashlib.sha256(get(bucket, "out/new.safetensors")).hexdigest() == models.output
     # An upload that was begun while the answer was lost cannot be known; it holds nothing.  Each
-    # try to begin it can leave one, but the last, which was answered.
+    # try to begin it can leave one, but the last, which was answered: of checkpoint and manifest.
     left = [parts(bucket, entry) for entry in unfinished(bucket)]
     assert not any(left)
-    assert len(left) < TRIES
+    assert len(left) <= 2 * (TRIES - 1)
 
 
 def test_a_store_that_goes_away(
