@@ -56,7 +56,7 @@ def main() -> None:
             for _ in range(args.pairs):
                 chain = [sys.executable, "-m", "benchmarks.chain", "--folder", name, "--step"]
                 steps = [timed([*chain, part]) for part in STEPS]
-                for kind in ("text", "features", "last"):
+                for kind in ("text", "features"):
                     for file in folder.glob(f"cache/erasepro-convert/{kind}-*"):
                         file.unlink()
                 ours, again = timed(convert), timed(convert)

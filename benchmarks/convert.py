@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-STATES = {"recipe": "", "encoder": "text-* features-* last-*", "empty": "*"}
+STATES = {"recipe": "", "encoder": "text-* features-*", "empty": "*"}
 """What is taken out of the cache folder before a conversion."""
 
 

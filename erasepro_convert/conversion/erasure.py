@@ -16,14 +16,14 @@ from erasepro_convert.language.moments import Language, read_language
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.dtypes import packed
-from erasepro_convert.runtime.hashing import json_digest, tensor_digest
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import TEXT, UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 from erasepro_convert.sd1.unet import ema_name
+from erasepro_convert.storage.cache import state_digest
 from erasepro_convert.train.result import Fitted
 
 
@@ -238,11 +238,8 @@ class _Task:
 
     def _edited_digest(self, edits: Mapping[str, Edit]) -> str:
         """The digest of the edited text encoder: of the original's, and of the edits."""
-        changed = {
-            name: tensor_digest(name, edit.record.dtype, edit.weight.shape, [packed(edit.weight)])
-            for name, edit in edits.items()
-            if name.startswith(TEXT)
-        }
+        changed = [(n, edit.weight) for n, edit in edits.items() if n.startswith(TEXT)]
         if not changed and self.model.dtype is None:
             return self.model.encoder_digest
-        return json_digest([self.model.encoder_digest, str(self.model.dtype), changed])
+        stored_as = str(self.model.dtype)
+        return json_digest([self.model.encoder_digest, stored_as, state_digest(changed)])

@@ -96,7 +96,8 @@ def solve_recipe(
     if not prompts.record.prompts:
         return iter(())
     algorithm = ALGORITHMS[recipe.method](recipe)
-    problem = _problem(model, prompts, recipe, algorithm, language)
+    known = None if anew else model.encoder_digest
+    problem = _problem(model, prompts, recipe, algorithm, language, known)
     kept_as = None if anew else kept_name(model, problem, recipe)
     return solve(model, problem, _scope(recipe, algorithm), kept_as)
 
@@ -120,7 +121,7 @@ def measure_recipe(
     if not prompts.record.prompts:
         return iter(())
     algorithm = TRAINED if recipe.training else ALGORITHMS[recipe.method](recipe)
-    problem = _problem(model, prompts, recipe, algorithm, language)
+    problem = _problem(model, prompts, recipe, algorithm, language, known=None)
     scope = _scope(recipe, algorithm)
     return measure(model, problem, scope, edited, single_encoder=single_encoder)
 
@@ -141,12 +142,13 @@ def _problem(
     recipe: Recipe,
     algorithm: Algorithm,
     language: Language | None,
+    known: str | None,
 ) -> Problem:
     retained = None
     if language:
         new = [c for c in recipe.concepts if c.target not in prompts.record.held]
-        encoder, known = model.encoder(torch.float32), model.encoder_digest
-        retained = retained_language(language, new, encoder, min(recipe.clip_skip), known)
+        encoder, skip = model.encoder(torch.float32), min(recipe.clip_skip)
+        retained = retained_language(language, new, encoder, skip, known)
     return Problem(prompts, algorithm.form, recipe.retain.weight, retained, recipe.strength)
 
 

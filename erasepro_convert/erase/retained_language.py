@@ -38,12 +38,16 @@ class RetainedLanguage:
 @one_thread()
 @torch.inference_mode()
 def retained_language(
-    language: Language, concepts: Sequence[Concept], encoder: TextEncoder, skip: int, known: str
+    language: Language,
+    concepts: Sequence[Concept],
+    encoder: TextEncoder,
+    skip: int,
+    known: str | None,
 ) -> RetainedLanguage:
     """Leave out of a language what says a concept's target.
 
     ``encoder`` reads the original weights, ``skip`` is the clip skip with which words are compared,
-    ``known`` the digest of the encoder's weights.
+    ``known`` what ``fed_features`` asks for.
 
     Raises LimitError where no phrase is left.
     """

@@ -14,7 +14,8 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from erasepro_convert.clip.digests import encoder_digest, features_digest
+from erasepro_convert.clip.digests import features_digest
+from erasepro_convert.clip.fed_features import fed_features
 from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.language.prompts import (
@@ -95,15 +96,14 @@ def read_language(
     rows: ReadRows | None,
     skips: Collection[int],
     progress: Progress,
-    encoder: str | None = None,
+    encoder: str,
 ) -> Language:
     """Return what language looks like to a text encoder, from the cache if it is there.
 
     ``skips`` are the clip skips with which the U-Net reads.  ``rows`` reads rows of the token
-    embedding; without it the whole tensor is read.  ``encoder`` is ``encoder_digest(read)``, where
-    that is known.
+    embedding; without it the whole tensor is read.  ``encoder`` is ``encoder_digest(read)``.
     """
-    digest = _digest(encoder or encoder_digest(read), _embeddings(read, rows, _tokens()), skips)
+    digest = _digest(encoder, _embeddings(read, rows, _tokens()), skips)
     stored = cached_tensors(
         f"language-{digest}",
         lambda: _compute(read, rows, skips, progress),
@@ -190,26 +190,13 @@ def last_features(
 ) -> Tensor:
     """Return what the U-Net reads (n × d) at the last word of prompts.
 
-    ``skip`` is the clip skip with which it reads.  ``known`` is the digest of the encoder's
-    weights: with it the features come from the user's cache folder, or are kept there.
+    ``skip`` is the clip skip with which it reads, ``known`` what ``fed_features`` asks for.
     """
-
-    def compute() -> dict[str, Tensor]:
+    with one_thread(), torch.inference_mode():
         ends = [tokens.count - 1 for tokens in prompts]
         prefixes = Prefixes.from_token_ids(torch.tensor([t.ids for t in prompts]), ends)
-        hidden = encoder.embed(prefixes)
-        for number in range(1, TEXT_LAYERS + 2 - skip):
-            hidden = encoder.layer(number)(hidden, prefixes)
         last = prefixes.prefix_at[torch.arange(len(prompts)), torch.tensor(ends) - 1]
-        return {"features": encoder.final_norm(hidden[last])}
-
-    with one_thread(), torch.inference_mode():
-        if known is None:
-            return compute()["features"]
-        ids = torch.tensor([tokens.ids for tokens in prompts])
-        described = [CACHE_VERSION, ids.tolist(), skip, str(encoder.dtype)]
-        digest = features_digest(known, encoder.embeddings(ids.unique()), described)
-        return cached_tensors(f"last-{digest}", compute, is_dear=False)["features"]
+        return fed_features(encoder, prefixes, [skip], known)[skip][last]
 
 
 def _known(read: ReadTensor, rows: ReadRows | None) -> Callable[[str], bool]:

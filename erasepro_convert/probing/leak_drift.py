@@ -24,9 +24,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from erasepro_convert.clip.fed_features import fed_features
 from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import Tokens, tokenize
 from erasepro_convert.erase.pairing import HeldOutPair, held_out_pairs
+from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.probing.feature_pairs import (
     MeasuredPairs,
@@ -34,7 +36,6 @@ from erasepro_convert.probing.feature_pairs import (
     pair_with_anchors,
     pair_with_themselves,
 )
-from erasepro_convert.probing.features import features_by_clip_skip
 from erasepro_convert.probing.measures import Measures, mean_over_matrices, measure_matrix
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import REFERENCE_WORDS
@@ -69,7 +70,7 @@ def measure_leak_and_drift(
     prefixes, pairs = _pair_features(recipe, prompt_pairs, already_erased)
     original_rows, edited_rows = rows or (None, None)
     stock, edited_features = (
-        features_by_clip_skip(TextEncoder(read, DTYPE, rows_of), prefixes, recipe.clip_skip, known)
+        fed_features(TextEncoder(read, DTYPE, rows_of), prefixes, recipe.clip_skip, known)
         for read, rows_of, known in zip(
             (original, edited), (original_rows, edited_rows), encoders or (None, None), strict=True
         )
@@ -81,6 +82,9 @@ def measure_leak_and_drift(
         },
         **{Feed(text_encoder="stock", clip_skip=skip): fed for skip, fed in stock.items()},
     }
+    for fed in feeds.values():
+        if not torch.isfinite(torch.stack(torch.aminmax(fed))).all():
+            raise CheckpointError("text features are not finite: the text encoder is damaged")
 
     keys = {attention.to_k for attention in cross_attentions()}
 

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +85,7 @@ def find_tensors(name: str) -> Mapping[str, "Tensor"] | None:
         os.utime(path)
     except (OSError, SafetensorError):
         return None
-    return tensors if metadata.get(DIGEST) == _digest(tensors) else None
+    return tensors if metadata.get(DIGEST) == state_digest(tensors.items()) else None
 
 
 def keep_tensors(name: str, tensors: Mapping[str, "Tensor"], *, is_dear: bool = False) -> None:
@@ -102,7 +102,7 @@ def keep_tensors(name: str, tensors: Mapping[str, "Tensor"], *, is_dear: bool = 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as (file,):
-            file.write(save(contiguous, metadata={DIGEST: _digest(contiguous)}))
+            file.write(save(contiguous, metadata={DIGEST: state_digest(contiguous.items())}))
         _remove_oldest(path.parent)
     except OSError as error:
         if is_dear:
@@ -127,10 +127,11 @@ def _remove_oldest(folder: Path) -> None:
         size -= nbytes
 
 
-def _digest(tensors: Mapping[str, "Tensor"]) -> str:
+def state_digest(tensors: Iterable[tuple[str, "Tensor"]]) -> str:
+    """Return one digest of named tensors; they are needed one at a time."""
     return tensors_digest(
         {
-            name: tensor_digest(name, dtype_code(t.dtype), t.shape, [memoryview(packed(t))])
-            for name, t in tensors.items()
+            name: tensor_digest(name, dtype_code(t.dtype), t.shape, [packed(t)])
+            for name, t in tensors
         }
     )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from erasepro_convert.clip.digests import encoder_digest
 from erasepro_convert.clip.text_encoder import Features, Prefixes, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.language import moments
@@ -26,7 +27,8 @@ def few_phrases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def read(state: State, skips: Collection[int] = (1, 2)) -> Language:
-    return read_language(state.__getitem__, None, skips, lambda done, total: None)
+    read = state.__getitem__
+    return read_language(read, None, skips, lambda done, total: None, encoder_digest(read))
 
 
 def features_of(state: State, prompts: list[str], reader: Reader) -> Tensor:
