@@ -18,8 +18,9 @@ from erasepro_convert.erase.closed_form import (
     within,
 )
 from erasepro_convert.erase.columns import AlignedPrompts
-from erasepro_convert.erase.matrix_edit import Edit, Model, Problem
+from erasepro_convert.erase.matrix_edit import Edit, Model
 from erasepro_convert.erase.progressive import measure, solve
+from erasepro_convert.erase.read_features import Problem
 from erasepro_convert.erase.retained_language import retained_language
 from erasepro_convert.erase.scope import Scope
 from erasepro_convert.erase.text_pass import kept_name

@@ -17,9 +17,11 @@ from erasepro_convert.erase.matrix_edit import (
     Edit,
     EditedWeight,
     FactoredColumns,
+    Model,
+)
+from erasepro_convert.erase.read_features import (
     FeatureDistances,
     Inputs,
-    Model,
     Problem,
     Read,
     feature_distances,

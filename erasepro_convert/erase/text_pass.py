@@ -17,17 +17,8 @@ from torch.nn.functional import pad
 from erasepro_convert.clip.digests import features_digest
 from erasepro_convert.clip.text_encoder import Features, Prefixes
 from erasepro_convert.erase.closed_form import unchanged
-from erasepro_convert.erase.matrix_edit import (
-    Edit,
-    EditedWeight,
-    FactoredColumns,
-    Group,
-    Inputs,
-    Model,
-    Problem,
-    Read,
-    feature_distances,
-)
+from erasepro_convert.erase.matrix_edit import Edit, EditedWeight, FactoredColumns, Model
+from erasepro_convert.erase.read_features import Group, Inputs, Problem, Read, feature_distances
 from erasepro_convert.erase.scope import Scope
 from erasepro_convert.manifest import EditRecord, Encoder
 from erasepro_convert.recipe import Recipe

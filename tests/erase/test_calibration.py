@@ -22,7 +22,7 @@ from erasepro_convert.erase.closed_form import (
     unchanged,
     update,
 )
-from erasepro_convert.erase.matrix_edit import Augment
+from erasepro_convert.erase.read_features import Augment
 from erasepro_convert.language.moments import with_constant
 
 M, D = 7, 12
