@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.convert import make_checkpoint, recipe_of
 from erasepro_convert.conversion.erasure import Erasure, run_erasure
-from erasepro_convert.erase.closed_form import Form
+from erasepro_convert.erase.form import Form
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.runtime.progress import silent
 from erasepro_convert.sd1.keys import TEXT

@@ -112,6 +112,96 @@ def null_space(w: Matrix, x: Matrix, y: Matrix, retained: Matrix, weight: float)
     return w + delta
 
 
+def projection(features: Matrix) -> Matrix:
+    """The orthogonal projection on the span of columns."""
+    result: Matrix = features @ np.linalg.pinv(features)
+    return result
+
+
+def double_projections(w: Matrix, x: Matrix, y: Matrix, r: Matrix, weight: float) -> Matrix:
+    """W(c* − c)xᵀU₂ᵀ / ‖x‖² with x = U₂ᵀc, for one target c."""
+    (c,) = x.T
+    proxy = y @ np.linalg.inv(y.T @ y) @ y.T @ c
+    u, s, _ = np.linalg.svd(r @ r.T / r.shape[1])
+    u2 = u[:, s < 1 / weight]
+    read = u2.T @ c
+    result: Matrix = w + np.outer(w @ (proxy - c), u2 @ read) / (read @ read)
+    return result
+
+
+def cure(w: Matrix, x: Matrix, r: Matrix, alpha: float) -> Matrix:
+    """W(I − P_f + P_f P_r) with f(r) = αr / ((α − 1)r + 1)."""
+
+    def spectral(features: Matrix, alpha: float) -> Matrix:
+        values, vectors = np.linalg.eigh(features @ features.T)
+        share = values / values.sum()
+        expanded = np.diag(alpha * share / ((alpha - 1) * share + 1))
+        result: Matrix = vectors @ expanded @ vectors.T
+        return result
+
+    forget, retain = spectral(x, 2.0), spectral(r, alpha)
+    updated: Matrix = w @ (np.eye(len(x)) - forget + forget @ retain)
+    return updated
+
+
+def trce(w: Matrix, x: Matrix, y: Matrix, language: Matrix, eta: float) -> Matrix:
+    """The ridge on EOS features, with sums over pairs divided by their number."""
+    n = x.shape[1]
+    goal = w @ (y @ x.T / n + eta * language)
+    result: Matrix = goal @ np.linalg.inv(x @ x.T / n + eta * language)
+    return result
+
+
+def oce(
+    w: Matrix, x: Matrix, y: Matrix, r: Matrix, language: Matrix, settings: tuple[float, ...]
+) -> Matrix:
+    """The rotation of outputs nearest to M, in all m dimensions of a matrix with m ≤ d."""
+    erase, preserve, general, identity = settings
+    g, g_anchor = projection(w @ x), projection(w @ y)
+    m = -erase * g @ (np.eye(len(w)) - g_anchor) + preserve * (w @ r) @ (w @ r).T
+    m = m + general * w @ language @ w.T + identity * w @ w.T
+    u, _, vt = np.linalg.svd(m)
+    signs = np.ones(len(w))
+    signs[-1] = np.sign(np.linalg.det(u @ vt))
+    result: Matrix = u @ np.diag(signs) @ vt @ w
+    return result
+
+
+def speed(
+    w: Matrix, x: Matrix, y: Matrix, r: Matrix, k: Matrix, threshold: float, noise: list[Matrix]
+) -> Matrix:
+    """SPEED as its code has it; ``noise`` is what its augmentation draws, a matrix a chunk."""
+    eye, n = np.eye(len(x)), x.shape[1]
+    target, anchor = x @ x.T / n, y @ x.T / n
+    plain = w @ (anchor - target) @ np.linalg.inv(eye + target)
+
+    def filtered(features: Matrix) -> Matrix:
+        norms = np.linalg.norm(plain @ features, axis=0)
+        return features[:, norms > norms.mean()]
+
+    least = np.linalg.svd(w)[2][min(w.shape) - 1]
+    kept, moment, count = filtered(r), np.zeros_like(eye), 0
+    for i, drawn in zip(range(0, kept.shape[1], 128), noise, strict=True):
+        chunk = kept[:, i : i + 128]
+        many = np.tile(chunk, 10) + np.outer(least, least) @ drawn
+        both = np.concatenate([chunk, filtered(many)], axis=1)
+        moment, count = moment + both @ both.T, count + both.shape[1]
+    u, s, _ = np.linalg.svd(moment / count)
+    p = u[:, s < threshold] @ u[:, s < threshold].T
+    m = np.linalg.inv(target @ p + eye)
+    held = m @ k @ np.linalg.inv(k.T @ p @ m @ k) @ k.T @ p
+    updated: Matrix = w + w @ (anchor - target) @ p @ (eye - held) @ m
+    return updated
+
+
+def difference_projector(w: Matrix, x: Matrix, y: Matrix, c: Matrix) -> Matrix:
+    """W(I − C^½ U Uᵀ C^−½), U the left singular vectors of C^−½(X − Y)."""
+    values, vectors = np.linalg.eigh(c)
+    root, inverse = (vectors @ np.diag(values**power) @ vectors.T for power in (0.5, -0.5))
+    result: Matrix = w @ (np.eye(len(c)) - root @ projection(inverse @ (x - y)) @ inverse)
+    return result
+
+
 def kv_names() -> list[str]:
     inputs, outputs = UNET_BLOCKS
     places = [f"input_blocks.{i}.1" for i in inputs] + ["middle_block.1"]

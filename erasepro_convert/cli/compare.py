@@ -28,7 +28,7 @@ COLUMNS_PER_TABLE = 5
 @click.option(
     "--methods",
     metavar="LIST",
-    help="Methods, separated by commas; the first one is the reference.  "
+    help="Methods, separated by commas, or all; the first one is the reference.  "
     "[default: all that need no training]",
 )
 @click.option(
@@ -66,8 +66,9 @@ def compare_command(
     measured.  DIR gets each method's checkpoint and manifest, and comparison.json, .csv, .md and
     .png.
 
-    Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified, uce,
-    null-space; trained, and slow without a GPU: esd-x, esd-u, ac.
+    Methods: erasepro, erasepro-paper (the paper's settings), erasepro-modified,
+    difference-projector, uce, null-space, speed, oce, double-projections, cure, trce; trained, and
+    slow without a GPU: esd-x, esd-u, ac.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
@@ -115,6 +116,8 @@ def _select_methods(names: str | None) -> tuple[str, ...]:
 
     if not names:
         return SOLVED
+    if names == "all":
+        return METHODS
     selected = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for method in selected:
         if method not in METHODS:

@@ -37,6 +37,8 @@ def recipe_for_method(
         data |= {
             key: own_settings[key] for key in (*_ERASEPRO_KEYS, "training") if key in own_settings
         }
+        if "layers" in data and "layers.text_encoder" not in entry.keys:
+            data["layers"].pop("text_encoder", None)
     elif entry:
         if "unet" in own_settings.get("layers", {}) and not _trains_outside_blocks(entry):
             data["layers"] = {"unet": own_settings["layers"]["unet"]}

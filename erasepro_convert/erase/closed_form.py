@@ -7,12 +7,15 @@ C = LLᵀ and the thin SVD L⁻¹X = U·diag(s)·Vᵀ every update here is
 
     Δ = W_o(Y − X) · V · diag(f(s)) · UᵀL⁻¹
 
-and the methods differ in the spectrum f alone.  No inverse is formed.
+and they differ in the spectrum f.  No inverse is formed.
 
 - f = 1/s: zero residual (ErasePro, Eq. 5).
 - f = s/(s² + ε): the least change whose residual is at most a tolerance, or the ε that is best on
   calibration prompts (``calibration``); ε is a matter of the matrix.  ε → 0 is Eq. 5.
 - f = s/(s² + 1): UCE (Eq. 2, rewritten as an update in Eq. 6).
+
+The difference projector has the SVD of L⁻¹(X − Y) in the place of that of L⁻¹X.  With f = 1/s its
+Δ is −W_o·LUUᵀL⁻¹: whatever tells a target from its anchor is projected out.
 
 The null-space solve is UCE's with Bᵀ in L⁻¹'s place, B (d × k) an orthonormal basis of what
 retained prompts hardly use.  Δ then reads nothing else.
@@ -236,30 +239,6 @@ def within(tolerance: float) -> Spectrum:
         return s / (s_squared + low)
 
     return spectrum
-
-
-@dataclass(frozen=True)
-class Form:
-    """A closed form: how X is factored, and what is made of its singular values.
-
-    ``spectrum`` is None where each matrix is calibrated.
-    """
-
-    spectrum: Spectrum | None
-    factorisation: Factorisation = weighted_factor
-
-    @property
-    def precision(self) -> torch.dtype:
-        """The dtype that features are computed in.
-
-        Where a matrix is calibrated, what rounding adds to features counts as drift on its
-        calibration prompts, so that float32 does; an exact solve would amplify it.
-        """
-        return torch.float32 if self.spectrum is None else torch.float64
-
-    def factor(self, x: Tensor, retained: Retained | None) -> Factor:
-        """Factor X (d × n), given what must stay."""
-        return self.factorisation(x, retained, self.precision)
 
 
 def update(residual: Tensor, factor: Factor, spectrum: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from erasepro_convert.erase.pairing import TokenizedPair, calibration_pairs, sol
 from erasepro_convert.language.moments import Reader
 from erasepro_convert.manifest import Alignment, AnchorPlace, ColumnSet, Conflict
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.sections import TokenSelection
 from erasepro_convert.sd1.keys import POSITIONS
 
 Ids = tuple[int, ...]
@@ -94,13 +95,15 @@ class OtherPrompts:
 class AlignedPrompts:
     """The prompts of a recipe as token ids, and the columns that a solve takes from them.
 
-    ``retained`` indexes the distinct features of its prompts, ``calibration_others`` all of them.
+    ``retained`` indexes the distinct features of its prompts, ``calibration_others`` all of them,
+    ``empty`` those of the empty prompt at all 77 positions.
     """
 
     solved: PairedPrompts
     retained: OtherPrompts
     calibration: PairedPrompts
     calibration_others: OtherPrompts
+    empty: OtherPrompts
     record: Alignment
 
 
@@ -119,9 +122,10 @@ def align(recipe: Recipe, already_erased: frozenset[str] = frozenset()) -> Align
     kept, left_out = _retained(recipe, already_erased)
     return AlignedPrompts(
         solved=solved,
-        retained=_others(kept, distinct=True),
+        retained=_retained_features(kept, recipe.tokens),
         calibration=_paired(_sample([list(calibration_pairs(c, recipe)) for c in new])),
         calibration_others=_others(recipe.calibration_others),
+        empty=_empty_prompt(),
         record=Alignment(
             prompts=tuple(pair.record for pair in pairs),
             held=tuple(c.target for c in recipe.concepts if c.target in already_erased),
@@ -158,15 +162,35 @@ def _paired(pairs: list[TokenizedPair]) -> PairedPrompts:
     )
 
 
-def _others(prompts: Iterable[str], *, distinct: bool = False) -> OtherPrompts:
-    """Index the features of some prompts, each where it occurs or (``distinct``) once."""
+def _others(prompts: Iterable[str]) -> OtherPrompts:
+    """Index the features of some prompts, BOS to EOS, each where it occurs."""
     tokens = [tokenize(prompt) for prompt in prompts]
     places = [(row, i) for row, t in enumerate(tokens) for i in range(t.count)]
-    return OtherPrompts(
-        ids=_ids([t.ids for t in tokens]),
-        lengths=tuple(t.count for t in tokens),
-        index=_distinct(tokens) if distinct else _token_index(places),
-    )
+    return _other_prompts(tokens, _token_index(places))
+
+
+def _retained_features(prompts: Iterable[str], selection: TokenSelection) -> OtherPrompts:
+    """Index the distinct features of retained prompts.
+
+    Where targets are solved for at one position alone, that is where prompts are retained: at
+    their last word or at EOS.  Elsewhere they are from BOS to EOS.
+    """
+    tokens = [tokenize(prompt) for prompt in prompts]
+    behind = {"last": 2, "eos": 1}.get(selection) if isinstance(selection, str) else None
+    if behind is None:
+        return _other_prompts(tokens, _distinct(tokens))
+    places = [(row, t.count - behind) for row, t in enumerate(tokens) if t.count >= behind + 1]
+    return _other_prompts(tokens, _token_index(places))
+
+
+def _empty_prompt() -> OtherPrompts:
+    tokens = tokenize("")
+    places = [(0, i) for i in range(POSITIONS)]
+    return OtherPrompts(_ids([tokens.ids]), (POSITIONS,), _token_index(places))
+
+
+def _other_prompts(tokens: list[Tokens], index: TokenIndex) -> OtherPrompts:
+    return OtherPrompts(_ids([t.ids for t in tokens]), tuple(t.count for t in tokens), index)
 
 
 def _retained(
@@ -206,7 +230,7 @@ def _columns(
     claims: dict[Hashable, dict[Hashable, tuple[TokenizedPair, int, int]]] = {}
     total = 0
     for pair in pairs:
-        for i, j in enumerate(pair.record.anchor_positions):
+        for i, j in enumerate(pair.record.anchor_positions, pair.record.first_position):
             claim = claims.setdefault(key(pair.target.ids, i), {})
             claim.setdefault(key(pair.anchor.ids, j), (pair, i, j))
             total += 1

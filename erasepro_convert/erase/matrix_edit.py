@@ -15,18 +15,10 @@ from torch import Tensor
 
 from erasepro_convert.clip.digests import encoder_digest
 from erasepro_convert.clip.text_encoder import ReadRows, ReadTensor, TextEncoder
-from erasepro_convert.erase.calibration import Calibrated, Calibration
-from erasepro_convert.erase.closed_form import (
-    Factor,
-    unchanged,
-    update,
-    update_norm,
-)
+from erasepro_convert.erase.form import Solution
 from erasepro_convert.erase.read_features import FeatureDistances, Read, norm, ratio
 from erasepro_convert.errors import LimitError
-from erasepro_convert.language.moments import with_constant
 from erasepro_convert.manifest import (
-    CalibrationRecord,
     Change,
     EditRecord,
     Encoder,
@@ -80,7 +72,7 @@ EditedWeight = Callable[[str, "AlignmentProblem"], Tensor]
 
 
 class FactoredColumns:
-    """The columns X and Y that some matrices read, with X factored once for all of them.
+    """The columns X and Y that some matrices read, made ready once for all of them.
 
     ``up_to_constant`` is for keys of the cross-attention, where columns have a constant feature.
     What all keys have in common, softmax does not see: W f + c draws what W f does, for any c.  The
@@ -91,45 +83,16 @@ class FactoredColumns:
     """
 
     def __init__(self, read: Read, *, up_to_constant: bool = False) -> None:
-        form = read.problem.form
         d = len(read.xy.x) - read.has_constant
         self.read = read
         self.xy = read.xy.rows(d)
         self.constant = read.xy.x[d:] if up_to_constant else None
-        solved = read.xy.x if up_to_constant else self.xy.x
-        factor = form.factor(solved.double(), read.retained)
-        if not factor.rank:
-            raise LimitError(
-                f"{read.label}: the retained prompts use all that the targets do, which leaves "
-                "nothing to change; retain fewer of them, or with less weight"
-            )
-        self._calibration = None
-        if form.spectrum is None:
-            augment = with_constant if up_to_constant else unchanged
-            self._calibration = Calibration(
-                factor, read.calibration, augment, read.problem.strength
-            )
-        v, reader = factor.v.to(form.precision), factor.reader[:, :d].to(form.precision)
-        self.factor = Factor(factor.s, v, reader)
+        self.solver = read.problem.form.solver(read, up_to_constant)
         self.difference = self.xy.y - self.xy.x
-
-    def spectrum(self, w_o: Tensor, residual: Tensor) -> tuple[Tensor, Calibrated | None]:
-        """f(s) (r) for W_o (m × d) with the projected residual W_o(Y − X)V (m × r).
-
-        Where matrices are calibrated, what came of that is returned too.
-        """
-        if self._calibration:
-            calibrated = self._calibration.choose(w_o, residual)
-            return calibrated.spectrum, calibrated
-        spectrum = self.read.problem.form.spectrum
-        assert spectrum
-        return spectrum(self.factor.s, (residual * residual).sum(0)), None
 
     def update_norm(self, w_o: Tensor) -> float:
         """‖Δ‖ of the update that W_o (m × d) would get, before it is rounded."""
-        residual = w_o @ self.difference @ self.factor.v
-        spectrum = self.spectrum(w_o, residual)[0].to(residual.dtype)
-        return update_norm(residual, self.factor, spectrum)
+        return self.solver.solve(w_o, w_o @ self.difference).norm
 
     def problem(self, original: Tensor) -> "AlignmentProblem":
         """Pose the problem of one matrix W_o (m × d) that reads these columns."""
@@ -155,9 +118,7 @@ class AlignmentProblem:
 
     def solve(self, dtype: torch.dtype | None) -> Tensor:
         """W* in ``dtype`` (None: that of the original)."""
-        spectrum = self._spectrum[0].to(self.w_o.dtype)
-        delta = update(self._projected, self.columns.factor, spectrum)
-        return (self.w_o + delta).to(dtype or self.original.dtype)
+        return (self.w_o + self._solution.delta).to(dtype or self.original.dtype)
 
     @cached_property
     def _before(self) -> Tensor:
@@ -165,13 +126,8 @@ class AlignmentProblem:
         return self.w_o @ self.columns.difference
 
     @cached_property
-    def _projected(self) -> Tensor:
-        """W_o(Y − X)V (m × r)."""
-        return self._before @ self.columns.factor.v
-
-    @cached_property
-    def _spectrum(self) -> tuple[Tensor, Calibrated | None]:
-        return self.columns.spectrum(self.w_o, self._projected)
+    def _solution(self) -> Solution:
+        return self.columns.solver.solve(self.w_o, self._before)
 
     def edit(
         self,
@@ -193,7 +149,7 @@ class AlignmentProblem:
             wider = ", or --dtype fp32" if weight.dtype.itemsize < torch.float32.itemsize else ""
             raise LimitError(
                 f"the edited {name} does not fit into {dtype_code(weight.dtype)}: condition number "
-                f"{columns.factor.condition:.1e}; use fewer prompts{wider}"
+                f"{columns.solver.condition:.1e}; use fewer prompts{wider}"
             )
         alone = single_encoder.items()
         record = EditRecord(
@@ -202,27 +158,16 @@ class AlignmentProblem:
             residual_before=self._residual(self._before),
             residual_after=self._residual(self.anchor - weight.to(self.w_o.dtype) @ columns.xy.x),
             columns=columns.read.count,
-            rank=columns.factor.rank,
-            condition=columns.factor.condition,
+            rank=columns.solver.rank,
+            condition=columns.solver.condition,
             merged=columns.read.merged,
             conflicts=columns.read.conflicts,
-            calibration=self._calibration,
+            calibration=self._solution.calibration,
             feature_distance=distances["edited"],
             feature_distance_without_edits=distances["stock"],
             single_encoder_update={e: one.update_norm(self.w_o) for e, one in alone} or None,
         )
         return Edit(name, weight, record)
-
-    @property
-    def _calibration(self) -> CalibrationRecord | None:
-        calibrated = self._spectrum[1]
-        if not calibrated:
-            return None
-        return CalibrationRecord(
-            regularisation=calibrated.epsilon / float(self.columns.factor.s[0]) ** 2,
-            leak=calibrated.leak,
-            drift=calibrated.drift,
-        )
 
     def _residual(self, residual: Tensor) -> Residual:
         """The norm of W_oY − WX, where W is followed by the best constant if that is free."""

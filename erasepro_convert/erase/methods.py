@@ -9,23 +9,20 @@ from dataclasses import dataclass
 import torch
 
 from erasepro_convert.clip.text_encoder import ReadTensor
-from erasepro_convert.erase.closed_form import (
-    Form,
-    null_space_factor,
-    pseudo_inverse,
-    ridge,
-    weighted_factor,
-    within,
-)
+from erasepro_convert.erase.closed_form import null_space_factor, pseudo_inverse, ridge, within
 from erasepro_convert.erase.columns import AlignedPrompts
+from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.matrix_edit import Edit, Model
 from erasepro_convert.erase.progressive import measure, solve
+from erasepro_convert.erase.published import cure, double_projections, oce, speed, trce
 from erasepro_convert.erase.read_features import Problem
 from erasepro_convert.erase.retained_language import retained_language
 from erasepro_convert.erase.scope import Scope
+from erasepro_convert.erase.spectral_form import spectral_form
 from erasepro_convert.erase.text_pass import kept_name
 from erasepro_convert.language.moments import Language
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Algorithm:
     """
 
     form: Form
-    through_updated: bool
+    through_updated: bool = False
 
 
 def erasepro(recipe: Recipe) -> Algorithm:
@@ -46,29 +43,45 @@ def erasepro(recipe: Recipe) -> Algorithm:
 
 def erasepro_modified(recipe: Recipe) -> Algorithm:
     """Algorithm 2, with Eq. 5 or its tolerant form."""
-    return Algorithm(_tolerant(recipe), through_updated=False)
+    return Algorithm(_tolerant(recipe))
+
+
+def difference_projector(recipe: Recipe) -> Algorithm:
+    """What tells targets from their anchors is projected out of the cross-attention."""
+    return Algorithm(_tolerant(recipe, of_difference=True))
 
 
 def uce(recipe: Recipe) -> Algorithm:
     """Eq. 2 (Gandikota et al., 2024)."""
     del recipe
-    return Algorithm(Form(ridge), through_updated=False)
+    return Algorithm(spectral_form(ridge))
 
 
 def null_space(recipe: Recipe) -> Algorithm:
     """Eq. 2 within what retained prompts hardly use, the solve of SPEED (Li et al., 2026)."""
     del recipe
-    return Algorithm(Form(ridge, null_space_factor), through_updated=False)
+    return Algorithm(spectral_form(ridge, null_space_factor))
+
+
+def _published(form: Callable[[Recipe], Form]) -> Callable[[Recipe], Algorithm]:
+    """Return the algorithm of a closed form that edits the cross-attention alone."""
+    return lambda recipe: Algorithm(form(recipe))
 
 
 ALGORITHMS: dict[str, Callable[[Recipe], Algorithm]] = {
     "erasepro": erasepro,
     "erasepro-modified": erasepro_modified,
+    "difference-projector": difference_projector,
     "uce": uce,
     "null-space": null_space,
+    "speed": _published(speed.form),
+    "oce": _published(oce.form),
+    "double-projections": _published(double_projections.form),
+    "cure": _published(cure.form),
+    "trce": _published(trce.form),
 }
 
-TRAINED = Algorithm(Form(pseudo_inverse), through_updated=False)
+TRAINED = Algorithm(spectral_form(pseudo_inverse))
 """What keys and values are measured by that a training has changed."""
 
 
@@ -76,7 +89,7 @@ def retains_language(recipe: Recipe) -> bool:
     """Whether the solve of a recipe needs the moments of common language."""
     if recipe.training or not recipe.retain.weight:
         return False
-    return ALGORITHMS[recipe.method](recipe).form.factorisation is weighted_factor
+    return ALGORITHMS[recipe.method](recipe).form.knows_language
 
 
 def solve_recipe(
@@ -127,14 +140,14 @@ def measure_recipe(
     return measure(model, problem, scope, edited, single_encoder=single_encoder)
 
 
-def _tolerant(recipe: Recipe) -> Form:
+def _tolerant(recipe: Recipe, *, of_difference: bool = False) -> Form:
     match recipe.tolerance:
         case None:
-            return Form(spectrum=None)
+            return spectral_form(None, of_difference=of_difference)
         case 0:
-            return Form(pseudo_inverse)
+            return spectral_form(pseudo_inverse, of_difference=of_difference)
         case tolerance:
-            return Form(within(tolerance))
+            return spectral_form(within(tolerance), of_difference=of_difference)
 
 
 def _problem(
@@ -163,4 +176,5 @@ def _scope(recipe: Recipe, algorithm: Algorithm) -> Scope:
         text_encoders=encoders,
         clip_skips=recipe.clip_skip,
         through_updated=algorithm.through_updated,
+        values_only=METHODS[recipe.method].values_only,
     )

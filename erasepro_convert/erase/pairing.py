@@ -66,7 +66,12 @@ def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
     ):
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         has_padding = recipe.tokens == "padded" and template == concept.prompts[0]
-        length = range(POSITIONS) if has_padding else _length(recipe, target, anchor)
+        if recipe.tokens == "last":
+            start = template.index(PLACEHOLDER)
+            end = target.covering(start, start + len(concept.target))[1]
+            length = range(end - 1, end)
+        else:
+            length = range(POSITIONS) if has_padding else _length(recipe, target, anchor)
         if recipe.pairing == "position":
             positions = tuple(length)
         else:
@@ -77,6 +82,7 @@ def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
             target_tokens=target.count,
             anchor_tokens=anchor.count,
             pairing=recipe.pairing,
+            first_position=length.start,
             anchor_positions=positions,
         )
         weight = len(concept.prompts) if has_padding else 1
@@ -121,6 +127,8 @@ def _length(recipe: Recipe, target: Tokens, anchor: Tokens) -> range:
     """The positions of the target prompt that become columns (recipe key ``tokens``)."""
     if isinstance(recipe.tokens, FirstPositions):
         return range(recipe.tokens.first)
+    if recipe.tokens == "eos":
+        return range(target.count - 1, target.count)
     return range(POSITIONS if recipe.tokens == "all" else max(target.count, anchor.count))
 
 

@@ -1,9 +1,8 @@
 """One pass from the first text-encoder layer to the cross-attention, with edits on its way.
 
-ErasePro (Algorithm 1), ErasePro-modified (Algorithm 2), UCE (Eq. 2) and the null-space solve share
-it.  They differ in the closed form of each layer, and in whether the target's features pass through
-updated layers.  ``solve`` computes the edited weights; ``measure`` takes weights that were edited
-before, and gives the records that a solve would have given of them.
+All solved methods share it.  They differ in the closed form of each layer, and in whether the
+target's features pass through updated layers.  ``solve`` computes the edited weights; ``measure``
+takes weights that were edited before, and gives the records that a solve would have given of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -94,7 +93,7 @@ def _edits(
         alone = {}
         if single_encoder:
             alone = {e: CrossAttentionColumns.factor(problem, feeds[e]) for e in feeds}
-        names = edited_names((), scope.unet_blocks)
+        names = edited_names((), scope.unet_blocks, values_only=scope.values_only)
         distances = feature_distances(problem.prompts.solved.deeper_layers, feeds)
         yield from _cross_attention(model, names, columns, alone, distances, edited_weight)
 
@@ -113,7 +112,7 @@ class CrossAttentionColumns:
     def factor(cls, problem: Problem, inputs: list[Inputs]) -> "CrossAttentionColumns":
         """Factor the columns for both; once where nothing is retained, since that is the same."""
         index = problem.prompts.solved.deeper_layers
-        has_constant = problem.language is not None
+        has_constant = problem.language is not None and problem.form.knows_constant
         read = Read.of("unet", problem, index, inputs, has_constant=has_constant)
         values = FactoredColumns(read)
         return cls(FactoredColumns(read, up_to_constant=True) if has_constant else values, values)

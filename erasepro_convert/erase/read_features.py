@@ -4,7 +4,7 @@ d is the width of features, n the number of columns.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot
 from typing import Literal
 
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import Features
 from erasepro_convert.erase.calibration import CalibrationFeatures
-from erasepro_convert.erase.closed_form import Columns, Form, Retained, moment, unchanged
+from erasepro_convert.erase.closed_form import Columns, Retained, moment, unchanged
 from erasepro_convert.erase.columns import AlignedPrompts, ColumnIndex
+from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.retained_language import RetainedLanguage
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.language.moments import Reader, with_constant
@@ -28,6 +29,7 @@ Group = Literal[
     "calibration_anchor",
     "calibration_target",
     "calibration_other",
+    "empty",
 ]
 """Groups of prompts that pass through the text encoder together."""
 
@@ -56,7 +58,7 @@ class Inputs:
 class Problem:
     """What all layers have in common: prompts, closed form, what is retained, what calibrates.
 
-    ``language`` is None where C = I; ``strength`` is the recipe's.
+    ``language`` is None where the form does not read it; ``strength`` is the recipe's.
     """
 
     prompts: AlignedPrompts
@@ -114,6 +116,7 @@ class Read:
 
     label: str
     problem: Problem
+    inputs: list[Inputs]
     xy: Columns
     has_constant: bool
     retained: Retained | None
@@ -137,20 +140,52 @@ class Read:
         count = len(inputs) * len(columns.target)
         xy = Columns.of(_parts(columns, inputs, augment), count)
         _require_finite(label, xy.x, xy.y, xy.rest)
-        calibrates = problem.form.spectrum is None
         return cls(
             label=label,
             problem=problem,
+            inputs=inputs,
             xy=xy,
             has_constant=has_constant,
             retained=_retained(label, problem, inputs),
             calibration=[
-                _calibration_features(problem.prompts, source) for source in inputs if calibrates
+                _calibration_features(problem.prompts, source)
+                for source in inputs
+                if problem.form.calibrates
             ],
             count=count,
             merged=len(inputs) * columns.record.merged,
             conflicts=len(inputs) * len(columns.record.conflicts),
         )
+
+    @property
+    def with_anchors(self) -> Retained | None:
+        """What must stay with the anchors among it, which weigh as much as all retained prompts."""
+        if not self.retained:
+            return None
+        y = torch.cat([self.xy.y, self.xy.rest], dim=1).double()
+        anchors = y @ y.T / (y[-1].square().sum() if self.has_constant else y.shape[1])
+        return replace(self.retained, prompts=self.retained.prompts + anchors)
+
+    @property
+    def retained_features(self) -> Tensor:
+        """The features of retained prompts (d × k)."""
+        index = self.problem.prompts.retained.index
+        return torch.cat([index.columns(source.current("retained")) for source in self.inputs], 1)
+
+    @property
+    def language_moment(self) -> Tensor:
+        """The mean of l·lᵀ (d × d) over features l of common language; zero if none is retained."""
+        d = len(self.xy.x) - self.has_constant
+        if not self.retained:
+            return self.xy.x.new_zeros(d, d)
+        assert self.retained.language is not None
+        return self.retained.language[:d, :d]
+
+    @property
+    def empty_prompt_features(self) -> Tensor:
+        """The features of the empty prompt (d × 77), with one input after the other."""
+        index = self.problem.prompts.empty.index
+        return torch.cat([index.columns(source.current("empty")) for source in self.inputs], 1)
 
 
 def _retained(label: str, problem: Problem, inputs: list[Inputs]) -> Retained | None:

@@ -13,7 +13,7 @@ class Scope:
     edited for the features of each of ``text_encoders`` and ``clip_skips`` together.
     ``through_updated`` extracts the target's features through each layer after its update
     (Algorithm 1) or before it (Algorithm 2); in either case with the weights as they will be
-    stored.
+    stored.  With ``values_only`` the keys of the cross-attention stay as they are.
     """
 
     text_layers: tuple[int, ...]
@@ -21,3 +21,4 @@ class Scope:
     text_encoders: tuple[Encoder, ...]
     clip_skips: tuple[int, ...]
     through_updated: bool
+    values_only: bool = False

@@ -174,11 +174,13 @@ def _groups(problem: Problem) -> dict[Group, Ids]:
     }
     if problem.language:
         groups["left_out"] = problem.language.left_out.ids, problem.language.left_out.lengths
-    if problem.form.spectrum is None:
+    if problem.form.calibrates:
         pairs, others = prompts.calibration, prompts.calibration_others
         groups["calibration_anchor"] = pairs.anchor_ids, pairs.anchor_lengths
         groups["calibration_target"] = pairs.target_ids, pairs.target_lengths
         groups["calibration_other"] = others.ids, others.lengths
+    if problem.form.reads_empty_prompt:
+        groups["empty"] = prompts.empty.ids, prompts.empty.lengths
     return groups
 
 

@@ -26,8 +26,11 @@ class PromptPair(Record):
     """Tokens that are not padding, BOS and EOS included."""
     anchor_tokens: Count
     pairing: Literal["word", "position"]
+    first_position: Count = 0
+    """The position of the target prompt that ``anchor_positions`` begins with."""
     anchor_positions: tuple[Count, ...]
-    """For position 0, 1, 2, … of the target prompt: the position in the anchor prompt."""
+    """For that position of the target prompt and those that follow: the position in the anchor
+    prompt."""
 
 
 class AnchorPlace(Record):

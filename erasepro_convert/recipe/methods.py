@@ -25,7 +25,9 @@ class Method:
 
     ``edits`` names the matrices in the words of the documentation.  ``defaults`` are the values in
     which the method differs from the general defaults, spelt as a recipe spells them; each lies in
-    a section that ``with_defaults`` completes.
+    a section that ``with_defaults`` completes.  ``templates`` are the prompts of a concept without
+    prompts of its own (None: the general ones).  ``values_only`` methods leave the keys of the
+    cross-attention as they are.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Method:
     edits: str
     keys: frozenset[Key]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    templates: tuple[str, ...] | None = None
+    values_only: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -54,6 +58,13 @@ class Method:
                 full[section] = dict(defaults)
             elif defaults and isinstance(said, Mapping):
                 full[section] = {**defaults, **said}
+        concepts = full.get("concepts")
+        if self.templates and isinstance(concepts, list):
+            templates = {"prompts": list(self.templates)}
+            full["concepts"] = [
+                {**templates, **concept} if isinstance(concept, Mapping) else concept
+                for concept in concepts
+            ]
         return full
 
 
@@ -65,6 +76,8 @@ _UNET_ALONE = {
     "text_encoders": ["edited"],
     "tolerance": 0,
 }
+_LAST_WORD = {**_UNET_ALONE, "tokens": "last"}
+_BARE_NAME = ("{}",)
 _NOTHING_RETAINED = {**_UNET_ALONE, "retain": {"weight": 0}}
 # Leak looks at keys and values alone, which does not tell what training made of a target.
 _TRAINED = {**_NOTHING_RETAINED, "limits": {"leak": None}}
@@ -88,6 +101,14 @@ METHODS: dict[str, Method] = {
             keys=_ERASEPRO_KEYS,
         ),
         Method(
+            name="difference-projector",
+            title="Difference projector",
+            paper="this project",
+            edits="cross-attention's k, v",
+            keys=frozenset({"tolerance", "retain.weight"}),
+            defaults={"layers": {"text_encoder": "none"}},
+        ),
+        Method(
             name="uce",
             title="Unified Concept Editing",
             paper="Gandikota et al. 2024",
@@ -102,6 +123,52 @@ METHODS: dict[str, Method] = {
             edits="cross-attention's k, v",
             keys=frozenset({"retain.weight"}),
             defaults={**_UNET_ALONE, "retain": {"weight": 10}},
+        ),
+        Method(
+            name="speed",
+            title="SPEED",
+            paper="Li et al. 2026",
+            edits="cross-attention's v",
+            keys=frozenset({"retain.weight"}),
+            defaults={**_LAST_WORD, "retain": {"weight": 10}},
+            templates=_BARE_NAME,
+            values_only=True,
+        ),
+        Method(
+            name="oce",
+            title="Orthogonal Concept Erasure",
+            paper="OCE, ICML 2026",
+            edits="cross-attention's v",
+            keys=frozenset({"retain.weight"}),
+            defaults={**_LAST_WORD, "retain": {"weight": 1}},
+            templates=_BARE_NAME,
+            values_only=True,
+        ),
+        Method(
+            name="double-projections",
+            title="Double Projections",
+            paper="Zhang et al. 2026",
+            edits="cross-attention's k, v",
+            keys=frozenset({"retain.weight"}),
+            defaults={**_LAST_WORD, "retain": {"weight": 10}},
+            templates=_BARE_NAME,
+        ),
+        Method(
+            name="cure",
+            title="CURE's Spectral Eraser",
+            paper="Biswas et al. 2025",
+            edits="cross-attention's k, v",
+            keys=frozenset({"retain.weight"}),
+            defaults={**_UNET_ALONE, "retain": {"weight": 2}},
+            templates=_BARE_NAME,
+        ),
+        Method(
+            name="trce",
+            title="TRCE, first stage",
+            paper="Chen et al. 2025 (TRCE)",
+            edits="cross-attention's k, v",
+            keys=frozenset({"retain.weight"}),
+            defaults={**_UNET_ALONE, "tokens": "eos", "retain": {"weight": 0.01}},
         ),
         Method(
             name="esd-x",

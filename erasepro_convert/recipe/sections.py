@@ -169,13 +169,13 @@ def _tokens_kind(value: object) -> str | None:
     return "name" if isinstance(value, str) and value in get_args(NamedTokens) else None
 
 
-NamedTokens = Literal["padded", "prompt", "all"]
+NamedTokens = Literal["padded", "prompt", "all", "last", "eos"]
 TokenSelection = Annotated[
     Annotated[NamedTokens, Tag("name")] | Annotated[FirstPositions, Tag("first")],
     Discriminator(
         _tokens_kind,
         custom_error_type="tokens",
-        custom_error_message="padded, prompt, all or {first: 8}",
+        custom_error_message="padded, prompt, all, last, eos or {first: 8}",
     ),
 ]
 

@@ -42,11 +42,17 @@ def key_value_matrices() -> tuple[str, ...]:
     return tuple(name for a in cross_attentions() for name in (a.to_k, a.to_v))
 
 
-def edited_names(text_layers: Iterable[int], blocks: Collection[str]) -> tuple[str, ...]:
-    """Return the matrices that an erasure edits in these text layers and U-Net blocks, in order."""
+def edited_names(
+    text_layers: Iterable[int], blocks: Collection[str], *, values_only: bool = False
+) -> tuple[str, ...]:
+    """Return the matrices that an erasure edits in these text layers and U-Net blocks, in order.
+
+    With ``values_only`` the keys of the U-Net's cross-attention are none of them.
+    """
     text = [name for number in text_layers for name in text_attention(number).values()]
     chosen = [attention for attention in cross_attentions() if attention.block in blocks]
-    return (*text, *(name for a in chosen for name in (a.to_k, a.to_v)))
+    unet = [(a.to_v,) if values_only else (a.to_k, a.to_v) for a in chosen]
+    return (*text, *(name for names in unet for name in names))
 
 
 def trained_names(w: Widths, parameters: str, blocks: Collection[str]) -> tuple[str, ...]:

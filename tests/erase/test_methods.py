@@ -1,6 +1,7 @@
 """The methods against a plain oracle, and the properties that the paper promises."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,107 @@ def test_the_null_space_solve_equals_the_oracle(
         for name in oracle.kv_names()
     }
     assert_close(output, expected, state)
+
+
+PUBLISHED = """
+version: 1
+method: {method}
+concepts: [{{target: Van Gogh, anchor: artist}}]
+retain: {{prompts: [a dog, a red car, a house at night, two cats], weight: {weight}}}
+limits: {{leak: null, drift: null, relative_update: null}}
+"""
+LAST_WORDS = [("a dog", 2), ("a red car", 3), ("a house at night", 4), ("two cats", 2)]
+
+
+def stacked(state: State, places: list[tuple[str, int]]) -> oracle.Matrix:
+    """What the U-Net reads of the original text encoder at some places of prompts."""
+    columns = [(list(tokenize(prompt).ids), position) for prompt, position in places]
+    return oracle.stack(oracle.text_model(state), columns, None)
+
+
+def kv_of(state: State, parts: str, solve: Callable[[oracle.Matrix], oracle.Matrix]) -> State:
+    """The keys (k) or values (v) of the cross-attention after an oracle's solve."""
+    return {
+        name: torch.from_numpy(solve(state[name].double().numpy())).to(state[name].dtype)
+        for name in oracle.kv_names()
+        if name[name.index("attn2.to_") + 9] in parts
+    }
+
+
+@pytest.mark.slow
+def test_double_projections_take_the_last_words(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """The bare name's last token goes to the anchor's, beside last words of retained prompts."""
+    recipe = make_recipe(PUBLISHED.format(method="double-projections", weight=10))
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    (pair,) = manifest.alignment.prompts
+    assert (pair.target, pair.first_position, pair.anchor_positions) == ("Van Gogh", 2, (1,))
+    x, y = stacked(state, [("Van Gogh", 2)]), stacked(state, [("artist", 1)])
+    r = stacked(state, LAST_WORDS)
+    expected = kv_of(state, "kv", lambda w: oracle.double_projections(w, x, y, r, 10))
+    assert_close(output, expected, state)
+
+
+@pytest.mark.slow
+def test_cure_takes_all_tokens(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(PUBLISHED.format(method="cure", weight=2))
+    _, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    x = stacked(state, [("Van Gogh", i) for i in range(4)])
+    kept = [(prompt, i) for prompt, end in LAST_WORDS for i in range(end + 2)]
+    seen = {tokenize(prompt).ids[: i + 1]: (prompt, i) for prompt, i in kept}  # each feature once
+    r = stacked(state, list(seen.values()))
+    assert_close(output, kv_of(state, "kv", lambda w: oracle.cure(w, x, r, 2)), state)
+
+
+@pytest.mark.slow
+def test_speed_edits_values_and_holds_the_empty_prompt(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(PUBLISHED.format(method="speed", weight=10))
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert len(manifest.edits) == 16
+    changed = {name for name in output if not torch.equal(output[name], state[name])}
+    assert changed == {name for name in oracle.kv_names() if "to_v" in name}
+    bos = torch.from_numpy(stacked(state, [("", 0)]))
+    target = torch.from_numpy(stacked(state, [("Van Gogh", 2)]))
+    for name in changed:
+        delta = output[name].double() - state[name].double()
+        assert (delta @ bos).norm() < 1e-5 * (delta @ target).norm()
+
+
+@pytest.mark.slow
+def test_trce_takes_the_ends_of_prompts(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Without a prior every template's EOS feature gets its goal, and nothing else is asked for."""
+    recipe = make_recipe(PUBLISHED.format(method="trce", weight=0))
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    pairs = manifest.alignment.prompts
+    assert all(pair.first_position == pair.target_tokens - 1 for pair in pairs)
+    x = stacked(state, [(pair.target, pair.target_tokens - 1) for pair in pairs])
+    y = stacked(state, [(pair.anchor, pair.anchor_tokens - 1) for pair in pairs])
+    assert_close(output, kv_of(state, "kv", lambda w: oracle.eq5(w, x, y)), state)
+
+
+@pytest.mark.slow
+def test_the_difference_projector_is_its_formula(
+    make_recipe: MakeRecipe, state: State, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Exact and in the plain norm: whatever tells target from anchor gives the same output."""
+    recipe = make_recipe(
+        SHORT + PLAIN + "method: difference-projector\nlayers: {text_encoder: none}\n"
+    )
+    manifest, output = run(recipe, checkpoint_file, tmp_path / "out.safetensors")
+    assert len(manifest.edits) == 32
+    target, anchor = ids_of(ONE_PAIR)
+    model = oracle.text_model(state)
+    # BOS is the same in both, so that its difference adds nothing
+    x, y = (oracle.stack(model, places[1:], None) for places in (target, anchor))
+    solve = partial(oracle.difference_projector, x=x, y=y, c=np.eye(len(x)))
+    assert_close(output, kv_of(state, "kv", solve), state)
 
 
 def test_retained_prompts_that_use_everything_leave_nothing_to_do(

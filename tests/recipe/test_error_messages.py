@@ -131,7 +131,7 @@ def test_a_wrong_value_is_told_once_in_plain_words(tmp_path: Path, place: str) -
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("tokens: 8", "tokens: should be padded, prompt, all or {first: 8}, not 8"),
+        ("tokens: 8", "tokens: should be padded, prompt, all, last, eos or {first: 8}, not 8"),
         ("clip_skip: 2", "clip_skip: should be a list, not 2; write [2]"),
         (
             "probe: {prompts: 'a {}'}",

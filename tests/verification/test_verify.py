@@ -24,6 +24,7 @@ from erasepro_convert.erase import text_pass
 from erasepro_convert.manifest import Manifest, read_manifest
 from erasepro_convert.output.diffusers_folder import write_configurations
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.recipe.methods import SOLVED
 from erasepro_convert.report.burden import with_burden
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, DtypeOption, torch_dtype
 from erasepro_convert.sd1 import key_value_matrices
@@ -107,10 +108,12 @@ def test_a_replay_takes_no_edit_from_the_cache(
 
 
 @pytest.mark.slow
-def test_a_null_space_release_is_what_its_manifest_says(
-    checkpoint_file: Path, tmp_path: Path
+@pytest.mark.parametrize("method", [m for m in SOLVED if not m.startswith("erasepro")])
+def test_a_release_of_any_solved_method_is_what_its_manifest_says(
+    method: str, checkpoint_file: Path, tmp_path: Path
 ) -> None:
-    text = SHORT + "method: null-space\nlimits: {leak: null, drift: null, relative_update: null}\n"
+    limits = "{leak: null, drift: null, relative_update: null}"
+    text = SHORT + f"method: {method}\nlimits: {limits}\n"
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     output = tmp_path / "out.safetensors"
     recipe = load_recipe(tmp_path / "recipe.yaml")
