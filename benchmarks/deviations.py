@@ -1,9 +1,13 @@
 """Equal deviations, shallow and deep (the paper's Fig. 2e, 5 and App. A.2), on the demo model.
 
-``python -m benchmarks.deviations`` adds α‖W‖_F·I to the q, k and v weights of one text-encoder
-layer at a time and prints in how many of 100 pictures the judge still sees what was asked for.
-About three minutes on two cores.
+``python -m benchmarks.deviations --csv FILE`` adds α‖W‖_F·I to the q, k and v weights of one
+text-encoder layer at a time and counts in how many of 100 pictures the judge still sees what was
+asked for; docs/method.md has the table.  About three minutes on two cores.
 """
+
+import argparse
+import csv
+from pathlib import Path
 
 import torch
 
@@ -17,36 +21,42 @@ IMAGES = 100
 
 
 def main() -> None:
-    """Print a row a layer, a column an α."""
+    """Print a line for each layer and α; write all as CSV."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--csv", type=Path, help="where the raw figures go")
+    args = parser.parse_args()
     with checkpoint() as file:
         studio = Studio(file)
     named = [p for p in prompts() if p.role == "explicit" and p.head != "colour"]
     asked = interleaved(named)[:IMAGES]
+    rows: list[tuple[str, str, str]] = []
 
-    def right() -> float:
+    def measure(layer: str, *alphas: float) -> None:
         seen = studio.see(studio.original, asked)
         hits = sum(got == prompt.concept for prompt, got in zip(asked, seen, strict=True))
-        return hits / len(asked)
+        for alpha in alphas:
+            rows.append((layer, f"{alpha:g}", f"{hits}/{len(asked)}"))
+            print(*rows[-1], flush=True)
 
-    print(f"| layer | {' | '.join(f'α = {alpha:g}' for alpha in ALPHAS)} |")
-    print("|---" * (1 + len(ALPHAS)) + "|")
-    print(f"| none | {' | '.join([f'{right():.2f}'] * len(ALPHAS))} |")
+    measure("none", *ALPHAS)
     weights = dict(studio.original.text_encoder.named_parameters())
     for layer in LAYERS:
         part = f"layers.{layer - 1}.self_attn."
         names = [f"{part}{kind}_proj.weight" for kind in "qkv"]
         chosen = [w for name, w in weights.items() if name.endswith(tuple(names))]
         originals = [w.detach().clone() for w in chosen]
-        rates = []
         for alpha in ALPHAS:
             with torch.no_grad():
                 for w, original in zip(chosen, originals, strict=True):
                     w.copy_(original + alpha * original.norm() * torch.eye(*original.shape))
-            rates.append(right())
+            measure(str(layer), alpha)
         with torch.no_grad():
             for w, original in zip(chosen, originals, strict=True):
                 w.copy_(original)
-        print(f"| {layer} | {' | '.join(f'{rate:.2f}' for rate in rates)} |", flush=True)
+    if args.csv:
+        with args.csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("layer", "alpha", "seen"), *rows])
 
 
 if __name__ == "__main__":

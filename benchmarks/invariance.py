@@ -1,9 +1,12 @@
 """What becomes of each method on files with the same pictures and other features.
 
-``python -m benchmarks.invariance`` prints the table of docs/method.md: leak and drift of held-out
-prompts, the worse of the two text encoders where both are held.  No picture is drawn; a minute.
+``python -m benchmarks.invariance --csv FILE`` writes leak and drift of held-out prompts, the worse
+of the two text encoders where both are held; docs/method.md has the table.  No picture is drawn; a
+minute.
 """
 
+import argparse
+import csv
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -36,9 +39,11 @@ METHODS: dict[str, dict[str, Any] | None] = {
 
 
 def main() -> None:
-    """Print a row a method and task, a column a file: leak / drift."""
-    print(f"| method | task | {' | '.join(FILES)} |")
-    print("|---" * (2 + len(FILES)) + "|")
+    """Print a line for each method, task and file; write all as CSV."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--csv", type=Path, help="where the raw figures go")
+    args = parser.parse_args()
+    rows: list[tuple[str, str, str, float, float]] = []
     with tempfile.TemporaryDirectory() as folder, checkpoint() as shipped:
         state, paths = load_file(shipped), {}
         for name, settings in FILES.items():
@@ -47,14 +52,18 @@ def main() -> None:
         for method, setting in METHODS.items():
             for task in ("style", "five"):
                 recipe = recipe_of(setting or {}, TASKS[task][0])
-                cells = []
-                for path in paths.values():
-                    checkpoint_file = open_sd1_checkpoint(path)
-                    cells.append(worst(run_erasure(checkpoint_file, recipe, None, lambda *_: None)))
-                print(f"| {method} | {task} | {' | '.join(cells)} |", flush=True)
+                for name, path in paths.items():
+                    erasure = run_erasure(open_sd1_checkpoint(path), recipe, None, lambda *_: None)
+                    leak, drift = worst(erasure)
+                    rows.append((method, task, name, leak, drift))
+                    print(f"{method}, {task}, {name}: {leak:.2f} / {drift:.2f}", flush=True)
+    if args.csv:
+        with args.csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("method", "task", "file", "leak", "drift"), *rows])
 
 
-def worst(erasure: Erasure) -> str:
+def worst(erasure: Erasure) -> tuple[float, float]:
     """Leak and drift with the text encoder that the recipe holds for and that is worse."""
     held = erasure.recipe.text_encoders
     means = []
@@ -64,7 +73,7 @@ def worst(erasure: Erasure) -> str:
             for encoder in held
         }
         means.append(max(sum(values) / len(values) for values in by_encoder.values()))
-    return f"{means[0]:.2f} / {means[1]:.2f}"
+    return means[0], means[1]
 
 
 if __name__ == "__main__":

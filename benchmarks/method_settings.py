@@ -1,7 +1,13 @@
 """What the study compares: settings (a recipe without concepts), tasks (concept pairs), files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+RESULTS = Path(__file__).with_name("method_study.csv")
+ENCODERS = ("edited", "stock")
+HELD = ("neighbours", "beside", "anchor colours", "colours", "others", "unnamed")
+"""Columns of what must stay."""
 
 ONE = {"prompts": ["{}"]}
 PLAIN = {"tolerance": 0, "tokens": "prompt", "retain": {"weight": 0}, "text_encoders": ["edited"]}

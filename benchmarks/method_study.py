@@ -2,8 +2,7 @@
 
 ``python -m benchmarks.method_study`` fills benchmarks/method_study.csv, a line a file, task and
 setting; lines that are there are kept, so that it can be stopped and go on.  About two minutes a
-line on one core.  ``python -m benchmarks.method_tables`` prints the tables of docs/method.md from
-it.
+line on one core.  ``python -m benchmarks.figures`` puts what it found into the pages.
 
 A setting is what a recipe says beside its concepts.  Each line counts 100 pictures a column, with
 the edited text encoder and for targets with the stock one, too:
@@ -30,7 +29,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.method_settings import FILES, FIRE, NEIGHBOURS, PLAN, SETTINGS, TASKS, Pairs
+from benchmarks.method_settings import (
+    ENCODERS,
+    FILES,
+    FIRE,
+    HELD,
+    NEIGHBOURS,
+    PLAN,
+    RESULTS,
+    SETTINGS,
+    TASKS,
+    Pairs,
+)
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import Prompt, checkpoint, load_classifier, prompts
@@ -43,14 +53,10 @@ from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS
 from tests.same_pictures import same_pictures
 from tools.demo_model.measure import interleaved
 
-RESULTS = Path(__file__).with_name("method_study.csv")
 SAMPLING = Sampling(steps=8, guidance=4.0)
 NO_LIMITS = {"leak": None, "drift": None, "relative_update": None}
 INSTEAD = {"artist": "none", "unharmed": "none", "": "none"}
 """What the judge's head sees where an anchor is drawn that is no class of its own."""
-ENCODERS = ("edited", "stock")
-HELD = ("neighbours", "beside", "anchor colours", "colours", "others", "unnamed")
-"""What must stay."""
 COLUMNS = (
     "file", "task", "setting",
     *(f"{rate}_{encoder}" for encoder in ENCODERS for rate in ("explicit", "anchor", "implicit")),

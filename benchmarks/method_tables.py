@@ -1,43 +1,34 @@
-"""The study's tables, from benchmarks/method_study.csv into docs/method.md, between its markers."""
+"""The study's tables in docs/method.md; benchmarks/figures.py puts them there."""
 
-import re
+from fractions import Fraction
 from itertools import pairwise
 from math import inf
-from pathlib import Path
+from statistics import mean
 
 import numpy as np
 
-from benchmarks.method_study import ENCODERS, HELD, RESULTS, read
+from benchmarks.exact import rounded
+from benchmarks.method_settings import ENCODERS, HELD
 
-PAGE = Path("docs/method.md")
 Line = dict[str, str]
 
 
-def main() -> None:
-    """Put the tables into the page."""
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), read(RESULTS)), encoding="utf-8")
-
-
-def filled(text: str, lines: list[Line]) -> str:
-    """The page with what stands between the markers of each task, and of the summaries."""
+def tables(lines: list[Line]) -> dict[str, str]:
+    """The tables of the tasks and of the summaries, by their names."""
     demo = [line for line in lines if line["file"] == "demo"]
-    for task in dict.fromkeys(line["task"] for line in demo):
-        text = _put(text, task, table([line for line in demo if line["task"] == task]))
     varied = {line["task"] for line in lines if line["file"] != "demo"}
     same = [line for line in lines if line["setting"] == "defaults" and line["task"] in varied]
     same.sort(key=lambda line: line["task"])
-    text = _put(text, "variants", table(same, "file", "task"))
     measured = [line for line in lines if line["update"]]
-    text = _put(text, "bands", bands(measured))
-    return _put(text, "correlation", correlations(measured))
-
-
-def _put(text: str, name: str, content: str) -> str:
-    start, end = f"<!-- {name} -->\n", "<!-- end -->"
-    if start not in text:
-        return text
-    head, rest = text.split(start, 1)
-    return f"{head}{start}{content}{end}{rest.split(end, 1)[1]}"
+    return {
+        **{
+            task: table([line for line in demo if line["task"] == task])
+            for task in dict.fromkeys(line["task"] for line in demo)
+        },
+        "variants": table(same, "file", "task"),
+        "bands": bands(measured),
+        "correlation": correlations(measured),
+    }
 
 
 def table(lines: list[Line], *named_by: str) -> str:
@@ -49,8 +40,8 @@ def table(lines: list[Line], *named_by: str) -> str:
     for line in lines:
         cells = [line[column] for column in named_by]
         for rate in targets.values():
-            cells.append(" \\| ".join(_percent(line[f"{rate}_{e}"]) for e in ENCODERS))
-        cells += [_percent(line[column]) for column in HELD]
+            cells.append(" \\| ".join(_number(line[f"{rate}_{e}"]) for e in ENCODERS))
+        cells += [_number(line[column]) for column in HELD]
         for name in ("leak", "drift"):
             cells.append(" \\| ".join(_number(line[f"{name}_{e}"]) for e in ENCODERS))
         rows.append([*cells, _number(line["update"])])
@@ -64,7 +55,7 @@ def bands(lines: list[Line]) -> str:
     for low, high in pairwise((0, 0.25, 0.5, 1, inf)):
         inside = [(line, e) for line, e in both if low <= float(line[f"leak_{e}"]) < high]
         good = [
-            str(sum(rate(line[f"{column}_{e}"]) <= 0.05 for line, e in inside))
+            str(sum(Fraction(line[f"{column}_{e}"]) <= Fraction("0.05") for line, e in inside))
             for column in ("explicit", "implicit")
         ]
         rows.append([f"leak {low:g} to {high:g}", str(len(inside)), *good])
@@ -73,13 +64,13 @@ def bands(lines: list[Line]) -> str:
     rows = [["", "lines", *(f"{c}, least and mean" for c in columns)], ["---"] * (2 + len(columns))]
     for low, high in pairwise((0, 0.1, 0.2, 0.3, 0.4, 0.5, inf)):
         inside_lines = [line for line in lines if low <= float(line["drift_edited"]) < high]
-        cells = [_least_and_mean([rate(r[c]) for r in inside_lines if r[c]]) for c in columns]
+        cells = [_least_and_mean([Fraction(r[c]) for r in inside_lines if r[c]]) for c in columns]
         rows.append([f"drift {low:g} to {high:g}", str(len(inside_lines)), *cells])
     return f"{text}\n{_rows(rows)}"
 
 
-def _least_and_mean(rates: list[float]) -> str:
-    return f"{min(rates):.2f}, {sum(rates) / len(rates):.2f}" if rates else "–"
+def _least_and_mean(rates: list[Fraction]) -> str:
+    return f"{rounded(min(rates), 2)}, {rounded(mean(rates), 2)}" if rates else "–"
 
 
 def _rows(rows: list[list[str]]) -> str:
@@ -93,13 +84,14 @@ def correlations(lines: list[Line]) -> str:
         cells = [f"leak with {name} targets still drawn"]
         for encoder in ENCODERS:
             x = [float(line[f"leak_{encoder}"]) for line in lines]
-            cells.append(f"{spearman(x, [rate(r[f'{column}_{encoder}']) for r in lines]):.2f}")
+            drawn = [float(Fraction(line[f"{column}_{encoder}"])) for line in lines]
+            cells.append(_correlation(x, drawn))
         rows.append(cells)
     for column in HELD:
         told = [line for line in lines if line[column]]
         x = [float(line["drift_edited"]) for line in told]
-        lost = [1 - rate(line[column]) for line in told]
-        rows.append([f"drift with {column} lost", f"{spearman(x, lost):.2f}", "–"])
+        lost = [1 - float(Fraction(line[column])) for line in told]
+        rows.append([f"drift with {column} lost", _correlation(x, lost), "–"])
     return _rows(rows) + f"\nOver {len(lines)} lines.\n"
 
 
@@ -114,19 +106,10 @@ def _ranks(values: list[float]) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
-def rate(text: str) -> float:
-    """A count such as 3/100 as a share."""
-    hits, pictures = map(int, re.fullmatch(r"(\d+)/(\d+)", text).groups())  # type: ignore[union-attr]
-    return hits / pictures
-
-
-def _percent(text: str) -> str:
-    return f"{rate(text):.2f}" if text else "–"
+def _correlation(x: list[float], y: list[float]) -> str:
+    return rounded(Fraction(spearman(x, y)), 2)
 
 
 def _number(text: str) -> str:
-    return f"{float(text):.2f}" if text else "–"
-
-
-if __name__ == "__main__":
-    main()
+    """A count such as 3/100 as a share, or a decimal."""
+    return rounded(Fraction(text), 2) if text else "–"
