@@ -77,8 +77,8 @@ SOURCES = {
 AGGREGATES: dict[str, Number] = {
     "min": min,
     "max": max,
-    "mean": lambda values: statistics.mean(values),
-    "median": lambda values: statistics.median(values),
+    "mean": statistics.mean,
+    "median": statistics.median,
 }
 OPERATORS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
     "+": operator.add,

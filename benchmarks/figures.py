@@ -22,7 +22,9 @@ from benchmarks.exact import FIGURE, like
 from benchmarks.method_settings import RESULTS
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
-BLOCK = re.compile(r"<!-- (?P<name>[^\n]+?) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
+BLOCK = re.compile(
+    r"^<!-- (?P<name>[^\n]+) -->\n(?P<body>.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE
+)
 MARKED = re.compile(rf"(?P<figure>{FIGURE})<!-- (?P<address>.+?) -->")
 ROW = re.compile(r"(?P<label>.*?<!-- (?P<key>.+?) -->)(?P<cells>.*)")
 OTHERS = {"tables"}

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from benchmarks import method_tables
 from benchmarks.comparison_tasks import TASKS
-from benchmarks.method_study import RESULTS, read
 from erasepro_convert.compare.output import format_estimate
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.results import Estimate
@@ -103,26 +101,6 @@ def test_the_defaults_of_training_are_the_registrys() -> None:
         for name, cell in zip(TRAINED, cells, strict=True):
             default = METHODS[name].defaults["training"].get(key, {"seed": 0}.get(key, "–"))
             assert (float(cell) if isinstance(default, int | float) else cell) == default
-
-
-def test_the_studys_tables_are_those_of_its_counts() -> None:
-    page = method_tables.PAGE.read_text(encoding="utf-8")
-    assert method_tables.filled(page, read(RESULTS)) == page
-    for line in read(RESULTS):
-        assert f"<!-- {line['task']} -->" in page
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "rho"),
-    [
-        ([1, 2, 3], [10, 100, 1000], 1.0),
-        ([1, 2, 3], [3, 2, 1], -1.0),
-        # ties share their mean rank: ranks 1.5, 1.5, 3, 4 against 1, 2, 3, 4
-        ([0, 0, 5, 9], [1, 2, 3, 4], 4.5 / (4.5 * 5) ** 0.5),
-    ],
-)
-def test_rank_correlation(x: list[float], y: list[float], rho: float) -> None:
-    assert method_tables.spearman(x, y) == pytest.approx(rho)
 
 
 def test_the_comparisons_page_has_the_figures_of_its_table() -> None:
