@@ -22,7 +22,7 @@ from typing import NamedTuple
 from benchmarks.method_settings import ENCODERS, RESULTS
 
 Line = dict[str, str]
-Number = Callable[[Iterable[Fraction]], Fraction]
+Aggregate = Callable[[Iterable[Fraction]], Fraction]
 
 
 class Source(NamedTuple):
@@ -45,7 +45,7 @@ def read(path: Path) -> list[Line]:
 
 @cache
 def cells() -> list[Line]:
-    """The study once more, with a line for each text encoder: its leak beside what is drawn."""
+    """The study's lines, one for each text encoder, with its leak beside what is drawn."""
     names = {"named": "explicit", "implied": "implicit", "leak": "leak"}
     return [
         line
@@ -74,7 +74,7 @@ SOURCES = {
     "by-hand": _result("by-hand.csv", "name"),
 }
 
-AGGREGATES: dict[str, Number] = {
+AGGREGATES: dict[str, Aggregate] = {
     "min": min,
     "max": max,
     "mean": statistics.mean,
@@ -86,15 +86,9 @@ OPERATORS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
     "*": operator.mul,
     "/": operator.truediv,
 }
-BOUNDS: dict[str, Callable[[Fraction, Fraction], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 TERM = re.compile(
     rf"(?:(?P<aggregate>{'|'.join(AGGREGATES)}) )?(?P<source>[\w-]+) (?P<path>.+?)"
-    r"(?: where (?P<column>[\w ]+?)(?P<bound>[<>]=?)(?P<limit>[\d.]+))?"
+    r"(?: where (?P<bounded>[\w ]+)<=(?P<limit>[\d.]+))?"
 )
 
 
@@ -122,10 +116,13 @@ def _term(text: str) -> Fraction:
         for line in source.lines()
         if all(_fits(line[name], key) for name, key in zip(source.keys, keys, strict=True))
     ]
-    if match["bound"]:
-        within, limit = BOUNDS[match["bound"]], Fraction(match["limit"])
-        measured = [line for line in lines if line[match["column"]]]
-        lines = [line for line in measured if within(Fraction(line[match["column"]]), limit)]
+    if match["bounded"]:
+        bounded = ((line, _sum(line, match["bounded"], text)) for line in lines)
+        lines = [
+            line
+            for line, value in bounded
+            if value is not None and value <= Fraction(match["limit"])
+        ]
     values = [value for line in lines if (value := _sum(line, columns, text)) is not None]
     if match["aggregate"] and values:
         return AGGREGATES[match["aggregate"]](values)
@@ -140,7 +137,7 @@ def _fits(value: str, key: str) -> bool:
 
 def _sum(line: Line, columns: str, text: str) -> Fraction | None:
     """The sum of a line's columns; nothing where one is empty."""
-    cells = [line.get(column) for column in columns.split("+")]
-    if None in cells:
+    found = [line.get(column) for column in columns.split("+")]
+    if None in found:
         raise AddressError(f"{text!r}: the columns are {', '.join(line)}")
-    return sum((Fraction(cell) for cell in cells if cell), Fraction()) if all(cells) else None
+    return sum((Fraction(cell) for cell in found if cell), Fraction()) if all(found) else None

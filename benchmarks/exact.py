@@ -17,7 +17,7 @@ def rounded(value: Fraction, digits: int) -> str:
 
 
 def like(value: Fraction, written: str) -> str:
-    """The value with as many digits as a figure that is written, and in its notation."""
+    """The value with as many digits as the figure that is written, and in its notation."""
     match = re.fullmatch(r"-?[\d,]+(?:\.(\d+))?(e[-+]\d+)?", written)
     assert match, written
     digits = len(match[1] or "")

@@ -113,6 +113,8 @@ def test_addresses(address: str, value: str) -> None:
         ("study demo/attribute/defaults/neighbours", "is 0 figures"),
         ("study demo/*/defaults/colours", "is 7 figures"),
         ("max cells */*/*/*/named where leak<=0.01", "is 0 figures"),
+        ("max cells */*/*/*/named where leaks<=0.45", "columns are file"),
+        ("max cells */*/*/*/named where leak>=0.45", "columns are file"),
     ],
 )
 def test_an_address_without_a_figure_is_an_error(address: str, reason: str) -> None:
