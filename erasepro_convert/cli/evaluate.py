@@ -54,8 +54,8 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="I2P's CSV, or COCO's captions (JSON, or papers' CSV): each row is one picture with its "
-    "own seed.  Captions take the place of other prompts.",
+    help="Prompts that others published (I2P, COCO, EMMA, HUB, ...), as they are: a row with a seed "
+    "is one picture.  Those of no target take the place of other prompts.",
 )
 @click.option(
     "--shard",
@@ -104,7 +104,7 @@ def evaluate_command(
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
     from erasepro_convert.evaluate.plan import read_prompts
-    from erasepro_convert.evaluate.prompt_datasets import read_dataset
+    from erasepro_convert.evaluate.prompt_datasets import dataset_prompts
     from erasepro_convert.evaluate.session import Session
     from erasepro_convert.images.open_model import OpenModel
 
@@ -118,7 +118,7 @@ def evaluate_command(
         OpenModel(erased),
         ImageStore(pictures),
         user_prompts=read_prompts(prompts) if prompts else (),
-        dataset_prompts=chain.from_iterable(map(read_dataset, datasets)),
+        dataset_prompts=chain.from_iterable(dataset_prompts(path, loaded) for path in datasets),
         seeds=seeds,
     )
     with reporting_interruption(*outputs.values(), kept=[pictures]):

@@ -55,14 +55,17 @@ class Tokens:
         return overlapping[0], overlapping[-1] + 1
 
 
-def tokenize(prompt: str) -> Tokens:
+def tokenize(prompt: str, *, cut: bool = False) -> Tokens:
     """Tokenise ``prompt`` as Stable Diffusion 1.x does.
 
-    Raises RecipeError for a prompt that does not fit into 77 tokens, or that spells out one of
+    With ``cut`` a prompt that does not fit into 77 tokens loses its end, as where pictures are
+    drawn.  Raises RecipeError for such a prompt otherwise, and for one that spells out one of
     CLIP's control tokens.
     """
     encoding = _tokenizer().encode(prompt, add_special_tokens=False)
-    words = encoding.ids
+    words, spans = encoding.ids, encoding.offsets
+    if cut:
+        words, spans = words[: POSITIONS - 2], spans[: POSITIONS - 2]
     if len(words) > POSITIONS - 2:
         raise RecipeError(
             f"prompt has {len(words) + 2} tokens, {POSITIONS} is the most that the model reads: "
@@ -71,7 +74,7 @@ def tokenize(prompt: str) -> Tokens:
     if BOS in words or EOS in words:
         raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
     padding = [EOS] * (POSITIONS - 1 - len(words))
-    return Tokens((BOS, *words, *padding), len(words) + 2, tuple(encoding.offsets))
+    return Tokens((BOS, *words, *padding), len(words) + 2, tuple(spans))
 
 
 def decode(token: int) -> str:

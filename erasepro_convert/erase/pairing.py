@@ -44,13 +44,20 @@ def held_out_pairs(concept: Concept, recipe: Recipe) -> Iterator[HeldOutPair]:
 
     Raises RecipeError for a concept that CLIP does not read at all.
     """
-    templates = recipe.probe.prompts
-    filled = concept.prompt_pairs(templates)
-    for template, (target_text, anchor_text) in zip(templates, filled, strict=True):
-        target, anchor = tokenize(target_text), tokenize(anchor_text)
-        length = range(target.count)
-        positions = _word_positions(template, concept, target, anchor, length)
-        yield HeldOutPair(concept.target, target_text, anchor_text, positions)
+    for template in recipe.probe.prompts:
+        yield held_out_pair(concept, template)
+
+
+def held_out_pair(concept: Concept, template: str) -> HeldOutPair:
+    """Pair the prompts of one template by word.
+
+    Raises RecipeError for a concept that CLIP does not read at all, and for a prompt that does not
+    fit into 77 tokens.
+    """
+    ((target_text, anchor_text),) = concept.prompt_pairs((template,))
+    target, anchor = tokenize(target_text), tokenize(anchor_text)
+    positions = _word_positions(template, concept, target, anchor, range(target.count))
+    return HeldOutPair(concept.target, target_text, anchor_text, positions)
 
 
 def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:

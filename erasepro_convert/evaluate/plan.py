@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from erasepro_convert import demo
-from erasepro_convert.evaluate.csv_reader import CsvReader, read_lines
+from erasepro_convert.datasets.csv_reader import CsvReader, read_lines
 from erasepro_convert.recipe import Concept, Recipe
 
 Role = Literal["target", "implied", "anchor", "other"]

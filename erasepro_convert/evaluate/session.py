@@ -7,7 +7,6 @@ from threading import Lock
 from erasepro_convert.evaluate.drawing import ImagePaths, draw_missing, missing_batches, shard
 from erasepro_convert.evaluate.image_store import MODELS, ImageStore, ModelName, Settings
 from erasepro_convert.evaluate.plan import EvalPrompt, plan_prompts
-from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt
 from erasepro_convert.evaluate.settings import require_judged_size, resolve_settings
 from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.recipe import Recipe
@@ -35,13 +34,13 @@ class Session:
         store: ImageStore,
         *,
         user_prompts: Sequence[EvalPrompt] = (),
-        dataset_prompts: Iterable[DatasetPrompt] = (),
+        dataset_prompts: Iterable[EvalPrompt] = (),
         seeds: int | None = None,
     ) -> "Session":
         """Plan an evaluation of two open models.
 
         ``user_prompts`` and ``seeds`` take precedence over the recipe's.  Where
-        ``dataset_prompts`` include captions, these replace the other prompts.
+        ``dataset_prompts`` include other prompts, these replace the recipe's.
 
         Raises CheckpointError for a file that makes no pictures, UsageError for a file of prompts
         that cannot be read and for a picture size that the model's judge does not see.

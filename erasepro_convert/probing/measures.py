@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.manifest import Feed
-from erasepro_convert.probing.feature_pairs import MeasuredPairs
+from erasepro_convert.probing.feature_pairs import FeaturePairs, MeasuredPairs
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,11 @@ def measure_matrix(
     ``unedited`` are the features that the original's text encoder feeds.  With ``up_to_constant``
     (for keys) what the outputs of all other prompts have moved by in common is no change.
     """
+    matrix = EditedMatrix(before, after, unedited, feeds)
     targets, others = pairs.targets, pairs.others
-    starts, originals = [], []
-    ends: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
-    moves: dict[Feed, list[Tensor]] = {feed: [] for feed in feeds}
-    for other, _, _ in others.parts():
-        original = unedited[other] @ before
-        originals.append(original)
-        for feed, fed in feeds.items():
-            moves[feed].append(fed[other] @ after - original)
-    shifts = {feed: others.mean(moved) if up_to_constant else 0 for feed, moved in moves.items()}
-    for target, anchor, anchor_of in targets.parts():
-        goal = (unedited[anchor] @ before)[anchor_of]
-        starts.append(_squares(unedited[target] @ before - goal))
-        for feed, fed in feeds.items():
-            ends[feed].append(_squares(fed[target] @ after - goal - shifts[feed]))
-    start = targets.norms_by_prompt(starts)
+    originals, moves = matrix.movement(others)
+    shifts = common_movement(others, moves, up_to_constant=up_to_constant)
+    start, ends = matrix.distances(targets, shifts)
     spread = others.spread(originals) or 1.0  # a zero matrix moves nothing
     unit = start
     if pairs.reference:
@@ -73,19 +62,72 @@ def measure_matrix(
         unit = pairs.reference.leak_unit(squares, targets, start)
     found = {}
     for feed in feeds:
-        end = targets.norms_by_prompt(ends[feed])
+        end = ends[feed]
         found[feed] = Measures(
-            leak=_share(end, unit),
-            leak_before=_share(start, unit),
+            leak=share(end, unit),
+            leak_before=share(start, unit),
             distance_before=start / (spread * targets.lengths.sqrt()),
             distance_after=end / (spread * targets.lengths.sqrt()),
-            drift=others.norms_by_prompt([_squares(m - shifts[feed]) for m in moves[feed]])
-            / (spread * others.lengths.sqrt()),
+            drift=drift(others, moves[feed], shifts[feed], spread),
         )
     return found
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class EditedMatrix:
+    """One matrix (d × m) before and after the edit, and the features (N × d) that it is given.
+
+    ``unedited`` are those of the original's text encoder.
+    """
+
+    before: Tensor
+    after: Tensor
+    unedited: Tensor
+    feeds: Mapping[Feed, Tensor]
+
+    def movement(self, prompts: FeaturePairs) -> tuple[list[Tensor], dict[Feed, list[Tensor]]]:
+        """Return the original's outputs for the left features, and how far each feed moves them."""
+        originals = []
+        moves: dict[Feed, list[Tensor]] = {feed: [] for feed in self.feeds}
+        for left, _, _ in prompts.parts():
+            original = self.unedited[left] @ self.before
+            originals.append(original)
+            for feed, fed in self.feeds.items():
+                moves[feed].append(fed[left] @ self.after - original)
+        return originals, moves
+
+    def distances(
+        self, targets: FeaturePairs, shifts: Mapping[Feed, Tensor | int]
+    ) -> tuple[Tensor, dict[Feed, Tensor]]:
+        """Return how far target prompts are from the original's anchor prompts, by prompt.
+
+        The first is the original's distance, the others those of each feed, less its shift.
+        """
+        starts = []
+        ends: dict[Feed, list[Tensor]] = {feed: [] for feed in self.feeds}
+        for target, anchor, anchor_of in targets.parts():
+            goal = (self.unedited[anchor] @ self.before)[anchor_of]
+            starts.append(_squares(self.unedited[target] @ self.before - goal))
+            for feed, fed in self.feeds.items():
+                ends[feed].append(_squares(fed[target] @ self.after - goal - shifts[feed]))
+        by_feed = {feed: targets.norms_by_prompt(squares) for feed, squares in ends.items()}
+        return targets.norms_by_prompt(starts), by_feed
+
+
+def common_movement(
+    others: FeaturePairs, moves: Mapping[Feed, list[Tensor]], *, up_to_constant: bool
+) -> dict[Feed, Tensor | int]:
+    """Return what the outputs of other prompts have moved by in common, 0 where that counts."""
+    return {feed: others.mean(moved) if up_to_constant else 0 for feed, moved in moves.items()}
+
+
+def drift(prompts: FeaturePairs, moves: list[Tensor], shift: Tensor | int, spread: float) -> Tensor:
+    """Return the drift of each prompt, given how its outputs moved."""
+    norms = prompts.norms_by_prompt([_squares(m - shift) for m in moves])
+    return norms / (spread * prompts.lengths.sqrt())
+
+
+def share(part: Tensor, whole: Tensor) -> Tensor:
     """``part / whole``; 1 where the whole is zero: nothing was erased of what was not there."""
     return torch.where(whole > 0, part / whole, 1.0)
 

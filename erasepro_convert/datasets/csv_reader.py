@@ -17,9 +17,9 @@ class CsvReader:
     Raises UsageError, with the line, where the text is not CSV.
     """
 
-    def __init__(self, lines: Iterable[str], name: str) -> None:
+    def __init__(self, lines: Iterable[str], name: Path | str) -> None:
         """Read the header.  ``lines`` keep their line ends, which quoted values may contain."""
-        self.name = name
+        self.path = Path(name)
         self._rows = csv.reader(lines, strict=True)
         self.columns = self._next() or []
 
@@ -27,12 +27,17 @@ class CsvReader:
         """Raise UsageError where one of these columns is missing."""
         if missing := [column for column in columns if column not in self.columns]:
             raise UsageError(
-                f"{self.name}: it has no column {missing[0]}; needed are {', '.join(columns)}"
+                f"{self.path}: it has no column {missing[0]}; needed are {', '.join(columns)}"
             )
+
+    @property
+    def place(self) -> str:
+        """The line, after a colon, at which the row that was read last ends."""
+        return f":{self._rows.line_num}"
 
     def fail(self, problem: str) -> NoReturn:
         """Raise UsageError that names the line of the row read last."""
-        raise UsageError(f"{self.name}:{self._rows.line_num}: {problem}")
+        raise UsageError(f"{self.path}{self.place}: {problem}")
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         """Give each row as a dictionary from column to value."""

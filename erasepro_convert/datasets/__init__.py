@@ -1,0 +1,1 @@
+"""Prompts that others published, read from the user's files in the forms they were published in."""
