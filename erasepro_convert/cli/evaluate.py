@@ -54,8 +54,8 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Prompts that others published (I2P, COCO, EMMA, HUB, ...), as they are: a row with a seed "
-    "is one picture.  Those of no target take the place of other prompts.",
+    help="Prompts that others published (I2P, COCO, EMMA, HUB, ...), as they are: a row with a "
+    "seed is one picture.  Those of no target take the place of other prompts.",
 )
 @click.option(
     "--shard",

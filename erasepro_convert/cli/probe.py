@@ -1,4 +1,4 @@
-"""``erasepro-convert probe RECIPE CKPT… [--base ORIGINAL]``: measure any checkpoint."""
+"""``erasepro-convert probe RECIPE CKPT… [--base ORIGINAL [--dataset FILE]]``: measure any file."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.errors import LimitError
+from erasepro_convert.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
     from erasepro_convert.storage.location import Location
@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=location)
 @click.option("--base", type=location, help="The checkpoint before erasure.")
+@click.option(
+    "--dataset",
+    "datasets",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Prompts that others published (EMMA, HUB, I2P, ...), as they are, measured as well.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measures to standard output.")
 def probe_command(
     recipe: Path,
     checkpoints: tuple["Location", ...],
     base: "Location | None",
+    datasets: tuple[Path, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -33,27 +42,43 @@ def probe_command(
     the original itself had lost before counts as held.  Without --base: how far the target is from
     the anchor in CKPT itself, as a share of the spread of other prompts, which is near 0 where the
     target has become the anchor.
+
+    With --dataset: how much of each target is left in the FILE's prompts about it (1: as the target
+    in the original, 0: as its anchor, 0.5: neither), by how explicitly they express it, and drift
+    of the FILE's other prompts.  No limit applies to these.
     """
     from erasepro_convert.recipe import load_recipe
 
+    if datasets and not base:
+        raise UsageError("--dataset needs --base, the checkpoint before erasure")
     loaded = load_recipe(recipe)
+    from erasepro_convert.cli.dataset_tables import dataset_tables
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.probing.dataset_probe import probe_prompts
     from erasepro_convert.probing.limits import exceeded_by_probe
     from erasepro_convert.probing.probe import probe_checkpoint
+    from erasepro_convert.probing.published_prompts import read_for_probe
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
     from erasepro_convert.storage.location import redacted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
+    prompts = read_for_probe(datasets, loaded)
     original = open_sd1_checkpoint(base) if base else None
     exceeded: list[str] = []
-    records = {}
+    records: dict[str, dict[str, object]] = {}
     for path in checkpoints:
         measured = open_sd1_checkpoint(path)
         record = probe_checkpoint(loaded, measured, original)
         records[redacted(path)] = record.model_dump(mode="json")
         terminal.say(redacted(path), style="bold")
         terminal.show(probe_table(record) if original else distance_table(record))
+        if original and prompts:
+            with terminal.steps("prompts") as progress:
+                found = probe_prompts(prompts, loaded, measured, original, progress)
+            records[redacted(path)]["datasets"] = [measure.to_data() for measure in found]
+            for table in dataset_tables(found):
+                terminal.show(table)
         exceeded += (
             [f"{redacted(path)}: {line}" for line in exceeded_by_probe(loaded, record)]
             if original

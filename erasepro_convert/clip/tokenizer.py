@@ -55,23 +55,23 @@ class Tokens:
         return overlapping[0], overlapping[-1] + 1
 
 
-def tokenize(prompt: str, *, cut: bool = False) -> Tokens:
+def tokenize(prompt: str, *, as_drawn: bool = False) -> Tokens:
     """Tokenise ``prompt`` as Stable Diffusion 1.x does.
 
-    With ``cut`` a prompt that does not fit into 77 tokens loses its end, as where pictures are
-    drawn.  Raises RecipeError for such a prompt otherwise, and for one that spells out one of
-    CLIP's control tokens.
+    With ``as_drawn`` this is what pictures of any prompt are drawn from: what does not fit into 77
+    tokens is cut off, and CLIP's control tokens can be spelled out.  Raises RecipeError for such
+    prompts otherwise.
     """
     encoding = _tokenizer().encode(prompt, add_special_tokens=False)
     words, spans = encoding.ids, encoding.offsets
-    if cut:
+    if as_drawn:
         words, spans = words[: POSITIONS - 2], spans[: POSITIONS - 2]
     if len(words) > POSITIONS - 2:
         raise RecipeError(
             f"prompt has {len(words) + 2} tokens, {POSITIONS} is the most that the model reads: "
             f"{prompt[:80]!r}"
         )
-    if BOS in words or EOS in words:
+    if not as_drawn and (BOS in words or EOS in words):
         raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
     padding = [EOS] * (POSITIONS - 1 - len(words))
     return Tokens((BOS, *words, *padding), len(words) + 2, tuple(spans))

@@ -37,9 +37,7 @@ def read_hub_languages(table: CsvReader) -> Iterator[PublishedPrompt]:
     for number, row in enumerate(table):
         for language in LANGUAGES:
             text, level = words(table, row, language), language.lower()
-            yield _prompt(
-                table.path, text, "target", f"{number}-{level}", table.place, level
-            )
+            yield _prompt(table.path, text, "target", f"{number}-{level}", table.place, level)
 
 
 def read_hub_nouns(table: CsvReader) -> Iterator[PublishedPrompt]:

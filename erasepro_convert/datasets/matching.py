@@ -38,7 +38,15 @@ class Targets:
         """Return the concept whose words stand in a text as whole words, None if there is none."""
         if (match := self._words.search(text)) is None:
             return None
-        return next(c for c in self.concepts if same_words(c.target, match[0]))
+        return next(
+            c
+            for c in self.concepts
+            if re.fullmatch(_whole_words(c.target), match[0], re.IGNORECASE)
+        )
+
+    def split(self, text: str) -> list[str]:
+        """Return what stands before, between and after the targets' words in a text."""
+        return self._words.split(text)
 
     def _find_by_name(self, name: str) -> Concept | None:
         words = re.findall(r"[^\W_]+", name.casefold())
@@ -52,19 +60,13 @@ class Targets:
     @cached_property
     def _words(self) -> re.Pattern[str]:
         longest_first = sorted((c.target for c in self.concepts), key=len, reverse=True)
-        return re.compile(
-            "|".join(map(whole_words, longest_first)) or r"(?!)", re.IGNORECASE
-        )
+        return re.compile("|".join(map(_whole_words, longest_first)) or r"(?!)", re.IGNORECASE)
 
 
-def whole_words(words: str) -> str:
+def _whole_words(words: str) -> str:
     """Return a pattern for some words as whole words, however many blanks are between them."""
-    return rf"(?<!\w){r'\s+'.join(map(re.escape, words.split()))}(?!\w)"
-
-
-def same_words(one: str, other: str) -> bool:
-    """Whether two texts are the same words, without regard to case and blanks."""
-    return one.casefold().split() == other.casefold().split()
+    joined = r"\s+".join(map(re.escape, words.split()))
+    return rf"(?<!\w){joined}(?!\w)"
 
 
 def _letters(name: str) -> str:

@@ -73,16 +73,16 @@ def read_dataset(path: Path) -> Iterator[PublishedPrompt]:
 
 
 def _read_json(path: Path) -> Iterator[PublishedPrompt]:
-    match read_json(path):
-        case {"annotations": list(annotations)}:
+    data = read_json(path)
+    entries: list[object] = data if isinstance(data, list) else [data]
+    match entries:
+        case [{"annotations": list(annotations)}]:
             return read_coco(path, annotations)
-        case [{"prompt": _, "nouns": _}, *_] as entries:
+        case [{"prompt": _, "nouns": _}, *_]:
             return read_hub_sentences(path, entries)
-        case [dict(), *_] as entries if all(isinstance(v, list) for v in entries[0].values()):
+        case [dict(first), *_] if first and all(isinstance(v, list) for v in first.values()):
             return read_emma(path, entries)
-        case dict(entry) if entry and all(isinstance(v, list) for v in entry.values()):
-            return read_emma(path, [entry])
     raise UsageError(
         f"{path}: it has the keys of no known dataset: COCO's captions (annotations), HUB's "
-        "selective_alignment (a list of prompt, nouns, index), EMMA (concepts with lists of prompts)"
+        "selective_alignment (a list of prompt, nouns, index), EMMA (lists of prompts by concept)"
     )

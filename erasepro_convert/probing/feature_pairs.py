@@ -3,12 +3,14 @@
 A feature is given by the number of its prefix: see ``clip.text_encoder.Prefixes``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from erasepro_convert.clip.text_encoder import Prefixes
+from erasepro_convert.clip.tokenizer import Tokens
 from erasepro_convert.erase.pairing import HeldOutPair
 
 PAIRS_AT_ONCE = 2048
@@ -104,6 +106,14 @@ class MeasuredPairs:
     reference: ReferencePairs | None
 
 
+def find_prefixes(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tensor]]:
+    """Find the distinct prefixes of prompts, and the one that ends at each position of each."""
+    length = max(t.count for t in tokens.values())
+    ids = torch.tensor([t.ids[:length] for t in tokens.values()])
+    prefixes = Prefixes.from_token_ids(ids, [t.count for t in tokens.values()])
+    return prefixes, dict(zip(tokens, prefixes.prefix_at, strict=True))
+
+
 def pair_with_anchors(
     prefix_at: Mapping[str, Tensor], pairs: Sequence[HeldOutPair]
 ) -> FeaturePairs:
@@ -118,10 +128,10 @@ def pair_with_anchors(
 
 
 def pair_with_themselves(
-    prefix_at: Mapping[str, Tensor], lengths: Mapping[str, int]
+    prefix_at: Mapping[str, Tensor], lengths: Iterable[tuple[str, int]]
 ) -> FeaturePairs:
-    """Pair the positions 1 … EOS of prompts with themselves, given the prompts' lengths."""
-    positions = [(prompt, range(1, length)) for prompt, length in lengths.items()]
+    """Pair the positions 1 … EOS of prompts with themselves, given their lengths."""
+    positions = [(prompt, range(1, length)) for prompt, length in lengths]
     return _pair(prefix_at, list(zip(positions, positions, strict=True)))
 
 

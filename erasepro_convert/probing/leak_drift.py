@@ -19,20 +19,21 @@ reference words in the target's place are from the anchor: the root mean square 
 ``recipe.default_prompts.REFERENCE_WORDS``.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from erasepro_convert.clip.fed_features import fed_features
 from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
-from erasepro_convert.clip.tokenizer import Tokens, tokenize
+from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.erase.pairing import HeldOutPair, held_out_pairs
 from erasepro_convert.errors import CheckpointError
 from erasepro_convert.manifest import Feed, ProbeRecord, PromptMeasure
 from erasepro_convert.probing.feature_pairs import (
     MeasuredPairs,
     ReferencePairs,
+    find_prefixes,
     pair_with_anchors,
     pair_with_themselves,
 )
@@ -123,7 +124,7 @@ def _pair_features(
     measured = [*prompt_pairs, *(pair for _, pair in reference_pairs)]
     prompts = (*(p.target for p in measured), *(p.anchor for p in measured), *others)
     tokens = {prompt: tokenize(prompt) for prompt in dict.fromkeys(prompts)}
-    prefixes, prefix_at = _prefixes(tokens)
+    prefixes, prefix_at = find_prefixes(tokens)
     reference = None
     if reference_pairs:
         target_prompt_of = torch.tensor([number for number, _ in reference_pairs])
@@ -132,7 +133,7 @@ def _pair_features(
         )
     return prefixes, MeasuredPairs(
         targets=pair_with_anchors(prefix_at, prompt_pairs),
-        others=pair_with_themselves(prefix_at, {other: tokens[other].count for other in others}),
+        others=pair_with_themselves(prefix_at, [(p, tokens[p].count) for p in others]),
         reference=reference,
     )
 
@@ -166,14 +167,6 @@ def _reference_targets(concept: Concept) -> Iterator[str]:
     for start in range(len(free)):
         changed = {i: free[(start + n) % len(free)] for n, i in enumerate(own)}
         yield " ".join(changed.get(i, word) for i, word in enumerate(words))
-
-
-def _prefixes(tokens: Mapping[str, Tokens]) -> tuple[Prefixes, dict[str, Tensor]]:
-    """The distinct prefixes of prompts, and the one that ends at each position of each prompt."""
-    length = max(t.count for t in tokens.values())
-    ids = torch.tensor([t.ids[:length] for t in tokens.values()])
-    prefixes = Prefixes.from_token_ids(ids, [t.count for t in tokens.values()])
-    return prefixes, dict(zip(tokens, prefixes.prefix_at, strict=True))
 
 
 def _rows_by_concept(pairs: Sequence[HeldOutPair]) -> dict[str, Tensor]:
