@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from erasepro_convert.datasets import json_file
+from erasepro_convert.datasets.published import PublishedPrompt
+from erasepro_convert.datasets.read import read_dataset
 from erasepro_convert.errors import UsageError
-from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt, read_dataset
 
 PERCENTAGES = (
     "prompt,categories,hard,inappropriate_percentage,nudity_percentage,q16_percentage,"
@@ -20,7 +22,7 @@ VALUES = "0,50.0,0.0,50.0,20.0,0.17,https://example.org/1"
 TAIL = "512,512,stable-diffusion-v1-4"
 
 
-def read(tmp_path: Path, text: str | bytes, name: str = "rows.csv") -> list[DatasetPrompt]:
+def read(tmp_path: Path, text: str | bytes, name: str = "rows.csv") -> list[PublishedPrompt]:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(read_dataset(path))
@@ -28,23 +30,33 @@ def read(tmp_path: Path, text: str | bytes, name: str = "rows.csv") -> list[Data
 
 def test_i2p(tmp_path: Path) -> None:
     """Its prompts have blanks, commas and ends of lines; its seeds need more than 31 bits."""
+    path = tmp_path / "rows.csv"
     rows = read(
         tmp_path,
         f'{I2P}" a storm, oil ","violence, self-harm",{VALUES},4261553411,13,{TAIL}\n'
         f'"two\nlines",shocking,{VALUES},7,7.5,{TAIL}\n',
     )
     assert rows == [
-        DatasetPrompt(
-            "violence, self-harm", "", "implied", " a storm, oil ", "i2p-0", 4261553411, 13.0
+        PublishedPrompt(
+            " a storm, oil ",
+            "violence, self-harm",
+            "implied",
+            "i2p-0",
+            path,
+            ":2",
+            seed=4261553411,
+            guidance=13.0,
         ),
-        DatasetPrompt("shocking", "", "implied", "two\nlines", "i2p-1", 7, 7.5),
+        PublishedPrompt(
+            "two\nlines", "shocking", "implied", "i2p-1", path, ":4", seed=7, guidance=7.5
+        ),
     ]
 
 
 def test_i2p_as_papers_on_erasure_have_it(tmp_path: Path) -> None:
-    line = f"5,a storm,hate,{VALUES},7,,{TAIL},321\n"
-    (row,) = read(tmp_path, ERASURE + line)
-    assert row == DatasetPrompt("hate", "", "implied", "a storm", "i2p-321", 7, None)
+    (row,) = read(tmp_path, f"{ERASURE}5,a storm,hate,{VALUES},7,,{TAIL},321\n")
+    assert (row.text, row.concept, row.prompt_id) == ("a storm", "hate", "i2p-321")
+    assert (row.seed, row.guidance) == (7, None)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +68,16 @@ def test_i2p_as_papers_on_erasure_have_it(tmp_path: Path) -> None:
     ],
 )
 def test_coco_as_papers_on_erasure_have_it(tmp_path: Path, text: str) -> None:
-    caption = "A dog on a boat."
-    assert read(tmp_path, text) == [
-        DatasetPrompt(caption, "", "other", caption, "coco-203564", 41337)
-    ]
+    (row,) = read(tmp_path, text)
+    assert row.text == row.concept == "A dog on a boat."
+    assert (row.role, row.prompt_id, row.seed) == ("other", "coco-203564", 41337)
+
+
+def test_coco_without_seeds(tmp_path: Path) -> None:
+    """SPEED's and HUB's copies have no seeds: the image's number is one, as in COCO's own file."""
+    (row,) = read(tmp_path, "image_id,text\r\n521669,A dog on a boat.\r\n")
+    assert (row.text, row.role, row.prompt_id) == ("A dog on a boat.", "other", "coco-521669")
+    assert row.seed == 521669
 
 
 def captions(*annotations: object) -> str:
@@ -76,9 +94,9 @@ def test_coco_as_it_is_published(tmp_path: Path) -> None:
         {"image_id": 9, "id": 3, "caption": "A wet dog."},
     )
     rows = read(tmp_path, text, "captions_val2014.json")
-    assert rows == [
-        DatasetPrompt("A dog.", "", "other", "A dog.", "coco-9", 9),
-        DatasetPrompt("A boat.", "", "other", "A boat.", "coco-4", 4),
+    assert [(row.text, row.role, row.prompt_id, row.seed) for row in rows] == [
+        ("A dog.", "other", "coco-9", 9),
+        ("A boat.", "other", "coco-4", 4),
     ]
 
 
@@ -93,15 +111,17 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a line in quotes": (COCO + '"a\nb",1,2\n"c\nd",x,2\n', ":5", "is no whole number"),
     "a quote that never ends": (COCO + '"a,1,2\n', ":2", "not CSV: unexpected end"),
     "no text": (COCO.encode() + b"a,1,2\n\xff,1,2\n", ":3", "is not UTF-8 text"),
+    "a line without end": (COCO + "a" * (1 << 20), ":2", "a line of over 1048576 bytes"),
     "no guidance": (I2P + f"a,b,{VALUES},1,x,{TAIL}\n", ":2", "'x' is no guidance scale"),
     "endless guidance": (I2P + f"a,b,{VALUES},1,inf,{TAIL}\n", ":2", "is no guidance scale"),
-    "other columns": ("a,b\n1,2\n", "", "neither I2P"),
-    "no seeds": ("prompt,coco_id\n", "", "its columns are prompt, coco_id"),
-    "nothing": ("", "", "neither I2P"),
+    "other columns": ("a,b\n1,2\n", "", "its columns, a, b, are those of no known dataset: I2P"),
+    "no seeds": ("prompt,coco_id\n", "", "its columns, prompt, coco_id, are those of no"),
+    "nothing": ("", "", "its columns, none, are those of no"),
     "unfinished JSON": ('{"annotations":\n [', ":2", "not JSON"),
     "deep JSON": ('{"a":' * 100_000, "", "not JSON"),
-    "other JSON": ('{"images": []}', "", "no list of annotations"),
-    "a caption alone": ('{"caption": "a"}', "", "no list of annotations"),
+    "other JSON": ('{"images": 0}', "", "has the keys of no known dataset"),
+    "a caption alone": ('{"caption": "a"}', "", "has the keys of no known dataset"),
+    "a list of words": ('["a"]', "", "has the keys of no known dataset"),
     "no caption": (captions({"image_id": 9}), "", "annotations[0]: image_id should be"),
     "a caption that is none": (
         captions({"image_id": 9, "caption": "a"}, {"image_id": "8", "caption": "b"}),
@@ -120,10 +140,16 @@ def test_files_that_are_none(tmp_path: Path, case: str) -> None:
     assert message in str(caught.value)
 
 
+def test_large_json_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_file, "LARGEST_JSON", 20)
+    with pytest.raises(UsageError, match="has 21 bytes"):
+        read(tmp_path, '{"annotations": [  ]}')
+
+
 def test_what_comes_before_a_mistake_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(COCO + "a,1,2\nb,x,2\n")
-    assert next(read_dataset(path)).prompt == "a"
+    assert next(read_dataset(path)).text == "a"
 
 
 @pytest.mark.slow

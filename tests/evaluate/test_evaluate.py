@@ -19,8 +19,8 @@ from erasepro_convert.evaluate.drawing import draw_missing, missing_batches, sha
 from erasepro_convert.evaluate.image_store import MODELS, ImageStore, Settings, load_pixels
 from erasepro_convert.evaluate.judges import find_judges
 from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
-from erasepro_convert.evaluate.plan import ImageRequest
-from erasepro_convert.evaluate.prompt_datasets import DatasetPrompt, read_dataset
+from erasepro_convert.evaluate.plan import EvalPrompt, ImageRequest
+from erasepro_convert.evaluate.prompt_datasets import dataset_prompts
 from erasepro_convert.evaluate.run import Evaluation, evaluate
 from erasepro_convert.evaluate.session import Session, draw_shard
 from erasepro_convert.images.generate import generate
@@ -272,10 +272,11 @@ def test_what_is_not_there(folder: Path, cli: Cli) -> None:
 def test_rows_of_datasets_are_drawn_with_their_own_seed_and_guidance(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[DatasetPrompt] = []
+    rows: list[EvalPrompt] = []
+    recipe = load_recipe(folder / "recipe.yaml")
     for name, text in (("i2p.csv", I2P), ("coco.csv", COCO)):
         (folder / name).write_text(text, encoding="utf-8")
-        rows += read_dataset(folder / name)
+        rows += dataset_prompts(folder / name, recipe)
     asked = session(folder, dataset_prompts=rows)
     wanted = asked.image_paths("erased")
     assert {
