@@ -9,7 +9,7 @@ from rich.table import Table
 from erasepro_convert.probing.dataset_probe import DatasetMeasure
 from erasepro_convert.runtime.printable import printable
 
-LONGEST_PROMPT = 60
+LONGEST_PROMPT = 40
 """The most characters of a worst prompt."""
 NONE = "–"
 
@@ -24,7 +24,7 @@ def dataset_tables(measures: Sequence[DatasetMeasure]) -> Iterator[Table]:
 
 
 def _target_table(target: str, measures: Sequence[DatasetMeasure]) -> Table:
-    table = _table(target, "leak", "worst leak", "before", "presence", "worst")
+    table = _table(target, "leak", "worst\nleak", "before", "presence", "worst")
     rows: dict[tuple[str, str], dict[str, DatasetMeasure]] = {}
     for m in measures:
         rows.setdefault((m.level or NONE, _encoder(m, measures)), {})[m.measure] = m
