@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
 
 from erasepro_convert.datasets.published import PublishedPrompt
 from erasepro_convert.recipe import Concept
@@ -17,9 +16,10 @@ class Targets:
     """
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
-        """Take the concepts; where several are found, the first one counts."""
-        self.concepts = concepts
-        self.find_by_name = lru_cache(maxsize=4096)(self._find_by_name)
+        """Take the concepts; where several are found, the one with the longest name counts."""
+        self.concepts = sorted(concepts, key=lambda concept: -len(concept.target))
+        self._words = _any_of([_whole_words(concept.target) for concept in self.concepts])
+        self._names = _any_of([_spellings(concept.target) for concept in self.concepts])
 
     def find(self, prompt: PublishedPrompt) -> Concept | None:
         """Return the concept that a prompt is about, None if it is about none.
@@ -36,31 +36,29 @@ class Targets:
 
     def named_in(self, text: str) -> Concept | None:
         """Return the concept whose words stand in a text as whole words, None if there is none."""
-        if (match := self._words.search(text)) is None:
-            return None
-        return next(
-            c
-            for c in self.concepts
-            if re.fullmatch(_whole_words(c.target), match[0], re.IGNORECASE)
-        )
+        return self._concept_of(self._words.search(text))
 
     def split(self, text: str) -> list[str]:
         """Return what stands before, between and after the targets' words in a text."""
-        return self._words.split(text)
+        ends = [
+            0,
+            *(end for match in self._words.finditer(text) for end in match.span()),
+            len(text),
+        ]
+        return [text[start:end] for start, end in zip(ends[::2], ends[1::2], strict=True)]
 
-    def _find_by_name(self, name: str) -> Concept | None:
-        words = re.findall(r"[^\W_]+", name.casefold())
-        runs = {
-            "".join(words[start:end])
-            for start in range(len(words))
-            for end in range(start + 1, len(words) + 1)
-        }
-        return next((c for c in self.concepts if _letters(c.target) in runs), None)
+    def find_by_name(self, name: str) -> Concept | None:
+        """Return the concept that a publisher's name for one contains, None if there is none."""
+        return self._concept_of(self._names.search(name))
 
-    @cached_property
-    def _words(self) -> re.Pattern[str]:
-        longest_first = sorted((c.target for c in self.concepts), key=len, reverse=True)
-        return re.compile("|".join(map(_whole_words, longest_first)) or r"(?!)", re.IGNORECASE)
+    def _concept_of(self, match: re.Match[str] | None) -> Concept | None:
+        return self.concepts[int(match.lastgroup[1:])] if match and match.lastgroup else None
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    """Compile alternatives, each a group with its number in the name; empty ones match nothing."""
+    found = (f"(?P<c{i}>{pattern})" for i, pattern in enumerate(patterns) if pattern)
+    return re.compile("|".join(found) or r"(?!)", re.IGNORECASE)
 
 
 def _whole_words(words: str) -> str:
@@ -69,5 +67,7 @@ def _whole_words(words: str) -> str:
     return rf"(?<!\w){joined}(?!\w)"
 
 
-def _letters(name: str) -> str:
-    return "".join(re.findall(r"[^\W_]+", name.casefold()))
+def _spellings(words: str) -> str:
+    """Return a pattern for some words however they are separated, if they have letters at all."""
+    letters = r"[\W_]*".join(re.findall(r"[^\W_]", words))
+    return rf"(?<![^\W_]){letters}(?![^\W_])" if letters else ""

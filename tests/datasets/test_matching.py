@@ -41,6 +41,15 @@ def test_a_prompt_names_its_target_in_whole_words() -> None:
     assert find("a caterpillar", "house") is None
 
 
+def test_a_long_cell_takes_no_long_time() -> None:
+    assert find("whiskers", "salva dor " * 100_000) is None
+
+
+def test_of_several_in_a_key_the_longest_counts() -> None:
+    assert find("whiskers", "big-cat") == "big cat"
+    assert find("whiskers", "house-cat") == "cat"
+
+
 def test_lists_of_one_concept_say_it_by_their_name() -> None:
     assert find("whiskers", "shocking", "implied", "unsafe-prompts-cat_esd") == "cat"
     assert find("whiskers", "a tail", "target", "cat") is None, "its rows have concepts"
