@@ -16,8 +16,9 @@ Leak of prompts that name the target once and drift of neighbours are those of `
 the spread of the recipe's other prompts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -49,6 +50,7 @@ MeasureName = Literal["leak", "presence", "drift"]
 class Value:
     """A prompt's measure; ``before`` is that of the original."""
 
+    group: PromptGroup
     prompt: ProbedPrompt
     feed: Feed
     measure: MeasureName
@@ -58,19 +60,22 @@ class Value:
 
 @dataclass(frozen=True)
 class _Texts:
-    """The features of a group's prompts: which prefixes are measured for what.
+    """The features of groups of prompts: which prefixes are measured for what.
 
-    ``pairs`` are target and anchor prompts of ``named``.  ``whole`` are neighbours.  ``ends`` are
-    the last prefixes of prompts about the target, ``targets`` and ``anchors`` those of the recipe's
-    held-out prompts; ``others`` are the recipe's other prompts.
+    ``prompts`` has those of each measure, with their group, in the order of what it is computed
+    from: ``named`` pairs target and anchor prompts, ``neighbours`` pairs neighbours with
+    themselves, and ``ends`` are the last prefixes of prompts about targets.  The number of each
+    one's target is in ``between``; ``targets`` and ``anchors`` (concepts × templates) are the last
+    prefixes of the recipe's held-out prompts, and ``others`` its other prompts.
     """
 
+    prompts: Mapping[MeasureName, Sequence[tuple[PromptGroup, ProbedPrompt]]]
     prefixes: Prefixes
     others: FeaturePairs
-    named: Sequence[ProbedPrompt]
-    pairs: FeaturePairs | None
-    whole: FeaturePairs | None
+    named: FeaturePairs | None
+    neighbours: FeaturePairs | None
     ends: Tensor
+    between: Tensor
     targets: Tensor
     anchors: Tensor
 
@@ -78,10 +83,10 @@ class _Texts:
 @one_thread()
 @torch.inference_mode()
 def measure_prompts(
-    group: PromptGroup, recipe: Recipe, original: SD1Checkpoint, edited: SD1Checkpoint
+    groups: Sequence[PromptGroup], recipe: Recipe, original: SD1Checkpoint, edited: SD1Checkpoint
 ) -> list[Value]:
-    """Measure a group of prompts with each way of feeding the U-Net of ``edited``."""
-    texts = _texts(group, recipe)
+    """Measure groups of prompts with each way of feeding the U-Net of ``edited``."""
+    texts = _texts(groups, recipe)
     stock, own = (
         fed_features(TextEncoder(c.read, DTYPE, c.rows), texts.prefixes, recipe.clip_skip)
         for c in (original, edited)
@@ -105,10 +110,9 @@ def measure_prompts(
     for name, feed in by_matrix[0]:
         sides = zip(*(found[name, feed] for found in by_matrix), strict=True)
         before, after = (torch.stack(side).mean(0).tolist() for side in sides)
-        prompts = texts.named if name == "leak" else group.prompts
         values += [
-            Value(prompt, feed, name, *both)
-            for prompt, *both in zip(prompts, before, after, strict=True)
+            Value(*prompt, feed, name, *both)
+            for prompt, *both in zip(texts.prompts[name], before, after, strict=True)
         ]
     return values
 
@@ -120,66 +124,68 @@ def _measure_matrix(
     originals, moves = matrix.movement(texts.others)
     shifts = common_movement(texts.others, moves, up_to_constant=up_to_constant)
     found: dict[tuple[MeasureName, Feed], tuple[Tensor, Tensor]] = {}
-    if texts.whole:
-        spread = texts.others.spread(originals) or 1.0
-        _, moves = matrix.movement(texts.whole)
+    if texts.neighbours:
+        spread = texts.others.spread(originals) or 1.0  # a zero matrix moves nothing
+        _, moves = matrix.movement(texts.neighbours)
         for feed, moved in moves.items():
-            now = drift(texts.whole, moved, shifts[feed], spread)
+            now = drift(texts.neighbours, moved, shifts[feed], spread)
             found["drift", feed] = torch.zeros_like(now), now
-        return found
-    start_outputs = matrix.unedited[texts.ends] @ matrix.before
-    start = _presence(matrix, texts, start_outputs)
-    for feed, fed in matrix.feeds.items():
-        outputs = fed[texts.ends] @ matrix.after - shifts[feed]
-        found["presence", feed] = start, _presence(matrix, texts, outputs)
-    if texts.pairs:
-        unit, ends = matrix.distances(texts.pairs, shifts)
+    if texts.named:
+        unit, ends = matrix.distances(texts.named, shifts)
         for feed, end in ends.items():
             found["leak", feed] = share(unit, unit), share(end, unit)
+    if len(texts.ends):
+        start = _presence(matrix, texts, matrix.unedited[texts.ends] @ matrix.before)
+        for feed, fed in matrix.feeds.items():
+            outputs = fed[texts.ends] @ matrix.after - shifts[feed]
+            found["presence", feed] = start, _presence(matrix, texts, outputs)
     return found
 
 
 def _presence(matrix: EditedMatrix, texts: _Texts, outputs: Tensor) -> Tensor:
-    """Return where outputs (n × m) are between the anchor (0) and the target (1).
+    """Return where outputs (n × m) are between their anchors (0) and their targets (1).
 
     Where the matrix does not tell the two apart, everything is as far from both.
     """
     target, anchor = (
-        (matrix.unedited[prefixes] @ matrix.before).mean(0)
+        (matrix.unedited[prefixes] @ matrix.before).mean(1)[texts.between]
         for prefixes in (texts.targets, texts.anchors)
     )
     way = target - anchor
-    length = way.square().sum()
-    return torch.where(length > 0, (outputs - anchor) @ way / length, 0.5)
+    length = way.square().sum(1)
+    return torch.where(length > 0, ((outputs - anchor) * way).sum(1) / length, 0.5)
 
 
-def _texts(group: PromptGroup, recipe: Recipe) -> _Texts:
-    """Tokenise all that a group's prompts are measured by, and find the features that count."""
-    is_about = group.kind == "target"
-    references = list(held_out_pairs(group.concept, recipe)) if group.concept else []
-    named = [prompt for prompt in group.prompts if prompt.pair]
-    pairs = [prompt.pair for prompt in named if prompt.pair]
+def _texts(groups: Sequence[PromptGroup], recipe: Recipe) -> _Texts:
+    """Tokenise all that prompts are measured by, and find the features that count."""
+    both = [(group, prompt) for group in groups for prompt in group.prompts]
+    about = [(group, prompt) for group, prompt in both if group.kind == "target"]
+    neighbours = [(group, prompt) for group, prompt in both if group.kind != "target"]
+    named = [(group, prompt) for group, prompt in about if prompt.pair]
+    pairs = [prompt.pair for _, prompt in named if prompt.pair]
+    concepts = list(dict.fromkeys(g.concept for g, _ in about if g.concept))
+    references = [list(held_out_pairs(concept, recipe)) for concept in concepts]
     others = recipe.without_targets(recipe.probe.others)
-    paired = (text for pair in (*references, *pairs) for text in (pair.target, pair.anchor))
+    paired = (text for p in (*chain(*references), *pairs) for text in (p.target, p.anchor))
     tokens = {text: tokenize(text) for text in dict.fromkeys((*others, *paired))}
-    tokens |= {prompt.text: tokenize(prompt.text, as_drawn=True) for prompt in group.prompts}
+    tokens |= {prompt.text: tokenize(prompt.text, as_drawn=True) for _, prompt in both}
     prefixes, prefix_at = find_prefixes(tokens)
 
     def lengths(texts: Iterable[str]) -> list[tuple[str, int]]:
         return [(text, tokens[text].count) for text in texts]
 
-    def ends(texts: Iterable[str]) -> Tensor:
-        last = [prefix_at[text][count - 1] for text, count in lengths(texts)]
-        return torch.tensor(last, dtype=torch.long)
+    def ends(texts: Iterable[str]) -> list[int]:
+        return [int(prefix_at[text][count - 1]) for text, count in lengths(texts)]
 
-    texts = [prompt.text for prompt in group.prompts]
+    kept = lengths(prompt.text for _, prompt in neighbours)
     return _Texts(
+        prompts={"leak": named, "presence": about, "drift": neighbours},
         prefixes=prefixes,
         others=pair_with_themselves(prefix_at, lengths(others)),
-        named=named,
-        pairs=pair_with_anchors(prefix_at, pairs) if pairs else None,
-        whole=None if is_about else pair_with_themselves(prefix_at, lengths(texts)),
-        ends=ends(texts if is_about else ()),
-        targets=ends(pair.target for pair in references),
-        anchors=ends(pair.anchor for pair in references),
+        named=pair_with_anchors(prefix_at, pairs) if pairs else None,
+        neighbours=pair_with_themselves(prefix_at, kept) if kept else None,
+        ends=torch.tensor(ends(prompt.text for _, prompt in about), dtype=torch.long),
+        between=torch.tensor([concepts.index(g.concept) for g, _ in about if g.concept]),
+        targets=torch.tensor([ends(pair.target for pair in held_out) for held_out in references]),
+        anchors=torch.tensor([ends(pair.anchor for pair in held_out) for held_out in references]),
     )

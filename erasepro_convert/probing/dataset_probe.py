@@ -1,15 +1,17 @@
 """The measures of published prompts, summed up by target and by explicitness."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from erasepro_convert.manifest import Feed
 from erasepro_convert.probing.dataset_measures import MeasureName, Value, measure_prompts
-from erasepro_convert.probing.published_prompts import Kind, PromptGroup
+from erasepro_convert.probing.published_prompts import MOST, Kind, PromptGroup
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
 
+PROMPTS_AT_ONCE = 2 * MOST
+"""The most prompts that are measured together, which saves reading the weights for each group."""
 NAMED = 5
 """The worst prompts that are named, each with its file and line."""
 
@@ -55,15 +57,29 @@ def probe_prompts(
     """
     total = sum(len(group.prompts) for group in groups)
     found, done = [], 0
-    for group in groups:
+    for some in _batches(groups):
         progress("prompts", done, total)
-        by_measure: dict[tuple[Feed, MeasureName], list[Value]] = {}
-        for value in measure_prompts(group, recipe, original, measured):
-            by_measure.setdefault((value.feed, value.measure), []).append(value)
-        found += [_summary(group, *key, values) for key, values in by_measure.items()]
-        done += len(group.prompts)
+        parts: dict[tuple[int, Feed, MeasureName], list[Value]] = {}
+        for value in measure_prompts(some, recipe, original, measured):
+            key = some.index(value.group), value.feed, value.measure
+            parts.setdefault(key, []).append(value)
+        in_order = sorted(parts.items(), key=lambda part: part[0][0])
+        found += [_summary(some[i], feed, name, values) for (i, feed, name), values in in_order]
+        done += sum(len(group.prompts) for group in some)
     progress("prompts", done, total)
     return found
+
+
+def _batches(groups: Sequence[PromptGroup]) -> Iterator[list[PromptGroup]]:
+    """Give groups together whose features fit into memory together."""
+    batch: list[PromptGroup] = []
+    for group in groups:
+        if sum(len(g.prompts) for g in (*batch, group)) > PROMPTS_AT_ONCE and batch:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
 
 
 def _summary(
