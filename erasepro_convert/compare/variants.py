@@ -29,11 +29,18 @@ def recipe_for_method(
     recipe that searches for settings keeps its limits, since the search needs them.
     """
     own_settings = recipe.model_dump(exclude_unset=True, exclude={"evaluate"})
-    data = {key: value for key, value in own_settings.items() if key not in _METHOD_KEYS}
+    source = registry.METHODS[recipe.method]
+    data = {
+        key: value
+        for key, value in own_settings.items()
+        if key not in _METHOD_KEYS and source.defaults.get(key) != value
+    }
+    if source.templates:
+        data["concepts"] = [_without(concept, source.templates) for concept in data["concepts"]]
     data |= {"limits": NO_LIMITS, "evaluate": recipe.evaluate}
     # Only the variant with the paper's settings is no method of its own.
     entry = registry.METHODS.get(method)
-    if entry and _share_settings(registry.METHODS[recipe.method], entry):
+    if entry and _share_settings(source, entry):
         data |= {
             key: own_settings[key] for key in (*_ERASEPRO_KEYS, "training") if key in own_settings
         }
@@ -61,6 +68,12 @@ def recipe_for_method(
         }
         return Recipe.model_validate(data)
     return Recipe.model_validate({**data, "method": method})
+
+
+def _without(concept: Mapping[str, Any], templates: tuple[str, ...]) -> dict[str, Any]:
+    """A concept without its prompts where they are those that its method gives it."""
+    given = {"prompts"} if concept.get("prompts") == templates else set()
+    return {key: value for key, value in concept.items() if key not in given}
 
 
 def _share_settings(one: registry.Method, other: registry.Method) -> bool:

@@ -13,12 +13,12 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from erasepro_convert.cli.compare import comparison_tables
-from erasepro_convert.compare import conversion
+from erasepro_convert.compare import conversion, run
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, convert_measured
 from erasepro_convert.compare.output import format_estimate
 from erasepro_convert.compare.run import Comparison
-from erasepro_convert.compare.variants import METHODS, PAPER, SOLVED, recipe_for_method
+from erasepro_convert.compare.variants import METHODS, NO_LIMITS, PAPER, SOLVED, recipe_for_method
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import Pictures
 from erasepro_convert.evaluate.judges.mean_metric import mean_metric
@@ -29,6 +29,7 @@ from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.evaluate.results import Better, Estimate, Metric
 from erasepro_convert.manifest import manifest_path, read_manifest
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.recipe import methods as registry
 from erasepro_convert.sd1.statements import CLIP_SKIP_METADATA
 from tests.conftest import PLAIN, SHORT, Cli, copy_of_demo
 from tests.miniature import State
@@ -231,9 +232,20 @@ def test_the_papers_settings_are_those_of_its_recipe(make_recipe: MakeRecipe) ->
     assert recipe_for_method(said, PAPER) == theirs.changed(name=said.name)
 
 
+def test_layers_of_the_text_encoder_go_to_methods_that_edit_it(make_recipe: MakeRecipe) -> None:
+    said = make_recipe(SHORT + "layers: {text_encoder: 1-6, unet: mid}\n")
+    for method, text in (("erasepro-modified", 6), ("difference-projector", 0), ("speed", 0)):
+        mine = recipe_for_method(said, method).layers
+        assert (len(mine.text_encoder), mine.unet) == (text, ("mid",))
+
+
 def test_settings_of_another_method_do_not_go_to_erasepro(make_recipe: MakeRecipe) -> None:
     uce = make_recipe(SHORT + "method: uce\n")
     assert recipe_for_method(uce, "erasepro").tolerance == make_recipe(SHORT).tolerance
+    bare = "version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n"
+    for method in ("uce", "speed", "trce"):
+        theirs = make_recipe(bare + f"method: {method}\n")
+        assert recipe_for_method(theirs, "erasepro") == make_recipe(bare).changed(limits=NO_LIMITS)
     esd = make_recipe(SHORT + "method: esd-x\ntraining: {steps: 7}\n")
     same = recipe_for_method(esd, "esd-x").training
     assert same
@@ -338,6 +350,25 @@ def test_methods_that_there_are_not(base: Path, cli: Cli, tmp_path: Path) -> Non
     ran = cli("compare", recipe, base, "--methods", "uce,mace")
     assert ran.code == 2
     assert "'mace' is none of erasepro, erasepro-paper" in ran.err
+
+
+def test_all_methods_can_be_asked_for(
+    base: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(SHORT, encoding="utf-8")
+    asked = []
+
+    def stop(
+        _: Recipe, base: object, methods: Sequence[str], *rest: object, **more: object
+    ) -> None:
+        asked.append(methods)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(run, "compare", stop)
+    assert cli("compare", recipe, base, "--methods", "all", "--out", tmp_path / "out").code == 2
+    assert asked == [METHODS]
+    assert {*METHODS} == {*registry.METHODS, PAPER}
 
 
 def test_tables_fit_into_a_hundred_characters() -> None:

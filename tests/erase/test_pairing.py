@@ -55,6 +55,31 @@ def test_pairing_by_position(make_recipe: MakeRecipe) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tokens", "target", "anchor", "prompt", "first", "expected"),
+    [
+        ("last", "van gogh", "artist", "a painting by {} at night", 5, (4,)),
+        ("last", "artist", "van gogh", "{}", 1, (2,)),
+        ("last", "van gogh", "", "a {} here", 3, (2,)),  # to what comes next
+        ("eos", "van gogh", "artist", "a {}", 4, (3,)),
+    ],
+)
+def test_one_position_of_each_prompt(
+    make_recipe: MakeRecipe, tokens: str, target: str, anchor: str, prompt: str, first: int,
+    expected: tuple[int, ...],
+) -> None:  # fmt: skip
+    concept = f"{{target: {target}, anchor: '{anchor}', prompts: ['{prompt}']}}"
+    recipe = make_recipe(f"version: 1\nconcepts: [{concept}]\ntokens: {tokens}\n")
+    aligned = align(recipe)
+    (pair,) = aligned.record.prompts
+    assert (pair.first_position, pair.anchor_positions) == (first, expected)
+    assert aligned.solved.deeper_layers.target.positions.tolist() == [first]
+    behind = 2 if tokens == "last" else 1
+    ends = [tokenize(text).count - behind for text in aligned.record.retained]
+    kept = [end for end in ends if end > 0]  # the empty prompt has no word
+    assert aligned.retained.index.positions.tolist() == kept
+
+
+@pytest.mark.parametrize(
     ("prompt", "anchor", "expected"),
     [
         ("{}", "", (0, 1, 1, 1)),  # BOS, both words and EOS → the empty prompt's EOS

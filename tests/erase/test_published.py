@@ -86,7 +86,7 @@ def test_oce_is_the_published_formula(seed: int) -> None:
     case = Case(seed, targets=1 + seed % 3)
     ours = case.w + oce(case.w, case.x, case.y, case.r, case.language, 1.0)
     w, x, y, r = case.arrays()
-    settings = (ERASURE, 1.0, LANGUAGE, IDENTITY)
+    settings = (ERASURE * D / 768, 1.0, LANGUAGE, IDENTITY)
     assert_equal(ours, oracle.oce(w, x, y, r, case.language.numpy(), settings))
 
 

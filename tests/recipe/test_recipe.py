@@ -54,6 +54,18 @@ def test_the_null_space_is_that_of_the_retained_prompts(make_recipe: MakeRecipe)
     assert make_recipe(SHORT + "method: uce").retain.weight == 0
 
 
+def test_methods_of_other_papers_take_the_bare_name_where_theirs_do(
+    make_recipe: MakeRecipe,
+) -> None:
+    text = (
+        "version: 1\nconcepts: [{{target: a, anchor: b}}, {{target: c, anchor: d{}}}]\nmethod: oce"
+    )
+    for prompts, expected in (("", ("{}",)), (", prompts: ['my {}', '{}']", ("my {}", "{}"))):
+        recipe = make_recipe(text.format(prompts))
+        assert [c.prompts for c in recipe.concepts] == [("{}",), expected]
+        assert recipe.tokens == "last"
+
+
 @pytest.mark.parametrize(
     ("written", "layers"),
     [

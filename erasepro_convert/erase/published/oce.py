@@ -19,6 +19,8 @@ from erasepro_convert.recipe import Recipe
 
 ERASURE, LANGUAGE, IDENTITY = 2000.0, 10.0, 10.0
 """s_e, s_g and λ: the paper's for objects.  For styles s_e is 500, for nudity 3000 (s_g 20)."""
+WIDTH = 768
+"""The width of features that s_e is made for: the terms beside it grow with the width."""
 
 
 def form(recipe: Recipe) -> Form:
@@ -47,7 +49,8 @@ def oce(
     target, anchor = (_projection(reduced @ features) for features in (x, y))
     kept = reduced @ r
     m = preservation * kept @ kept.T + LANGUAGE * reduced @ language @ reduced.T
-    m += IDENTITY * reduced @ reduced.T - ERASURE * (target - target @ anchor)
+    erasure = ERASURE * w.shape[1] / WIDTH
+    m += IDENTITY * reduced @ reduced.T - erasure * (target - target @ anchor)
     u, _, vt = torch.linalg.svd(m)
     if not is_tall and torch.linalg.det(u @ vt) < 0:  # beyond the span a reflection can be undone
         u[:, -1] *= -1
