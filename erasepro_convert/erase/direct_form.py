@@ -7,6 +7,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from erasepro_convert.erase.closed_form import RANK_CUTOFF
 from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.read_features import Read
 
@@ -25,7 +26,7 @@ class DirectSolver:
     def __init__(self, prepare: Callable[[Read], Update], read: Read, up_to_constant: bool) -> None:
         assert not up_to_constant
         values = torch.linalg.svdvals(read.xy.x)
-        kept = values[values > values[:1] * 1e-10]
+        kept = values[values > RANK_CUTOFF[values.dtype] * values[:1]]
         self.rank, self.condition = len(kept), float(kept[0] / kept[-1])
         self._update = prepare(read)
 

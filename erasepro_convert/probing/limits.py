@@ -85,9 +85,12 @@ def _advice(recipe: Recipe, measured: ProbeRecord, *, leaks: bool, drifts: bool)
         yield from _indistinct(recipe, measured)
     harder, softer = _knobs(recipe)
     if leaks and drifts:
+        # Where there are many concepts that lowers both (docs/comparison.md, twenty concepts).
+        unet_alone = "leave the text encoder as it is (layers: {text_encoder: none}), "
         yield (
             "more erasure means more change here: erase fewer concepts at once, choose anchors "
-            "that are nearer to their targets, or accept other limits"
+            f"that are nearer to their targets, {unet_alone if recipe.layers.text_encoder else ''}"
+            "or accept other limits"
         )
     elif leaks:
         yield f"{harder}add words that mean the same as concepts (suggest finds some)"

@@ -59,7 +59,7 @@ class Method:
             elif defaults and isinstance(said, Mapping):
                 full[section] = {**defaults, **said}
         concepts = full.get("concepts")
-        if self.templates and isinstance(concepts, list):
+        if self.templates and isinstance(concepts, list | tuple):
             templates = {"prompts": list(self.templates)}
             full["concepts"] = [
                 {**templates, **concept} if isinstance(concept, Mapping) else concept

@@ -232,6 +232,12 @@ def test_the_papers_settings_are_those_of_its_recipe(make_recipe: MakeRecipe) ->
     assert recipe_for_method(said, PAPER) == theirs.changed(name=said.name)
 
 
+def test_methods_of_other_papers_solve_for_the_bare_name(make_recipe: MakeRecipe) -> None:
+    said = make_recipe("version: 1\nconcepts: [{target: Van Gogh, anchor: artist}]\n")
+    assert recipe_for_method(said, "speed").concepts[0].prompts == ("{}",)
+    assert len(recipe_for_method(said, "trce").concepts[0].prompts) == 8
+
+
 def test_layers_of_the_text_encoder_go_to_methods_that_edit_it(make_recipe: MakeRecipe) -> None:
     said = make_recipe(SHORT + "layers: {text_encoder: 1-6, unet: mid}\n")
     for method, text in (("erasepro-modified", 6), ("difference-projector", 0), ("speed", 0)):

@@ -87,6 +87,7 @@ def test_advice_is_what_the_recipe_can_do(
     both = said(recipe, 0.7, 0.7)
     assert "more erasure means more change here" in both
     assert not any(knob in both for knob in ("strength", "tolerance"))
+    assert ("layers: {text_encoder: none}" in both) == bool(recipe.layers.text_encoder)
 
 
 def test_it_says_that_the_model_hardly_tells_target_and_anchor_apart(

@@ -12,6 +12,7 @@ G and G* project on the outputs of targets and of anchors, C is the second momen
 import torch
 from torch import Tensor
 
+from erasepro_convert.erase.closed_form import RANK_CUTOFF
 from erasepro_convert.erase.direct_form import Update, direct_form
 from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.read_features import Read
@@ -61,5 +62,5 @@ def oce(
 def _projection(outputs: Tensor) -> Tensor:
     """The projection (m × m) on the span of outputs (m × n)."""
     u, s, _ = torch.linalg.svd(outputs, full_matrices=False)
-    basis: Tensor = u[:, s > s[:1] * 1e-10]
+    basis: Tensor = u[:, s > RANK_CUTOFF[s.dtype] * s[:1]]
     return basis @ basis.T

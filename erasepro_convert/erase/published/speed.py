@@ -35,7 +35,8 @@ def form(recipe: Recipe) -> Form:
 
     def prepare(read: Read) -> Update:
         x, y, r = read.xy.x, read.xy.y, read.retained_features
-        invariants = empty_prompt_invariants(read.empty_prompt_features[:, :POSITIONS])
+        feeds = read.empty_prompt_features.split(POSITIONS, dim=1)
+        invariants = torch.cat([empty_prompt_invariants(feed) for feed in feeds], dim=1)
         weight = recipe.retain.weight
         return lambda w: speed(w, x, y, read.count, r, invariants, weight)
 
