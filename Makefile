@@ -66,9 +66,11 @@ demo: .venv/installed
 demo-model: .venv/installed
 	$(BIN)/python -m tools.demo_model build/demo_model erasepro_convert/demo
 
-# Every method on every task of the embedded model, into docs/comparison.md: an hour and a half.
+# What docs/comparison.md lacks of every method on every task of the embedded model, and its tables: an hour and a
+# half for all of it on two cores.  Several may run at once: each takes what none has yet.
 comparison: .venv/installed
 	$(BIN)/python -m benchmarks.comparison
+	$(BIN)/python -m benchmarks.comparison_page
 
 # After a change of the manifest's models.
 schema: .venv/installed

@@ -60,7 +60,15 @@ def _result(name: str, *keys: str) -> Source:
     return Source(partial(read, Path(__file__).parent / "results" / name), keys)
 
 
+def rates() -> list[Line]:
+    """The rates of the comparison."""
+    lines = read(Path(__file__).parent / "results" / "comparison-rates.csv")
+    return [line | {"rate": f"{line['hits']}/{line['pictures']}"} for line in lines]
+
+
 SOURCES = {
+    "comparison": Source(cache(rates), ("task", "method", "column")),
+    "comparison-cost": _result("comparison-cost.csv", "task", "method", "training_seed"),
     "study": Source(partial(read, RESULTS), ("file", "task", "setting")),
     "cells": Source(cells, ("file", "task", "setting", "encoder")),
     "invariance": _result("invariance.csv", "method", "task", "file"),

@@ -27,8 +27,8 @@ BLOCK = re.compile(
 )
 MARKED = re.compile(rf"(?P<figure>{FIGURE})<!-- (?P<address>.+?) -->")
 ROW = re.compile(r"(?P<label>.*?<!-- (?P<key>.+?) -->)(?P<cells>.*)")
-OTHERS = {"tables"}
-"""Blocks that another command fills: benchmarks/comparison.py."""
+OTHERS = {"verdict", "tables"}
+"""Blocks that another command fills: benchmarks/comparison_page.py."""
 
 
 def main() -> None:

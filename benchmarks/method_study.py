@@ -136,10 +136,13 @@ class Studio:
     def see(self, pipeline: Any, asked: list[Prompt]) -> list[str]:
         """What the judge sees, by the head that each prompt is about."""
         jobs = [SeededPrompt(prompt.prompt, seed) for seed, prompt in enumerate(asked)]
-        with torch.inference_mode():
-            pictures = generate(pipeline, self.architecture, jobs, SAMPLING, lambda _: None)
-        seen = self.judge.classify(pictures / 255)
+        seen = self.judge.classify(self.draw(pipeline, jobs) / 255)
         return [seen[prompt.head][i] for i, prompt in enumerate(asked)]
+
+    def draw(self, pipeline: Any, jobs: list[SeededPrompt]) -> torch.Tensor:
+        """Pictures (n × 3 × size × size, uint8)."""
+        with torch.inference_mode():
+            return generate(pipeline, self.architecture, jobs, SAMPLING, lambda _: None)
 
 
 def asked_for(recipe: Recipe) -> dict[str, list[Prompt]]:
@@ -223,7 +226,7 @@ def text_side(manifests: list[Manifest]) -> dict[str, float]:
                 if measure.feed.text_encoder == encoder
             ]
             result[f"{name}_{encoder}"] = round(sum(values) / len(values), 4)
-    updates = (edit.relative_update for m in manifests for edit in m.edits)
+    updates = (edit.relative_update for m in manifests for edit in m.all_edits)
     return {**result, "update": round(max(updates), 4)}
 
 

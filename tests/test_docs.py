@@ -1,16 +1,14 @@
 """README and docs say what is true: links lead somewhere, examples are what the files hold."""
 
-import csv
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from benchmarks.comparison_tasks import TASKS
-from erasepro_convert.compare.output import format_estimate
-from erasepro_convert.evaluate.metrics.intervals import Interval
-from erasepro_convert.evaluate.results import Estimate
+from benchmarks import comparison_page
+from benchmarks.comparison import COSTS, HITS, ORIGINAL, read
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.methods import METHODS, SOLVED, TRAINED
@@ -103,13 +101,12 @@ def test_the_defaults_of_training_are_the_registrys() -> None:
             assert (float(cell) if isinstance(default, int | float) else cell) == default
 
 
-def test_the_comparisons_page_has_the_figures_of_its_table() -> None:
-    lines = Path("docs/comparison.md").read_text("utf-8").splitlines()
-    with Path("benchmarks/results/comparison.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["task"] for row in rows} == TASKS.keys()
-    for row in rows:
-        within = Interval(float(row["low"]), float(row["high"])) if row["low"] else None
-        cell = format_estimate(Estimate(float(row["value"]), within))
-        name = "*original*" if row["method"] == "original" else row["method"]
-        assert any(line.startswith(f"| {name} |") and cell in line for line in lines), row
+def test_the_comparisons_tables_are_those_of_its_counts() -> None:
+    page = comparison_page.PAGE.read_text("utf-8")
+    hits, costs = read(HITS), read(COSTS)
+    tasks = comparison_page.tasks_of(*comparison_page.in_order(hits, costs))
+    assert comparison_page.filled(page, tasks) == page
+    for task in tasks:
+        for column, cells in task.cells.items():
+            if column != "anchor":  # before erasure the target is drawn
+                assert cells[ORIGINAL].share.rate >= Fraction(9, 10), (task.name, column)
