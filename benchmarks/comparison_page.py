@@ -6,6 +6,7 @@ files are put in order, so that they do not depend on which process was first.
 
 import csv
 import fcntl
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from benchmarks.comparison_statistics import (
 )
 from benchmarks.comparison_tasks import COLUMNS, GONE, KEPT, METHODS, TASKS, UNDIRECTED
 from benchmarks.exact import rounded
+from benchmarks.figures import BLOCK
 from erasepro_convert.compare.columns import SIGNIFICANCE
 from erasepro_convert.compare.output import markdown_table
 from erasepro_convert.evaluate.metrics.rates import holm
@@ -200,14 +202,16 @@ def is_worse(column: str, found: Difference) -> bool:
 
 def filled(text: str, tasks: Sequence[Task]) -> str:
     """Return the page with what stands between its markers."""
-    text = put(text, "verdict", verdict(tasks))
-    return put(text, "tables", "\n".join(part for task in tasks for part in section(task)))
+    made = {
+        "verdict": verdict(tasks),
+        "tables": "\n".join(part for task in tasks for part in section(task)),
+    }
 
+    def block(found: re.Match[str]) -> str:
+        name = found["name"]
+        return f"<!-- {name} -->\n{made.get(name, found['body'])}<!-- end -->"
 
-def put(text: str, name: str, content: str) -> str:
-    """Put content between the markers of a name."""
-    head, rest = text.split(f"<!-- {name} -->\n", 1)
-    return f"{head}<!-- {name} -->\n{content}<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
+    return BLOCK.sub(block, text)
 
 
 def verdict(tasks: Sequence[Task]) -> str:

@@ -20,6 +20,16 @@ def direct_form(prepare: Callable[[Read], Update], **reads: bool) -> Form:
     return Form(partial(DirectSolver, prepare), **reads)
 
 
+def product_form(product: Callable[[Read], Tensor], **reads: bool) -> Form:
+    """Return the form of updates Δ = WM, where ``product`` gives M (d × d) for all matrices."""
+
+    def prepare(read: Read) -> Update:
+        m = product(read)
+        return lambda w: w @ m
+
+    return direct_form(prepare, **reads)
+
+
 class DirectSolver:
     """The update of each matrix that reads some columns."""
 

@@ -11,7 +11,7 @@ r = σ²/Σσ² of each.  The anchor plays no part.
 import torch
 from torch import Tensor
 
-from erasepro_convert.erase.direct_form import Update, direct_form
+from erasepro_convert.erase.direct_form import product_form
 from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.read_features import Read
 from erasepro_convert.recipe import Recipe
@@ -23,11 +23,10 @@ EXPANSION = 2.0
 def form(recipe: Recipe) -> Form:
     """Return the closed form; ``retain.weight`` is α of what is retained."""
 
-    def prepare(read: Read) -> Update:
-        m = cure(read.xy.x, read.retained_features, recipe.retain.weight)
-        return lambda w: w @ m
+    def product(read: Read) -> Tensor:
+        return cure(read.xy.x, read.retained_features, recipe.retain.weight)
 
-    return direct_form(prepare)
+    return product_form(product)
 
 
 def cure(x: Tensor, r: Tensor, expansion: float) -> Tensor:

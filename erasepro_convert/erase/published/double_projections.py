@@ -12,7 +12,7 @@ use.  For one target (NᵀX)⁺ is xᵀN/‖Nᵀx‖², as the paper writes it.
 import torch
 from torch import Tensor
 
-from erasepro_convert.erase.direct_form import Update, direct_form
+from erasepro_convert.erase.direct_form import product_form
 from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.read_features import Read
 from erasepro_convert.recipe import Recipe
@@ -21,12 +21,11 @@ from erasepro_convert.recipe import Recipe
 def form(recipe: Recipe) -> Form:
     """Return the closed form; ``retain.weight`` is what ``unused_basis`` asks for."""
 
-    def prepare(read: Read) -> Update:
+    def product(read: Read) -> Tensor:
         x, y, r = read.xy.x, read.xy.y, read.retained_features
-        m = double_projections(x, y, r, recipe.retain.weight)
-        return lambda w: w @ m
+        return double_projections(x, y, r, recipe.retain.weight)
 
-    return direct_form(prepare)
+    return product_form(product)
 
 
 def double_projections(x: Tensor, y: Tensor, r: Tensor, weight: float) -> Tensor:

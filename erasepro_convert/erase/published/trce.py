@@ -11,7 +11,7 @@ over pairs (x, y) and features l of language.
 import torch
 from torch import Tensor
 
-from erasepro_convert.erase.direct_form import Update, direct_form
+from erasepro_convert.erase.direct_form import product_form
 from erasepro_convert.erase.form import Form
 from erasepro_convert.erase.read_features import Read
 from erasepro_convert.recipe import Recipe
@@ -20,12 +20,11 @@ from erasepro_convert.recipe import Recipe
 def form(recipe: Recipe) -> Form:
     """Return the closed form; ``retain.weight`` is η."""
 
-    def prepare(read: Read) -> Update:
+    def product(read: Read) -> Tensor:
         x, y, weight = read.xy.x, read.xy.y, recipe.retain.weight
-        m = trce(x, y, read.count, read.language_moment, weight)
-        return lambda w: w @ m
+        return trce(x, y, read.count, read.language_moment, weight)
 
-    return direct_form(prepare, knows_language=True)
+    return product_form(product, knows_language=True)
 
 
 def trce(x: Tensor, y: Tensor, count: int, language: Tensor, weight: float) -> Tensor:
