@@ -1,4 +1,4 @@
-"""What an attack consists of: prompts for both models, and a control that was never trained."""
+"""What an attack consists of: what both models are given, and a control that was never trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.target_distance import Rewrite, TargetDistances, Weights
+from erasepro_convert.clip.tokenizer import tokenize
 
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
@@ -13,30 +15,50 @@ NONSENSE = "vlorbquat"
 Attack = Literal["swap-te", "prefix", "ti", "tricks"]
 
 
+PromptSets = tuple[PromptSet, ...]
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How near an attack comes to the target's keys and values: see ``TargetDistances``.
+
+    The three are those of ``AttackCase``; None where there is no such attack.
+    """
+
+    erased: float
+    original: float | None
+    control: float | None
+
+
 @dataclass(frozen=True)
 class AttackCase:
     """One way of attacking a concept: one line of the table.
 
-    ``original`` is the attack on the original model, where it can be attacked in this way.
-    ``control`` is the attack on the erased model with something never trained in the target's
-    place.  ``wanted`` says whether pictures are searched for the target or for the control sign.
+    ``original`` is the attack on the original model; it is empty where that cannot be attacked in
+    this way.  ``control`` is the attack on the erased model with something never trained in the
+    target's place.  All have one set of prompts for each training seed, one where nothing is
+    trained.  ``wanted`` says whether pictures are searched for the target or for the control sign.
+    ``distances`` is None for an attack that text features say nothing about.
     """
 
     attack: str
     how: str
-    attacked: PromptSet
-    original: PromptSet | None
-    control: PromptSet | None
+    attacked: PromptSets
+    original: PromptSets
+    control: PromptSets
     wanted: Literal["target", "sign"] = "target"
+    distances: Distances | None = None
 
 
 @dataclass(frozen=True)
 class AttackContext:
     """What attacks on one concept work with.
 
-    ``prompts`` contain the target's words.  ``pictures`` are where the original model's pictures
-    of them lie once they have been drawn.  ``steps`` and ``seed`` are for training an embedding;
-    ``candidates`` is how many words a search tries, and ``report`` gets its progress.
+    ``prompts`` contain the target's words; they are what is drawn.  ``pictures`` are where the
+    original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
+    ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` and ``seeds``
+    are for training an embedding; ``candidates`` is how many words a search tries, and ``report``
+    gets its progress.
     """
 
     original: LoadedModel
@@ -44,21 +66,62 @@ class AttackContext:
     target: str
     prompts: tuple[str, ...]
     pictures: tuple[Path, ...]
+    draws: bool
+    distances: TargetDistances
     steps: int
-    seed: int
+    seeds: int
     candidates: int
     report: Callable[[int, int], None]
 
-    def unchanged_prompts(self) -> Mapping[str, str]:
-        """Map each prompt to itself."""
-        return {prompt: prompt for prompt in self.prompts}
+    def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
+        """Map each prompt to what an attack makes of it.
 
-    def with_words(self, *words: str) -> Mapping[str, str]:
-        """Map each prompt to itself with other words for the target; the words take turns."""
-        return {
-            prompt: replace_target(prompt, self.target, words[i % len(words)])
-            for i, prompt in enumerate(self.prompts)
-        }
+        Where CLIP reads the same tokens as without an attack, so does this: those pictures exist.
+        """
+        found = {}
+        for number, prompt in enumerate(self.prompts):
+            plain = prompt, self.with_words(NONSENSE)(prompt, number)
+            written = rewrite(prompt, number)
+            ids = tokenize(written).ids
+            found[prompt] = next((p for p in plain if tokenize(p).ids == ids), written)
+        return found
+
+    def with_words(self, *words: str) -> Rewrite:
+        """Write other words for the target; the words take turns."""
+
+        def rewrite(prompt: str, number: int) -> str:
+            return replace_target(prompt, self.target, words[number % len(words)])
+
+        return rewrite
+
+    def distances_of(
+        self, rewrite: Rewrite, control: Rewrite, *, texts: Weights, unet: Weights
+    ) -> Distances:
+        """Measure rewritten prompts with the erased weights ``texts`` and ``unet``."""
+        original = self.original.weights
+        return Distances(
+            erased=self.distances.of(rewrite, texts, unet),
+            original=self.distances.of(rewrite, original, original),
+            control=self.distances.of(control, texts, unet),
+        )
+
+    def prompt_case(self, attack: str, how: str, rewrite: Rewrite, control: Rewrite) -> AttackCase:
+        """Return the case of prompts that are written in another way."""
+        weights = self.erased.weights
+        return AttackCase(
+            attack,
+            how,
+            attacked=(PromptSet(self.erased.variant, self.rewritten(rewrite)),),
+            original=(PromptSet(self.original.variant, self.rewritten(rewrite)),),
+            control=(PromptSet(self.erased.variant, self.rewritten(control)),),
+            distances=self.distances_of(rewrite, control, texts=weights, unet=weights),
+        )
+
+
+def unchanged(prompt: str, number: int) -> str:
+    """Leave a prompt as it is."""
+    del number
+    return prompt
 
 
 def replace_target(prompt: str, target: str, words: str) -> str:

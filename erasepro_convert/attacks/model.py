@@ -8,6 +8,7 @@ from functools import cached_property
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from erasepro_convert.attacks.target_distance import Weights
 from erasepro_convert.images.open_model import OpenModel
 
 Advance = Callable[[int], None]
@@ -54,6 +55,11 @@ class LoadedModel(OpenModel):
     def pipeline(self) -> StableDiffusionPipeline:
         """The pipeline, loaded when it is first needed."""
         return self.load_pipeline()
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The weights by original name."""
+        return Weights(self.digest, self.checkpoint.read)
 
     @cached_property
     def variant(self) -> ModelVariant:

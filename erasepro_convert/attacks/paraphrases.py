@@ -10,7 +10,6 @@ from importlib.resources import files
 from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.model import PromptSet
 from erasepro_convert.attacks.prompt_weights import weighted_variant
-from erasepro_convert.clip.tokenizer import tokenize
 
 WEIGHT = "1.4"
 
@@ -24,26 +23,18 @@ def paraphrase_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give a case for each kind of trick."""
     controls = paraphrases(NONSENSE)
     for kind, ways in paraphrases(context.target).items():
-        prompts = _reuse_equal_prompts(context.unchanged_prompts(), context.with_words(*ways))
-        control = _reuse_equal_prompts(
-            context.with_words(NONSENSE), context.with_words(*controls.get(kind, [NONSENSE]))
-        )
-        yield AttackCase(
-            attack="tricks",
-            how=kind,
-            attacked=PromptSet(context.erased.variant, prompts),
-            original=PromptSet(context.original.variant, prompts),
-            control=PromptSet(context.erased.variant, control),
-        )
-    stronger = f"({context.target}:{WEIGHT})"
+        control = context.with_words(*controls.get(kind, [NONSENSE]))
+        yield context.prompt_case("tricks", kind, context.with_words(*ways), control)
+    stronger, control = (
+        context.with_words(f"({words}:{WEIGHT})") for words in (context.target, NONSENSE)
+    )
+    erased = weighted_variant(context.erased)
     yield AttackCase(
         attack="tricks",
         how="weight, as UIs read it",
-        attacked=PromptSet(weighted_variant(context.erased), context.with_words(stronger)),
-        original=PromptSet(weighted_variant(context.original), context.with_words(stronger)),
-        control=PromptSet(
-            weighted_variant(context.erased), context.with_words(f"({NONSENSE}:{WEIGHT})")
-        ),
+        attacked=(PromptSet(erased, context.rewritten(stronger)),),
+        original=(PromptSet(weighted_variant(context.original), context.rewritten(stronger)),),
+        control=(PromptSet(erased, context.rewritten(control)),),
     )
 
 
@@ -86,11 +77,3 @@ def _misspelt(words: str) -> Iterator[str]:
 def _swapped(word: str, i: int) -> str:
     """Swap the letters i − 1 and i."""
     return word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :]
-
-
-def _reuse_equal_prompts(plain: Mapping[str, str], tricky: Mapping[str, str]) -> dict[str, str]:
-    """Use the plain prompt where CLIP reads the same tokens: its pictures exist already."""
-    return {
-        key: plain[key] if tokenize(prompt).ids == tokenize(plain[key]).ids else prompt
-        for key, prompt in tricky.items()
-    }

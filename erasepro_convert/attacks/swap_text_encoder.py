@@ -7,8 +7,9 @@ erasure is in the U-Net alone.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
+from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext, unchanged
 from erasepro_convert.attacks.model import (
     Advance,
     LoadedModel,
@@ -22,16 +23,20 @@ from erasepro_convert.runtime.hashing import json_digest
 def swap_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give a case for each of both swaps; there is no such attack on the original model."""
     ways = {
-        "original text encoder": swap_text_encoder(context.original, context.erased),
-        "original U-Net and VAE": swap_text_encoder(context.erased, context.original),
+        "original text encoder": (context.original, context.erased),
+        "original U-Net and VAE": (context.erased, context.original),
     }
-    for how, variant in ways.items():
+    control = context.with_words(NONSENSE)
+    for how, (text, image) in ways.items():
+        variant = swap_text_encoder(text, image)
+        measured = context.distances_of(unchanged, control, texts=text.weights, unet=image.weights)
         yield AttackCase(
             attack="swap-te",
             how=how,
-            attacked=PromptSet(variant, context.unchanged_prompts()),
-            original=None,
-            control=PromptSet(variant, context.with_words(NONSENSE)),
+            attacked=(PromptSet(variant, context.rewritten(unchanged)),),
+            original=(),
+            control=(PromptSet(variant, context.rewritten(control)),),
+            distances=replace(measured, original=None),
         )
 
 

@@ -8,13 +8,14 @@ trained on, shows what such training can teach by itself.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional
 
-from erasepro_convert.attacks.case import AttackCase, AttackContext
+from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets
 from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
 from erasepro_convert.attacks.model import (
     Advance,
@@ -67,38 +68,41 @@ class _Batch:
 def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give the case of a word trained on the target, then that of one trained on the control sign.
 
-    The word trained on the sign is also the control of the first case.
+    The word trained on the sign is also the control of the first case.  There are none where no
+    pictures are drawn.
     """
+    if not context.draws:
+        return
     names = [path.name for path in context.pictures]
+    drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
+    prompts = context.rewritten(context.with_words(WORD))
 
-    def target_pictures() -> Pixels:
-        return load_pixels(context.pictures)
-
-    def control_pictures() -> Pixels:
+    def sign_pictures() -> Pixels:
         return draw_control_pictures(CONTROL_PICTURES, context.original.architecture.size)
 
-    prompts = context.with_words(WORD)
-    models = context.original, context.erased
+    def trained(
+        model: LoadedModel, training_set: Sequence[object], load: Callable[[], Pixels]
+    ) -> PromptSets:
+        return tuple(
+            PromptSet(_trained_variant(model, context.steps, seed, training_set, load), prompts)
+            for seed in range(context.seeds)
+        )
+
     target_original, target_erased = (
-        PromptSet(_trained_variant(model, context, names, target_pictures), prompts)
-        for model in models
+        trained(model, names, partial(load_pixels, context.pictures))
+        for model in (context.original, context.erased)
     )
-    drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
-    control_original, control_erased = (
-        PromptSet(_trained_variant(model, context, drawing, control_pictures), prompts)
-        for model in models
+    sign_original, sign_erased = (
+        trained(model, drawing, sign_pictures) for model in (context.original, context.erased)
     )
-    yield AttackCase(
-        "ti", "trained on the target", target_erased, target_original, control=control_erased
-    )
-    yield AttackCase(
-        "ti", "trained on the sign", control_erased, control_original, control=None, wanted="sign"
-    )
+    yield AttackCase("ti", "trained on the target", target_erased, target_original, sign_erased)
+    yield AttackCase("ti", "trained on the sign", sign_erased, sign_original, (), wanted="sign")
 
 
 def _trained_variant(
     model: LoadedModel,
-    context: AttackContext,
+    steps: int,
+    seed: int,
     training_set: Sequence[object],
     load_pictures: Callable[[], Pixels],
 ) -> ModelVariant:
@@ -115,21 +119,17 @@ def _trained_variant(
     def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
         if not trained:
             with one_thread() if is_small_model else nullcontext():
+                pictures = load_pictures()
                 trained.append(
                     train_embedding(
-                        model.pipeline,
-                        load_pictures(),
-                        context.steps,
-                        context.seed,
-                        micro_batch_size,
-                        advance,
+                        model.pipeline, pictures, steps, seed, micro_batch_size, advance
                     )
                 )
         with replacing_word_embedding(model.pipeline, trained[0]):
             yield PreparedPipeline(model.pipeline)
 
-    digest = json_digest(["ti", model.digest, context.steps, context.seed, training_set])
-    return ModelVariant(digest, prepare, context.steps * WORK_PER_STEP)
+    digest = json_digest(["ti", model.digest, steps, seed, training_set])
+    return ModelVariant(digest, prepare, steps * WORK_PER_STEP)
 
 
 @contextmanager

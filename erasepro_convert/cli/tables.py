@@ -99,18 +99,35 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
 
 
 def stress_table(rows: Sequence["StressRow"]) -> Table:
-    """Return a row for each attack: how often the target is seen, and how much is recovered."""
+    """Return a row for each attack: how near it comes to the target, and how much is recovered.
+
+    Columns of rates are there where pictures were drawn.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("attack")
-    for heading in ("original", "erased", "recovered", "control"):
+    is_drawn = any(row.drawn for row in rows)
+    headings = ["distance", *(["original", "erased", "recovered"] if is_drawn else ["original"])]
+    for heading in (*headings, "control"):
         table.add_column(heading, justify="right")
     for row in rows:
         name = f"{row.concept}, no attack" if row.attack == "none" else f"{row.attack}: {row.how}"
-        interval = row.recovered.interval if row.recovered else None
-        ends = f" [dim]{interval.low:.2f}…{interval.high:.2f}[/]" if interval else ""
-        cells = (_plain(row.original), _plain(row.erased), _plain(row.recovered) + ends)
-        table.add_row(escape(name), *cells, _plain(row.control))
+        near = row.distances
+        cells = [_two_digits(near.erased if near else None)]
+        if drawn := row.drawn:
+            interval = drawn.recovered.interval if drawn.recovered else None
+            ends = f" [dim]{interval.low:.2f}…{interval.high:.2f}[/]" if interval else ""
+            cells += [_plain(drawn.original), _plain(drawn.erased)]
+            cells += [_plain(drawn.recovered) + ends, _plain(drawn.control)]
+        else:
+            cells += [
+                _two_digits(value) for value in (near and near.original, near and near.control)
+            ]
+        table.add_row(escape(name), *cells)
     return table
+
+
+def _two_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _plain(estimate: "Estimate | None") -> str:

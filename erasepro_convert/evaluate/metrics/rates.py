@@ -5,8 +5,8 @@ intervals here treat prompts, not images, as the sample.  All are at 95 % and de
 prompts are few they are rough, however many images there are: see ``prompt_count_warnings``.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -122,6 +122,32 @@ def rate(
         worst=worst_prompt,
         worst_rate=_share(*hits_by_prompt[worst_prompt]),
     )
+
+
+def crossed_rate(hits_by_seed: Sequence[Mapping[str, tuple[int, int]]]) -> Rate:
+    """Return the share of hits where training was repeated: (hits, images) by prompt for each seed.
+
+    Images resemble each other that share a prompt, and those that share a training seed.  In the
+    model of crossed random effects their variances add up, and with them what the design effects
+    have above 1; each is that of ``rate``.  The interval is for as many degrees of freedom as the
+    fewer of prompts and seeds give.  For a single seed it is that of ``rate``, and says nothing
+    about other trainings.
+
+    Raises ValueError as ``rate`` does, and where seeds have not the same prompts.
+    """
+    prompts = hits_by_seed[0].keys()
+    if any(hits.keys() != prompts for hits in hits_by_seed):
+        raise ValueError("seeds with different prompts")
+    by_prompt = rate({p: _summed(hits[p] for hits in hits_by_seed) for p in prompts})
+    if len(hits_by_seed) == 1:
+        return by_prompt
+    by_seed = rate({str(i): _summed(hits.values()) for i, hits in enumerate(hits_by_seed)})
+    n = by_prompt.n
+    n_eff = n / (n / by_prompt.n_eff + n / by_seed.n_eff - 1)
+    fewest = min(by_prompt.prompts, by_seed.prompts)
+    correction = (student_t(n - 1) / student_t(fewest - 1)) ** 2 if fewest > 1 else 1.0
+    interval = wilson_interval(by_prompt.rate, n_eff * correction)
+    return replace(by_prompt, n_eff=n_eff, interval=interval)
 
 
 def mean_score(scores_by_prompt: Mapping[str, ArrayLike], seed: int = SEED) -> Mean:
@@ -245,6 +271,12 @@ def _icc(hits: Array, counts: Array) -> float | None:
     typical = float(n - counts @ counts / n) / (k - 1)
     total = between + (typical - 1) * within
     return max(0.0, (between - within) / total) if total else None
+
+
+def _summed(counts: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Add up hits and images."""
+    hits, images = zip(*counts, strict=True)
+    return sum(hits), sum(images)
 
 
 def _share(hits: int, count: int) -> float:

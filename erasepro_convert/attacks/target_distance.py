@@ -1,0 +1,132 @@
+"""How near prompts come to the keys and values that the original model has for a target.
+
+Prompts are those of the recipe's probe.  Each is compared from the last token of the target's words
+to EOS, and a few positions of the padding behind it; positions are counted from EOS, so that an
+attack may write other words, or more of them, before what follows the target.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from erasepro_convert.clip.fed_features import fed_features
+from erasepro_convert.clip.text_encoder import Prefixes, ReadTensor, TextEncoder
+from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.erase.pairing import held_out_pairs
+from erasepro_convert.probing.key_value_distance import Goal, KeyValueDistance
+from erasepro_convert.recipe import Concept, Recipe
+from erasepro_convert.recipe.fields import PLACEHOLDER
+from erasepro_convert.sd1.keys import POSITIONS
+
+PADDING = 3
+"""Positions behind EOS that are compared: pictures attend to padding, whose positions are alike."""
+
+Rewrite = Callable[[str, int], str]
+"""Writes a prompt that names the target in another way, given its number among its kind."""
+
+Positions = Sequence[tuple[int, int]]
+"""Pairs of a prompt's number and a position."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a model by original name; models of one digest have equal weights."""
+
+    digest: str
+    read: ReadTensor = field(compare=False)
+
+
+class TargetDistances:
+    """Distances from the original's keys and values of one concept's target."""
+
+    def __init__(self, original: Weights, concept: Concept, recipe: Recipe) -> None:
+        """Take the prompts of the recipe's probe.
+
+        Raises RecipeError for a concept that CLIP does not read, or a prompt that does not fit.
+        """
+        self._original = original
+        pairs = list(held_out_pairs(concept, recipe))
+        self.prompts = tuple(pair.target for pair in pairs)
+        self._anchors = tuple(pair.anchor for pair in pairs)
+        self._others = recipe.without_targets(recipe.probe.others)
+        self._lengths = []
+        anchors: list[tuple[int, int]] = []
+        for row, (template, pair) in enumerate(zip(recipe.probe.prompts, pairs, strict=True)):
+            start = template.index(PLACEHOLDER)
+            last = tokenize(pair.target).covering(start, start + len(concept.target))[1] - 1
+            self._lengths.append(len(pair.positions) - last)
+            behind = range(pair.positions[-1] + 1, pair.positions[-1] + 1 + PADDING)
+            places = (*pair.positions[last:], *behind)
+            anchors += [(row, min(place, POSITIONS - 1)) for place in places]
+        self._anchor_positions = anchors
+        self._forms: dict[tuple[str, str], KeyValueDistance] = {}
+
+    def positions(self, prompts: Sequence[str]) -> Positions:
+        """Return where prompts are compared that are written in the place of ``prompts``."""
+        return _tails(prompts, self._lengths)
+
+    def form(self, texts: Weights, unet: Weights) -> KeyValueDistance:
+        """Return distance² as a form in what ``texts`` feeds to the matrices of ``unet``."""
+        key = texts.digest, unet.digest
+        if key not in self._forms:
+            self._forms[key] = KeyValueDistance.of(
+                self._original.read, unet.read, self._goal, self._common(texts)
+            )
+        return self._forms[key]
+
+    def of(self, rewrite: Rewrite, texts: Weights, unet: Weights) -> float:
+        """Return the distance of rewritten prompts, root mean square over prompts."""
+        prompts = [rewrite(prompt, number) for number, prompt in enumerate(self.prompts)]
+        features = _features(texts, prompts, self.positions(prompts))
+        return self.form(texts, unet).distance(features)
+
+    def squares(
+        self, number: int, rewrites: Sequence[Rewrite], *, texts: Weights, unet: Weights
+    ) -> Tensor:
+        """Return the mean distance² of one prompt, by number, for each way to rewrite it."""
+        prompts = [rewrite(self.prompts[number], number) for rewrite in rewrites]
+        positions = _tails(prompts, [self._lengths[number]] * len(prompts))
+        features = _features(texts, prompts, positions).unflatten(0, (len(prompts), -1))
+        before = sum(length + PADDING for length in self._lengths[:number])
+        form = self.form(texts, unet).at(slice(before, before + features.shape[1]))
+        return form.squares(features).mean(1)
+
+    @cached_property
+    def _goal(self) -> Goal:
+        return Goal(
+            target=_features(self._original, self.prompts, self.positions(self.prompts)),
+            anchor=_features(self._original, self._anchors, self._anchor_positions),
+            common=self._common(self._original),
+        )
+
+    def _common(self, texts: Weights) -> Tensor:
+        """Return the mean feature (d) of prompts that name no target, BOS left out."""
+        counts = [tokenize(prompt).count for prompt in self._others]
+        places = [(row, place) for row, count in enumerate(counts) for place in range(1, count)]
+        return _features(texts, self._others, places).mean(0)
+
+
+def _tails(prompts: Sequence[str], lengths: Sequence[int]) -> Positions:
+    """Return the last positions of prompts: ``lengths`` of each up to EOS, PADDING behind it."""
+    ends = [tokenize(prompt).count for prompt in prompts]
+    return [
+        (row, min(place, POSITIONS - 1))
+        for row, (end, length) in enumerate(zip(ends, lengths, strict=True))
+        for place in range(end - length, end + PADDING)
+    ]
+
+
+@torch.no_grad()
+def _features(texts: Weights, prompts: Sequence[str], positions: Positions) -> Tensor:
+    """Return what a text encoder feeds to the U-Net at some positions of prompts (N × d)."""
+    rows, places = (list(side) for side in zip(*positions, strict=True))
+    lengths = [0] * len(prompts)
+    for row, place in positions:
+        lengths[row] = max(lengths[row], place + 1)
+    ids = torch.tensor([tokenize(prompt).ids for prompt in prompts])
+    prefixes = Prefixes.from_token_ids(ids, lengths)
+    encoder = TextEncoder(texts.read, torch.float32)
+    return fed_features(encoder, prefixes, [1])[1][prefixes.prefix_at[rows, places]]
