@@ -1,18 +1,30 @@
 """What an attack consists of: what both models are given, and a control that was never trained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Literal
 
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
-from erasepro_convert.attacks.target_distance import Rewrite, TargetDistances, Weights
+from erasepro_convert.attacks.target_distance import Rewrite, TargetDistances
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.runtime.progress import Progress
 
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
 
-Attack = Literal["swap-te", "prefix", "ti", "tricks"]
+Attack = Literal[
+    "swap-te",
+    "prefix",
+    "tricks",
+    "ring-a-bell",
+    "mma",
+    "unlearn-diff",
+    "text-inversion",
+    "rece",
+    "ti",
+]
 
 
 PromptSets = tuple[PromptSet, ...]
@@ -58,7 +70,7 @@ class AttackContext:
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
     ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` and ``seeds``
     are for training an embedding; ``candidates`` is how many words a search tries, and ``report``
-    gets its progress.
+    gets their progress.
     """
 
     original: LoadedModel
@@ -71,7 +83,7 @@ class AttackContext:
     steps: int
     seeds: int
     candidates: int
-    report: Callable[[int, int], None]
+    report: Progress
 
     def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
         """Map each prompt to what an attack makes of it.
@@ -94,27 +106,26 @@ class AttackContext:
 
         return rewrite
 
-    def distances_of(
-        self, rewrite: Rewrite, control: Rewrite, *, texts: Weights, unet: Weights
-    ) -> Distances:
-        """Measure rewritten prompts with the erased weights ``texts`` and ``unet``."""
-        original = self.original.weights
-        return Distances(
-            erased=self.distances.of(rewrite, texts, unet),
-            original=self.distances.of(rewrite, original, original),
-            control=self.distances.of(control, texts, unet),
-        )
-
     def prompt_case(self, attack: str, how: str, rewrite: Rewrite, control: Rewrite) -> AttackCase:
         """Return the case of prompts that are written in another way."""
-        weights = self.erased.weights
+        return self.search_case(attack, how, [rewrite], [control])
+
+    def search_case(
+        self, attack: str, how: str, rewrites: Sequence[Rewrite], controls: Sequence[Rewrite]
+    ) -> AttackCase:
+        """Return the case of a search that was repeated, for other ways to write prompts."""
+        weights, original = self.erased.weights, self.original.weights
         return AttackCase(
             attack,
             how,
-            attacked=(PromptSet(self.erased.variant, self.rewritten(rewrite)),),
-            original=(PromptSet(self.original.variant, self.rewritten(rewrite)),),
-            control=(PromptSet(self.erased.variant, self.rewritten(control)),),
-            distances=self.distances_of(rewrite, control, texts=weights, unet=weights),
+            attacked=tuple(PromptSet(self.erased.variant, self.rewritten(r)) for r in rewrites),
+            original=tuple(PromptSet(self.original.variant, self.rewritten(r)) for r in rewrites),
+            control=tuple(PromptSet(self.erased.variant, self.rewritten(r)) for r in controls),
+            distances=Distances(
+                erased=mean(self.distances.of(r, weights, weights) for r in rewrites),
+                original=mean(self.distances.of(r, original, original) for r in rewrites),
+                control=mean(self.distances.of(r, weights, weights) for r in controls),
+            ),
         )
 
 

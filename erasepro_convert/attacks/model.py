@@ -5,11 +5,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from erasepro_convert.attacks.target_distance import Weights
 from erasepro_convert.images.open_model import OpenModel
+from erasepro_convert.images.pipeline import build_text_encoder
 
 Advance = Callable[[int], None]
 """Gets the amount of work done since its last call, in denoising steps of one picture."""
@@ -55,6 +58,12 @@ class LoadedModel(OpenModel):
     def pipeline(self) -> StableDiffusionPipeline:
         """The pipeline, loaded when it is first needed."""
         return self.load_pipeline()
+
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        """The text encoder alone, in float32, for what needs gradients of it but no pictures."""
+        encoder = build_text_encoder(self.checkpoint, self.architecture, torch.float32)
+        return encoder.requires_grad_(False)
 
     @cached_property
     def weights(self) -> Weights:

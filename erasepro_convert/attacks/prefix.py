@@ -29,11 +29,11 @@ def prefix_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give a case for each of the best words, the best word first."""
     nonsense = context.with_words(NONSENSE)
     for word in rank_words(context)[:DRAWN_WORDS]:
-        control = _before(word, nonsense)
-        yield context.prompt_case("prefix", f"“{word} …”", _before(word), control)
+        control = before(word, nonsense)
+        yield context.prompt_case("prefix", f"“{word} …”", before(word), control)
 
 
-def _before(word: str, rewrite: Rewrite = unchanged) -> Rewrite:
+def before(word: str, rewrite: Rewrite = unchanged) -> Rewrite:
     """Write a word before what a prompt becomes."""
     return lambda prompt, number: f"{word} {rewrite(prompt, number)}"
 
@@ -46,10 +46,11 @@ def rank_words(context: AttackContext) -> list[str]:
     for number in range(RANKING_PROMPTS):
         for begin in range(0, len(words), BATCH):
             some = words[begin : begin + BATCH]
-            rewrites = [_before(word) for word in some]
+            rewrites = [before(word) for word in some]
             squares = context.distances.squares(number, rewrites, texts=weights, unet=weights)
             total[begin : begin + BATCH] += squares
-            context.report(number * len(words) + begin + len(some), len(words) * RANKING_PROMPTS)
+            done = number * len(words) + begin + len(some)
+            context.report("searching words", done, len(words) * RANKING_PROMPTS)
     return [words[i] for i in total.argsort(stable=True).tolist()]
 
 

@@ -18,9 +18,16 @@ from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
+from erasepro_convert.attacks.rece import rece_cases
 from erasepro_convert.attacks.swap_text_encoder import swap_cases
 from erasepro_convert.attacks.target_distance import TargetDistances
+from erasepro_convert.attacks.text_inversion import text_inversion_cases
 from erasepro_convert.attacks.textual_inversion import inversion_cases
+from erasepro_convert.attacks.word_attacks import (
+    mma_cases,
+    ring_a_bell_cases,
+    unlearn_diff_cases,
+)
 from erasepro_convert.evaluate.metrics.rates import prompt_count_warnings
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.recipe import Recipe
@@ -30,6 +37,11 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "swap-te": swap_cases,
     "prefix": prefix_cases,
     "tricks": paraphrase_cases,
+    "text-inversion": text_inversion_cases,
+    "ring-a-bell": ring_a_bell_cases,
+    "mma": mma_cases,
+    "unlearn-diff": unlearn_diff_cases,
+    "rece": rece_cases,
     "ti": inversion_cases,
 }
 
@@ -125,8 +137,11 @@ def stress(
             pictures = tuple(chain.from_iterable(gallery.renderer.paths(plain).values()))
         context = AttackContext(
             original, erased, target, prompts, pictures, gallery is not None,
-            TargetDistances(original.weights, concept, recipe), effort.steps, effort.seeds,
-            effort.candidates, lambda done, total: progress("searching words", done, total),
+            TargetDistances(
+                original.weights, concept, recipe.probe.prompts,
+                recipe.without_targets(recipe.probe.others),
+            ),
+            effort.steps, effort.seeds, effort.candidates, progress,
         )  # fmt: skip
         rows += _rows(context, attacks, gallery)
     return StressResult(

@@ -7,9 +7,9 @@ erasure is in the U-Net alone.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 
-from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext, unchanged
+from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext, Distances, unchanged
 from erasepro_convert.attacks.model import (
     Advance,
     LoadedModel,
@@ -29,14 +29,14 @@ def swap_cases(context: AttackContext) -> Iterator[AttackCase]:
     control = context.with_words(NONSENSE)
     for how, (text, image) in ways.items():
         variant = swap_text_encoder(text, image)
-        measured = context.distances_of(unchanged, control, texts=text.weights, unet=image.weights)
+        near = partial(context.distances.of, texts=text.weights, unet=image.weights)
         yield AttackCase(
             attack="swap-te",
             how=how,
             attacked=(PromptSet(variant, context.rewritten(unchanged)),),
             original=(),
             control=(PromptSet(variant, context.rewritten(control)),),
-            distances=replace(measured, original=None),
+            distances=Distances(near(unchanged), None, near(control)),
         )
 
 

@@ -1,6 +1,6 @@
 """How near prompts come to the keys and values that the original model has for a target.
 
-Prompts are those of the recipe's probe.  Each is compared from the last token of the target's words
+Each prompt is compared from the last token of the target's words
 to EOS, and a few positions of the padding behind it; positions are counted from EOS, so that an
 attack may write other words, or more of them, before what follows the target.
 """
@@ -11,14 +11,16 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from erasepro_convert.clip.fed_features import fed_features
 from erasepro_convert.clip.text_encoder import Prefixes, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.erase.pairing import held_out_pairs
+from erasepro_convert.erase.pairing import held_out_pair
 from erasepro_convert.probing.key_value_distance import Goal, KeyValueDistance
-from erasepro_convert.recipe import Concept, Recipe
+from erasepro_convert.recipe import Concept
 from erasepro_convert.recipe.fields import PLACEHOLDER
+from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.sd1.keys import POSITIONS
 
 PADDING = 3
@@ -42,19 +44,25 @@ class Weights:
 class TargetDistances:
     """Distances from the original's keys and values of one concept's target."""
 
-    def __init__(self, original: Weights, concept: Concept, recipe: Recipe) -> None:
-        """Take the prompts of the recipe's probe.
+    def __init__(
+        self,
+        original: Weights,
+        concept: Concept,
+        templates: Sequence[str],
+        others: Sequence[str],
+    ) -> None:
+        """Take templates of prompts that name the target, and prompts about something else.
 
         Raises RecipeError for a concept that CLIP does not read, or a prompt that does not fit.
         """
-        self._original = original
-        pairs = list(held_out_pairs(concept, recipe))
+        self._original, self._concept = original, concept
+        self._templates, self._others = tuple(templates), tuple(others)
+        pairs = [held_out_pair(concept, template) for template in templates]
         self.prompts = tuple(pair.target for pair in pairs)
         self._anchors = tuple(pair.anchor for pair in pairs)
-        self._others = recipe.without_targets(recipe.probe.others)
         self._lengths = []
         anchors: list[tuple[int, int]] = []
-        for row, (template, pair) in enumerate(zip(recipe.probe.prompts, pairs, strict=True)):
+        for row, (template, pair) in enumerate(zip(templates, pairs, strict=True)):
             start = template.index(PLACEHOLDER)
             last = tokenize(pair.target).covering(start, start + len(concept.target))[1] - 1
             self._lengths.append(len(pair.positions) - last)
@@ -63,6 +71,24 @@ class TargetDistances:
             anchors += [(row, min(place, POSITIONS - 1)) for place in places]
         self._anchor_positions = anchors
         self._forms: dict[tuple[str, str], KeyValueDistance] = {}
+
+    @property
+    def digest(self) -> str:
+        """A digest of the original and of the prompts."""
+        return json_digest([self._original.digest, self.prompts, self._anchors, self._others])
+
+    def aimed_at(self, words: str) -> "TargetDistances":
+        """Return the distances from what the original has for other words in the target's place."""
+        concept = self._concept.model_copy(update={"target": words})
+        return TargetDistances(self._original, concept, self._templates, self._others)
+
+    def encode(self, encoder: CLIPTextModel, words: str) -> Tensor:
+        """Return what an encoder feeds to the U-Net (N × d) with words in the target's place.
+
+        Gradients pass through it.
+        """
+        prompts = [template.replace(PLACEHOLDER, words) for template in self._templates]
+        return encode(encoder, [tokenize(p).ids for p in prompts], self.positions(prompts))
 
     def positions(self, prompts: Sequence[str]) -> Positions:
         """Return where prompts are compared that are written in the place of ``prompts``."""
@@ -73,7 +99,7 @@ class TargetDistances:
         key = texts.digest, unet.digest
         if key not in self._forms:
             self._forms[key] = KeyValueDistance.of(
-                self._original.read, unet.read, self._goal, self._common(texts)
+                self._original.read, unet.read, self.goal, self._common(texts)
             )
         return self._forms[key]
 
@@ -94,8 +120,20 @@ class TargetDistances:
         form = self.form(texts, unet).at(slice(before, before + features.shape[1]))
         return form.squares(features).mean(1)
 
+    def first(self, count: int) -> "TargetDistances":
+        """Return the distances in the first prompts alone."""
+        templates = self._templates[:count]
+        return TargetDistances(self._original, self._concept, templates, self._others)
+
     @cached_property
-    def _goal(self) -> Goal:
+    def ends(self) -> list[int]:
+        """Which of the N positions are EOS."""
+        stops = [sum(self._lengths[: i + 1]) + i * PADDING for i in range(len(self._lengths))]
+        return [stop - 1 for stop in stops]
+
+    @cached_property
+    def goal(self) -> Goal:
+        """The original's features of the target and of the anchor at the N positions."""
         return Goal(
             target=_features(self._original, self.prompts, self.positions(self.prompts)),
             anchor=_features(self._original, self._anchors, self._anchor_positions),
@@ -117,6 +155,14 @@ def _tails(prompts: Sequence[str], lengths: Sequence[int]) -> Positions:
         for row, (end, length) in enumerate(zip(ends, lengths, strict=True))
         for place in range(end - length, end + PADDING)
     ]
+
+
+def encode(encoder: CLIPTextModel, ids: Sequence[Sequence[int]], positions: Positions) -> Tensor:
+    """Return what an encoder feeds to the U-Net at some positions of prompts (N × d)."""
+    rows, places = (list(side) for side in zip(*positions, strict=True))
+    read = torch.tensor(ids, device=encoder.device)[:, : max(places) + 1]
+    features: Tensor = encoder(read).last_hidden_state[rows, places]
+    return features
 
 
 @torch.no_grad()

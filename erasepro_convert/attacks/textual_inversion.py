@@ -24,13 +24,11 @@ from erasepro_convert.attacks.model import (
     PreparedPipeline,
     PromptSet,
 )
+from erasepro_convert.attacks.word_embedding import WORD, known_embeddings, replacing_word_embedding
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.evaluate.image_store import Pixels, load_pixels
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
-
-WORD = "sks"
-"""A rare token: its own embedding is replaced, so its meaning does not matter."""
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a drawing of {}", "an image of a {}")
 """The prompts in which the word is trained."""
@@ -125,28 +123,11 @@ def _trained_variant(
                         model.pipeline, pictures, steps, seed, micro_batch_size, advance
                     )
                 )
-        with replacing_word_embedding(model.pipeline, trained[0]):
+        with replacing_word_embedding(model.pipeline.text_encoder, trained[0]):
             yield PreparedPipeline(model.pipeline)
 
     digest = json_digest(["ti", model.digest, steps, seed, training_set])
     return ModelVariant(digest, prepare, steps * WORK_PER_STEP)
-
-
-@contextmanager
-def replacing_word_embedding(
-    pipeline: StableDiffusionPipeline, embedding: Tensor
-) -> Iterator[None]:
-    """Give WORD another embedding (d) while the block runs."""
-    (word,) = _word_ids()
-
-    def replace_word(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return torch.where((inputs[0] == word)[..., None], embedding.to(output), output)
-
-    handle = pipeline.text_encoder.get_input_embeddings().register_forward_hook(replace_word)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def train_embedding(
@@ -157,7 +138,7 @@ def train_embedding(
     micro_batch_size: int,
     advance: Advance,
 ) -> Tensor:
-    """Train an embedding (d) to denoise pictures (n, size, size, 3), and return it.
+    """Train an embedding (1 × d) to denoise pictures (n, size, size, 3), and return it.
 
     ``micro_batch_size`` is how many pictures go through the U-Net together.  The embedding starts
     from the mean of all the model's embeddings, which stands for no concept.
@@ -165,16 +146,15 @@ def train_embedding(
     generator = torch.Generator().manual_seed(seed)
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     latents = _latents(pipeline, pictures)
-    table: Tensor = pipeline.text_encoder.get_input_embeddings().weight.detach().float()
-    table = table[table.any(dim=1)]  # words that a small model never learnt have zero rows
-    embedding = table.mean(0).requires_grad_()
+    table = known_embeddings(pipeline.text_encoder)
+    embedding = table.mean(0, keepdim=True).requires_grad_()
     adam = torch.optim.Adam([embedding], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
     device = pipeline.unet.device
     ids = torch.tensor([tokenize(t.format(WORD)).ids for t in TEMPLATES], device=device)
     micro_batches = torch.arange(BATCH).split(micro_batch_size)
     for model in (pipeline.unet, pipeline.text_encoder):
         model.requires_grad_(False)
-    with replacing_word_embedding(pipeline, embedding), torch.enable_grad():
+    with replacing_word_embedding(pipeline.text_encoder, embedding), torch.enable_grad():
         for _ in range(steps):
             batch = _draw_batch(latents, scheduler, generator)
             for rows in micro_batches:
@@ -216,9 +196,3 @@ def _latents(pipeline: StableDiffusionPipeline, pictures: Pixels) -> Tensor:
         ]
     scaled: Tensor = torch.cat(encoded).float().cpu() * vae.config.scaling_factor
     return scaled
-
-
-def _word_ids() -> tuple[int, ...]:
-    """Return the tokens of WORD without those that begin and end a prompt."""
-    tokens = tokenize(WORD)
-    return tokens.ids[1 : tokens.count - 1]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
-ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
+ATTACKS: tuple["Attack", ...] = (
+    "swap-te", "prefix", "tricks", "ring-a-bell", "mma", "unlearn-diff", "text-inversion", "rece",
+    "ti",
+)  # fmt: skip
 
 
 @click.command("stress")

@@ -119,9 +119,8 @@ def stress_table(rows: Sequence["StressRow"]) -> Table:
             cells += [_plain(drawn.original), _plain(drawn.erased)]
             cells += [_plain(drawn.recovered) + ends, _plain(drawn.control)]
         else:
-            cells += [
-                _two_digits(value) for value in (near and near.original, near and near.control)
-            ]
+            cells.append(_two_digits(near.original if near else None))
+            cells.append(_two_digits(near.control if near else None))
         table.add_row(escape(name), *cells)
     return table
 

@@ -63,32 +63,14 @@ def build_pipeline(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Arch
             "which there is none of here; its erasure is measured on text features alone"
         )
     dtype = torch.float16 if select_device().type == "cuda" else torch.float32
-
-    def filled(model: nn.Module, keys: Iterable[Key]) -> Any:
-        """Give a model, so far without memory, the checkpoint's tensors."""
-        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-        state = {}
-        for key in keys:
-            # transformers 5 dropped the "text_model." in front.
-            name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
-            tensor = source.read(key.original).to(select_device(), dtype)
-            state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
-        model.load_state_dict(state, assign=True)
-        return model.eval()
-
     with torch.device("meta"):
         unet = UNet2DConditionModel(**architecture.unet())
         vae = AutoencoderKL(**architecture.vae())
-        text = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder()))
-    filled(text, text_keys(widths))
-    for module in text.modules():
-        if hasattr(module, "position_ids"):  # it is a buffer that the state dict lacks
-            module.position_ids = torch.arange(POSITIONS, device=select_device())[None]
     pipeline = StableDiffusionPipeline(
-        vae=filled(vae, vae_keys(widths)),
-        text_encoder=text,
+        vae=_filled(vae, source, vae_keys(widths), dtype),
+        text_encoder=build_text_encoder(source, architecture, dtype),
         tokenizer=clip_tokenizer(),
-        unet=filled(unet, unet_keys(widths)),
+        unet=_filled(unet, source, unet_keys(widths), dtype),
         scheduler=DPMSolverMultistepScheduler(**SCHEDULER | source.scheduler),
         safety_checker=None,
         feature_extractor=None,
@@ -96,3 +78,31 @@ def build_pipeline(source: SD1Checkpoint) -> tuple[StableDiffusionPipeline, Arch
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, architecture
+
+
+def build_text_encoder(
+    source: SD1Checkpoint, architecture: Architecture, dtype: torch.dtype
+) -> CLIPTextModel:
+    """Build the text encoder of an open checkpoint alone."""
+    with torch.device("meta"):
+        text = CLIPTextModel(CLIPTextConfig(**architecture.text_encoder()))
+    _filled(text, source, text_keys(architecture.widths), dtype)
+    for module in text.modules():
+        if hasattr(module, "position_ids"):  # it is a buffer that the state dict lacks
+            module.position_ids = torch.arange(POSITIONS, device=select_device())[None]
+    return text
+
+
+def _filled(
+    model: nn.Module, source: SD1Checkpoint, keys: Iterable[Key], dtype: torch.dtype
+) -> Any:
+    """Give a model, so far without memory, the checkpoint's tensors."""
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    state = {}
+    for key in keys:
+        # transformers 5 dropped the "text_model." in front.
+        name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
+        tensor = source.read(key.original).to(select_device(), dtype)
+        state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
+    model.load_state_dict(state, assign=True)
+    return model.eval()
