@@ -10,7 +10,7 @@ from erasepro_convert.attacks.model import LoadedModel, PromptSet
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
 
-Attack = Literal["swap-te", "prefix", "ti", "tricks"]
+Attack = Literal["swap-te", "prefix", "ti", "tricks", "completion", "noise", "img2img", "inpaint"]
 
 
 @dataclass(frozen=True)

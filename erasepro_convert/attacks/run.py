@@ -6,13 +6,16 @@ from itertools import chain
 
 from erasepro_convert import __version__
 from erasepro_convert.attacks.case import NONSENSE, Attack, AttackCase, AttackContext
+from erasepro_convert.attacks.completion import completion_cases
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import ConceptDetector, nearest_group
 from erasepro_convert.attacks.image_renderer import ImageRenderer
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.noise import noise_cases
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
 from erasepro_convert.attacks.recovery import recovery_ratio
+from erasepro_convert.attacks.redrawing import image_to_image_cases, inpainting_cases
 from erasepro_convert.attacks.swap_text_encoder import swap_cases
 from erasepro_convert.attacks.textual_inversion import CONTROL_PICTURES, inversion_cases
 from erasepro_convert.evaluate.image_store import ImageStore, Pixels, Settings, load_pixels
@@ -27,6 +30,10 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "prefix": prefix_cases,
     "tricks": paraphrase_cases,
     "ti": inversion_cases,
+    "completion": completion_cases,
+    "noise": noise_cases,
+    "img2img": image_to_image_cases,
+    "inpaint": inpainting_cases,
 }
 
 

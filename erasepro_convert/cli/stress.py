@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
 
-ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
+ATTACKS: tuple["Attack", ...] = (
+    "swap-te", "prefix", "tricks", "ti", "completion", "noise", "img2img", "inpaint"
+)  # fmt: skip
 
 
 @click.command("stress")
@@ -93,7 +95,9 @@ def stress_command(
 
     swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
     the prompt.  tricks: other spellings, letters, languages, weights.  ti: a new word trained on
-    the original's pictures of the target.
+    the original's pictures of the target.  completion: the original draws the first steps.
+    noise: stronger noise at the start.  img2img: redraw the original's pictures of the target.
+    inpaint: fill in the middle of them.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
