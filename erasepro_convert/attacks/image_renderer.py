@@ -50,7 +50,7 @@ class ImageRenderer:
         for name, requests in paths_by_variant.items():
             if parts := missing_batches(requests, self._architecture):
                 variant, pictures = variants[name], sum(map(len, parts))
-                steps = int(self._settings.steps * variant.step_share)
+                steps = max(1, int(self._settings.steps * variant.step_share))
                 total += variant.setup_steps + steps * pictures
         done, lock = 0, Lock()
 

@@ -86,11 +86,18 @@ def image_to_image(
     def start(
         pipeline: StableDiffusionPipeline, prompts: Sequence[SeededPrompt], _: Tensor
     ) -> Callable[..., Any]:
-        return partial(
-            _with_models_of(pipeline, StableDiffusionImg2ImgPipeline),
-            image=_load(pictures, prompts),
-            strength=strength,
-        )
+        redrawing = _with_models_of(pipeline, StableDiffusionImg2ImgPipeline)
+        images = _load(pictures, prompts)
+
+        def draw(num_inference_steps: int, **arguments: Any) -> Any:
+            return redrawing(
+                image=images,
+                strength=max(strength, 1 / num_inference_steps),  # the library rounds down to 0
+                num_inference_steps=num_inference_steps,
+                **arguments,
+            )
+
+        return draw
 
     return _starting(model, start, ["img2img", strength], pictures, strength)
 
