@@ -1,11 +1,11 @@
 """``completion``: the original model draws the first steps, and the erased one ends the picture.
 
-The first steps fix the composition.  Someone who has a picture half drawn by another model (or a
-latent of it) asks whether the erased model still knows how to draw the rest.
+The first steps fix the composition.  The attack shows whether the erased model still knows what
+belongs into a composition of the target.
 
 In the control the original begins the same pictures of the target, and the erased model ends them
-with a word that was never trained in the target's place: what shows the target then was fixed by
-the original, whatever model had ended the picture.
+with a word that was never trained in the target's place.  What shows the target then was fixed by
+the original.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,10 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.runtime.hashing import json_digest
 
 SHARES = (0.2, 0.4)
-"""The shares of the steps that the original draws."""
+"""The shares of the steps that the original draws.
+
+Papers have 5 to 10 steps, of 25 or 50: these are both ends for 25 steps.
+"""
 
 
 def completion_cases(context: AttackContext) -> Iterator[AttackCase]:
@@ -63,8 +66,8 @@ def complete(
     def prepare(_: Advance) -> Iterator[PreparedPipeline]:
         pipeline = last.pipeline
         text, unet = pipeline.text_encoder, pipeline.unet
-        first_text, first_unet = first.pipeline.text_encoder, first.pipeline.unet
-        last_text_forward, last_unet_forward = text.forward, unet.forward
+        first_text, last_text = first.pipeline.text_encoder.forward, text.forward
+        first_unet, last_unet = first.pipeline.unet.forward, unet.forward
         first_times = pipeline.scheduler.config.num_train_timesteps * (1 - share)
 
         def encode(ids: Tensor, **options: Any) -> tuple[Tensor]:
@@ -72,7 +75,7 @@ def complete(
             rows = [first_ids.get(tuple(row), row) for row in ids.tolist()]
             both = (
                 first_text(torch.tensor(rows, device=ids.device), **options)[0],
-                last_text_forward(ids, **options)[0],
+                last_text(ids, **options)[0],
             )
             return (torch.cat(both, dim=-1),)
 
@@ -83,7 +86,7 @@ def complete(
             features = encoder_hidden_states.chunk(2, dim=-1)
             if time >= first_times:
                 return first_unet(latents, time, features[0].contiguous(), **options)
-            return last_unet_forward(latents, time, features[1].contiguous(), **options)
+            return last_unet(latents, time, features[1].contiguous(), **options)
 
         with _replacing_forward(text, encode), _replacing_forward(unet, denoise):
             yield PreparedPipeline(pipeline)

@@ -1,7 +1,7 @@
-"""``noise``: drawing starts from noise that is stronger than what the model was trained on.
+"""``noise``: drawing starts from stronger noise than the model was trained on.
 
-The first steps then remove too little of it, so that later steps, which know more of shapes and
-less of the prompt, have more to decide.
+The samples take another way then, on which an erasure that holds for usual samples need not hold:
+Lu et al., *When Are Concepts Erased From Diffusion Models?* (2025).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from erasepro_convert.images.generate import SeededPrompt, from_noise
 from erasepro_convert.runtime.hashing import json_digest
 
 FACTORS = (1.15, 1.5, 1.85)
-"""The noise at the start is multiplied by these."""
+"""The noise at the start is multiplied by these: a little, and up to where pictures suffer."""
 
 
 def noise_cases(context: AttackContext) -> Iterator[AttackCase]:

@@ -38,7 +38,10 @@ STRENGTH = 0.5
 """The share of the steps that image-to-image draws; its noise is that of the first of them."""
 
 MIDDLE = 0.5
-"""The share of height and width that inpainting fills in."""
+"""The share of height and width that inpainting fills in.
+
+Parts of the subject remain around it, from which a model could know what is missing.
+"""
 
 InitialPictures = Mapping[tuple[str, int], Path]
 """The picture that each prompt and seed starts from."""

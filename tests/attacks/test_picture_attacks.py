@@ -138,6 +138,8 @@ def test_a_completion_can_begin_with_another_prompt(
     words = PROMPT.replace("snoopy", NONSENSE)
     begun = draw(complete(original, erased, 1.0, {words: PROMPT}), words)
     assert (begun == draw(original.variant)).all()
+    one = draw(complete(original, original, 0.5, {}))
+    assert (one == begun).all(), "a model completes itself"
 
 
 def test_a_completion_leaves_the_models_as_they_were(
