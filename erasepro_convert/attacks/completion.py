@@ -1,7 +1,8 @@
 """``completion``: the original model draws the first steps, and the erased one ends the picture.
 
 The first steps fix the composition.  The attack shows whether the erased model still knows what
-belongs into a composition of the target.
+belongs into a composition of the target: Lu et al., *When Are Concepts Erased From Diffusion
+Models?* (2025).
 
 In the control the original begins the same pictures of the target, and the erased model ends them
 with a word that was never trained in the target's place.  What shows the target then was fixed by
@@ -29,7 +30,8 @@ from erasepro_convert.runtime.hashing import json_digest
 SHARES = (0.2, 0.4)
 """The shares of the steps that the original draws.
 
-Papers have 5 to 10 steps, of 25 or 50: these are both ends for 25 steps.
+Lu et al. have 5 and 10 of 50 steps.  The larger share is theirs in steps, not in time: at 25 steps,
+10 of them give the attack more.
 """
 
 

@@ -1,7 +1,8 @@
 """``noise``: drawing starts from stronger noise than the model was trained on.
 
-The samples take another way then, on which an erasure that holds for usual samples need not hold:
-Lu et al., *When Are Concepts Erased From Diffusion Models?* (2025).
+The samples take another way then, on which an erasure that holds for usual samples need not hold.
+Lu et al., *When Are Concepts Erased From Diffusion Models?* (2025), have this idea, but add more
+noise in each step of DDIM (η from 1 to 1.85).  Noise at the start alone works with any sampler.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from erasepro_convert.images.generate import SeededPrompt, from_noise
 from erasepro_convert.runtime.hashing import json_digest
 
 FACTORS = (1.15, 1.5, 1.85)
-"""The noise at the start is multiplied by these: a little, and up to where pictures suffer."""
+"""The noise at the start is multiplied by these: from a little to where pictures suffer."""
 
 
 def noise_cases(context: AttackContext) -> Iterator[AttackCase]:

@@ -40,7 +40,8 @@ STRENGTH = 0.5
 MIDDLE = 0.5
 """The share of height and width that inpainting fills in.
 
-Parts of the subject remain around it, from which a model could know what is missing.
+So do Lu et al., *When Are Concepts Erased From Diffusion Models?* (2025).  Parts of the subject
+remain around it, from which a model could know what is missing.
 """
 
 InitialPictures = Mapping[tuple[str, int], Path]
