@@ -24,6 +24,10 @@ Attack = Literal[
     "text-inversion",
     "rece",
     "ti",
+    "completion",
+    "noise",
+    "img2img",
+    "inpaint",
 ]
 
 

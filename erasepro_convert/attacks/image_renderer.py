@@ -49,7 +49,9 @@ class ImageRenderer:
         total = 0
         for name, requests in paths_by_variant.items():
             if parts := missing_batches(requests, self._architecture):
-                total += variants[name].setup_steps + self._settings.steps * sum(map(len, parts))
+                variant, pictures = variants[name], sum(map(len, parts))
+                steps = max(1, int(self._settings.steps * variant.step_share))
+                total += variant.setup_steps + steps * pictures
         done, lock = 0, Lock()
 
         def advance(steps: int) -> None:
@@ -70,6 +72,7 @@ class ImageRenderer:
                         self._store,
                         advance,
                         prepared.embed,
+                        prepared.start,
                     )
 
     def _requests(self, prompt: str) -> list[ImageRequest]:

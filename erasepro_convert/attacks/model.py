@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from erasepro_convert.attacks.target_distance import Weights
+from erasepro_convert.images.generate import Start, from_noise
 from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.images.pipeline import build_text_encoder
 
@@ -22,11 +23,13 @@ Advance = Callable[[int], None]
 class PreparedPipeline:
     """A pipeline that is ready to draw.
 
-    ``embed`` computes the text features of prompts where the pipeline should not do it.
+    ``embed`` computes the text features of prompts where the pipeline should not do it.  ``start``
+    says what drawings start from.
     """
 
     pipeline: StableDiffusionPipeline
     embed: Callable[[Sequence[str]], Tensor] | None = None
+    start: Start = from_noise
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class ModelVariant:
 
     ``digest`` covers everything that its pictures depend on, apart from prompt, seed and settings.
     ``prepare`` changes the pipeline as long as its block lasts.  ``setup_steps`` is how much work
-    that is, in denoising steps.
+    that is, in denoising steps.  ``step_share`` is the share of a sampler's steps that a drawing
+    takes.
     """
 
     digest: str
     prepare: Callable[[Advance], AbstractContextManager[PreparedPipeline]]
     setup_steps: int = 0
+    step_share: float = 1.0
 
 
 @dataclass(frozen=True)

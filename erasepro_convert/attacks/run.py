@@ -14,11 +14,14 @@ from erasepro_convert.attacks.case import (
     Distances,
     unchanged,
 )
+from erasepro_convert.attacks.completion import completion_cases
 from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.noise import noise_cases
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
 from erasepro_convert.attacks.rece import rece_cases
+from erasepro_convert.attacks.redrawing import image_to_image_cases, inpainting_cases
 from erasepro_convert.attacks.swap_text_encoder import swap_cases
 from erasepro_convert.attacks.target_distance import TargetDistances
 from erasepro_convert.attacks.text_inversion import text_inversion_cases
@@ -43,6 +46,10 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "unlearn-diff": unlearn_diff_cases,
     "rece": rece_cases,
     "ti": inversion_cases,
+    "completion": completion_cases,
+    "noise": noise_cases,
+    "img2img": image_to_image_cases,
+    "inpaint": inpainting_cases,
 }
 
 

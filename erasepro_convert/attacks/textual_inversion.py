@@ -66,11 +66,8 @@ class _Batch:
 def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give the case of a word trained on the target, then that of one trained on the control sign.
 
-    The word trained on the sign is also the control of the first case.  There are none where no
-    pictures are drawn.
+    The word trained on the sign is also the control of the first case.
     """
-    if not context.draws:
-        return
     names = [path.name for path in context.pictures]
     drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
     prompts = context.rewritten(context.with_words(WORD))

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
-ATTACKS: tuple["Attack", ...] = (
+ON_TEXT: tuple["Attack", ...] = (
     "swap-te", "prefix", "tricks", "ring-a-bell", "mma", "unlearn-diff", "text-inversion", "rece",
-    "ti",
 )  # fmt: skip
+"""Attacks that are measured on text features, and can be drawn."""
+
+ON_PICTURES: tuple["Attack", ...] = ("ti", "completion", "noise", "img2img", "inpaint")
+"""Attacks that need pictures."""
 
 
 @click.command("stress")
@@ -40,8 +43,7 @@ ATTACKS: tuple["Attack", ...] = (
     "--attack",
     "attacks",
     metavar="LIST",
-    callback=lambda _, __, given: _chosen(given),
-    help="What to try, separated by commas.  [default: all]",
+    help="What to try, separated by commas.  [default: all; without --draw those on text]",
 )
 @click.option(
     "--draw",
@@ -87,7 +89,7 @@ def stress_command(
     recipe: Path,
     checkpoint: Path,
     base: Path,
-    attacks: tuple["Attack", ...],
+    attacks: str | None,
     draw: bool,
     seeds: int,
     steps: int | None,
@@ -112,8 +114,14 @@ def stress_command(
     code is 0.
 
     swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
-    the prompt.  tricks: other spellings, letters, languages, weights.  ti (with --draw): a new word
-    trained on the original's pictures of the target, with several seeds.
+    the prompt.  tricks: other spellings, letters, languages, weights.  ring-a-bell, mma: words in
+    the target's place, found in the original's text encoder.  unlearn-diff: words before the
+    prompt, found in OUT.  text-inversion: embeddings with the target's keys and values.  rece:
+    features derived from both U-Nets.
+
+    With --draw only: ti: a new word trained on the original's pictures of the target, with several
+    seeds.  completion: the original draws the first steps.  noise: stronger noise at the start.
+    img2img: redraw the original's pictures of the target.  inpaint: fill in the middle of them.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
@@ -122,6 +130,7 @@ def stress_command(
     from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
 
+    chosen = _chosen(attacks, draw=draw)
     loaded = load_recipe(recipe)
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
@@ -147,7 +156,7 @@ def stress_command(
                 original,
                 LoadedModel(checkpoint),
                 plan_prompts(loaded, (), is_demo=original.is_demo),
-                attacks,
+                chosen,
                 gallery,
                 Effort(ti_steps, ti_seeds, words),
                 progress,
@@ -159,14 +168,19 @@ def stress_command(
             _write(found, json_file, csv_file, inputs)
 
 
-def _chosen(given: str | None) -> tuple["Attack", ...]:
-    """Read a list of attacks; None is all of them."""
+def _chosen(given: str | None, *, draw: bool) -> tuple["Attack", ...]:
+    """Read a list of attacks; None is all that can be made.  Raises UsageError for others."""
+    possible = (*ON_TEXT, *ON_PICTURES) if draw else ON_TEXT
     if given is None:
-        return ATTACKS
+        return possible
     names = [name.strip() for name in given.split(",")]
-    if unknown := [name for name in names if name not in ATTACKS]:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(ATTACKS)}")
-    return tuple(attack for attack in ATTACKS if attack in names)
+    for name in names:
+        if name not in (*ON_TEXT, *ON_PICTURES):
+            known = ", ".join((*ON_TEXT, *ON_PICTURES))
+            raise UsageError(f"--attack {name}: there is none of this name; there are {known}")
+        if name not in possible:
+            raise UsageError(f"--attack {name} is made of pictures: add --draw")
+    return tuple(attack for attack in possible if attack in names)
 
 
 def _gallery(

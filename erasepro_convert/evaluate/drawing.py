@@ -13,7 +13,7 @@ from torch import Tensor
 from erasepro_convert.errors import UsageError
 from erasepro_convert.evaluate.image_store import ImageStore, Settings
 from erasepro_convert.evaluate.plan import ImageRequest
-from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
+from erasepro_convert.images.generate import Sampling, SeededPrompt, Start, from_noise, generate
 from erasepro_convert.runtime.threads import parallel_map
 from erasepro_convert.sd1.architecture import Architecture, Sampler
 
@@ -56,8 +56,11 @@ def draw_missing(
     store: ImageStore,
     advance: Callable[[int], None],
     embed: Callable[[Sequence[str]], Tensor] | None = None,
+    start: Start = from_noise,
 ) -> None:
-    """Draw the pictures that do not exist; ``advance`` and ``embed`` are as in ``generate``.
+    """Draw the pictures that do not exist.
+
+    ``advance``, ``embed`` and ``start`` are as in ``generate``.
 
     A small model on a CPU draws batches in parallel, in one thread each: threads that share one
     of its matrix products mostly wait for each other.  The sums do not depend on the number of
@@ -69,7 +72,7 @@ def draw_missing(
         prompts = [SeededPrompt(request.prompt, request.seed) for request in batch]
         sampling = Sampling(settings.steps, batch[0].guidance)
         own_pipeline = with_sampler(pipeline, settings.sampler)
-        pictures = generate(own_pipeline, architecture, prompts, sampling, advance, embed)
+        pictures = generate(own_pipeline, architecture, prompts, sampling, advance, embed, start)
         for request, picture in zip(batch, pictures, strict=True):
             if not paths[request].exists():
                 store.add(paths[request], picture)

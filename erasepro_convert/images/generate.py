@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,22 @@ class SeededPrompt:
     seed: int
 
 
+Start = Callable[[StableDiffusionPipeline, Sequence[SeededPrompt], Tensor], Callable[..., Any]]
+"""Says what drawings start from.
+
+It gets a pipeline, a batch of prompts, and their noise (n × 4 × height/8 × width/8).  It returns a
+pipeline that has been given its start and takes all other arguments.
+"""
+
+
+def from_noise(
+    pipeline: StableDiffusionPipeline, _: Sequence[SeededPrompt], noise: Tensor
+) -> Callable[..., Any]:
+    """Start from the noise."""
+    height, width = (side * 8 for side in noise.shape[-2:])
+    return partial(pipeline, latents=noise, height=height, width=width)
+
+
 def generate(
     pipeline: StableDiffusionPipeline,
     architecture: Architecture,
@@ -34,18 +51,19 @@ def generate(
     sampling: Sampling,
     advance: Callable[[int], None],
     embed: Callable[[Sequence[str]], Tensor] | None = None,
+    start: Start = from_noise,
 ) -> Tensor:
     """Return one picture for each prompt: (prompts, 3, size, size), uint8, on the CPU.
 
     Noise is drawn on the CPU by one generator for each picture, so that neither the batch nor the
     device changes the noise of a picture.  ``advance`` gets the number of denoising steps done
     since its last call, summed over pictures.  ``embed`` computes text features (n × 77 × d) in
-    place of the pipeline.
+    place of the pipeline.  ``start`` says what drawings start from.
     """
     latent_size = architecture.size // 8
     pictures = []
-    for start in range(0, len(prompts), architecture.batch):
-        batch = prompts[start : start + architecture.batch]
+    for first in range(0, len(prompts), architecture.batch):
+        batch = prompts[first : first + architecture.batch]
         generators = [torch.Generator().manual_seed(prompt.seed) for prompt in batch]
         noise = [
             torch.randn(4, latent_size, latent_size, generator=generator)
@@ -57,14 +75,12 @@ def generate(
             return state
 
         texts = [prompt.prompt for prompt in batch]
-        drawn = pipeline(
+        latents = torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype)
+        drawn = start(pipeline, batch, latents)(
             **({"prompt_embeds": embed(texts)} if embed else {"prompt": texts}),
-            latents=torch.stack(noise).to(pipeline.unet.device, pipeline.unet.dtype),
-            height=architecture.size,
-            width=architecture.size,
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance,
-            generator=generators,  # for samplers that add noise on the way
+            generator=generators,  # for samplers that add noise on the way, and for some starts
             callback_on_step_end=step_done,
             output_type="pt",
         ).images

@@ -1,0 +1,127 @@
+"""Attacks on the demo model's erased files, method by method, for docs/stress.md.
+
+``python -m benchmarks.stress`` measures what benchmarks/results/stress.csv does not have yet: a
+line a task, method, concept and attack.  ``case`` numbers the lines of one attack, best word first
+for ``prefix``.  A run of one method takes about ten minutes on one core; several processes may run
+at once.  ``python -m benchmarks.figures`` puts the figures into the page.
+"""
+
+import argparse
+import fcntl
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.comparison import Line, append, locked, read
+from benchmarks.comparison_tasks import VARIED, recipe_of
+from erasepro_convert.attacks.case import Attack
+from erasepro_convert.attacks.gallery import Gallery
+from erasepro_convert.attacks.image_renderer import ImageRenderer
+from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.run import ATTACKS, Effort, StressResult, stress
+from erasepro_convert.compare.variants import recipe_for_method
+from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.demo import checkpoint
+from erasepro_convert.evaluate.image_store import ImageStore, Settings
+from erasepro_convert.evaluate.judges.demo import DemoJudge
+from erasepro_convert.evaluate.plan import plan_prompts
+from erasepro_convert.recipe import Recipe
+from erasepro_convert.runtime.library_logging import silence_libraries
+from erasepro_convert.runtime.progress import silent
+
+RESULTS = Path("benchmarks/results/stress.csv")
+PLACE = Path("build/stress")
+TASKS = ("one", "style")
+METHODS = ("erasepro", "erasepro-unet", "erasepro-paper", "uce", "oce")
+SEEDS = 2
+EFFORT = Effort(steps=100, seeds=5, candidates=1000)
+NO_LIMITS = {"limits": {"leak": None, "drift": None, "relative_update": None}}
+KEY = ("task", "method", "concept", "attack", "case")
+RATES = ("original", "erased", "recovered", "control")
+COLUMNS = (
+    *KEY, "how", *(f"distance_{name}" for name in ("erased", "original", "control")), "pictures",
+    *(f"{name}{end}" for name in RATES for end in ("", "_low", "_high")),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measure what is not measured yet."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--methods", default=",".join(METHODS))
+    args = parser.parse_args()
+    silence_libraries()
+    with checkpoint() as base:
+        for task in args.tasks.split(","):
+            for method in args.methods.split(","):
+                with locked(f"stress-{task}-{method}", fcntl.LOCK_EX) as is_ours:
+                    done = {line["attack"] for line in _lines_of(task, method)}
+                    attacks = [attack for attack in ATTACKS if attack not in done]
+                    if is_ours and attacks:
+                        print(task, method, *attacks, flush=True)
+                        for attack in attacks:
+                            lines = measure(task, method, attack, base)
+                            append(RESULTS, COLUMNS, [l for l in lines if l["attack"] not in done])
+                            done |= {"none", attack}
+
+
+def _lines_of(task: str, method: str) -> list[dict[str, str]]:
+    return [line for line in read(RESULTS) if (line["task"], line["method"]) == (task, method)]
+
+
+def measure(task: str, method: str, attack: Attack, base: Path) -> Iterator[Line]:
+    """Convert by one method, and attack what comes of it in one way."""
+    as_method, changes = VARIED.get(method, (method, {}))
+    recipe = recipe_for_method(recipe_of(task), as_method).changed(**NO_LIMITS, **changes)
+    erased = PLACE / f"{task}-{method}.safetensors"
+    PLACE.mkdir(parents=True, exist_ok=True)
+    if not erased.exists():
+        convert(recipe, base, erased, Options(), silent)
+    for line in _lines(_attacked(recipe, attack, base, erased)):
+        yield {"task": task, "method": method, **line}
+
+
+def _attacked(recipe: Recipe, attack: Attack, base: Path, erased: Path) -> StressResult:
+    """Make an attack, with pictures."""
+    original = LoadedModel(base)
+    model = original.architecture
+    settings = Settings(model.steps, model.guidance, model.size, "dpm++")
+    renderer = ImageRenderer(model, settings, SEEDS, ImageStore(PLACE / "pictures"), silent)
+    return stress(
+        recipe,
+        original,
+        LoadedModel(erased),
+        plan_prompts(recipe, (), is_demo=True),
+        [attack],
+        Gallery(renderer, DemoJudge(), settings, SEEDS),
+        EFFORT,
+        silent,
+    )
+
+
+def _lines(result: StressResult) -> Iterator[Line]:
+    numbers: Counter[tuple[str, str]] = Counter()
+    for row in result.rows:
+        numbers[row.concept, row.attack] += 1
+        line: Line = {
+            "concept": row.concept,
+            "attack": row.attack,
+            "case": numbers[row.concept, row.attack],
+            "how": row.how,
+        }
+        if row.distances:
+            line |= {f"distance_{name}": value for name, value in vars(row.distances).items()}
+        assert row.drawn
+        line["pictures"] = row.drawn.images
+        for name in RATES:
+            if estimate := getattr(row.drawn, name):
+                line[name] = estimate.value
+                if estimate.interval:
+                    line |= {f"{name}_low": estimate.interval.low}
+                    line |= {f"{name}_high": estimate.interval.high}
+        yield line
+
+
+if __name__ == "__main__":
+    main()
