@@ -62,7 +62,7 @@ def main() -> None:
                         print(task, method, *attacks, flush=True)
                         for attack in attacks:
                             lines = measure(task, method, attack, base)
-                            append(RESULTS, COLUMNS, [l for l in lines if l["attack"] not in done])
+                            append(RESULTS, COLUMNS, (x for x in lines if x["attack"] not in done))
                             done |= {"none", attack}
 
 

@@ -77,10 +77,8 @@ def _redrawing_case(
         attack=attack,
         how=how,
         attacked=(PromptSet(attacked, prompts),),
-        original=(
-            PromptSet(redraw(context.original, _initial_pictures(context, prompts)), prompts),
-        ),
-        control=(PromptSet(redraw(context.erased, _initial_pictures(context, control)), control),),
+        original=(PromptSet(original, prompts),),
+        control=(PromptSet(passed_through, control),),
     )
 
 

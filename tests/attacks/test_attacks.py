@@ -12,13 +12,14 @@ import torch
 from erasepro_convert import demo
 from erasepro_convert.attacks import prefix
 from erasepro_convert.attacks import textual_inversion as inversion
-from erasepro_convert.attacks.case import AttackContext, replace_target
+from erasepro_convert.attacks.case import replace_target
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import nearest_group
 from erasepro_convert.attacks.model import LoadedModel
 from erasepro_convert.attacks.paraphrases import paraphrases, read_translations
 from erasepro_convert.attacks.prompt_weights import apply_weights, parse_weights, weighted_embedder
 from erasepro_convert.attacks.recovery import recovery_ratio
+from erasepro_convert.attacks.word_embedding import WORD, replacing_word_embedding
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
@@ -29,6 +30,7 @@ from erasepro_convert.images import open_model
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.keys import SD1
+from tests.attacks.context import snoopy_context
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.slow
@@ -184,14 +186,11 @@ def test_the_search_puts_the_word_that_means_it_first(base: Path) -> None:
     assert "snoopy" not in words
     assert {"peanuts", "dog", "cat"} <= set(words)
     assert prefix.candidate_words(model.checkpoint, "snoopy", 5) == words[:5]
-    told: list[tuple[int, int]] = []
-    prompts = "a photo of snoopy", "snoopy at night"
-    context = AttackContext(
-        model, model, "snoopy", prompts, (), 1, 0, 40, lambda *done: told.append(done)
-    )
+    told: list[tuple[str, int, int]] = []
+    context = snoopy_context(model, model, report=lambda *done: told.append(done))
     ranked = prefix.rank_words(context)
     assert sorted(ranked) == sorted(words[:40])
-    assert told[-1] == (80, 80)
+    assert told[-1] == ("searching words", 80, 80)
     assert prefix.rank_words(context) == ranked
 
 
@@ -209,10 +208,10 @@ def test_training_moves_one_embedding_and_repeats(base: Path) -> None:
     assert torch.allclose(one, two, atol=1e-3)
     assert not torch.equal(one, other)
     assert torch.equal(table, before)
-    ids = torch.tensor([tokenize(inversion.WORD).ids])
+    ids = torch.tensor([tokenize(WORD).ids])
     with torch.inference_mode():
         plain = pipeline.text_encoder(ids)[0]
-        with inversion.replacing_word_embedding(pipeline, one):
+        with replacing_word_embedding(pipeline.text_encoder, one):
             assert not torch.allclose(pipeline.text_encoder(ids)[0], plain, atol=1e-2)
         assert torch.equal(pipeline.text_encoder(ids)[0], plain)
 
@@ -224,13 +223,13 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
     store, out, table = tmp_path / "store", tmp_path / "out.json", tmp_path / "out.csv"
     args = (
         "stress", "recipes/paper/snoopy.yaml", erased, "--base", base, "--seeds", 1, "--steps", 4,
-        "--attack", "swap-te", "--attack", "ti", "--ti-steps", 2, "--images", store,
+        "--attack", "swap-te,ti", "--draw", "--ti-steps", 2, "--ti-seeds", 2, "--images", store,
     )  # fmt: skip
     ran = cli(*args, "--json", out, "--csv", table)
     assert ran.code == 0
     assert "swap-te: original text encoder" in ran.out
     found = json.loads(out.read_text(encoding="utf-8"))
-    rows = {(row["attack"], row["how"]): row for row in found["rows"]}
+    rows = {(row["attack"], row["how"]): row["drawn"] for row in found["rows"]}
     assert rows["none", ""]["original"]["value"] > 0.8
     assert rows["none", ""]["erased"]["value"] < 0.2
     swap = rows["swap-te", "original text encoder"]
@@ -267,7 +266,7 @@ def test_a_model_that_nobody_can_judge_is_refused(
     cli: Cli, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_model, "DEMO", SD1)
-    ran = cli("stress", "recipes/paper/snoopy.yaml", base, "--base", base)
+    ran = cli("stress", "recipes/paper/snoopy.yaml", base, "--base", base, "--draw")
     assert ran.code == 2
     assert "give --clip FOLDER" in ran.err
 
@@ -277,7 +276,7 @@ def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_
     recipe.write_text(
         "version: 1\nname: x\nconcepts: [{target: elephant, anchor: dog}]\n", encoding="utf-8"
     )
-    ran = cli("stress", recipe, base, "--base", base, "--attack", "swap-te")
+    ran = cli("stress", recipe, base, "--base", base, "--attack", "swap-te", "--draw")
     assert ran.code == 0
     assert "elephant was left out: the demo judge can't see it" in ran.out
 

@@ -29,6 +29,7 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.evaluate.image_store import ImageStore, Settings, load_pixels
 from erasepro_convert.images.generate import SeededPrompt
 from erasepro_convert.recipe import load_recipe
+from tests.attacks.context import snoopy_context
 
 pytestmark = pytest.mark.slow
 
@@ -284,10 +285,10 @@ def test_the_control_has_a_word_that_no_model_knows(
 ) -> None:
     prompts = PROMPT, "snoopy"
     pictures = tuple(Path(f"{number}.png") for number in range(4))
-    context = AttackContext(*models, "snoopy", prompts, pictures, 1, 0, 1, lambda *_: None)
+    context = snoopy_context(*models, prompts, pictures)
     found: list[AttackCase] = list(cases(context))
     assert len(found) == count
     for case in found:
-        assert case.attacked.prompts == {prompt: prompt for prompt in prompts}
-        assert case.control
-        assert all(NONSENSE in words for words in case.control.prompts.values())
+        (attacked,), (control,) = case.attacked, case.control
+        assert attacked.prompts == {prompt: prompt for prompt in prompts}
+        assert all(NONSENSE in words for words in control.prompts.values())

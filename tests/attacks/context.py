@@ -1,0 +1,26 @@
+"""The context of attacks on snoopy, as a stress test makes it."""
+
+from pathlib import Path
+
+from erasepro_convert.attacks.case import AttackContext
+from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.target_distance import TargetDistances
+from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS, PROBE_TEMPLATES
+from erasepro_convert.recipe.sections import Concept
+from erasepro_convert.runtime.progress import Progress, silent
+
+
+def snoopy_context(
+    original: LoadedModel,
+    erased: LoadedModel,
+    prompts: tuple[str, ...] = ("a photo of snoopy", "snoopy at night"),
+    pictures: tuple[Path, ...] = (),
+    report: Progress = silent,
+) -> AttackContext:
+    """A context with two prompts, one training step and few words."""
+    concept = Concept.model_validate({"target": "snoopy", "anchor": "dog"})
+    distances = TargetDistances(original.weights, concept, PROBE_TEMPLATES, DRIFT_PROMPTS)
+    return AttackContext(
+        original, erased, "snoopy", prompts, pictures, draws=bool(pictures), distances=distances,
+        steps=1, seeds=2, candidates=40, report=report,
+    )  # fmt: skip
