@@ -11,6 +11,7 @@ from scipy import stats
 from erasepro_convert.evaluate.metrics import bootstrap
 from erasepro_convert.evaluate.metrics.intervals import LEVEL, Interval, student_t, wilson_interval
 from erasepro_convert.evaluate.metrics.rates import (
+    crossed_rate,
     fid_warnings,
     holm,
     kid_warnings,
@@ -114,6 +115,45 @@ def test_intervals_of_rates_hold_as_often_as_they_say() -> None:
     assert plain / runs == pytest.approx(0.77, abs=0.03)
     assert by_design / runs == pytest.approx(0.91, abs=0.02)
     assert ours / runs == pytest.approx(0.945, abs=0.02)
+
+
+def crossed_sample(
+    rng: np.random.Generator, seeds: int, prompts: int, images: int
+) -> list[dict[str, tuple[int, int]]]:
+    """Hits at a mean rate of about 0.3, with effects of training seeds and of prompts."""
+    logits = rng.normal(0, 0.8, (seeds, 1)) + rng.normal(0, 0.8, (1, prompts)) - 1
+    hits = rng.binomial(images, 1 / (1 + np.exp(-logits)))
+    return [{str(p): (int(h), images) for p, h in enumerate(row)} for row in hits]
+
+
+def test_a_single_training_seed_has_the_rate_of_its_prompts() -> None:
+    hits = {"a": (3, 4), "b": (1, 4)}
+    assert crossed_rate([hits]) == rate(hits)
+
+
+@pytest.mark.slow
+def test_intervals_over_training_seeds_and_prompts_hold_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    effects = rng.normal(0, 0.8, (2, 400_000)).sum(0)
+    truth = float((1 / (1 + np.exp(1 - effects))).mean())
+    samples = [crossed_sample(rng, 5, 10, 2) for _ in range(600)]
+    held = np.mean([truth in crossed_rate(sample).interval for sample in samples])
+    pooled = [
+        {p: (sum(s[p][0] for s in sample), 2 * len(sample)) for p in sample[0]}
+        for sample in samples
+    ]
+    by_prompt_alone = np.mean([truth in rate(sample).interval for sample in pooled])
+    assert 0.93 <= held <= 0.995
+    assert by_prompt_alone < 0.9
+
+
+def test_training_seeds_that_differ_make_intervals_wider() -> None:
+    alike = [{"a": (1, 2), "b": (1, 2), "c": (1, 2)}] * 4
+    apart = [dict.fromkeys("abc", (n, 2)) for n in (0, 2, 0, 2)]
+    wide, narrow = (crossed_rate(hits).interval for hits in (apart, alike))
+    assert wide.low < narrow.low < narrow.high < wide.high
+    with pytest.raises(ValueError, match="different prompts"):
+        crossed_rate([{"a": (1, 2)}, {"b": (1, 2)}])
 
 
 @pytest.mark.slow
