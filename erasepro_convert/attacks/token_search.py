@@ -15,10 +15,10 @@ from transformers import CLIPTextModel
 from erasepro_convert.attacks.word_embedding import word_id
 from erasepro_convert.clip.tokenizer import tokenize
 
-STEPS = 25
+STEPS = 20
 """How often a word is exchanged."""
 
-TRIED = 32
+TRIED = 16
 """How many exchanges are tried at each step."""
 
 RANKED = 32
