@@ -87,7 +87,7 @@ def _attacked(recipe: Recipe, attack: Attack, base: Path, erased: Path) -> Stres
     original = LoadedModel(base)
     model = original.architecture
     settings = Settings(model.steps, model.guidance, model.size, "dpm++")
-    renderer = ImageRenderer(model, settings, SEEDS, ImageStore(PLACE / "pictures"), silent)
+    renderer = ImageRenderer(model, settings, SEEDS, ImageStore(PLACE / "pictures"), print, silent)
     return stress(
         recipe,
         original,

@@ -8,11 +8,17 @@ from erasepro_convert.attacks.model import ModelVariant, PromptSet
 from erasepro_convert.evaluate.drawing import draw_missing, missing_batches
 from erasepro_convert.evaluate.image_store import ImageStore, Settings
 from erasepro_convert.evaluate.plan import ImageRequest
+from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.runtime.wording import counted
 from erasepro_convert.sd1.architecture import Architecture
 
 
 class ImageRenderer:
-    """Draws prompt sets with fixed settings; ``progress`` gets denoising steps done and in all."""
+    """Draws prompt sets with fixed settings.
+
+    ``announce`` gets one line on what there is to draw before it begins, ``progress`` denoising
+    steps done and in all.
+    """
 
     def __init__(
         self,
@@ -20,12 +26,14 @@ class ImageRenderer:
         settings: Settings,
         seeds: int,
         store: ImageStore,
-        progress: Callable[[str, int, int], None],
+        announce: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._architecture = architecture
         self._settings = settings
         self._seeds = seeds
         self._store = store
+        self._announce = announce
         self._progress = progress
 
     def paths(self, prompt_set: PromptSet) -> dict[str, list[Path]]:
@@ -46,12 +54,19 @@ class ImageRenderer:
                 for prompt in prompt_set.prompts.values()
                 for request in self._requests(prompt)
             )
-        total = 0
+        total = pictures = trainings = 0
         for name, requests in paths_by_variant.items():
             if parts := missing_batches(requests, self._architecture):
-                variant, pictures = variants[name], sum(map(len, parts))
+                variant, missing = variants[name], sum(map(len, parts))
                 steps = max(1, int(self._settings.steps * variant.step_share))
-                total += variant.setup_steps + steps * pictures
+                total += variant.setup_steps + steps * missing
+                pictures += missing
+                trainings += variant.setup_steps > 0
+        if total:
+            self._announce(
+                f"{counted(pictures, 'picture')} to draw and {counted(trainings, 'training')}: as "
+                f"much as {total:,} denoising steps of one picture"
+            )
         done, lock = 0, Lock()
 
         def advance(steps: int) -> None:

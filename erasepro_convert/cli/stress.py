@@ -12,6 +12,8 @@ from erasepro_convert.cli.sampling_options import guidance_option, seeds_option,
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from erasepro_convert.attacks.case import Attack
     from erasepro_convert.attacks.detector import ConceptDetector
     from erasepro_convert.attacks.gallery import Gallery
@@ -149,7 +151,14 @@ def stress_command(
             if draw:
                 detector = _find_detector(loaded, base, clip, is_demo=original.is_demo)
                 gallery = _gallery(
-                    original, detector, images or Path(folder), seeds, steps, guidance, progress
+                    original,
+                    detector,
+                    images or Path(folder),
+                    seeds,
+                    steps,
+                    guidance,
+                    terminal.say,
+                    progress,
                 )
             found = stress(
                 loaded,
@@ -190,6 +199,7 @@ def _gallery(
     seeds: int,
     steps: int | None,
     guidance: float | None,
+    announce: "Callable[[str], None]",
     progress: "Progress",
 ) -> "Gallery":
     """Return what draws and judges, with the model's own settings where none are given."""
@@ -204,7 +214,7 @@ def _gallery(
         model.size,
         "dpm++",
     )
-    renderer = ImageRenderer(model, settings, seeds, ImageStore(folder), progress)
+    renderer = ImageRenderer(model, settings, seeds, ImageStore(folder), announce, progress)
     return Gallery(renderer, detector, settings, seeds)
 
 

@@ -63,16 +63,21 @@ def draw(models: tuple[LoadedModel, LoadedModel], tmp_path: Path) -> Draw:
         nonlocal runs
         runs += 1  # pictures are drawn anew each time
         told: list[tuple[int, int]] = []
+        said: list[str] = []
         renderer = ImageRenderer(
             models[0].architecture,
             replace(SETTINGS, **settings),  # type: ignore[arg-type]
             seeds,
             ImageStore(tmp_path / str(runs)),
+            said.append,
             lambda _, done, total: told.append((done, total)),
         )
         prompt_set = PromptSet(variant, {prompt: prompt})
         renderer.draw([prompt_set])
         assert told[-1][0] == told[-1][1] == told[0][1], "the work was known before it was done"
+        (announced,) = said
+        assert announced.startswith(f"{seeds} picture")
+        assert announced.endswith(f"as much as {told[-1][1]:,} denoising steps of one picture")
         return load_pixels(renderer.paths(prompt_set)[prompt]).astype(int)
 
     return draw
