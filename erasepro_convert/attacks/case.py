@@ -12,7 +12,7 @@ from erasepro_convert.clip.tokenizer import tokenize
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
 
-Attack = Literal["swap-te", "prefix", "ti", "tricks"]
+Attack = Literal["swap-te", "prefix", "ti", "tricks", "merge", "quantise", "lora", "finetune"]
 
 
 PromptSets = tuple[PromptSet, ...]
@@ -58,7 +58,7 @@ class AttackContext:
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
     ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` and ``seeds``
     are for training an embedding; ``candidates`` is how many words a search tries, and ``report``
-    gets its progress.
+    gets its progress.  ``others`` are prompts that name no target.
     """
 
     original: LoadedModel
@@ -72,6 +72,7 @@ class AttackContext:
     seeds: int
     candidates: int
     report: Callable[[int, int], None]
+    others: tuple[str, ...]
 
     def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
         """Map each prompt to what an attack makes of it.

@@ -14,10 +14,14 @@ from erasepro_convert.attacks.case import (
     Distances,
     unchanged,
 )
+from erasepro_convert.attacks.finetune import finetune_cases
 from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
+from erasepro_convert.attacks.lora import lora_cases
+from erasepro_convert.attacks.merge import merge_cases
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
+from erasepro_convert.attacks.quantise import quantise_cases
 from erasepro_convert.attacks.swap_text_encoder import swap_cases
 from erasepro_convert.attacks.target_distance import TargetDistances
 from erasepro_convert.attacks.textual_inversion import inversion_cases
@@ -31,6 +35,10 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "prefix": prefix_cases,
     "tricks": paraphrase_cases,
     "ti": inversion_cases,
+    "merge": merge_cases,
+    "quantise": quantise_cases,
+    "lora": lora_cases,
+    "finetune": finetune_cases,
 }
 
 
@@ -127,6 +135,7 @@ def stress(
             original, erased, target, prompts, pictures, gallery is not None,
             TargetDistances(original.weights, concept, recipe), effort.steps, effort.seeds,
             effort.candidates, lambda done, total: progress("searching words", done, total),
+            tuple(prompt.prompt for prompt in planned if prompt.role == "other"),
         )  # fmt: skip
         rows += _rows(context, attacks, gallery)
     return StressResult(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
-ATTACKS: tuple["Attack", ...] = ("swap-te", "prefix", "tricks", "ti")
+ATTACKS: tuple["Attack", ...] = (
+    "swap-te", "prefix", "tricks", "ti", "merge", "quantise", "lora", "finetune",
+)  # fmt: skip
 
 
 @click.command("stress")
@@ -110,7 +112,9 @@ def stress_command(
 
     swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
     the prompt.  tricks: other spellings, letters, languages, weights.  ti (with --draw): a new word
-    trained on the original's pictures of the target, with several seeds.
+    trained on the original's pictures of the target, with several seeds.  merge, quantise: OUT's
+    weights mixed with the original's, or rounded to 8 and 4 bits.  lora, finetune: OUT with a
+    random LoRA; with --draw also trained, on the target or on other things.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
