@@ -6,7 +6,6 @@ soon somebody who has pictures of it teaches it again.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -18,24 +17,17 @@ from erasepro_convert.attacks.case import (
     PromptSets,
     unchanged,
 )
-from erasepro_convert.attacks.changed_weights import restoring_weights
 from erasepro_convert.attacks.denoising import TEMPLATES, encode_pictures
-from erasepro_convert.attacks.model import (
-    Advance,
-    LoadedModel,
-    ModelVariant,
-    PreparedPipeline,
-    PromptSet,
-)
+from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, PromptSet
 from erasepro_convert.attacks.weight_training import (
     BATCH,
     WORK_PER_STEP,
     TrainingSet,
     train_weights,
+    trained_variant,
 )
 from erasepro_convert.evaluate.image_store import load_pixels
 from erasepro_convert.runtime.hashing import json_digest
-from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.train.methods import generator_of
 from erasepro_convert.train.network import SAMPLING_STEPS, Network
@@ -147,19 +139,11 @@ def _trained_variant(
     ``training_set`` is the digest of what it is trained on; ``work`` is how much making it is, in
     denoising steps.
     """
-    # Threads that share the sums of a small model's U-Net mostly wait for each other.
-    is_small_model = model.architecture.batch > 1
+    names = [key.diffusers for key in unet_keys(model.architecture.widths)]
 
-    @contextmanager
-    def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
-        names = [key.diffusers for key in unet_keys(model.architecture.widths)]
-        with restoring_weights(model):
-            with one_thread() if is_small_model else nullcontext():
-                made = make_training_set(advance)
-                train_weights(
-                    model, names, made, steps=steps, rate=RATE, seed=seed, advance=advance
-                )
-            yield PreparedPipeline(model.pipeline)
+    def train(advance: Advance) -> None:
+        made = make_training_set(advance)
+        train_weights(model, names, made, steps=steps, rate=RATE, seed=seed, advance=advance)
 
     digest = json_digest(["finetune", model.digest, RATE, BATCH, steps, seed, training_set])
-    return ModelVariant(digest, prepare, steps * WORK_PER_STEP + work)
+    return trained_variant(model, digest, train, steps * WORK_PER_STEP + work)

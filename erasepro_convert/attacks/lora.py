@@ -6,7 +6,7 @@ diffusers' and kohya's scripts do, on the U-Net's attention.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from math import sqrt
 
@@ -15,25 +15,23 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets, unchanged
-from erasepro_convert.attacks.changed_weights import ChangedModel, changed_case, restoring_weights
-from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
-from erasepro_convert.attacks.denoising import TEMPLATES, encode_pictures
-from erasepro_convert.attacks.model import (
-    Advance,
-    LoadedModel,
-    ModelVariant,
-    PreparedPipeline,
-    PromptSet,
+from erasepro_convert.attacks.changed_weights import ChangedModel, changed_case
+from erasepro_convert.attacks.control_concept import (
+    CONTROL_PICTURES,
+    DRAWING_VERSION,
+    draw_control_pictures,
 )
+from erasepro_convert.attacks.denoising import TEMPLATES, encode_pictures
+from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, PromptSet
 from erasepro_convert.attacks.weight_training import (
     BATCH,
     WORK_PER_STEP,
     TrainingSet,
     train_weights,
+    trained_variant,
 )
 from erasepro_convert.evaluate.image_store import Pixels, load_pixels
 from erasepro_convert.runtime.hashing import json_digest
-from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import UNET_BLOCKS, Widths, text_keys
 from erasepro_convert.sd1.unet import trained_names, unet_keys
 from erasepro_convert.train.methods import generator_of
@@ -44,14 +42,13 @@ RANDOM_SIZE = 0.05
 """The Frobenius norm of a random LoRA's addition to a matrix, relative to the matrix's own.
 
 Adam at the usual rate of 1e-4 moves the second factor by up to 0.05 in 500 steps.  With the first
-factor at its start that is about 5 % of a matrix of SD1.x.
+factor at its start the product is then up to a tenth of a matrix of SD1.x, whose numbers are about
+0.03.  This is half of that.
 """
 
 STEPS = 100
 RATE = 1e-4
 """The learning rate of diffusers' and kohya's scripts for LoRA."""
-
-CONTROL_PICTURES = 40
 
 
 def lora_cases(context: AttackContext) -> Iterator[AttackCase]:
@@ -145,22 +142,21 @@ class LowRank(nn.Module):
 def low_rank_factors(model: LoadedModel, seed: int) -> Iterator[list[str]]:
     """Add factors to the U-Net's attention while the block runs, and give their names there.
 
-    After the block the matrices have the product in them; after an exception they may not.
+    After the block the product of the factors is part of the matrices.
     """
     widths, unet = model.architecture.widths, model.pipeline.unet
     paths = {key.original: key.diffusers.removesuffix(".weight") for key in unet_keys(widths)}
-    modules = {}
-    names = []
+    modules, names = [], []
     try:
         for original in unet_projections(widths):
             module = unet.get_submodule(paths[original])
             factors = LowRank(module.weight, generator_of(seed, original))
             parametrize.register_parametrization(module, "weight", factors)
-            modules[original] = module
+            modules.append(module)
             names += [f"{paths[original]}.parametrizations.weight.0.{p}" for p in ("down", "up")]
         yield names
     finally:
-        for module in modules.values():
+        for module in modules:
             parametrize.remove_parametrizations(module, "weight")
 
 
@@ -172,21 +168,15 @@ def _trained_variant(
     load_pictures: Callable[[], Pixels],
 ) -> ModelVariant:
     """Return a variant with a trained LoRA; ``training_set`` names its pictures, for the digest."""
-    # Threads that share the sums of a small model's U-Net mostly wait for each other.
-    is_small_model = model.architecture.batch > 1
 
-    @contextmanager
-    def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
-        with restoring_weights(model):
-            with one_thread() if is_small_model else nullcontext():
-                latents = encode_pictures(model.pipeline, load_pictures())
-                with low_rank_factors(model, seed) as names:
-                    train_weights(
-                        model, names, TrainingSet(latents, [prompts] * len(latents)),
-                        steps=STEPS, rate=RATE, seed=seed, advance=advance,
-                    )  # fmt: skip
-            yield PreparedPipeline(model.pipeline)
+    def train(advance: Advance) -> None:
+        latents = encode_pictures(model.pipeline, load_pictures())
+        with low_rank_factors(model, seed) as names:
+            train_weights(
+                model, names, TrainingSet(latents, [prompts] * len(latents)),
+                steps=STEPS, rate=RATE, seed=seed, advance=advance,
+            )  # fmt: skip
 
     settings = [RANK, STEPS, RATE, BATCH, seed, *prompts]
     digest = json_digest(["lora", model.digest, settings, training_set])
-    return ModelVariant(digest, prepare, STEPS * WORK_PER_STEP)
+    return trained_variant(model, digest, train, STEPS * WORK_PER_STEP)

@@ -15,7 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets
-from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
+from erasepro_convert.attacks.control_concept import (
+    CONTROL_PICTURES,
+    DRAWING_VERSION,
+    draw_control_pictures,
+)
 from erasepro_convert.attacks.denoising import (
     TEMPLATES,
     draw_batch,
@@ -46,8 +50,6 @@ WORK_PER_STEP = work_per_step(BATCH)
 
 LOSS_SCALE = 1024.0
 """A factor of the loss, without which gradients vanish in half precision; Adam scales it away."""
-
-CONTROL_PICTURES = 40
 
 
 def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:

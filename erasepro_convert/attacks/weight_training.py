@@ -5,15 +5,23 @@ proportion to its width, at which Adam changes what a layer computes at the same
 *Tensor Programs V* (2022).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from erasepro_convert.attacks.changed_weights import restoring_weights
 from erasepro_convert.attacks.denoising import draw_batch, work_per_step
-from erasepro_convert.attacks.model import Advance, LoadedModel
+from erasepro_convert.attacks.model import (
+    Advance,
+    LoadedModel,
+    ModelVariant,
+    PreparedPipeline,
+)
+from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import SD1
 from erasepro_convert.train.loop import take_step
 from erasepro_convert.train.methods import TrainingBatch, generator_of
@@ -32,6 +40,26 @@ class TrainingSet:
 
     latents: Tensor
     prompts: Sequence[Sequence[str]]
+
+
+def trained_variant(
+    model: LoadedModel, digest: str, train: Callable[[Advance], None], setup_steps: int
+) -> ModelVariant:
+    """Return a variant that draws with what ``train`` makes of the pipeline's weights.
+
+    They are trained each time that they are needed, since nothing keeps them afterwards.
+    """
+    # Threads that share the sums of a small model's U-Net mostly wait for each other.
+    is_small_model = model.architecture.batch > 1
+
+    @contextmanager
+    def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
+        with restoring_weights(model):
+            with one_thread() if is_small_model else nullcontext():
+                train(advance)
+            yield PreparedPipeline(model.pipeline)
+
+    return ModelVariant(digest, prepare, setup_steps)
 
 
 def train_weights(
