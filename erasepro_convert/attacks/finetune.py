@@ -35,7 +35,7 @@ from erasepro_convert.train.network import SAMPLING_STEPS, Network
 OTHERS_STEPS = 300
 TARGET_STEPS = (50, 200)
 RATE = 1e-5
-"""The learning rate of diffusers' script for fine-tuning."""
+"""The learning rate that diffusers' script for fine-tuning is used with."""
 
 OTHERS_PICTURES = 30
 """How many pictures of other prompts the original draws to train on."""

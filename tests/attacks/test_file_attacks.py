@@ -214,9 +214,14 @@ def test_weights_are_restored_to_the_bit(context: AttackContext, short_training:
     for variant in variants(context):
         assert not equal(prepared(model, variant), before)
         assert equal(bits(model), before)
-        with pytest.raises(KeyboardInterrupt), variant.prepare(lambda _: None):
-            raise KeyboardInterrupt
-        assert equal(bits(model), before)
+
+
+def test_an_interrupted_drawing_restores_weights(context: AttackContext) -> None:
+    before = bits(context.erased)
+    variant = merge_models(context.original, context.erased, 0.5).variant
+    with pytest.raises(KeyboardInterrupt), variant.prepare(lambda _: None):
+        raise KeyboardInterrupt
+    assert equal(bits(context.erased), before)
 
 
 def test_an_interrupted_training_restores_weights(
