@@ -28,6 +28,10 @@ Attack = Literal[
     "noise",
     "img2img",
     "inpaint",
+    "merge",
+    "quantise",
+    "lora",
+    "finetune",
 ]
 
 
@@ -74,7 +78,7 @@ class AttackContext:
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
     ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` and ``seeds``
     are for training an embedding; ``candidates`` is how many words a search tries, and ``report``
-    gets their progress.
+    gets their progress.  ``others`` are prompts that name no target.
     """
 
     original: LoadedModel
@@ -88,6 +92,7 @@ class AttackContext:
     seeds: int
     candidates: int
     report: Progress
+    others: tuple[str, ...]
 
     def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
         """Map each prompt to what an attack makes of it.

@@ -5,6 +5,9 @@ from PIL import Image, ImageDraw
 
 from erasepro_convert.evaluate.image_store import Pixels
 
+CONTROL_PICTURES = 40
+"""How many pictures of the sign are trained on, and compared with."""
+
 DRAWING_VERSION = 1
 """The version of the drawing, for the names of pictures that words trained on it give."""
 

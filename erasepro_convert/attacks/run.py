@@ -15,11 +15,15 @@ from erasepro_convert.attacks.case import (
     unchanged,
 )
 from erasepro_convert.attacks.completion import completion_cases
+from erasepro_convert.attacks.finetune import finetune_cases
 from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
+from erasepro_convert.attacks.lora import lora_cases
+from erasepro_convert.attacks.merge import merge_cases
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
 from erasepro_convert.attacks.noise import noise_cases
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
+from erasepro_convert.attacks.quantise import quantise_cases
 from erasepro_convert.attacks.rece import rece_cases
 from erasepro_convert.attacks.redrawing import image_to_image_cases, inpainting_cases
 from erasepro_convert.attacks.swap_text_encoder import swap_cases
@@ -50,6 +54,10 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "noise": noise_cases,
     "img2img": image_to_image_cases,
     "inpaint": inpainting_cases,
+    "merge": merge_cases,
+    "quantise": quantise_cases,
+    "lora": lora_cases,
+    "finetune": finetune_cases,
 }
 
 
@@ -149,6 +157,7 @@ def stress(
                 recipe.without_targets(recipe.probe.others),
             ),
             effort.steps, effort.seeds, effort.candidates, progress,
+            tuple(prompt.prompt for prompt in planned if prompt.role == "other"),
         )  # fmt: skip
         rows += _rows(context, attacks, gallery)
     return StressResult(

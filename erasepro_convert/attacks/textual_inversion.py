@@ -7,7 +7,6 @@ trained on, shows what such training can teach by itself.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,7 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets
-from erasepro_convert.attacks.control_concept import DRAWING_VERSION, draw_control_pictures
+from erasepro_convert.attacks.control_concept import (
+    CONTROL_PICTURES,
+    DRAWING_VERSION,
+    draw_control_pictures,
+)
+from erasepro_convert.attacks.denoising import (
+    TEMPLATES,
+    draw_batch,
+    encode_pictures,
+    work_per_step,
+)
 from erasepro_convert.attacks.model import (
     Advance,
     LoadedModel,
@@ -30,37 +39,15 @@ from erasepro_convert.evaluate.image_store import Pixels, load_pixels
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.runtime.threads import one_thread
 
-TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a drawing of {}", "an image of a {}")
-"""The prompts in which the word is trained."""
-
 BATCH = 16
 LEARNING_RATE = 0.1
 """Adam's learning rate, relative to the root mean square of the model's embeddings."""
 
-WORK_PER_STEP = BATCH * 3 // 2
-"""The work of one training step, in denoising steps of one picture.
-
-A training step costs about three passes through the U-Net a picture, a denoising step two.
-"""
+WORK_PER_STEP = work_per_step(BATCH)
+"""The work of one training step, in denoising steps of one picture."""
 
 LOSS_SCALE = 1024.0
 """A factor of the loss, without which gradients vanish in half precision; Adam scales it away."""
-
-CONTROL_PICTURES = 40
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What one training step denoises: BATCH noisy latents, each with its time and prompt.
-
-    ``goal`` is what the U-Net should predict: the noise, or the velocity.  ``templates`` are
-    numbers of TEMPLATES.
-    """
-
-    noisy_latents: Tensor
-    times: Tensor
-    goal: Tensor
-    templates: Tensor
 
 
 def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
@@ -142,7 +129,7 @@ def train_embedding(
     """
     generator = torch.Generator().manual_seed(seed)
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    latents = _latents(pipeline, pictures)
+    latents = encode_pictures(pipeline, pictures)
     table = known_embeddings(pipeline.text_encoder)
     embedding = table.mean(0, keepdim=True).requires_grad_()
     adam = torch.optim.Adam([embedding], lr=LEARNING_RATE * float(table.square().mean().sqrt()))
@@ -153,7 +140,7 @@ def train_embedding(
         model.requires_grad_(False)
     with replacing_word_embedding(pipeline.text_encoder, embedding), torch.enable_grad():
         for _ in range(steps):
-            batch = _draw_batch(latents, scheduler, generator)
+            batch = draw_batch(latents, len(TEMPLATES), BATCH, scheduler, generator)
             for rows in micro_batches:
                 states = pipeline.text_encoder(ids)[0][batch.templates[rows].to(device)]
                 predicted = pipeline.unet(
@@ -168,28 +155,3 @@ def train_embedding(
             adam.zero_grad()
             advance(WORK_PER_STEP)
     return embedding.detach()
-
-
-def _draw_batch(latents: Tensor, scheduler: DDPMScheduler, generator: torch.Generator) -> _Batch:
-    """Draw pictures, templates, noise and times of one training step."""
-    clean = latents[torch.randint(len(latents), (BATCH,), generator=generator)]
-    templates = torch.randint(len(TEMPLATES), (BATCH,), generator=generator)
-    noise = torch.randn(clean.shape, generator=generator)
-    # One time is taken from each of BATCH equal spans, so that each batch covers them all.
-    shares = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-    times = (shares * scheduler.config.num_train_timesteps).long()
-    predicts_velocity = scheduler.config.prediction_type == "v_prediction"
-    goal = scheduler.get_velocity(clean, noise, times) if predicts_velocity else noise
-    return _Batch(scheduler.add_noise(clean, noise, times), times, goal, templates)
-
-
-def _latents(pipeline: StableDiffusionPipeline, pictures: Pixels) -> Tensor:
-    """Encode pictures by the VAE and scale the latents for the U-Net: float32, on the CPU."""
-    vae = pipeline.vae
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.inference_mode():
-        encoded = [
-            vae.encode(part.to(vae.device, vae.dtype)).latent_dist.mean for part in pixels.split(8)
-        ]
-    scaled: Tensor = torch.cat(encoded).float().cpu() * vae.config.scaling_factor
-    return scaled

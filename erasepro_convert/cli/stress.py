@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 ON_TEXT: tuple["Attack", ...] = (
     "swap-te", "prefix", "tricks", "ring-a-bell", "mma", "unlearn-diff", "text-inversion", "rece",
+    "merge", "quantise", "lora",
 )  # fmt: skip
 """Attacks that are measured on text features, and can be drawn."""
 
-ON_PICTURES: tuple["Attack", ...] = ("ti", "completion", "noise", "img2img", "inpaint")
+ON_PICTURES: tuple["Attack", ...] = (
+    "ti", "completion", "noise", "img2img", "inpaint", "finetune",
+)  # fmt: skip
 """Attacks that need pictures."""
 
 
@@ -119,11 +122,13 @@ def stress_command(
     the prompt.  tricks: other spellings, letters, languages, weights.  ring-a-bell, mma: words in
     the target's place, found in the original's text encoder.  unlearn-diff: words before the
     prompt, found in OUT.  text-inversion: embeddings with the target's keys and values.  rece:
-    features derived from both U-Nets.
+    features derived from both U-Nets.  merge, quantise: OUT's weights mixed with the original's, or
+    rounded to 8 and 4 bits.  lora: OUT with random LoRAs; with --draw also trained on the target.
 
     With --draw only: ti: a new word trained on the original's pictures of the target, with several
     seeds.  completion: the original draws the first steps.  noise: stronger noise at the start.
     img2img: redraw the original's pictures of the target.  inpaint: fill in the middle of them.
+    finetune: the U-Net trained on, on other things and on the target.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table

@@ -28,6 +28,19 @@ from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 
 
+def parameters_by_name(
+    model: nn.Module, keys: Iterable[Key]
+) -> dict[str, tuple[str, nn.Parameter]]:
+    """Map original names to the parameters of a pipeline's part, each with its name there."""
+    known = dict(model.named_parameters())
+    found = {}
+    for key in keys:
+        # transformers 5 dropped the "text_model." in front.
+        name = key.diffusers if key.diffusers in known else key.diffusers.split(".", 1)[1]
+        found[key.original] = name, known[name]
+    return found
+
+
 def select_device() -> torch.device:
     """Return CUDA or Apple's MPS if there is one, else the CPU."""
     if torch.cuda.is_available():
@@ -97,12 +110,9 @@ def _filled(
     model: nn.Module, source: SD1Checkpoint, keys: Iterable[Key], dtype: torch.dtype
 ) -> Any:
     """Give a model, so far without memory, the checkpoint's tensors."""
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state = {}
-    for key in keys:
-        # transformers 5 dropped the "text_model." in front.
-        name = key.diffusers if key.diffusers in shapes else key.diffusers.split(".", 1)[1]
-        tensor = source.read(key.original).to(select_device(), dtype)
-        state[name] = tensor.view(shapes[name])  # 1×1 convolutions of the VAE's attention
+    for original, (name, parameter) in parameters_by_name(model, keys).items():
+        tensor = source.read(original).to(select_device(), dtype)
+        state[name] = tensor.view(parameter.shape)  # 1×1 convolutions of the VAE's attention
     model.load_state_dict(state, assign=True)
     return model.eval()

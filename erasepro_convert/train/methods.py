@@ -146,9 +146,12 @@ METHODS: dict[str, TrainingMethod] = {
 }
 
 
-def generator_of(seed: int, step: int) -> torch.Generator:
-    """Return the generator of one step, so that a resumed training needs no generator's state."""
-    number = int.from_bytes(sha256(f"{seed} {step}".encode()).digest()[:7], "big")
+def generator_of(seed: int, part: int | str) -> torch.Generator:
+    """Return a generator for one part of what a seed decides, such as one step of a training.
+
+    A resumed training needs no generator's state.
+    """
+    number = int.from_bytes(sha256(f"{seed} {part}".encode()).digest()[:7], "big")
     return torch.Generator().manual_seed(number)
 
 

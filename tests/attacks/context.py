@@ -22,5 +22,5 @@ def snoopy_context(
     distances = TargetDistances(original.weights, concept, PROBE_TEMPLATES, DRIFT_PROMPTS)
     return AttackContext(
         original, erased, "snoopy", prompts, pictures, draws=bool(pictures), distances=distances,
-        steps=1, seeds=2, candidates=40, report=report,
+        steps=1, seeds=2, candidates=40, report=report, others=DRIFT_PROMPTS,
     )  # fmt: skip
