@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Literal
 
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
@@ -76,9 +76,10 @@ class AttackContext:
 
     ``prompts`` contain the target's words; they are what is drawn.  ``pictures`` are where the
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
-    ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` and ``seeds``
-    are for training an embedding; ``candidates`` is how many words a search tries, and ``report``
-    gets their progress.  ``others`` are prompts that name no target.
+    ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` is how long an
+    embedding is trained, ``seeds`` how often a training or a search is repeated, and ``candidates``
+    how many words a search tries; ``report`` gets their progress.  ``others`` are prompts that name
+    no target.
     """
 
     original: LoadedModel
@@ -93,6 +94,11 @@ class AttackContext:
     candidates: int
     report: Progress
     others: tuple[str, ...]
+
+    @property
+    def searches(self) -> int:
+        """How often a search on text features is repeated: once where nothing is drawn."""
+        return self.seeds if self.draws else 1
 
     def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
         """Map each prompt to what an attack makes of it.
@@ -131,9 +137,9 @@ class AttackContext:
             original=tuple(PromptSet(self.original.variant, self.rewritten(r)) for r in rewrites),
             control=tuple(PromptSet(self.erased.variant, self.rewritten(r)) for r in controls),
             distances=Distances(
-                erased=mean(self.distances.of(r, weights, weights) for r in rewrites),
-                original=mean(self.distances.of(r, original, original) for r in rewrites),
-                control=mean(self.distances.of(r, weights, weights) for r in controls),
+                erased=fmean(self.distances.of(r, weights, weights) for r in rewrites),
+                original=fmean(self.distances.of(r, original, original) for r in rewrites),
+                control=fmean(self.distances.of(r, weights, weights) for r in controls),
             ),
         )
 

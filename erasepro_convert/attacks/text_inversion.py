@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -41,19 +42,17 @@ TOKENS = (1, 4)
 STEPS = 30
 """Steps of L-BFGS.  In twice as many it comes 3 % nearer; Adam needs more than 200 for as much."""
 
-SEEDS = 3
-"""How often the erased model is searched; from other starts the search ends in the same place."""
-
 
 def text_inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
     """Give a case for each number of tokens."""
     erased, original = context.erased, context.original
     own = context.distances
     nonsense = own.aimed_at(NONSENSE)
-    runs = len(TOKENS) * (SEEDS + 2)
+    seeds = context.searches
+    runs = len(TOKENS) * (seeds + 2)
     for number, tokens in enumerate(TOKENS):
         searches = [
-            *(_Search(erased, own, tokens, seed) for seed in range(SEEDS)),
+            *(_Search(erased, own, tokens, seed) for seed in range(seeds)),
             _Search(original, own, tokens, 0),
             _Search(erased, nonsense, tokens, 0),
         ]
@@ -66,10 +65,10 @@ def text_inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
         yield AttackCase(
             "text-inversion",
             f"{tokens} token{'s' if tokens > 1 else ''}",
-            attacked=tuple(sets[:SEEDS]),
-            original=(sets[SEEDS],),
+            attacked=tuple(sets[:seeds]),
+            original=(sets[seeds],),
             control=(sets[-1],),
-            distances=Distances(sum(near[:SEEDS]) / SEEDS, near[SEEDS], near[-1]),
+            distances=Distances(fmean(near[:seeds]), near[seeds], near[-1]),
         )
 
 

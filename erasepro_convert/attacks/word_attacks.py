@@ -34,9 +34,6 @@ from erasepro_convert.language.prompts import whole_words
 ETA = 3.0
 """Ring-A-Bell's η."""
 
-SEARCHES = 2
-"""How often words are searched for, from other starts."""
-
 PROMPTS = 2
 """How many prompts words are searched for in, together."""
 
@@ -80,7 +77,7 @@ def unlearn_diff_cases(context: AttackContext) -> Iterator[AttackCase]:
     found = [
         _search(context, "unlearn-diff", context.erased, aim, before(copies(PREFIX)), PREFIX,
                 lambda tails: squares(tails).mean(1), seed)
-        for seed in range(SEARCHES)
+        for seed in range(context.searches)
     ]  # fmt: skip
     yield context.search_case(
         "unlearn-diff",
@@ -93,7 +90,7 @@ def unlearn_diff_cases(context: AttackContext) -> Iterator[AttackCase]:
 def _in_place(context: AttackContext, attack: str, goal: Goal) -> Iterator[AttackCase]:
     """Search for words in the target's place by what the original encoder makes of them."""
     aim = context.distances.first(PROMPTS)
-    searches = [(aim, context.target, seed) for seed in range(SEARCHES)]
+    searches = [(aim, context.target, seed) for seed in range(context.searches)]
     searches.append((aim.aimed_at(NONSENSE), NONSENSE, 0))
 
     def placed(words: str) -> Rewrite:

@@ -62,11 +62,11 @@ ON_PICTURES: tuple["Attack", ...] = (
     "--ti-steps", type=click.IntRange(1), default=100, show_default=True, help="Training steps."
 )
 @click.option(
-    "--ti-seeds",
+    "--trials",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="How many times each training is repeated, with other seeds.",
+    help="How often each training and search is repeated, with other seeds; once without --draw.",
 )
 @click.option(
     "--words",
@@ -100,7 +100,7 @@ def stress_command(
     steps: int | None,
     guidance: float | None,
     ti_steps: int,
-    ti_seeds: int,
+    trials: int,
     words: int,
     clip: Path | None,
     images: Path | None,
@@ -172,7 +172,7 @@ def stress_command(
                 plan_prompts(loaded, (), is_demo=original.is_demo),
                 chosen,
                 gallery,
-                Effort(ti_steps, ti_seeds, words),
+                Effort(ti_steps, trials, words),
                 progress,
             )
         terminal.show(stress_table(found.rows))

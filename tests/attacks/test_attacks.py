@@ -223,7 +223,7 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
     store, out, table = tmp_path / "store", tmp_path / "out.json", tmp_path / "out.csv"
     args = (
         "stress", "recipes/paper/snoopy.yaml", erased, "--base", base, "--seeds", 1, "--steps", 4,
-        "--attack", "swap-te,ti", "--draw", "--ti-steps", 2, "--ti-seeds", 2, "--images", store,
+        "--attack", "swap-te,ti", "--draw", "--ti-steps", 2, "--trials", 2, "--images", store,
     )  # fmt: skip
     ran = cli(*args, "--json", out, "--csv", table)
     assert ran.code == 0

@@ -1,12 +1,13 @@
 """Attacks that are searched for on text features: what they find, and what they may not find."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from erasepro_convert import demo
-from erasepro_convert.attacks import text_inversion, token_search, word_attacks
+from erasepro_convert.attacks import text_inversion, token_search
 from erasepro_convert.attacks.case import unchanged
 from erasepro_convert.attacks.model import LoadedModel
 from erasepro_convert.attacks.rece import rece_cases
@@ -104,10 +105,9 @@ def test_an_inversion_has_a_case_for_each_number_of_tokens(
     models: tuple[LoadedModel, LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_inversion, "STEPS", 3)
-    monkeypatch.setattr(text_inversion, "SEEDS", 2)
     told: list[tuple[str, int, int]] = []
     context = snoopy_context(*models, report=lambda *done: told.append(done))
-    one, four = text_inversion_cases(context)
+    one, four = text_inversion_cases(replace(context, draws=True))
     assert [len(sets) for sets in (one.attacked, one.original, one.control)] == [2, 1, 1]
     assert four.how == "4 tokens"
     assert copies(4) in four.attacked[0].prompts["snoopy at night"]
@@ -152,7 +152,6 @@ def test_searches_never_write_the_targets_own_words(
     models: tuple[LoadedModel, LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_search, "STEPS", 2)
-    monkeypatch.setattr(word_attacks, "SEARCHES", 1)
     context = snoopy_context(*models)
     for cases in (ring_a_bell_cases, mma_cases):
         (case,) = cases(context)
