@@ -298,15 +298,19 @@ def _rate(column: str, cell: Cell) -> str:
 
 
 def _cost_cells(lines: Sequence[Line]) -> list[str]:
-    """Write leak and drift with both text encoders, and seconds: means over training seeds."""
+    """Write leak and drift with both text encoders, and seconds: means over training seeds.
+
+    Seconds are not there where the machine had other work.
+    """
     means = {name: _mean([line[name] for line in lines]) for name in (*PROBED, "seconds")}
-    if means["seconds"] is None:
+    seconds = means.pop("seconds")
+    if not any(value is not None for value in (seconds, *means.values())):
         return [DASH] * 3
     pairs = [
         " \\| ".join(_rounded(means[f"{name}_{encoder}"] or 0) for encoder in ("edited", "stock"))
         for name in ("leak", "drift")
     ]
-    return [*pairs, f"{float(means['seconds']):.1f}"]
+    return [*pairs, DASH if seconds is None else f"{float(seconds):.1f}"]
 
 
 def _mean(texts: Sequence[str]) -> Fraction | None:

@@ -50,7 +50,7 @@ TRIED_SEEDS = 15
 PROMPTS = 10
 """Prompts in a column; those of ``GONE`` have as many as there are targets, if these are more."""
 
-TRAINED_TASKS = ("one",)
+TRAINED_TASKS = ("one", "style")
 """Tasks of the methods that are trained, which takes minutes for each pair and training seed."""
 
 HALVES = ("erasepro-text", "erasepro-unet")
