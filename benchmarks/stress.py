@@ -35,7 +35,8 @@ PLACE = Path("build/stress")
 TASKS = ("one", "style")
 METHODS = ("erasepro", "erasepro-unet", "erasepro-paper", "uce", "oce")
 SEEDS = 2
-EFFORT = Effort(steps=100, seeds=5, candidates=1000)
+TRIALS = {"lora": 3, "finetune": 3}
+"""How often trainings are repeated that take minutes; others are 5 times."""
 NO_LIMITS = {"limits": {"leak": None, "drift": None, "relative_update": None}}
 KEY = ("task", "method", "concept", "attack", "case")
 RATES = ("original", "erased", "recovered", "control")
@@ -95,7 +96,7 @@ def _attacked(recipe: Recipe, attack: Attack, base: Path, erased: Path) -> Stres
         plan_prompts(recipe, (), is_demo=True),
         [attack],
         Gallery(renderer, DemoJudge(), settings, SEEDS),
-        EFFORT,
+        Effort(steps=100, seeds=TRIALS.get(attack, 5), candidates=1000),
         silent,
     )
 

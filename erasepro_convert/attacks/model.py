@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -14,6 +14,7 @@ from erasepro_convert.attacks.target_distance import Weights
 from erasepro_convert.images.generate import Start, from_noise
 from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.images.pipeline import build_text_encoder
+from erasepro_convert.sd1.keys import TEXT
 
 Advance = Callable[[int], None]
 """Gets the amount of work done since its last call, in denoising steps of one picture."""
@@ -72,8 +73,16 @@ class LoadedModel(OpenModel):
 
     @cached_property
     def weights(self) -> Weights:
-        """The weights by original name."""
-        return Weights(self.digest, self.checkpoint.read)
+        """The weights by original name; those of the text encoder stay in memory, in float32."""
+
+        @cache
+        def read_text(name: str) -> Tensor:
+            return self.checkpoint.read(name).float()
+
+        def read(name: str) -> Tensor:
+            return read_text(name) if name.startswith(TEXT) else self.checkpoint.read(name)
+
+        return Weights(self.digest, read, self.checkpoint.rows)
 
     @cached_property
     def variant(self) -> ModelVariant:

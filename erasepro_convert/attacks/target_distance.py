@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from erasepro_convert.clip.fed_features import fed_features
-from erasepro_convert.clip.text_encoder import Prefixes, ReadTensor, TextEncoder
+from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.erase.pairing import held_out_pair
 from erasepro_convert.probing.key_value_distance import Goal, KeyValueDistance
@@ -35,10 +35,14 @@ Positions = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of a model by original name; models of one digest have equal weights."""
+    """The weights of a model by original name; models of one digest have equal weights.
+
+    ``rows`` reads rows of the token embedding; without it the whole tensor is read.
+    """
 
     digest: str
     read: ReadTensor = field(compare=False)
+    rows: ReadRows | None = field(compare=False, default=None)
 
 
 class TargetDistances:
@@ -174,5 +178,5 @@ def _features(texts: Weights, prompts: Sequence[str], positions: Positions) -> T
         lengths[row] = max(lengths[row], place + 1)
     ids = torch.tensor([tokenize(prompt).ids for prompt in prompts])
     prefixes = Prefixes.from_token_ids(ids, lengths)
-    encoder = TextEncoder(texts.read, torch.float32)
+    encoder = TextEncoder(texts.read, torch.float32, texts.rows)
     return fed_features(encoder, prefixes, [1])[1][prefixes.prefix_at[rows, places]]
