@@ -62,8 +62,8 @@ def main() -> None:
                     if is_ours and attacks:
                         print(task, method, *attacks, flush=True)
                         for attack in attacks:
-                            lines = measure(task, method, attack, base)
-                            append(RESULTS, COLUMNS, (x for x in lines if x["attack"] not in done))
+                            lines = list(measure(task, method, attack, base))
+                            append(RESULTS, COLUMNS, [x for x in lines if x["attack"] not in done])
                             done |= {"none", attack}
 
 
