@@ -39,9 +39,11 @@ def probe_command(
 
     With --base: leak of each target and drift of other prompts against the original, with CKPT's
     own text encoder and with the original's; exit code 3 when a limit of RECIPE is exceeded.  What
-    the original itself had lost before counts as held.  Without --base: how far the target is from
-    the anchor in CKPT itself, as a share of the spread of other prompts, which is near 0 where the
-    target has become the anchor.
+    the original itself had lost before counts as held.  Reach of a target is how near any input can
+    come to its keys and values: 0 is wholly, 1 no nearer than the anchor.
+
+    Without --base: how far the target is from the anchor in CKPT itself, as a share of the spread
+    of other prompts, which is near 0 where the target has become the anchor.
 
     With --dataset: how much of each target is left in the FILE's prompts about it (1: as the target
     in the original, 0: as its anchor, 0.5: neither), by how explicitly they express it, and drift

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from erasepro_convert.cli.terminal import LINE
-from erasepro_convert.manifest import ProbeRecord
+from erasepro_convert.manifest import ProbeRecord, PromptMeasure
 from erasepro_convert.runtime.printable import printable
 
 if TYPE_CHECKING:  # at run time these would import torch
@@ -22,7 +22,7 @@ LONGEST_METADATA = 120
 
 
 def probe_table(record: ProbeRecord) -> Table:
-    """Return leak by concept and drift, for each way of feeding the U-Net."""
+    """Return leak and reach by concept, and drift, for each way of feeding the U-Net."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("held-out prompts", "text encoder"):
         table.add_column(heading)
@@ -30,12 +30,22 @@ def probe_table(record: ProbeRecord) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("at", overflow="fold")
     skips = {measure.feed.clip_skip for measure in record.drift}
-    for measure in (*record.leak, *record.drift):
-        measured = f"leak of {measure.concept}" if measure.concept else "drift of others"
-        feed: str = measure.feed.text_encoder
-        feed += f", clip skip {measure.feed.clip_skip}" if len(skips) > 1 else ""
+
+    def feed(encoder: str, clip_skip: int) -> str:
+        return f"{encoder}, clip skip {clip_skip}" if len(skips) > 1 else encoder
+
+    def add(measured: str, measure: PromptMeasure) -> None:
         values = (f"{value:.2f}" for value in (measure.before, measure.mean, measure.worst))
-        table.add_row(escape(measured), feed, *values, escape(measure.worst_prompt))
+        encoder = feed(measure.feed.text_encoder, measure.feed.clip_skip)
+        table.add_row(escape(measured), encoder, *values, escape(measure.worst_prompt))
+
+    for leak in record.leak:
+        add(f"leak of {leak.concept}", leak)
+    for reach in record.reach:
+        value = f"{reach.reach:.2f}"
+        table.add_row(escape(f"reach of {reach.concept}"), feed("any", reach.clip_skip), "", value)
+    for drift in record.drift:
+        add("drift of others", drift)
     return table
 
 

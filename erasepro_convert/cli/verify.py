@@ -75,8 +75,8 @@ def verify_command(
     """Check OUT against its manifest and list every deviation.
 
     From the manifest alone: the manifest itself, hashes and sizes, metadata, and each tensor.  With
-    --base also what was touched, and every norm, residual, leak and drift.  docs/audit.md says what
-    that proves.  Exit code 5 if anything deviates.
+    --base also what was touched, and every norm, residual, leak, drift and reach.  docs/audit.md
+    says what that proves.  Exit code 5 if anything deviates.
     """
     from dataclasses import asdict
 

@@ -40,6 +40,7 @@ from erasepro_convert.manifest.measures import (
     Feed,
     ProbeRecord,
     PromptMeasure,
+    Reach,
 )
 from erasepro_convert.manifest.model import Manifest, Tool, VariesBetweenRuns, schema_json
 
@@ -66,6 +67,7 @@ __all__ = [
     "ProbeRecord",
     "PromptMeasure",
     "PromptPair",
+    "Reach",
     "RenamedTensor",
     "RepairedTensor",
     "Residual",

@@ -1,4 +1,9 @@
-"""Records of measures: leak and drift of held-out prompts."""
+"""Records of measures: leak, drift and reach of held-out prompts."""
+
+from operator import not_
+from typing import Annotated
+
+from pydantic import Field
 
 from erasepro_convert.manifest.erasure import EditRecord
 from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record
@@ -33,6 +38,18 @@ class PromptMeasure(Record):
     the other prompts' spread.  Null for drift."""
 
 
+class Reach(Record):
+    """How near any input can come to what the original had for a concept's target."""
+
+    concept: str
+    """The target."""
+    clip_skip: Count
+    """The one with which the original read the target."""
+    reach: NonNegative
+    """The least ‖KV_edited(f) − KV_original(target)‖ over any features f, as a share of
+    ‖KV_original(anchor) − KV_original(target)‖."""
+
+
 class ProbeRecord(Record):
     """What held-out prompts say of the result, on text features alone.
 
@@ -42,11 +59,16 @@ class ProbeRecord(Record):
     since its own distance is gone; ``alignment.held`` names such targets.  drift is
     ‖KV_edited − KV_original‖ of other prompts: 0 before.  It is a share of their spread, the root
     mean square of ‖KV_original − mean of KV_original‖.  Both are means over the
-    cross-attention's matrices, over positions 1 … EOS.
+    cross-attention's matrices, over positions 1 … EOS.  reach is 0 where some input, a text or
+    not, still gives the U-Net the target's own keys and values, and 1 where none comes nearer than
+    the anchor.
     """
 
     leak: tuple[PromptMeasure, ...]
     drift: tuple[PromptMeasure, ...]
+    reach: Annotated[tuple[Reach, ...], Field(exclude_if=not_)] = ()
+    """By concept; targets that were erased from the original before have none.  Manifests that are
+    older than this measure lack it."""
 
 
 class EmaRecord(Record):

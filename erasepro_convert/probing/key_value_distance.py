@@ -16,16 +16,24 @@ and no embedding can undercut, is one least-squares solve (``reach``).
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
 
 import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import ReadTensor
-from erasepro_convert.runtime.threads import parallel_map
+from erasepro_convert.runtime.threads import parallel_results
 from erasepro_convert.sd1 import cross_attentions, key_value_matrices
 
-RANK = 1e-6
-"""Eigenvalues of the form below this share of the largest are what float32 rounds to."""
+RIDGE = 1e-12
+"""What keeps the solve for ``reach`` stable, as a share of the form's mean eigenvalue.
+
+An erasure makes its own directions small, to 1e-6 of the others and less, and whether they still
+reach the target is the question: float32 would round them away.
+"""
+ROUNDING = 1e-10
+"""The share of the constants below which what cannot be reached is rounding."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,42 @@ class Goal:
     target: Tensor
     anchor: Tensor
     common: Tensor
+
+
+@dataclass(frozen=True)
+class MatrixDistance:
+    """The square of one matrix in distance², not divided by u²: ‖f − m‖²_G − 2⟨b, f − m⟩ + c.
+
+    ``unit`` is u², ``gram`` is G (d × d), ``slopes`` b (N × d), ``constants`` c (N), in float64.
+    """
+
+    unit: float
+    gram: Tensor
+    slopes: Tensor
+    constants: Tensor
+
+
+@dataclass(frozen=True)
+class KeyValueMatrix:
+    """One key or value matrix (m × d) of the original and of another checkpoint, in float64."""
+
+    before: Tensor
+    after: Tensor
+    is_key: bool
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """AᵀA (d × d) of the other checkpoint's matrix A, which all goals share."""
+        return self.after.T @ self.after
+
+    def distance(self, goal: Goal, common: Tensor) -> MatrixDistance:
+        """Return the square of this matrix; ``common`` (d) is as in ``KeyValueDistance.of``."""
+        own_common, common = goal.common.double(), common.double()
+        wanted = (goal.target.double() - own_common) @ self.before.T
+        unit = ((goal.anchor - goal.target).double() @ self.before.T).square().sum(1).mean()
+        if not self.is_key:
+            wanted = wanted + self.before @ own_common - self.after @ common
+        return MatrixDistance(float(unit), self.gram, wanted @ self.after, wanted.square().sum(1))
 
 
 @dataclass(frozen=True)
@@ -58,30 +102,19 @@ class KeyValueDistance:
     def of(
         cls, original: ReadTensor, edited: ReadTensor, goal: Goal, common: Tensor
     ) -> "KeyValueDistance":
-        """Sum up all 32 matrices; ``common`` (d) is the edited encoder's mean of other prompts.
-
-        Products are in float32, sums in float64.
-        """
+        """Sum up all 32 matrices; ``common`` (d) is the edited encoder's mean of other prompts."""
         keys = {attention.to_k for attention in cross_attentions()}
-        target, anchor = goal.target - goal.common, goal.anchor - goal.common
 
-        def quadratic(name: str) -> tuple[Tensor, Tensor, Tensor] | None:
-            before, after = original(name).float(), edited(name).float()
-            unit = ((anchor - target) @ before.T).square().sum(1).double().mean()
-            if not unit:  # the matrix does not tell the two apart
-                return None
-            wanted = target @ before.T
-            if name not in keys:
-                wanted = wanted + before @ goal.common - after @ common
-            parts = after.T @ after, wanted @ after, wanted.square().sum(1)
-            metric, slopes, constants = (part.double() / unit for part in parts)
-            return metric, slopes, constants
+        def distance(name: str) -> MatrixDistance:
+            before, after = original(name).double(), edited(name).double()
+            return KeyValueMatrix(before, after, name in keys).distance(goal, common)
 
-        found = [part for part in parallel_map(quadratic, key_value_matrices()) if part]
-        metric, slopes, constants = (
-            torch.stack([part[i] for part in found]).mean(0) for i in range(3)
-        )
-        return cls(common.double(), metric, slopes, constants)
+        mean = MeanDistance(common)
+        for matrix in parallel_results(distance, key_value_matrices()):
+            mean.add(matrix)
+        if found := mean.result():
+            return found
+        raise ValueError("no matrix tells target and anchor apart")
 
     def squares(self, features: Tensor) -> Tensor:
         """Return distance² at each position (… × N) of features (… × N × d)."""
@@ -100,8 +133,41 @@ class KeyValueDistance:
 
     @property
     def reach(self) -> float:
-        """The least distance that any input features can have: c − bᵀH⁺b at each position."""
-        values, vectors = torch.linalg.eigh(self.metric)
-        there = values > RANK * values[-1]
-        seen = (self.slopes @ vectors[:, there]).square() / values[there]
-        return float((self.constants - seen.sum(1)).mean().clamp(min=0).sqrt())
+        """The least distance that any input features can have: c − bᵀH⁻¹b at each position."""
+        identity = torch.eye(len(self.metric), dtype=self.metric.dtype)
+        ridge = RIDGE * float(self.metric.diagonal().mean()) or 1.0  # all matrices can be zero
+        stable = self.metric + ridge * identity
+        reached = torch.linalg.solve_triangular(
+            torch.linalg.cholesky(stable), self.slopes.T, upper=False
+        )
+        left = float((self.constants - reached.square().sum(0)).mean())
+        return sqrt(left) if left > ROUNDING * float(self.constants.mean()) else 0.0
+
+
+class MeanDistance:
+    """The mean over matrices, summed up one by one so that few are held at once."""
+
+    def __init__(self, common: Tensor) -> None:
+        """Take ``common`` (d) as in ``KeyValueDistance.of``."""
+        self._common = common.double()
+        self._sums: tuple[Tensor, Tensor, Tensor] | None = None
+        self._count = 0
+
+    def add(self, matrix: MatrixDistance) -> None:
+        """Count a matrix, unless it does not tell target and anchor apart: its unit is 0."""
+        if not matrix.unit:
+            return
+        parts = matrix.gram, matrix.slopes, matrix.constants
+        if self._sums is None:
+            metric, slopes, constants = map(torch.zeros_like, parts)
+            self._sums = metric, slopes, constants
+        for total, part in zip(self._sums, parts, strict=True):
+            total.add_(part, alpha=1 / matrix.unit)
+        self._count += 1
+
+    def result(self) -> KeyValueDistance | None:
+        """Return the mean; None where no matrix counts."""
+        if self._sums is None:
+            return None
+        metric, slopes, constants = (total / self._count for total in self._sums)
+        return KeyValueDistance(self._common, metric, slopes, constants)

@@ -1,4 +1,4 @@
-"""How far an erasure got, measured without images: leak of targets, drift of other prompts.
+"""How far an erasure got, measured without images: leak of targets, drift of others, and reach.
 
 The U-Net reads a prompt through its cross-attention's keys and values alone.  With KV_o a matrix of
 the original checkpoint applied to its own text features and KV_e the same of the edited one,
@@ -17,6 +17,9 @@ Where the target was erased from the original before, KV_o(target) is near KV_o(
 a share of that small distance says nothing.  Leak of such a target is therefore a share of how far
 reference words in the target's place are from the anchor: the root mean square over positions and
 ``recipe.default_prompts.REFERENCE_WORDS``.
+
+What leak says of the target's words, reach says of any input: see ``key_value_distance``.  It is
+measured for targets that were not erased before, whose distance to the anchor it is a share of.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -37,10 +40,16 @@ from erasepro_convert.probing.feature_pairs import (
     pair_with_anchors,
     pair_with_themselves,
 )
+from erasepro_convert.probing.key_value_distance import MatrixDistance, MeanDistance
 from erasepro_convert.probing.measures import Measures, mean_over_matrices, measure_matrix
+from erasepro_convert.probing.reach import (
+    concept_goals,
+    distances_at_matrix,
+    reach_of_concepts,
+)
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.default_prompts import REFERENCE_WORDS
-from erasepro_convert.runtime.threads import one_thread, parallel_map
+from erasepro_convert.runtime.threads import one_thread, parallel_results
 from erasepro_convert.sd1 import cross_attentions, key_value_matrices
 
 DTYPE = torch.float32
@@ -88,8 +97,11 @@ def measure_leak_and_drift(
             raise CheckpointError("text features are not finite: the text encoder is damaged")
 
     keys = {attention.to_k for attention in cross_attentions()}
+    concepts = _rows_by_concept(prompt_pairs)
+    whole = {concept: rows for concept, rows in concepts.items() if concept not in already_erased}
+    goals = concept_goals(pairs, whole, stock, edited_features)
 
-    def measure(name: str) -> list[Measures]:
+    def measure(name: str) -> tuple[list[Measures], list[MatrixDistance]]:
         before, after = original(name).to(DTYPE).T, edited(name).to(DTYPE).T
         found: dict[Feed, Measures] = {}
         for skip, unedited in stock.items():
@@ -97,11 +109,17 @@ def measure_leak_and_drift(
             found |= measure_matrix(
                 before, after, unedited, of_skip, pairs, up_to_constant=name in keys
             )
-        return [found[feed] for feed in feeds]
+        parts = distances_at_matrix(goals, before.T, after.T, is_key=name in keys)
+        return [found[feed] for feed in feeds], parts
 
-    by_feed = zip(*parallel_map(measure, key_value_matrices()), strict=True)
-    means = {feed: mean_over_matrices(found) for feed, found in zip(feeds, by_feed, strict=True)}
-    concepts = _rows_by_concept(prompt_pairs)
+    by_matrix = []
+    distances = [MeanDistance(goal.common) for goal in goals]
+    for measured, parts in parallel_results(measure, key_value_matrices()):
+        by_matrix.append(measured)
+        for distance, part in zip(distances, parts, strict=True):
+            distance.add(part)
+    by_feed = zip(*by_matrix, strict=True)
+    means = {feed: mean_over_matrices(m) for feed, m in zip(feeds, by_feed, strict=True)}
     return ProbeRecord(
         leak=tuple(
             _leak_of_concept(feed, concept, rows, pairs.targets.prompts, measures)
@@ -112,6 +130,7 @@ def measure_leak_and_drift(
             _record(feed, None, pairs.others.prompts, measures.drift, before=0.0)
             for feed, measures in means.items()
         ),
+        reach=reach_of_concepts(goals, distances),
     )
 
 

@@ -19,9 +19,10 @@ def probe(
     """Measure how far a checkpoint has lost the recipe's targets.
 
     With ``base``, the checkpoint before erasure: leak of each target and drift of other prompts,
-    with the checkpoint's own text encoder and with the base's.  Without: how far each target is
-    from its anchor in the checkpoint itself (``distance_after``), near 0 where the target has
-    become the anchor; leak is 1 and drift 0 then by definition.
+    with the checkpoint's own text encoder and with the base's, and reach of each target, with any
+    input.  Without: how far each target is from its anchor in the checkpoint itself
+    (``distance_after``), near 0 where the target has become the anchor; leak is 1, drift and reach
+    are 0 then by definition.
 
     The recipe is one that was loaded, or a YAML file; checkpoints are paths, or URLs of objects in
     a store.

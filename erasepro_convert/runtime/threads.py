@@ -32,6 +32,11 @@ def one_thread() -> Iterator[None]:
 
 def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Apply ``work`` to each item, in inference mode, to as many at once as there are cores."""
+    return list(parallel_results(work, items))
+
+
+def parallel_results(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield the results of ``parallel_map`` in order, so that no more are held than wait."""
 
     def work_in_inference_mode(item: Item) -> Result:
         with torch.inference_mode():
@@ -39,9 +44,10 @@ def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[
 
     workers = min(THREAD_LIMIT, os.cpu_count() or 1, len(items))
     if workers < 2:
-        return [work_in_inference_mode(item) for item in items]
+        yield from map(work_in_inference_mode, items)
+        return
     with _single_core_threads(workers) as pool:
-        return list(pool.map(work_in_inference_mode, items))
+        yield from pool.map(work_in_inference_mode, items)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -65,7 +66,7 @@ def verify_unedited(
 def verify_figures(
     manifest: Manifest, base: SD1Checkpoint, output: SD1Checkpoint, progress: Progress
 ) -> Iterator[Finding]:
-    """Compute every norm, residual, leak and drift anew from the two files, and compare them."""
+    """Compute every figure anew from the two files: norms, residuals, leak, drift and reach."""
     recipe = manifest.recipe
     dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
     already_erased = frozenset(manifest.alignment.held)
@@ -124,13 +125,17 @@ def _compare_records(recorded: Sequence[Change], computed: Sequence[Change]) -> 
 
 
 def _compare_fields(name: str, recorded: BaseModel, computed: BaseModel) -> Iterator[Finding]:
-    """Compare a record field by field; in a finding, the recorded value is the one found."""
+    """Compare a record field by field; in a finding, the recorded value is the one found.
+
+    Fields that an older manifest lacks are not compared.
+    """
     recorded_values, values = recorded.model_dump(mode="json"), computed.model_dump(mode="json")
     is_calibrated = recorded_values.get("calibration") is not None
     for field, recorded_value in recorded_values.items():
-        pair, tolerance = (values[field], recorded_value), FIGURE_TOLERANCE
+        value: Any = values.get(field)
+        pair, tolerance = (value, recorded_value), FIGURE_TOLERANCE
         if is_calibrated and field in ROUNDED:
             tolerance = ROUNDED[field]
             pair = (float(pair[0]), float(pair[1])) if field == "rank" else pair
         if differs(*pair, tolerance):
-            yield Finding("figure", name, str(values[field]), str(recorded_value), field)
+            yield Finding("figure", name, str(value), str(recorded_value), field)

@@ -82,7 +82,7 @@ def test_the_variants_draw_the_same_pictures(files: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_defaults_leak_drift_and_hold_alike(
+def test_defaults_leak_drift_reach_and_hold_alike(
     name: str, variant: str, files: dict[str, Path]
 ) -> None:
     original, other = erased(files["original"], name), erased(files[variant], name)
@@ -93,6 +93,8 @@ def test_defaults_leak_drift_and_hold_alike(
     )
     for before, after in pairs:
         assert after.mean == pytest.approx(before.mean, abs=0.03), before.feed
+    for reach, other_reach in zip(original.probe.reach, other.probe.reach, strict=True):
+        assert other_reach.reach == pytest.approx(reach.reach, abs=0.03), reach.concept
     for one in (original, other):
         assert exceeded(one.recipe, one.probe, one.changes) == ()
         assert all(change.changed for change in one.changes)

@@ -191,6 +191,7 @@ def test_a_dry_run_shows_all_of_a_result_that_does_not_hold(
     )
     assert len(ran.err.splitlines()) <= 10
     assert "leak of Van Gogh" in ran.out
+    assert "reach of Van Gogh" in ran.out
     assert "unet.up.3.2" in ran.out
     assert "dry run: nothing was written" in ran.out
     quiet = cli("--quiet", "--dry-run", recipe, checkpoint_file, tmp_path / "out.safetensors")
@@ -225,6 +226,8 @@ def test_the_command_measures_what_conversion_measured(
     made = read_manifest(erased.with_suffix(".manifest.json")).probe
     for mine, theirs in zip((*record.leak, *record.drift), (*made.leak, *made.drift), strict=True):
         assert mine.mean == pytest.approx(theirs.mean, rel=1e-5)
+    for reach, made_reach in zip(record.reach, made.reach, strict=True):
+        assert reach.reach == pytest.approx(made_reach.reach, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from erasepro_convert.manifest import Manifest, read_manifest
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
@@ -30,6 +31,9 @@ def test_the_page_holds_what_the_manifest_says(cli: Cli, manifest: Path, tmp_pat
     for edit in record.edits:
         assert f"<td>{edit.layer}</td>" in page
     assert f"{record.probe.leak[0].mean:.2f}" in page
+    (reach,) = record.probe.reach
+    row = f"<td>reach of {escape(reach.concept)}</td><td>any</td>"
+    assert f'{row}<td>1</td><td class="n">{reach.reach:.2f}</td>' in page
     assert page.count("<svg") == 1
 
 

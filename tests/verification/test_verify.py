@@ -299,6 +299,7 @@ def changed(manifest: Manifest, *path: str | int, value: object) -> Manifest:
         ("edits", 3, "rank"),
         ("probe", "leak", 0, "mean"),
         ("probe", "drift", 0, "worst"),
+        ("probe", "reach", 0, "reach"),
         ("alignment", "deeper_layers", "merged"),
     ],
 )
@@ -309,6 +310,16 @@ def test_a_forged_figure_is_found_with_the_base(
     forged = changed(plain.manifest, *path, value=7)
     assert plain.verified(forged) == [], "control: the manifest alone cannot tell"
     assert kinds(plain.verified(forged, base=plain.base)) == {"figure"}
+
+
+def test_a_manifest_older_than_reach_is_verified_without_it(plain: Release) -> None:
+    probe = plain.manifest.probe.model_copy(update={"reach": ()})
+    older = plain.manifest.model_copy(update={"probe": probe}).sealed()
+    assert plain.manifest.probe.reach
+    assert "reach" not in json.loads(older.to_json())["probe"]
+    read = Manifest.model_validate_json(older.to_json())
+    assert read.digest() == older.manifest_sha256
+    assert plain.verified(read, base=plain.base) == []
 
 
 @pytest.mark.slow
