@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from erasepro_convert.clip.text_encoder import ReadTensor
+from erasepro_convert.errors import LimitError
 from erasepro_convert.runtime.threads import parallel_results
 from erasepro_convert.sd1 import cross_attentions, key_value_matrices
 
@@ -102,7 +103,10 @@ class KeyValueDistance:
     def of(
         cls, original: ReadTensor, edited: ReadTensor, goal: Goal, common: Tensor
     ) -> "KeyValueDistance":
-        """Sum up all 32 matrices; ``common`` (d) is the edited encoder's mean of other prompts."""
+        """Sum up all 32 matrices; ``common`` (d) is the edited encoder's mean of other prompts.
+
+        Raises LimitError where no matrix tells the target from its anchor.
+        """
         keys = {attention.to_k for attention in cross_attentions()}
 
         def distance(name: str) -> MatrixDistance:
@@ -114,7 +118,7 @@ class KeyValueDistance:
             mean.add(matrix)
         if found := mean.result():
             return found
-        raise ValueError("no matrix tells target and anchor apart")
+        raise LimitError("to the original's U-Net this target and its anchor are the same")
 
     def squares(self, features: Tensor) -> Tensor:
         """Return distance² at each position (… × N) of features (… × N × d)."""
