@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--attacks", default=",".join(ATTACKS))
     args = parser.parse_args()
     silence_libraries()
     with checkpoint() as base:
@@ -58,7 +59,7 @@ def main() -> None:
             for method in args.methods.split(","):
                 with locked(f"stress-{task}-{method}", fcntl.LOCK_EX) as is_ours:
                     done = {line["attack"] for line in _lines_of(task, method)}
-                    attacks = [attack for attack in ATTACKS if attack not in done]
+                    attacks = [attack for attack in args.attacks.split(",") if attack not in done]
                     if is_ours and attacks:
                         print(task, method, *attacks, flush=True)
                         for attack in attacks:
