@@ -14,7 +14,17 @@ from benchmarks.figures import PAGES, filled, unmarked
 from benchmarks.method_settings import ENCODERS, HELD, RESULTS
 from erasepro_convert.evaluate.metrics.intervals import wilson_interval
 
-MEASURED = ("README", "audit", "batch", "cluster", "comparison", "method", "speed", "storage")
+MEASURED = (
+    "README",
+    "audit",
+    "batch",
+    "cluster",
+    "comparison",
+    "method",
+    "speed",
+    "storage",
+    "stress",
+)
 """Pages in which a decimal is a measured figure unless it is one of these."""
 CONSTANTS = (
     r"Python 3\.\d+", r"torch 2\.\d", "SD1.x", "Apache-2.0", "License 1.1",  # versions and names
@@ -23,6 +33,7 @@ CONSTANTS = (
     "interval of 0.00 reaches 0.04, that of 0.50 is ±0.10",  # computed below
     "about 1.4 for two words",  # the square root of 2
     "η = 1, not 0.01", r"[Ww]ith 0\.01", r"Of 0\.001, 0\.01, 0\.1 and 1", "ends near 0.1",
+    "strength 0.5", r"1\.15, 1\.5 or 1\.85", r"times 1\.4", "6.7 times as high",
     r"ESD-x\s+0\.001, ESD-u 0\.0003, AC 0\.001",
 )  # fmt: skip
 METHODS = ("UCE, 1 template", "UCE, 8 templates", "null-space")
