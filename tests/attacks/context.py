@@ -2,12 +2,25 @@
 
 from pathlib import Path
 
+from erasepro_convert import demo
 from erasepro_convert.attacks.case import AttackContext
 from erasepro_convert.attacks.model import LoadedModel
 from erasepro_convert.attacks.target_distance import TargetDistances
+from erasepro_convert.conversion.convert import convert
+from erasepro_convert.conversion.options import Options
+from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS, PROBE_TEMPLATES
 from erasepro_convert.recipe.sections import Concept
 from erasepro_convert.runtime.progress import Progress, silent
+
+
+def erased_demo(folder: Path, recipe: Path) -> tuple[Path, Path]:
+    """The demo model in a folder, and what a recipe makes of it."""
+    base, erased = folder / "base.safetensors", folder / "erased.safetensors"
+    with demo.checkpoint() as file:
+        base.symlink_to(file)
+    convert(load_recipe(recipe), base, erased, Options(), silent)
+    return base, erased
 
 
 def snoopy_context(

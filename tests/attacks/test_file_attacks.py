@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from erasepro_convert import demo
 from erasepro_convert.attacks import finetune, lora, merge
 from erasepro_convert.attacks.case import AttackContext, unchanged
 from erasepro_convert.attacks.changed_weights import parameters_of
@@ -21,12 +20,11 @@ from erasepro_convert.attacks.merge import merge_models
 from erasepro_convert.attacks.model import LoadedModel, ModelVariant
 from erasepro_convert.attacks.quantise import BLOCK, NF4, SCHEMES, int8, nf4, quantise_model
 from erasepro_convert.attacks.target_distance import TargetDistances
-from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING, text_keys
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
+from tests.attacks.context import erased_demo
 from tests.conftest import Cli
 
 RECIPE = Path("recipes/paper/snoopy.yaml")
@@ -37,12 +35,7 @@ STEPS = 2
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The demo model, and erased by the paper's settings."""
-    base = tmp_path_factory.mktemp("files") / "base.safetensors"
-    with demo.checkpoint() as file:
-        base.symlink_to(file)
-    erased = base.with_name("erased.safetensors")
-    convert(load_recipe(RECIPE), base, erased, Options(), lambda *_: None)
-    return base, erased
+    return erased_demo(tmp_path_factory.mktemp("files"), RECIPE)
 
 
 @pytest.fixture(scope="module")

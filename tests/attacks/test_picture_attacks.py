@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from erasepro_convert import demo
 from erasepro_convert.attacks.case import NONSENSE, AttackCase, AttackContext
 from erasepro_convert.attacks.completion import SHARES, complete, completion_cases
 from erasepro_convert.attacks.image_renderer import ImageRenderer
@@ -24,12 +23,9 @@ from erasepro_convert.attacks.redrawing import (
     inpainting_cases,
     middle_mask,
 )
-from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.evaluate.image_store import ImageStore, Settings, load_pixels
 from erasepro_convert.images.generate import SeededPrompt
-from erasepro_convert.recipe import load_recipe
-from tests.attacks.context import snoopy_context
+from tests.attacks.context import erased_demo, snoopy_context
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +36,9 @@ SETTINGS = Settings(steps=4, guidance=4.0, size=64, sampler="dpm++")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedModel, LoadedModel]:
     """The demo model, and the same model with snoopy erased."""
-    base = tmp_path_factory.mktemp("models") / "base.safetensors"
-    with demo.checkpoint() as file:
-        base.symlink_to(file)
-    erased = base.with_name("erased.safetensors")
-    recipe = load_recipe(Path("recipes/paper/snoopy.yaml"))
-    convert(recipe, base, erased, Options(), lambda *_: None)
-    return LoadedModel(base), LoadedModel(erased)
+    recipe = Path("recipes/paper/snoopy.yaml")
+    original, erased = map(LoadedModel, erased_demo(tmp_path_factory.mktemp("models"), recipe))
+    return original, erased
 
 
 Draw = Callable[..., Any]

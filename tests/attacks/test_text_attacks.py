@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from erasepro_convert import demo
 from erasepro_convert.attacks import text_inversion, token_search
 from erasepro_convert.attacks.case import unchanged
 from erasepro_convert.attacks.model import LoadedModel
@@ -17,11 +16,8 @@ from erasepro_convert.attacks.token_search import Slots, search_words
 from erasepro_convert.attacks.word_attacks import mma_cases, ring_a_bell_cases, unlearn_diff_cases
 from erasepro_convert.attacks.word_embedding import copies, replacing_word_embedding, word_id
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.conversion.convert import convert
-from erasepro_convert.conversion.options import Options
 from erasepro_convert.language.prompts import whole_words
-from erasepro_convert.recipe import load_recipe
-from tests.attacks.context import snoopy_context
+from tests.attacks.context import erased_demo, snoopy_context
 from tests.conftest import Cli
 
 pytestmark = pytest.mark.slow
@@ -32,12 +28,8 @@ RECIPE = "recipes/demo/snoopy.yaml"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedModel, LoadedModel]:
     """The demo model, and what our defaults make of it."""
-    base = tmp_path_factory.mktemp("text") / "base.safetensors"
-    with demo.checkpoint() as file:
-        base.symlink_to(file)
-    erased = base.with_name("erased.safetensors")
-    convert(load_recipe(Path(RECIPE)), base, erased, Options(), lambda *_: None)
-    return LoadedModel(base), LoadedModel(erased)
+    original, erased = map(LoadedModel, erased_demo(tmp_path_factory.mktemp("text"), Path(RECIPE)))
+    return original, erased
 
 
 def test_distances_are_0_at_the_target_and_1_at_the_anchor(
