@@ -6,7 +6,7 @@ It has to know the original's weights.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -34,7 +34,6 @@ from erasepro_convert.attacks.word_embedding import (
     replacing_word_embedding,
 )
 from erasepro_convert.runtime.hashing import json_digest
-from erasepro_convert.runtime.threads import one_thread
 
 TOKENS = (1, 4)
 """How many embeddings stand for the target, for each case."""
@@ -84,8 +83,7 @@ class _Search:
     @cached_property
     def embeddings(self) -> Tensor:
         """The embeddings (tokens × d)."""
-        with one_thread() if self.model.architecture.batch > 1 else nullcontext():
-            return invert(self.model, self.goal, self.tokens, self.seed)
+        return invert(self.model, self.goal, self.tokens, self.seed)
 
     @cached_property
     def variant(self) -> ModelVariant:
