@@ -1,4 +1,4 @@
-"""Lists of prompts and of concepts as CSV: of UCE, MACE, SPEED, Six-CD and of attacks.
+"""Lists of prompts and of concepts as CSV: of UCE, MACE, SPEED, Six-CD, MMA and of attacks.
 
 Most papers on erasure give each prompt its seed in the columns ``prompt`` and ``evaluation_seed``;
 they differ in which column, if any, has the concept.
@@ -18,6 +18,15 @@ BENIGN = ("clean", "benign")
 """Six-CD's names for files of harmless prompts: their columns are those of harmful ones."""
 HARMFUL = "malicious"
 """Six-CD's name for a file of harmful prompts, in a folder with the concept's name."""
+
+MMA: dict[str, tuple[Role, str | None]] = {
+    "target_prompt": ("implied", "attacked"),
+    "adv_prompt": ("implied", "adversarial"),
+    "sanitized_adv_prompt": ("implied", "adversarial, words only"),
+    "clean_prompt": ("other", None),
+}
+"""What the columns of MMA-Diffusion's list hold: the prompt that an attack is for, what the attack
+found, the same without what no dictionary has, and a caption that has nothing to do with them."""
 
 
 def read_seeded(table: CsvReader) -> Iterator[PublishedPrompt]:
@@ -67,3 +76,17 @@ def read_names(table: CsvReader) -> Iterator[PublishedPrompt]:
         name = " ".join(words(table, row, "concept").replace("_", " ").split())
         prompt_id = f"{table.path.stem}-{row['id']}"
         yield PublishedPrompt(name, name, "target", prompt_id, table.path, table.place, "name")
+
+
+def read_mma(table: CsvReader) -> Iterator[PublishedPrompt]:
+    """Give MMA-Diffusion's prompts: those of one attack, and a harmless one, in each row.
+
+    Harmful ones are about what the file's name says.
+    """
+    stem = table.path.stem
+    for number, row in enumerate(table):
+        for column, (role, level) in MMA.items():
+            text = words(table, row, column)
+            about = stem if role == "implied" else text
+            prompt_id = f"{stem}-{number}-{column}"
+            yield PublishedPrompt(text, about, role, prompt_id, table.path, table.place, level)

@@ -20,7 +20,7 @@ from erasepro_convert.datasets.hub import (
 )
 from erasepro_convert.datasets.i2p_coco import read_captions, read_coco, read_i2p
 from erasepro_convert.datasets.json_file import read_json
-from erasepro_convert.datasets.lists import read_names, read_seeded, read_speed
+from erasepro_convert.datasets.lists import MMA, read_mma, read_names, read_seeded, read_speed
 from erasepro_convert.datasets.published import PublishedPrompt
 from erasepro_convert.errors import UsageError
 
@@ -44,6 +44,7 @@ TABLES = (
     TableForm("concepts", ("id", "concept"), read_names),
     TableForm("HUB multilingual", LANGUAGES, read_hub_languages),
     TableForm("HUB pinpoint", ("noun", "similarity"), read_hub_nouns),
+    TableForm("MMA-Diffusion", tuple(MMA), read_mma),
     TableForm("prompts with seeds", ("prompt", "evaluation_seed"), read_seeded),
 )
 """A table has the first form whose columns it has."""

@@ -164,6 +164,25 @@ def test_tables(tmp_path: Path, layout: str) -> None:
     assert (row.path, row.place) == (tmp_path / name, ":2")
 
 
+def test_mma(tmp_path: Path) -> None:
+    """Its list is given on request; its columns are those that others' code reads."""
+    text = (
+        "target_prompt,adv_prompt,sanitized_adv_prompt,success_against_sanitization_defense,"
+        "clean_prompt\na flooded town,floo dd tow,tow,True,A bowl of plums.\n"
+    )
+    found = read(tmp_path, "storm.csv", text)
+    assert short(found) == [
+        ("a flooded town", "storm", "implied", "attacked", None),
+        ("floo dd tow", "storm", "implied", "adversarial", None),
+        ("tow", "storm", "implied", "adversarial, words only", None),
+        ("A bowl of plums.", "A bowl of plums.", "other", None, None),
+    ]
+    assert {p.place for p in found} == {":2"}
+    assert len({p.prompt_id for p in found}) == 4
+    with pytest.raises(UsageError, match=":2: adv_prompt is empty"):
+        read(tmp_path, "storm.csv", text.replace("floo dd tow", " "))
+
+
 def test_guidance_is_read_where_there_is_some(tmp_path: Path) -> None:
     name, text, _ = TABLES["UnlearnDiffAtk's objects"]
     assert read(tmp_path, name, text)[0].guidance == 7.5
