@@ -20,6 +20,7 @@ MEASURED = (
     "batch",
     "cluster",
     "comparison",
+    "evaluation",
     "method",
     "speed",
     "storage",
@@ -33,6 +34,7 @@ CONSTANTS = (
     "interval of 0.00 reaches 0.04, that of 0.50 is ±0.10",  # computed below
     "about 1.4 for two words",  # the square root of 2
     "η = 1, not 0.01", r"[Ww]ith 0\.01", r"Of 0\.001, 0\.01, 0\.1 and 1", "ends near 0.1",
+    "at 0.25 and 0.6", "0.5 for what is", "CC BY 4.0", r"version 1\.1\.2", r"2\.5·max",
     "strength 0.5", r"1\.15, 1\.5 or 1\.85", r"times 1\.4", "6.7 times as high",
     r"ESD-x\s+0\.001, ESD-u 0\.0003, AC 0\.001",
 )  # fmt: skip
