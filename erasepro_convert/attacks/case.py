@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.model import LoadedModel, PromptSet, PromptSets
 from erasepro_convert.attacks.target_distance import Rewrite, TargetDistances
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.runtime.progress import Progress
@@ -33,9 +33,6 @@ Attack = Literal[
     "lora",
     "finetune",
 ]
-
-
-PromptSets = tuple[PromptSet, ...]
 
 
 @dataclass(frozen=True)

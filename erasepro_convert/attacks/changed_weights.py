@@ -19,7 +19,8 @@ from erasepro_convert.attacks.model import (
     LoadedModel,
     ModelVariant,
     PreparedPipeline,
-    PromptSet,
+    PromptSets,
+    prompt_sets,
 )
 from erasepro_convert.attacks.target_distance import Rewrite, Weights
 from erasepro_convert.clip.text_encoder import ReadTensor
@@ -107,9 +108,8 @@ def changed_case(
     """
     control = context.with_words(NONSENSE)
 
-    def prompt_sets(models: Sequence[ChangedModel], rewrite: Rewrite) -> tuple[PromptSet, ...]:
-        prompts = context.rewritten(rewrite)
-        return tuple(PromptSet(model.variant, prompts) for model in models)
+    def given(models: Sequence[ChangedModel], rewrite: Rewrite) -> PromptSets:
+        return prompt_sets((model.variant for model in models), context.rewritten(rewrite))
 
     def distance(models: Sequence[ChangedModel], rewrite: Rewrite) -> float:
         weights = [model.weights for model in models]
@@ -118,9 +118,9 @@ def changed_case(
     return AttackCase(
         attack,
         how,
-        attacked=prompt_sets(erased, unchanged),
-        original=prompt_sets(original, unchanged),
-        control=prompt_sets(erased, control),
+        attacked=given(erased, unchanged),
+        original=given(original, unchanged),
+        control=given(erased, control),
         distances=Distances(
             erased=distance(erased, unchanged),
             original=distance(original, unchanged) if original else None,

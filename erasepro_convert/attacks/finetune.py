@@ -14,11 +14,10 @@ from erasepro_convert.attacks.case import (
     NONSENSE,
     AttackCase,
     AttackContext,
-    PromptSets,
     unchanged,
 )
 from erasepro_convert.attacks.denoising import TEMPLATES, encode_pictures
-from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, PromptSet
+from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, prompt_sets
 from erasepro_convert.attacks.weight_training import (
     BATCH,
     WORK_PER_STEP,
@@ -91,12 +90,13 @@ def _case(
 ) -> AttackCase:
     prompts = context.rewritten(unchanged)
     nonsense = context.rewritten(context.with_words(NONSENSE))
-
-    def prompt_sets(variants: tuple[ModelVariant, ...]) -> PromptSets:
-        return tuple(PromptSet(variant, prompts) for variant in variants)
-
-    control = tuple(PromptSet(variant, nonsense) for variant in erased)
-    return AttackCase("finetune", how, prompt_sets(erased), prompt_sets(original), control)
+    return AttackCase(
+        "finetune",
+        how,
+        attacked=prompt_sets(erased, prompts),
+        original=prompt_sets(original, prompts),
+        control=prompt_sets(erased, nonsense),
+    )
 
 
 class _OtherPictures:

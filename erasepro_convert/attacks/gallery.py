@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets, unchanged
+from erasepro_convert.attacks.case import AttackCase, AttackContext, unchanged
 from erasepro_convert.attacks.control_concept import CONTROL_PICTURES, draw_control_pictures
 from erasepro_convert.attacks.detector import ConceptDetector, nearest_group
 from erasepro_convert.attacks.image_renderer import ImageRenderer
-from erasepro_convert.attacks.model import PromptSet
+from erasepro_convert.attacks.model import PromptSet, PromptSets
 from erasepro_convert.attacks.recovery import recovery_ratio
 from erasepro_convert.evaluate.image_store import Pixels, Settings, load_pixels
 from erasepro_convert.evaluate.metrics.rates import Rate, crossed_rate

@@ -5,24 +5,29 @@ somebody makes who has pictures of the target and wants it back: it starts and l
 diffusers' and kohya's scripts do, on the U-Net's attention.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets, unchanged
+from erasepro_convert.attacks.case import AttackCase, AttackContext, unchanged
 from erasepro_convert.attacks.changed_weights import ChangedModel, changed_case
-from erasepro_convert.attacks.control_concept import (
-    CONTROL_PICTURES,
-    DRAWING_VERSION,
-    draw_control_pictures,
-)
 from erasepro_convert.attacks.denoising import TEMPLATES, encode_pictures
-from erasepro_convert.attacks.model import Advance, LoadedModel, ModelVariant, PromptSet
+from erasepro_convert.attacks.model import (
+    Advance,
+    LoadedModel,
+    ModelVariant,
+    PromptSets,
+    prompt_sets,
+)
+from erasepro_convert.attacks.training_pictures import (
+    TrainingPictures,
+    sign_pictures,
+    target_pictures,
+)
 from erasepro_convert.attacks.weight_training import (
     BATCH,
     WORK_PER_STEP,
@@ -30,7 +35,6 @@ from erasepro_convert.attacks.weight_training import (
     train_weights,
     trained_variant,
 )
-from erasepro_convert.evaluate.image_store import Pixels, load_pixels
 from erasepro_convert.runtime.hashing import json_digest
 from erasepro_convert.sd1.keys import UNET_BLOCKS, Widths, text_keys
 from erasepro_convert.sd1.unet import trained_names, unet_keys
@@ -64,26 +68,18 @@ def lora_cases(context: AttackContext) -> Iterator[AttackCase]:
     yield changed_case(context, "lora", f"random, rank {RANK}", erased, original)
     if not context.draws:
         return
-    names = [path.name for path in context.pictures]
-    drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
+    prompts = context.rewritten(unchanged)
     ways = tuple(template.format(context.target) for template in TEMPLATES)
+    on_target, on_sign = target_pictures(context), sign_pictures(context)
 
-    def sign_pictures() -> Pixels:
-        return draw_control_pictures(CONTROL_PICTURES, context.original.architecture.size)
-
-    def trained(
-        model: LoadedModel, training_set: Sequence[object], load: Callable[[], Pixels]
-    ) -> PromptSets:
-        variants = (
-            _trained_variant(model, seed, ways, training_set, load) for seed in range(context.seeds)
-        )
-        return tuple(PromptSet(variant, context.rewritten(unchanged)) for variant in variants)
+    def trained(model: LoadedModel, pictures: TrainingPictures) -> PromptSets:
+        seeds = range(context.seeds)
+        return prompt_sets((_trained_variant(model, s, ways, pictures) for s in seeds), prompts)
 
     target_original, target_erased = (
-        trained(model, names, partial(load_pixels, context.pictures))
-        for model in (context.original, context.erased)
+        trained(model, on_target) for model in (context.original, context.erased)
     )
-    sign_erased = trained(context.erased, drawing, sign_pictures)
+    sign_erased = trained(context.erased, on_sign)
     how = f"trained on the target, {STEPS} steps"
     yield AttackCase("lora", how, target_erased, target_original, sign_erased)
     how = f"trained on the sign, {STEPS} steps"
@@ -161,16 +157,12 @@ def low_rank_factors(model: LoadedModel, seed: int) -> Iterator[list[str]]:
 
 
 def _trained_variant(
-    model: LoadedModel,
-    seed: int,
-    prompts: Sequence[str],
-    training_set: Sequence[object],
-    load_pictures: Callable[[], Pixels],
+    model: LoadedModel, seed: int, prompts: Sequence[str], pictures: TrainingPictures
 ) -> ModelVariant:
-    """Return a variant with a trained LoRA; ``training_set`` names its pictures, for the digest."""
+    """Return a variant with a trained LoRA."""
 
     def train(advance: Advance) -> None:
-        latents = encode_pictures(model.pipeline, load_pictures())
+        latents = encode_pictures(model.pipeline, pictures.load())
         with low_rank_factors(model, seed) as names:
             train_weights(
                 model, names, TrainingSet(latents, [prompts] * len(latents)),
@@ -178,5 +170,5 @@ def _trained_variant(
             )  # fmt: skip
 
     settings = [RANK, STEPS, RATE, BATCH, seed, *prompts]
-    digest = json_digest(["lora", model.digest, settings, training_set])
+    digest = json_digest(["lora", model.digest, settings, pictures.named])
     return trained_variant(model, digest, train, STEPS * WORK_PER_STEP)

@@ -1,7 +1,7 @@
 """The models of a stress test, as they are and with something done to them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -14,6 +14,7 @@ from erasepro_convert.attacks.target_distance import Weights
 from erasepro_convert.images.generate import Start, from_noise
 from erasepro_convert.images.open_model import OpenModel
 from erasepro_convert.images.pipeline import build_text_encoder
+from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import TEXT
 
 Advance = Callable[[int], None]
@@ -57,6 +58,14 @@ class PromptSet:
     prompts: Mapping[str, str]
 
 
+PromptSets = tuple[PromptSet, ...]
+
+
+def prompt_sets(variants: Iterable[ModelVariant], prompts: Mapping[str, str]) -> PromptSets:
+    """Give the same prompts to several variants, such as one for each training seed."""
+    return tuple(PromptSet(variant, prompts) for variant in variants)
+
+
 class LoadedModel(OpenModel):
     """An open checkpoint that keeps its pipeline once it is loaded, since many attacks use it."""
 
@@ -64,6 +73,13 @@ class LoadedModel(OpenModel):
     def pipeline(self) -> StableDiffusionPipeline:
         """The pipeline, loaded when it is first needed."""
         return self.load_pipeline()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Compute a small model in one thread while the block runs.
+
+        Threads that share the sums of a small model mostly wait for each other.
+        """
+        return one_thread() if self.architecture.batch > 1 else nullcontext()
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:

@@ -1,7 +1,6 @@
 """A stress test: every attack on every concept, by text features and by pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -40,7 +39,6 @@ from erasepro_convert.evaluate.metrics.rates import prompt_count_warnings
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.runtime.threads import one_thread
 
 ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "swap-te": swap_cases,
@@ -179,9 +177,7 @@ def _rows(
 ) -> list[StressRow]:
     """Return a line for the models without an attack, then one for each case."""
     unattacked = context.prompt_case("none", "", unchanged, context.with_words(NONSENSE))
-    # Threads that share the sums of a small model mostly wait for each other.
-    is_small_model = context.original.architecture.batch > 1
-    with one_thread() if is_small_model else nullcontext():
+    with context.original.threads():
         cases = [unattacked, *chain.from_iterable(ATTACKS[attack](context) for attack in attacks)]
     drawn: list[DrawnRates | None] = [None] * len(cases)
     if gallery:

@@ -5,21 +5,15 @@ that comes back was still in the model.  Training on the control concept, a sign
 trained on, shows what such training can teach by itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch import Tensor
 from torch.nn import functional
 
-from erasepro_convert.attacks.case import AttackCase, AttackContext, PromptSets
-from erasepro_convert.attacks.control_concept import (
-    CONTROL_PICTURES,
-    DRAWING_VERSION,
-    draw_control_pictures,
-)
+from erasepro_convert.attacks.case import AttackCase, AttackContext
 from erasepro_convert.attacks.denoising import (
     TEMPLATES,
     draw_batch,
@@ -31,13 +25,18 @@ from erasepro_convert.attacks.model import (
     LoadedModel,
     ModelVariant,
     PreparedPipeline,
-    PromptSet,
+    PromptSets,
+    prompt_sets,
+)
+from erasepro_convert.attacks.training_pictures import (
+    TrainingPictures,
+    sign_pictures,
+    target_pictures,
 )
 from erasepro_convert.attacks.word_embedding import WORD, known_embeddings, replacing_word_embedding
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.evaluate.image_store import Pixels, load_pixels
+from erasepro_convert.evaluate.image_store import Pixels
 from erasepro_convert.runtime.hashing import json_digest
-from erasepro_convert.runtime.threads import one_thread
 
 BATCH = 16
 LEARNING_RATE = 0.1
@@ -55,62 +54,42 @@ def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
 
     The word trained on the sign is also the control of the first case.
     """
-    names = [path.name for path in context.pictures]
-    drawing = ["sign", DRAWING_VERSION, CONTROL_PICTURES]
     prompts = context.rewritten(context.with_words(WORD))
+    on_target, on_sign = target_pictures(context), sign_pictures(context)
 
-    def sign_pictures() -> Pixels:
-        return draw_control_pictures(CONTROL_PICTURES, context.original.architecture.size)
+    def trained(model: LoadedModel, pictures: TrainingPictures) -> PromptSets:
+        seeds = range(context.seeds)
+        variants = (_trained_variant(model, context.steps, s, pictures) for s in seeds)
+        return prompt_sets(variants, prompts)
 
-    def trained(
-        model: LoadedModel, training_set: Sequence[object], load: Callable[[], Pixels]
-    ) -> PromptSets:
-        return tuple(
-            PromptSet(_trained_variant(model, context.steps, seed, training_set, load), prompts)
-            for seed in range(context.seeds)
-        )
-
-    target_original, target_erased = (
-        trained(model, names, partial(load_pixels, context.pictures))
+    target_original, target_erased, sign_original, sign_erased = (
+        trained(model, pictures)
+        for pictures in (on_target, on_sign)
         for model in (context.original, context.erased)
-    )
-    sign_original, sign_erased = (
-        trained(model, drawing, sign_pictures) for model in (context.original, context.erased)
     )
     yield AttackCase("ti", "trained on the target", target_erased, target_original, sign_erased)
     yield AttackCase("ti", "trained on the sign", sign_erased, sign_original, (), wanted="sign")
 
 
 def _trained_variant(
-    model: LoadedModel,
-    steps: int,
-    seed: int,
-    training_set: Sequence[object],
-    load_pictures: Callable[[], Pixels],
+    model: LoadedModel, steps: int, seed: int, pictures: TrainingPictures
 ) -> ModelVariant:
-    """Return a variant with a trained word; the training runs when it is first needed.
-
-    ``training_set`` names the pictures that the word is trained on, for the digest.
-    """
+    """Return a variant with a trained word; the training runs when it is first needed."""
     trained: list[Tensor] = []
     micro_batch_size = min(BATCH, model.architecture.batch)
-    # Threads that share the sums of a small model's U-Net mostly wait for each other.
-    is_small_model = model.architecture.batch > 1
 
     @contextmanager
     def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
         if not trained:
-            with one_thread() if is_small_model else nullcontext():
-                pictures = load_pictures()
+            with model.threads():
+                loaded = pictures.load()
                 trained.append(
-                    train_embedding(
-                        model.pipeline, pictures, steps, seed, micro_batch_size, advance
-                    )
+                    train_embedding(model.pipeline, loaded, steps, seed, micro_batch_size, advance)
                 )
         with replacing_word_embedding(model.pipeline.text_encoder, trained[0]):
             yield PreparedPipeline(model.pipeline)
 
-    digest = json_digest(["ti", model.digest, steps, seed, training_set])
+    digest = json_digest(["ti", model.digest, steps, seed, pictures.named])
     return ModelVariant(digest, prepare, steps * WORK_PER_STEP)
 
 

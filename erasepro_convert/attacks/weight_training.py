@@ -6,7 +6,7 @@ proportion to its width, at which Adam changes what a layer computes at the same
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,6 @@ from erasepro_convert.attacks.model import (
     ModelVariant,
     PreparedPipeline,
 )
-from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import SD1
 from erasepro_convert.train.loop import take_step
 from erasepro_convert.train.methods import TrainingBatch, generator_of
@@ -49,13 +48,11 @@ def trained_variant(
 
     They are trained each time that they are needed, since nothing keeps them afterwards.
     """
-    # Threads that share the sums of a small model's U-Net mostly wait for each other.
-    is_small_model = model.architecture.batch > 1
 
     @contextmanager
     def prepare(advance: Advance) -> Iterator[PreparedPipeline]:
         with restoring_weights(model):
-            with one_thread() if is_small_model else nullcontext():
+            with model.threads():
                 train(advance)
             yield PreparedPipeline(model.pipeline)
 
