@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.comparison import Line, append, locked, read
 from benchmarks.comparison_tasks import VARIED, recipe_of
-from erasepro_convert.attacks.case import Attack
+from erasepro_convert.attacks.case import Attack, Effort
 from erasepro_convert.attacks.gallery import Gallery
 from erasepro_convert.attacks.image_renderer import ImageRenderer
 from erasepro_convert.attacks.model import LoadedModel
-from erasepro_convert.attacks.run import ATTACKS, Effort, StressResult, stress
+from erasepro_convert.attacks.run import ATTACKS, StressResult, stress
 from erasepro_convert.compare.variants import recipe_for_method
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
@@ -106,23 +106,9 @@ def _lines(result: StressResult) -> Iterator[Line]:
     numbers: Counter[tuple[str, str]] = Counter()
     for row in result.rows:
         numbers[row.concept, row.attack] += 1
-        line: Line = {
-            "concept": row.concept,
-            "attack": row.attack,
-            "case": numbers[row.concept, row.attack],
-            "how": row.how,
-        }
-        if row.distances:
-            line |= {f"distance_{name}": value for name, value in vars(row.distances).items()}
-        assert row.drawn
-        line["pictures"] = row.drawn.images
-        for name in RATES:
-            if estimate := getattr(row.drawn, name):
-                line[name] = estimate.value
-                if estimate.interval:
-                    line |= {f"{name}_low": estimate.interval.low}
-                    line |= {f"{name}_high": estimate.interval.high}
-        yield line
+        cells = row.cells()
+        kept = {name: cells[name] for name in COLUMNS if name in cells}
+        yield {**kept, "case": numbers[row.concept, row.attack], "pictures": cells["images"]}
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ name: van-gogh
 concepts: [{target: Van Gogh, anchor: artist, prompts: ["{}"]}]
 """
 VAN_GOGH = SHORT + PLAIN
+PROBED = (
+    VAN_GOGH
+    + """
+clip_skip: [1, 2]
+probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at night]}
+"""
+)
 
 WriteRecipe = Callable[[str], Path]
 

@@ -68,15 +68,26 @@ class AttackCase:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How hard attacks try.
+
+    ``steps`` is how long an embedding is trained, ``seeds`` how often a training or a search is
+    repeated; ``candidates`` is how many words a search tries.
+    """
+
+    steps: int
+    seeds: int
+    candidates: int
+
+
+@dataclass(frozen=True)
 class AttackContext:
     """What attacks on one concept work with.
 
     ``prompts`` contain the target's words; they are what is drawn.  ``pictures`` are where the
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
-    ``distances`` measures attacks on the prompts of the recipe's probe.  ``steps`` is how long an
-    embedding is trained, ``seeds`` how often a training or a search is repeated, and ``candidates``
-    how many words a search tries; ``report`` gets their progress.  ``others`` are prompts that name
-    no target.
+    ``distances`` measures attacks on the prompts of the recipe's probe; ``report`` gets how far a
+    search has come.  ``others`` are prompts that name no target.
     """
 
     original: LoadedModel
@@ -86,16 +97,14 @@ class AttackContext:
     pictures: tuple[Path, ...]
     draws: bool
     distances: TargetDistances
-    steps: int
-    seeds: int
-    candidates: int
+    effort: Effort
     report: Progress
     others: tuple[str, ...]
 
     @property
     def searches(self) -> int:
         """How often a search on text features is repeated: once where nothing is drawn."""
-        return self.seeds if self.draws else 1
+        return self.effort.seeds if self.draws else 1
 
     def rewritten(self, rewrite: Rewrite) -> Mapping[str, str]:
         """Map each prompt to what an attack makes of it.

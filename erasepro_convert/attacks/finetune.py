@@ -50,7 +50,8 @@ def finetune_cases(context: AttackContext) -> Iterator[AttackCase]:
     """
     if not context.draws:
         return
-    others = [_OtherPictures(context.original, context.others, s) for s in range(context.seeds)]
+    seeds = range(context.effort.seeds)
+    others = [_OtherPictures(context.original, context.others, seed) for seed in seeds]
 
     def on_others(model: LoadedModel) -> tuple[ModelVariant, ...]:
         return tuple(
@@ -77,7 +78,7 @@ def finetune_cases(context: AttackContext) -> Iterator[AttackCase]:
     for steps in TARGET_STEPS:
         variants = tuple(
             _trained_variant(context.erased, steps, seed, target_digest, target_pictures)
-            for seed in range(context.seeds)
+            for seed in seeds
         )
         yield _case(context, f"on the target, {steps} steps", variants, ())
 

@@ -62,7 +62,7 @@ def lora_cases(context: AttackContext) -> Iterator[AttackCase]:
     case looks for the sign: it shows how much of a new concept such training teaches.
     """
     erased, original = (
-        [random_lora(model, seed) for seed in range(context.seeds)]
+        [random_lora(model, seed) for seed in range(context.effort.seeds)]
         for model in (context.erased, context.original)
     )
     yield changed_case(context, "lora", f"random, rank {RANK}", erased, original)
@@ -73,7 +73,7 @@ def lora_cases(context: AttackContext) -> Iterator[AttackCase]:
     on_target, on_sign = target_pictures(context), sign_pictures(context)
 
     def trained(model: LoadedModel, pictures: TrainingPictures) -> PromptSets:
-        seeds = range(context.seeds)
+        seeds = range(context.effort.seeds)
         return prompt_sets((_trained_variant(model, s, ways, pictures) for s in seeds), prompts)
 
     target_original, target_erased = (

@@ -40,7 +40,7 @@ def before(word: str, rewrite: Rewrite = unchanged) -> Rewrite:
 
 def rank_words(context: AttackContext) -> list[str]:
     """Return the candidate words, the one that leads nearest to the target first."""
-    words = candidate_words(context.original.checkpoint, context.target, context.candidates)
+    words = candidate_words(context.original.checkpoint, context.target, context.effort.candidates)
     weights = context.erased.weights
     total = torch.zeros(len(words), dtype=torch.float64)
     for number in range(RANKING_PROMPTS):

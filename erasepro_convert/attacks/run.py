@@ -12,6 +12,7 @@ from erasepro_convert.attacks.case import (
     AttackCase,
     AttackContext,
     Distances,
+    Effort,
     unchanged,
 )
 from erasepro_convert.attacks.completion import completion_cases
@@ -36,6 +37,7 @@ from erasepro_convert.attacks.word_attacks import (
     unlearn_diff_cases,
 )
 from erasepro_convert.evaluate.metrics.rates import prompt_count_warnings
+from erasepro_convert.evaluate.output import estimate_cells
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
@@ -62,19 +64,6 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How hard attacks try.
-
-    ``steps`` is how long an embedding is trained, ``seeds`` with how many seeds; ``candidates`` is
-    how many words a search tries.
-    """
-
-    steps: int
-    seeds: int
-    candidates: int
-
-
-@dataclass(frozen=True)
 class StressRow:
     """A line of the table: one attack on one concept.
 
@@ -87,6 +76,20 @@ class StressRow:
     how: str
     distances: Distances | None
     drawn: DrawnRates | None
+
+    def cells(self) -> dict[str, object]:
+        """Return the cells of a line of CSV: each rate is followed by the ends of its interval."""
+        cells: dict[str, object] = {"concept": self.concept, "attack": self.attack, "how": self.how}
+        for name in ("erased", "original", "control"):
+            cells[f"distance_{name}"] = getattr(self.distances, name, None)
+        if not self.drawn:
+            return cells
+        for name, value in vars(self.drawn).items():
+            if name not in ("original", "erased", "recovered", "control"):
+                cells[name] = value
+                continue
+            cells[name], cells[f"{name}_low"], cells[f"{name}_high"] = estimate_cells(value)
+        return cells
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def stress(
                 original.weights, concept, recipe.probe.prompts,
                 recipe.without_targets(recipe.probe.others),
             ),
-            effort.steps, effort.seeds, effort.candidates, progress,
+            effort, progress,
             tuple(prompt.prompt for prompt in planned if prompt.role == "other"),
         )  # fmt: skip
         rows += _rows(context, attacks, gallery)

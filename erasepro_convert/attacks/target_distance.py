@@ -8,6 +8,7 @@ attack may write other words, or more of them, before what follows the target.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from transformers import CLIPTextModel
 from erasepro_convert.clip.fed_features import fed_features
 from erasepro_convert.clip.text_encoder import Prefixes, ReadRows, ReadTensor, TextEncoder
 from erasepro_convert.clip.tokenizer import tokenize
-from erasepro_convert.erase.pairing import held_out_pair
+from erasepro_convert.erase.pairing import held_out_pair, span_of
 from erasepro_convert.probing.key_value_distance import Goal, KeyValueDistance
 from erasepro_convert.recipe import Concept
 from erasepro_convert.recipe.fields import PLACEHOLDER
@@ -67,8 +68,7 @@ class TargetDistances:
         self._lengths = []
         anchors: list[tuple[int, int]] = []
         for row, (template, pair) in enumerate(zip(templates, pairs, strict=True)):
-            start = template.index(PLACEHOLDER)
-            last = tokenize(pair.target).covering(start, start + len(concept.target))[1] - 1
+            last = span_of(template, concept.target, tokenize(pair.target))[1] - 1
             self._lengths.append(len(pair.positions) - last)
             behind = range(pair.positions[-1] + 1, pair.positions[-1] + 1 + PADDING)
             places = (*pair.positions[last:], *behind)
@@ -120,8 +120,8 @@ class TargetDistances:
         prompts = [rewrite(self.prompts[number], number) for rewrite in rewrites]
         positions = _tails(prompts, [self._lengths[number]] * len(prompts))
         features = _features(texts, prompts, positions).unflatten(0, (len(prompts), -1))
-        before = sum(length + PADDING for length in self._lengths[:number])
-        form = self.form(texts, unet).at(slice(before, before + features.shape[1]))
+        start = sum(length + PADDING for length in self._lengths[:number])
+        form = self.form(texts, unet).at(slice(start, start + features.shape[1]))
         return form.squares(features).mean(1)
 
     def first(self, count: int) -> "TargetDistances":
@@ -132,8 +132,8 @@ class TargetDistances:
     @cached_property
     def ends(self) -> list[int]:
         """Which of the N positions are EOS."""
-        stops = [sum(self._lengths[: i + 1]) + i * PADDING for i in range(len(self._lengths))]
-        return [stop - 1 for stop in stops]
+        stops = accumulate(length + PADDING for length in self._lengths)
+        return [stop - PADDING - 1 for stop in stops]
 
     @cached_property
     def goal(self) -> Goal:

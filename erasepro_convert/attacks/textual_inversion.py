@@ -58,8 +58,8 @@ def inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
     on_target, on_sign = target_pictures(context), sign_pictures(context)
 
     def trained(model: LoadedModel, pictures: TrainingPictures) -> PromptSets:
-        seeds = range(context.seeds)
-        variants = (_trained_variant(model, context.steps, s, pictures) for s in seeds)
+        seeds = range(context.effort.seeds)
+        variants = (_trained_variant(model, context.effort.steps, s, pictures) for s in seeds)
         return prompt_sets(variants, prompts)
 
     target_original, target_erased, sign_original, sign_erased = (

@@ -16,7 +16,7 @@ search for each prompt anew and with other optimisers (a genetic one, relaxed on
 one search by token gradients finds words for several prompts at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -73,40 +73,50 @@ def unlearn_diff_cases(context: AttackContext) -> Iterator[AttackCase]:
     weights = context.erased.weights
     aim = context.distances.first(PROMPTS)
     squares = aim.form(weights, weights).squares
-    nonsense = context.with_words(NONSENSE)
+    nonsense, words = context.with_words(NONSENSE), _candidates(context)
     found = [
-        _search(context, "unlearn-diff", context.erased, aim, before(copies(PREFIX)), PREFIX,
+        _search(context, "unlearn-diff", words, context.erased, aim, before(copies(PREFIX)), PREFIX,
                 lambda tails: squares(tails).mean(1), seed)
         for seed in range(context.searches)
     ]  # fmt: skip
     yield context.search_case(
         "unlearn-diff",
         f"{PREFIX} words before",
-        [before(words) for words in found],
-        [before(words, nonsense) for words in found],
+        [before(prefix) for prefix in found],
+        [before(prefix, nonsense) for prefix in found],
     )
 
 
 def _in_place(context: AttackContext, attack: str, goal: Goal) -> Iterator[AttackCase]:
     """Search for words in the target's place by what the original encoder makes of them."""
-    aim = context.distances.first(PROMPTS)
+    aim, words = context.distances.first(PROMPTS), _candidates(context)
     searches = [(aim, context.target, seed) for seed in range(context.searches)]
     searches.append((aim.aimed_at(NONSENSE), NONSENSE, 0))
 
-    def placed(words: str) -> Rewrite:
-        return lambda prompt, _: replace_target(prompt, words, copies(PHRASE))
+    def placed(target: str) -> Rewrite:
+        return lambda prompt, _: replace_target(prompt, target, copies(PHRASE))
 
     found = [
-        _search(context, attack, context.original, one, placed(words), PHRASE, goal(one), seed)
-        for one, words, seed in searches
+        _search(
+            context, attack, words, context.original, one, placed(target), PHRASE, goal(one), seed
+        )
+        for one, target, seed in searches
     ]
-    *attacked, control = [context.with_words(words) for words in found]
+    *attacked, control = [context.with_words(phrase) for phrase in found]
     yield context.search_case(attack, f"{PHRASE} words", attacked, [control])
+
+
+def _candidates(context: AttackContext) -> Mapping[str, int]:
+    """Return all words that the model knows, but for the target's own, with their tokens."""
+    words = whole_words()
+    names = candidate_words(context.original.checkpoint, context.target, len(words))
+    return {name: words[name] for name in names}
 
 
 def _search(
     context: AttackContext,
     attack: str,
+    words: Mapping[str, int],
     model: LoadedModel,
     aim: TargetDistances,
     rewrite: Rewrite,
@@ -114,16 +124,14 @@ def _search(
     loss: Callable[[Tensor], Tensor],
     seed: int,
 ) -> str:
-    """Search for ``count`` words where ``rewrite`` has copies of a placeholder."""
+    """Search among some words for ``count`` where ``rewrite`` has copies of a placeholder."""
     prompts = [rewrite(prompt, number) for number, prompt in enumerate(aim.prompts)]
     rows, places = (list(side) for side in zip(*aim.positions(prompts), strict=True))
-    words = whole_words()
-    names = candidate_words(context.original.checkpoint, context.target, len(words))
-    tokens = torch.tensor([words[name] for name in names])
+    tokens = torch.tensor([*words.values()])
     best = search_words(
         model.text_encoder, prompts, count, max(places) + 1, tokens,
         lambda features: loss(features[:, rows, places]), seed,
         partial(context.report, f"searching words: {attack}"),
     )  # fmt: skip
-    text = dict(zip(tokens.tolist(), names, strict=True))
+    text = dict(zip(words.values(), words, strict=True))
     return " ".join(text[token] for token in best.tolist())

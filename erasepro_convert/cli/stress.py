@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from erasepro_convert.attacks.detector import ConceptDetector
     from erasepro_convert.attacks.gallery import Gallery
     from erasepro_convert.attacks.model import LoadedModel
-    from erasepro_convert.attacks.run import StressResult, StressRow
+    from erasepro_convert.attacks.run import StressResult
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
@@ -33,6 +33,8 @@ ON_PICTURES: tuple["Attack", ...] = (
     "ti", "completion", "noise", "img2img", "inpaint", "finetune",
 )  # fmt: skip
 """Attacks that need pictures."""
+
+ATTACKS = (*ON_TEXT, *ON_PICTURES)
 
 
 @click.command("stress")
@@ -142,8 +144,9 @@ def stress_command(
     inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     silence_libraries()
+    from erasepro_convert.attacks.case import Effort
     from erasepro_convert.attacks.model import LoadedModel
-    from erasepro_convert.attacks.run import Effort, stress
+    from erasepro_convert.attacks.run import stress
     from erasepro_convert.evaluate.plan import plan_prompts
     from erasepro_convert.runtime.signals import uninterrupted
 
@@ -184,13 +187,13 @@ def stress_command(
 
 def _chosen(given: str | None, *, draw: bool) -> tuple["Attack", ...]:
     """Read a list of attacks; None is all that can be made.  Raises UsageError for others."""
-    possible = (*ON_TEXT, *ON_PICTURES) if draw else ON_TEXT
+    possible = ATTACKS if draw else ON_TEXT
     if given is None:
         return possible
     names = [name.strip() for name in given.split(",")]
     for name in names:
-        if name not in (*ON_TEXT, *ON_PICTURES):
-            known = ", ".join((*ON_TEXT, *ON_PICTURES))
+        if name not in ATTACKS:
+            known = ", ".join(ATTACKS)
             raise UsageError(f"--attack {name}: there is none of this name; there are {known}")
         if name not in possible:
             raise UsageError(f"--attack {name} is made of pictures: add --draw")
@@ -255,25 +258,8 @@ def _write(
         put(json_file, pretty_json(found.to_data()).encode(), inputs)
     if csv_file:
         text = StringIO()
-        lines = [_flat(row) for row in found.rows]
+        lines = [row.cells() for row in found.rows]
         writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
         put(csv_file, text.getvalue().encode(), inputs)
-
-
-def _flat(row: "StressRow") -> dict[str, object]:
-    """Flatten a row for CSV: each rate is followed by the ends of its interval."""
-    from erasepro_convert.evaluate.output import estimate_cells
-
-    flat: dict[str, object] = {"concept": row.concept, "attack": row.attack, "how": row.how}
-    for name in ("erased", "original", "control"):
-        flat[f"distance_{name}"] = getattr(row.distances, name, None)
-    if not row.drawn:
-        return flat
-    for name, value in vars(row.drawn).items():
-        if name not in ("original", "erased", "recovered", "control"):
-            flat[name] = value
-            continue
-        flat[name], flat[f"{name}_low"], flat[f"{name}_high"] = estimate_cells(value)
-    return flat

@@ -74,7 +74,7 @@ def solved_pairs(concept: Concept, recipe: Recipe) -> Iterator[TokenizedPair]:
         target, anchor = tokenize(target_text), tokenize(anchor_text)
         has_padding = recipe.tokens == "padded" and template == concept.prompts[0]
         if recipe.tokens == "last":
-            end = _span(template, concept.target, target)[1]
+            end = span_of(template, concept.target, target)[1]
             length = range(end - 1, end)
         else:
             length = range(POSITIONS) if has_padding else _length(recipe, target, anchor)
@@ -120,15 +120,15 @@ def _word_positions(
     template: str, concept: Concept, target: Tokens, anchor: Tokens, length: range
 ) -> tuple[int, ...]:
     """The anchor's position for each of the target's positions in ``length``."""
-    span = _span(template, concept.target, target)
+    span = span_of(template, concept.target, target)
     if concept.anchor:
-        spans = span, _span(template, concept.anchor, anchor)
+        spans = span, span_of(template, concept.anchor, anchor)
     else:
         spans = span, (span[0], span[0])
     return tuple(_by_word(i, *spans, target.count, anchor.count) for i in length)
 
 
-def _span(template: str, words: str, tokens: Tokens) -> tuple[int, int]:
+def span_of(template: str, words: str, tokens: Tokens) -> tuple[int, int]:
     """The positions, from one to before another, of the words that take the placeholder's place."""
     start = template.index(PLACEHOLDER)
     return tokens.covering(start, start + len(words))

@@ -33,6 +33,7 @@ CONTEXTS = (
 )  # fmt: skip
 
 
+@cache
 def whole_words() -> dict[str, int]:
     """Return the tokens that are whole words of at least three letters, by their text."""
     return {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from erasepro_convert import demo
-from erasepro_convert.attacks.case import AttackContext
+from erasepro_convert.attacks.case import AttackContext, Effort
 from erasepro_convert.attacks.model import LoadedModel
 from erasepro_convert.attacks.target_distance import TargetDistances
 from erasepro_convert.conversion.convert import convert
@@ -35,5 +35,5 @@ def snoopy_context(
     distances = TargetDistances(original.weights, concept, PROBE_TEMPLATES, DRIFT_PROMPTS)
     return AttackContext(
         original, erased, "snoopy", prompts, pictures, draws=bool(pictures), distances=distances,
-        steps=1, seeds=2, candidates=40, report=report, others=DRIFT_PROMPTS,
+        effort=Effort(steps=1, seeds=2, candidates=40), report=report, others=DRIFT_PROMPTS,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from erasepro_convert.attacks import finetune, lora, merge
-from erasepro_convert.attacks.case import AttackContext, unchanged
+from erasepro_convert.attacks.case import AttackContext, Effort, unchanged
 from erasepro_convert.attacks.changed_weights import parameters_of
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.finetune import finetune_cases
@@ -56,9 +56,7 @@ def context(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
         distances=TargetDistances(
             original.weights, recipe.concepts[0], recipe.probe.prompts, recipe.probe.others
         ),
-        steps=1,
-        seeds=2,
-        candidates=1,
+        effort=Effort(steps=1, seeds=2, candidates=1),
         report=lambda *_: None,
         others=("a dog", "a house"),
     )

@@ -17,17 +17,10 @@ from erasepro_convert.manifest import ProbeRecord, read_manifest
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
 from tests import oracle
-from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+from tests.conftest import PROBED, VAN_GOGH, Cli, WriteRecipe
 from tests.miniature import State, state_dict
 
 MakeRecipe = Callable[[str], Recipe]
-PROBED = (
-    VAN_GOGH
-    + """
-clip_skip: [1, 2]
-probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at night]}
-"""
-)
 
 
 def measure(recipe: Recipe, original: State, edited: State) -> ProbeRecord:

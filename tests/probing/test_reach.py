@@ -11,17 +11,10 @@ from erasepro_convert.probing.key_value_distance import Goal, KeyValueDistance
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.recipe import Recipe
 from tests import oracle
-from tests.conftest import VAN_GOGH
+from tests.conftest import PROBED
 from tests.miniature import State, state_dict
 
 MakeRecipe = Callable[[str], Recipe]
-PROBED = (
-    VAN_GOGH
-    + """
-clip_skip: [1, 2]
-probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at night]}
-"""
-)
 
 
 def reaches(
