@@ -39,7 +39,7 @@ TOKENS = (1, 4)
 """How many embeddings stand for the target, for each case."""
 
 STEPS = 30
-"""Steps of L-BFGS.  In twice as many it comes 3 % nearer; Adam needs more than 200 for as much."""
+"""Steps of L-BFGS.  On the demo model twice as many come 3 % nearer, and Adam needs over 200."""
 
 
 def text_inversion_cases(context: AttackContext) -> Iterator[AttackCase]:
