@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from erasepro_convert.cli.conversion_options import conversion_options
+from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN", type=location)
 @click.argument("target", metavar="OUT")
 @conversion_options
+@release_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
-    recipe: Path, source: "Location", target: str, quiet: bool, as_json: bool, **options: Any
+    recipe: Path,
+    source: "Location",
+    target: str,
+    release: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Erase the concepts of RECIPE from the Stable Diffusion 1.x checkpoint IN.
 
@@ -38,8 +45,11 @@ def convert_command(
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.recipe.release import with_statements
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    if release:
+        loaded = loaded.changed(release=with_statements(loaded.release, release))
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.conversion.convert import convert
