@@ -164,6 +164,11 @@ class Results:
     report: Path | None
 
     @property
+    def name(self) -> str:
+        """The output's name, also of the folder that one is in."""
+        return self.output.name or self.output.resolve().name
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that there are, the output first."""
         beside = (sibling(self.output, ending) for ending in (EVALUATION, STRESS))
@@ -179,7 +184,7 @@ def read_results(place: Path) -> Results:
     """
     if not place.exists():
         raise UsageError(f"{place}: there is no such file")
-    is_manifest = place.suffix == ".json"
+    is_manifest = place.suffix == ".json" and place.is_file()
     manifest_file = place if is_manifest else manifest_path(place, folder=place.is_dir())
     if not manifest_file.exists():
         raise UsageError(f"{place}: its manifest, {manifest_file}, is not there")
