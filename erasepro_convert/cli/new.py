@@ -1,6 +1,7 @@
 """``erasepro-convert new [FILE]``: write a recipe from answers."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -64,7 +65,7 @@ def new_command(
     if not schema.exists():
         put(schema, schema_json().encode(), inputs)
         click.echo(f"wrote {schema}, which editors check recipes with")
-    click.echo(f"next: erasepro-convert {click.format_filename(place)} IN OUT")
+    click.echo(f"next: erasepro-convert {shlex.quote(click.format_filename(place))} IN OUT")
     click.echo(
         "      erasepro-convert suggest IN WORD lists what else means the same to a checkpoint"
     )

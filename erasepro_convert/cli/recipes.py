@@ -126,7 +126,7 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
         groupby(found, lambda one: (one.origin, one.named.folder))
     ):
         origin, folder = place
-        heading = folder if origin == SHIPPED else " ".join(filter(None, (folder, f"({origin})")))
+        heading = folder if origin == SHIPPED else f"{origin} {folder}".strip()
         terminal.say("\n" * bool(number) + printable(heading), style="bold")
         table = Table(box=None, pad_edge=True, show_header=False)
         table.add_column(no_wrap=True)
