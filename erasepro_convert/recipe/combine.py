@@ -11,6 +11,7 @@ from erasepro_convert.recipe.error_messages import explain_errors
 from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.yaml_document import Document
+from erasepro_convert.runtime.wording import counted
 
 _OF_EACH = ("version", "name", "about", "concepts")
 """Keys that each of several recipes has for itself."""
@@ -53,7 +54,8 @@ def recipe_from_words(targets: Sequence[str], anchors: Sequence[str]) -> Recipe:
         )
     if len(anchors) not in (1, len(targets)):
         raise RecipeError(
-            f"--target is given {len(targets)} times and --anchor {len(anchors)} times: "
+            f"--target is given {counted(len(targets), 'time')} and --anchor "
+            f"{counted(len(anchors), 'time')}: "
             "give one anchor for all targets, or one for each"
         )
     each = anchors if len(anchors) > 1 else [*anchors] * len(targets)
