@@ -63,8 +63,12 @@ def _lines(text: str, recipe: "Recipe") -> "Iterator[str]":
     method = METHODS[recipe.method]
     layers = recipe.layers
     edited = [
-        counted(len(layers.text_encoder), "text-encoder layer", "text-encoder layers"),
-        counted(len(layers.unet), "U-Net block", "U-Net blocks"),
+        counted(len(part), noun)
+        for part, noun in (
+            (layers.text_encoder, "text-encoder layer"),
+            (layers.unet, "U-Net block"),
+        )
+        if part
     ]
     yield f"  by {method.title}, in {' and '.join(edited)}"
     limits = {

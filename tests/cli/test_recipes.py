@@ -198,6 +198,10 @@ class TestCheck:
             "  must keep to: no limit",
         ]
 
+    def test_only_what_is_edited_is_counted(self, cli: Cli, here: Path) -> None:
+        Path("a.yaml").write_text(SHORT + "method: uce\nlayers: {unet: mid}", encoding="utf-8")
+        assert "by Unified Concept Editing, in 1 U-Net block\n" in cli("check", "a.yaml").out
+
     def test_it_prints_all_defaults(self, cli: Cli) -> None:
         records = json.loads(cli("check", "nudity,gore", "--json").out)
         assert records["nudity,gore"] == load_recipe("nudity,gore").model_dump(mode="json")

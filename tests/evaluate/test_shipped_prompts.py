@@ -13,7 +13,7 @@ from erasepro_convert.recipe.default_prompts import DRIFT_PROMPTS, RETAIN_PROMPT
 
 NAMED = ("nudity", "dali", "monet", "rutkowski", "van-gogh", "snoopy")
 PAPER = sorted(Path("recipes/paper").glob("*.yaml"))
-RECIPES = [load_recipe(recipe) for recipe in (*NAMED, *PAPER)]
+RECIPES = [load_recipe(recipe) for recipe in (*NAMED, *map(str, PAPER))]
 PROMPTS = shipped_prompts()
 CONCEPTS = {concept.target for recipe in RECIPES for concept in recipe.concepts}
 
