@@ -125,7 +125,8 @@ def batch_command(
     commas are erased together); or a list of jobs, as a .yaml file with the key jobs.  IN is a
     checkpoint, a folder (with all folders below it) or a pattern.  The outcome of each file is
     added to DIR/batch.manifest.jsonl as soon as it is known, and DIR/batch.html shows all outcomes
-    at the end.  If you run the batch again, it converts only files that are missing, failed, or have changed.
+    at the end.  If you run the batch again, it converts only files that are missing, failed, or
+    have changed.
 
     Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
     some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from erasepro_convert.cli.conversion_options import conversion_options
+from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import LimitError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN", type=location)
 @click.argument("target", metavar="OUT")
 @conversion_options
+@release_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -29,6 +30,7 @@ def convert_command(
     anchors: tuple[str, ...],
     source: "Location",
     target: str,
+    release: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -49,10 +51,12 @@ def convert_command(
     state from which a trained method (esd-x, esd-u, ac) continues: OUT.training.safetensors.
     """
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.recipe.release import with_statements
 
-    loaded, files = read_recipe(
-        recipe, targets, anchors
-    )  # before the slow imports: mistakes show at once
+    # before the slow imports: mistakes show at once
+    loaded, files = read_recipe(recipe, targets, anchors)
+    if release:
+        loaded = loaded.changed(release=with_statements(loaded.release, release))
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.conversion.convert import convert

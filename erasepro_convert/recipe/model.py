@@ -19,6 +19,7 @@ from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.fields import Line, Name, Positive, Section, distinct, not_empty
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
     Calibration,
     ClipSkip,
@@ -135,6 +136,9 @@ class Recipe(Section):
     ] = (1,)
     """The ways of feeding the U-Net that the edit holds for: 1 is the last text layer, 2 the one
     before."""
+    release: Annotated[Release | None, Field(exclude_if=lambda value: value is None)] = None
+    """What whoever publishes the result says of it.  It changes no weight, but the output's
+    metadata."""
     evaluate: Annotated[Evaluate, Field(exclude=True)] = Evaluate()
     """How an erasure is judged on pictures.  It is no part of the erasure: neither the digest nor
     the manifest has it."""

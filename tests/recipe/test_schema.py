@@ -39,6 +39,7 @@ ACCEPTED = (
     "evaluate: {others: [a dog in the rain, {prompt: a cat, concept: cat}, {prompt: a house}]}",
     "evaluate: {csv: prompts.csv, sampler: null}",
     "about: 'a line: of # text'",
+    "release: {title: a, tags: [b, c], review: 2027-06-01, contact: null}",
 )
 CONCEPTS = (
     "{target: a, anchor: ''}",
@@ -57,6 +58,7 @@ MISSPELT = (
     "limits: {leek: 1}",
     "tokens: {frist: 8}",
     "evaluate: {seed: 3}",
+    "release: {titel: a}",
     "evaluate: {others: [{promt: a}]}",
     "method: esd-x\ntraining: {step: 10}",
 )
