@@ -10,6 +10,7 @@ import click
 from click_default_group import DefaultGroup
 
 from erasepro_convert.cli.batch import batch_command
+from erasepro_convert.cli.card import card_command
 from erasepro_convert.cli.check import check_command
 from erasepro_convert.cli.compare import compare_command
 from erasepro_convert.cli.convert import convert_command
@@ -102,6 +103,7 @@ def group() -> None:
 
 for command in (
     batch_command,
+    card_command,
     check_command,
     convert_command,
     demo_command,

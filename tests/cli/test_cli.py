@@ -294,7 +294,7 @@ def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, wo
         (("prob", "r.yaml", "in.ckpt"), "did you mean probe?"),
         (("INSPECT", "x"), "did you mean inspect?"),
         (("bataman", "in.ckpt"), "'bataman' is no command and no recipe; did you mean batman?"),
-        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, check, convert,"),
+        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, card, check,"),
         (("--quiet", "evalute", "x"), "did you mean evaluate?"),
         (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
         (("r.yaml",), "Missing argument 'IN'"),
