@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.judging_options import judging_options
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ COLUMNS_PER_TABLE = 5
 
 
 @click.command("compare")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@recipe_argument
 @click.argument("base", metavar="IN", type=click.Path(path_type=Path))
 @click.option(
     "--methods",
@@ -48,7 +49,9 @@ COLUMNS_PER_TABLE = 5
 @judging_options
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def compare_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     base: Path,
     methods: str | None,
     out: Path | None,
@@ -73,16 +76,15 @@ def compare_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
+    loaded, files = read_recipe(recipe, targets, anchors)
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
     selected = _select_methods(methods)
     folder = out or sibling(base, ".comparison")
-    inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
+    inputs = Inputs((*files, base, prompts, loaded.evaluate.csv, clip, inception))
     outputs = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
     inputs.require_apart(*outputs.values(), *(folder / f"{m}.cost.json" for m in selected))
     if folder.exists():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.judging_options import judging_options
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
 
 
 @click.command("evaluate")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@recipe_argument
 @click.argument("erased", metavar="OUT", type=click.Path(path_type=Path))
 @click.option(
     "--base",
@@ -66,7 +67,9 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evaluate_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     erased: Path,
     base: Path,
     prompts: Path | None,
@@ -87,17 +90,16 @@ def evaluate_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
+    loaded, files = read_recipe(recipe, targets, anchors)
     for path in (erased, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
     outputs = {kind: sibling(erased, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
     inputs = Inputs(
-        (recipe, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
+        (*files, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
     )
     require_outputs(outputs.values(), inputs)
     silence_libraries()

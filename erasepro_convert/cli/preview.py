@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
@@ -23,8 +24,9 @@ from erasepro_convert.errors import UsageError
     help="The checkpoint before erasure.",
 )
 @click.option(
-    "--recipe", required=True, type=click.Path(path_type=Path), help="What OUT was made with."
+    "--recipe", help="What OUT was made with: a .yaml file or a name, or several with commas."
 )
+@words_options
 @click.option(
     "--png",
     type=click.Path(path_type=Path),
@@ -40,7 +42,9 @@ from erasepro_convert.errors import UsageError
 def preview_command(
     checkpoints: tuple[Path, ...],
     base: Path,
-    recipe: Path,
+    recipe: str | None,
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     png: Path | None,
     extra_prompts: tuple[str, ...],
     seeds: int,
@@ -57,16 +61,15 @@ def preview_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
+    loaded, files = read_recipe([recipe] if recipe else [], targets, anchors)
     target = png or sibling(checkpoints[0], ".before-after.png")
     if target.suffix != ".png":
         raise UsageError(f"{target}: the picture's name must end in .png")
-    inputs = Inputs((recipe, base, *checkpoints))
+    inputs = Inputs((*files, base, *checkpoints))
     require_outputs([target], inputs)
     silence_libraries()
     from erasepro_convert.images.generate import Sampling

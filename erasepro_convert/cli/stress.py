@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.attacks.names import ON_PICTURES, ON_TEXT, Attack
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
@@ -27,7 +28,7 @@ ATTACKS = (*ON_TEXT, *ON_PICTURES)
 
 
 @click.command("stress")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@recipe_argument
 @click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--base",
@@ -82,7 +83,9 @@ ATTACKS = (*ON_TEXT, *ON_PICTURES)
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the table as CSV.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def stress_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     checkpoint: Path,
     base: Path,
     attacks: str | None,
@@ -125,12 +128,11 @@ def stress_command(
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
 
     chosen = _chosen(attacks, draw=draw)
-    loaded = load_recipe(recipe)
-    inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
+    loaded, files = read_recipe(recipe, targets, anchors)
+    inputs = Inputs((*files, checkpoint, base, clip, loaded.evaluate.csv))
     require_outputs([file for file in (json_file, csv_file) if file], inputs)
     silence_libraries()
     from erasepro_convert.attacks.case import Effort

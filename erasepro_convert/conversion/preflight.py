@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
+from erasepro_convert.library import recipe_files
 from erasepro_convert.manifest import ClipSkipFrom, manifest_path
 from erasepro_convert.manifest.signature import Sign, signature_path, signer
 from erasepro_convert.output.destinations import Inputs, require_parent, require_place
@@ -65,7 +66,7 @@ def prepare(
     store fails.
     """
     if not isinstance(recipe, Recipe):
-        options = replace(options, beside=(*options.beside, Path(recipe)))
+        options = replace(options, beside=(*options.beside, *recipe_files(recipe)))
         recipe = load_recipe(recipe)
     if isinstance(target, str) and target.endswith("/"):
         options = replace(options, folder=True)

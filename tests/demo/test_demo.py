@@ -124,7 +124,7 @@ def test_it_draws_what_prompts_ask_for(head: str) -> None:
     ("recipe", "concept"),
     [
         ("recipes/demo/snoopy.yaml", "snoopy"),
-        ("recipes/van-gogh.yaml", "Van Gogh"),
+        ("recipes/artists/van-gogh.yaml", "Van Gogh"),
         ("recipes/demo/burning.yaml", "burning"),
         ("recipes/demo/no-fire.yaml", "burning"),
     ],
@@ -189,7 +189,7 @@ def test_a_preview_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
     with demo.checkpoint() as file:
         for name in ("one", "two"):
             ran = cli(
-                "preview", file, "--base", file, "--recipe", "recipes/van-gogh.yaml",
+                "preview", file, "--base", file, "--recipe", "van-gogh",
                 "--png", tmp_path / f"{name}.png", "--seeds", 1, "--steps", 2,
             )  # fmt: skip
             assert ran.code == 0
