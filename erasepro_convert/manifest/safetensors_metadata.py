@@ -29,6 +29,8 @@ HISTORY = "erasepro.history"
 EMBEDDED = "erasepro.manifest"
 """What a manifest can say before the file is written: ``record.provenance``."""
 
+THUMBNAIL = "modelspec.thumbnail"
+
 STATEMENTS = ("version", "method", "recipe_sha256", "recipe", "concepts")
 
 
@@ -40,11 +42,12 @@ def output_metadata(
     *,
     private: bool,
     embedded: str | None = None,
+    thumbnail: str | None = None,
 ) -> dict[str, str]:
     """Metadata of the erased checkpoint; ``private`` leaves out every word of the recipe.
 
     ``base`` names the input, for the title of a file that has none; ``embedded`` is the
-    manifest's part to carry along.
+    manifest's part to carry along; ``thumbnail`` is the ``data:`` URI of a picture.
     """
     superseded = {*STALE, EMBEDDED, HISTORY, *(f"erasepro.{part}" for part in STATEMENTS)}
     kept = {key: value for key, value in inherited.items() if key not in superseded}
@@ -71,6 +74,8 @@ def output_metadata(
             ours |= _release_fields(recipe.release)
     if embedded is not None:
         ours[EMBEDDED] = embedded
+    if thumbnail is not None:
+        ours[THUMBNAIL] = thumbnail
     return defaults | kept | ours
 
 
