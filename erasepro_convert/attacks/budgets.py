@@ -39,7 +39,7 @@ def budgets(effort: Effort, *, draws: bool) -> dict[Attack, Budget]:
     trained_lora = {"steps": lora.STEPS, "learning_rate": lora.RATE, **weights} if draws else {}
     return {
         "swap-te": {},
-        "prefix": {"candidates": effort.candidates, "prompts": prefix.RANKING_PROMPTS},
+        "prefix": {"words_at_most": effort.candidates, "prompts": prefix.RANKING_PROMPTS},
         "tricks": {},
         "ring-a-bell": words | {"words": word_attacks.PHRASE},
         "mma": words | {"words": word_attacks.PHRASE},

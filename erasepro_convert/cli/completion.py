@@ -143,10 +143,13 @@ def _files(start: str, suffixes: tuple[str, ...]) -> Iterator[str]:
             yield f"{folder}{slash}{entry.name}"
 
 
+# Items take no type at run time before click 8.4, hence the quotes.
+
+
 class _Complete(ShellComplete):
     """What all shells share: files are listed here."""
 
-    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[Any]]:
+    def get_completions(self, args: list[str], incomplete: str) -> "list[CompletionItem[Any]]":
         """Return what can stand at the cursor, with names of files in place of a word for them."""
         found = super().get_completions(args, incomplete)
         kinds = {item.type for item in found}
@@ -162,7 +165,7 @@ class Bash(_Complete, BashComplete):
 
     source_template = BASH
 
-    def format_completion(self, item: CompletionItem[Any]) -> str:
+    def format_completion(self, item: "CompletionItem[Any]") -> str:
         """Return a line with the value."""
         return str(item.value)
 
@@ -173,7 +176,7 @@ class Zsh(_Complete, ZshComplete):
 
     source_template = ZSH
 
-    def format_completion(self, item: CompletionItem[Any]) -> str:
+    def format_completion(self, item: "CompletionItem[Any]") -> str:
         """Return two lines: the value, and what it is."""
         return f"{item.value}\n{' '.join((item.help or '').split())}"
 
@@ -184,7 +187,7 @@ class Fish(_Complete, FishComplete):
 
     source_template = FISH
 
-    def format_completion(self, item: CompletionItem[Any]) -> str:
+    def format_completion(self, item: "CompletionItem[Any]") -> str:
         """Return a line with the value and, where it is known, what it is."""
         told = " ".join((item.help or "").split())
         return f"{item.value}\t{told}" if told else str(item.value)

@@ -295,7 +295,7 @@ def test_every_attack_has_a_budget(draws: bool) -> None:
     found = budgets(Effort(steps=7, seeds=3, candidates=99), draws=draws)
     assert found.keys() == ATTACKS.keys()
     assert found["ti"]["steps"] == 7
-    assert found["prefix"]["candidates"] == 99
+    assert found["prefix"]["words_at_most"] == 99
     assert found["text-inversion"]["trial_seeds"] == ([0, 1, 2] if draws else [0])
     assert found["finetune"]["trial_seeds"] == [0, 1, 2]
     assert ("steps" in found["lora"]) == draws

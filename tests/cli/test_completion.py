@@ -103,7 +103,7 @@ def test_the_script_is_that_of_clicks_variable(
     ran = cli("completion", shell)
     assert ran.code == 0
     monkeypatch.setenv(VARIABLE, f"{shell}_source")
-    assert cli().out == ran.out
+    assert cli().out.rstrip() == ran.out.rstrip()
 
 
 def test_other_shells_are_refused(cli: Cli) -> None:
