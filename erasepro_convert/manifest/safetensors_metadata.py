@@ -12,10 +12,13 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.runtime.version import __version__
 
+THUMBNAIL = "modelspec.thumbnail"
+"""A small picture, as a ``data:`` URI."""
+
 STALE = (
     "modelspec.date",
     "modelspec.hash_sha256",
-    "modelspec.thumbnail",
+    THUMBNAIL,
     "sshs_legacy_hash",
     "sshs_model_hash",
 )
@@ -28,8 +31,6 @@ HISTORY = "erasepro.history"
 
 EMBEDDED = "erasepro.manifest"
 """What a manifest can say before the file is written: ``record.provenance``."""
-
-THUMBNAIL = "modelspec.thumbnail"
 
 STATEMENTS = ("version", "method", "recipe_sha256", "recipe", "concepts")
 

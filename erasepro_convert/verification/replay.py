@@ -43,7 +43,7 @@ def verify_replay(
         autov3=any(file.autov3 for file in manifest.output.files),
         tensor_digests=manifest.output.algorithm,
         private="erasepro.concepts" not in manifest.output.metadata,
-        # Another one comes from the input, as it is.
+        # Another one is none that a conversion writes: the files will differ.
         thumbnail=thumbnail if thumbnail.startswith(URI) else None,
         dry_run=True,
     )
