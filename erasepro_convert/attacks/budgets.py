@@ -16,7 +16,8 @@ from erasepro_convert.attacks import (
     weight_training,
     word_attacks,
 )
-from erasepro_convert.attacks.case import Attack, Effort
+from erasepro_convert.attacks.case import Effort
+from erasepro_convert.attacks.names import Attack
 
 Budget = Mapping[str, object]
 

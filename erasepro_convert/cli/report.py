@@ -78,6 +78,6 @@ def report_command(
         data = evaluation.model_dump() if evaluation else None
         return html(record, pictures, data).encode()
 
-    for output_file in outputs:
-        put(output_file, page() if output_file.suffix == ".html" else png(record), inputs)
+    for file in outputs:
+        put(file, page() if file.suffix == ".html" else png(record), inputs)
     terminal.say(f"wrote {', '.join(map(str, outputs))}")
