@@ -27,8 +27,8 @@ BLOCK = re.compile(
 )
 MARKED = re.compile(rf"(?P<figure>{FIGURE})<!-- (?P<address>.+?) -->")
 ROW = re.compile(r"(?P<label>.*?<!-- (?P<key>.+?) -->)(?P<cells>.*)")
-OTHERS = {"verdict", "tables"}
-"""Blocks that another command fills: benchmarks/comparison_page.py."""
+OTHERS = {"verdict", "tables", "library"}
+"""Blocks that other commands fill: benchmarks/comparison_page.py and tools/recipe_page.py."""
 
 
 def main() -> None:

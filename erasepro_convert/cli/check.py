@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe
+from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import EraseproError, RecipeError
 
 if TYPE_CHECKING:
@@ -17,8 +19,10 @@ LONGEST = 2000
 
 
 @click.command("check")
-@click.argument("given", metavar="RECIPE...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the recipes with all defaults.")
+@click.argument(
+    "given", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete_recipe
+)
+@json_option
 def check_command(given: tuple[str, ...], as_json: bool) -> None:
     """Say what each RECIPE would erase, without a checkpoint.
 

@@ -56,9 +56,7 @@ def new_command(
     text = recipe_text(name, about, words, anchor)
     parse_recipe(parse_document(text, place), place)  # what it refuses is never written
     inputs = Inputs(())
-    require_outputs([place], inputs)
-    if place.exists() and not force:
-        raise UsageError(f"{place}: exists already; --force replaces it")
+    require_outputs([place], inputs, force=force)
     put(place, text.encode(), inputs)
     click.echo(f"wrote {place}")
     schema = place.with_name(SCHEMA_FILE)

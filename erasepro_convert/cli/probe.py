@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.errors import LimitError, UsageError
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command("probe")
-@click.argument("given", metavar="RECIPE CKPT...", nargs=-1, required=True)
+@click.argument(
+    "given",
+    metavar="RECIPE CKPT...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_recipe_first,
+)
 @words_options
 @click.option("--base", type=location, help="The checkpoint before erasure.")
 @click.option(

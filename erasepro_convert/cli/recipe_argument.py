@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.library import recipe_files
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def recipe_argument(command: Command) -> Command:
     The other arguments of the command each take one word, so what is left over in front of them is
     the recipe: one word, none, or too many.
     """
-    return click.argument("recipe", metavar="RECIPE", nargs=-1)(words_options(command))
+    argument = click.argument(
+        "recipe", metavar="RECIPE", nargs=-1, shell_complete=complete_recipe_first
+    )
+    return argument(words_options(command))
 
 
 def read_recipe(

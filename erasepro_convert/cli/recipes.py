@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe
+from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from erasepro_convert.library import NamedFile
 
 SHIPPED = "shipped"
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def search_command(word: str, as_json: bool) -> None:
 
 
 @recipes_command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_recipe)
 def show_command(name: str) -> None:
     """Print the recipe NAME as YAML, to copy and change."""
     from erasepro_convert.library import recipe_files

@@ -63,7 +63,7 @@ class TestEveryCommand:
         for name in ("own.yaml", "in.safetensors"):
             Path(name).rename(f"below/{name}")
         Path("below/jobs.yaml").write_text(jobs)
-        ran = cli("batch", "snoopy", "below/in.safetensors", "below/jobs.yaml", "--out-dir", "out")
+        ran = cli("batch", "snoopy", "below/in.safetensors", "below/jobs.yaml", "--out", "out")
         assert (ran.code, ran.err) == (0, "")
         made = {path.name for path in Path("out").glob("*.safetensors")}
         assert made == {"in-snoopy.safetensors", "in-snoopy+own.safetensors"}
@@ -96,8 +96,8 @@ class TestEveryCommand:
             ((*WORDS, "nudity", "in.ckpt", "out.safetensors"), "leave out one of the two"),
             (("nudity", "dali", "in.ckpt", "out.safetensors"), "join several recipes with commas"),
             (("--anchor", "a", "in.ckpt", "out.safetensors"), "--target is missing"),
-            (("batch", "nudty", "--out-dir", "out"), "did you mean nudity"),
-            (("batch", "*nudity*", "x.yaml", "--out-dir", "out"), "x.yaml: there is no such file"),
+            (("batch", "nudty", "--out", "out"), "did you mean nudity"),
+            (("batch", "*nudity*", "x.yaml", "--out", "out"), "x.yaml: there is no such file"),
             (("probe", *WORDS), "Missing argument"),
             (("probe", "nudity"), "Missing argument 'CKPT...'"),
         ],
