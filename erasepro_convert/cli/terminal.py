@@ -44,7 +44,9 @@ ROOM_FOR_BAR = 80
 """The width of a terminal from which a bar stands beside the names of files."""
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "")}
 """The mark and the colour of a check by whether it held; None is no limit, or not checked."""
-PLAIN = str.maketrans({"✓": "+", "✗": "x", "→": ">", "…": "~", "–": "-", "█": "#", "▏": "|"})
+PLAIN = str.maketrans(
+    {"✓": "+", "✗": "x", "→": ">", "…": "~", "–": "-", "×": "x", "█": "#", "▏": "|"}
+)
 """What stands for our signs where a stream's encoding lacks some; a line gets no longer by it."""
 SHOWN_EVERY = 0.1
 """Seconds after which a bar moves again, as often as it is drawn."""

@@ -125,7 +125,8 @@ def _leak(leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float 
     elif above:
         subject, state = f"{len(above)} of {len(targets)} targets", "are not gone"
     else:
-        subject, state = f"all {len(targets)} targets", "are gone"
+        subject = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
+        state = "are gone"
     up_to = "up to " if len(targets) > 1 and not above else ""
     if encoder == "stock":
         start = f"stock text encoder: {up_to}"
@@ -163,7 +164,7 @@ def _check(
         measure=measure,
         text_encoder=encoder,
         held=None if limit is None else not exceeds(largest.mean, limit),
-        what=f"{before}{value}{after} ({of_limit}), {worst.worst:.0%} in one prompt",
+        what=f"{before}{value}{after} ({of_limit}), {_share(worst.worst)} in one prompt",
         value=largest.mean,
         limit=limit,
         worst=worst.worst,
@@ -189,24 +190,27 @@ def _update(changes: Sequence[Change], limit: float) -> Check:
 def _beside(value: float, limit: float | None) -> tuple[str, str]:
     """Return a value in percent, with the digits that tell it from its limit, and that limit."""
     if limit is None:
-        return f"{value:.0%}", "no limit"
-    shown = f"{value:.0%}"
-    for digits in range(4):
-        shown = f"{value:.{digits}%}"
-        if exceeds(float(shown[:-1]) / 100, limit) == exceeds(value, limit):
-            break
-    return shown, f"limit {100 * limit:g}%"
+        return _share(value), "no limit"
+    digits = 0
+    while digits < 4 and exceeds(round(value, 2 + digits), limit) != exceeds(value, limit):
+        digits += 1
+    return _share(value, digits), f"limit {100 * limit:g}%"
+
+
+def _share(value: float, digits: int = 0) -> str:
+    """Return a value in percent, or as a multiple where it is ten or more."""
+    return f"{value:.{digits}%}" if value < 10 else f"{value:.0f}×"
 
 
 def _changes(manifest: Manifest) -> str:
     """Say how much of the checkpoint is another than before."""
     tensors = manifest.tensors
-    rest = f"stored as {tensors.dtype}" if tensors.dtype else "bit-identical"
+    rest = f"the same, in {tensors.dtype}" if tensors.dtype else "bit-identical"
     repaired = f", {len(tensors.repaired)} repaired" if tensors.repaired else ""
     total = counted(tensors.written, "tensor")
     if not tensors.edited:
-        return f"no tensor of {tensors.written} changed{repaired}; the rest is {rest}"
-    by = f"up to {largest_update(manifest.all_edits):.0%}"
+        return f"none of {total} changed{repaired}; all else is {rest}"
+    by = f"up to {_share(largest_update(manifest.all_edits))}"
     return f"{tensors.edited} of {total} changed ({by}){repaired}; the rest is {rest}"
 
 

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from erasepro_convert.manifest import DroppedEntry, EmaRecord, Manifest, PromptM
 from erasepro_convert.manifest.verdict import Verdict, verdict
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.dropped_tensors import EMA_COPY
-from tests.conftest import VAN_GOGH, Cli, WriteRecipe
+from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CHECKED: dict[str, float | None] = {"leak": 0.5, "drift": 0.3, "relative_update": None}
@@ -286,3 +287,19 @@ def test_on_a_terminal_the_first_line_is_there_at_once_and_no_line_wraps(
     final = ANSI.sub("", text[text.rindex("Erased from") :]).splitlines()
     assert len(final) <= 15
     assert all(cell_len(line) <= 80 for line in final)
+
+
+@pytest.mark.slow
+def test_the_documentation_shows_what_is_printed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for AutoV2, which another kind of processor may change."""
+    page = Path("docs/verdict.md").read_text(encoding="utf-8")
+    example = re.findall(r"```text\n(.*?)```", page, re.DOTALL)[0]
+    (tmp_path / "recipes").mkdir()
+    shutil.copy("recipes/van-gogh.yaml", tmp_path / "recipes")
+    copy_of_demo(tmp_path).rename(tmp_path / "demo.safetensors")
+    monkeypatch.chdir(tmp_path)
+    ran = cli("recipes/van-gogh.yaml", "demo.safetensors", "out.safetensors")
+    digest = r"AutoV2 [0-9a-f]{10}"
+    assert re.sub(digest, "", ran.out) == re.sub(digest, "", example)
