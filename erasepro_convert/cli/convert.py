@@ -44,7 +44,7 @@ def convert_command(
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, except for the
     state from which a trained method (esd-x, esd-u, ac) continues: OUT.training.safetensors.
     """
-    announce(f"reading {source.name} …", quiet=quiet, to_stderr=as_json)
+    announce(source, quiet=quiet, to_stderr=as_json)
     from erasepro_convert.recipe import load_recipe
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once

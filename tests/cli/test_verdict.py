@@ -281,7 +281,7 @@ def test_on_a_terminal_the_first_line_is_there_at_once_and_no_line_wraps(
             break
     os.close(leader)
     assert running.wait() == 0
-    assert parts[0].decode().strip() == "reading mini.safetensors …"
+    assert parts[0].decode().strip() == "reading mini.safetensors ..."
     text = b"".join(parts).decode()
     assert "0:00 so far" in text
     final = ANSI.sub("", text[text.rindex("Erased from") :]).splitlines()
