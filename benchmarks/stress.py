@@ -14,10 +14,11 @@ from pathlib import Path
 
 from benchmarks.comparison import Line, append, locked, read
 from benchmarks.comparison_tasks import VARIED, recipe_of
-from erasepro_convert.attacks.case import Attack, Effort
+from erasepro_convert.attacks.case import Effort
 from erasepro_convert.attacks.gallery import Gallery
 from erasepro_convert.attacks.image_renderer import ImageRenderer
 from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.names import Attack
 from erasepro_convert.attacks.run import ATTACKS, StressResult, stress
 from erasepro_convert.compare.variants import recipe_for_method
 from erasepro_convert.conversion.convert import convert

@@ -13,6 +13,7 @@ from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.methods import METHODS, SOLVED, TRAINED
 from erasepro_convert.recipe.model import Recipe
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
     Calibration,
     Concept,
@@ -68,6 +69,7 @@ def test_every_recipe_key_is_explained() -> None:
         "calibration": Calibration,
         "probe": Probe,
         "limits": Limits,
+        "release": Release,
         "evaluate": Evaluate,
     }
     keys = [name for name in Recipe.model_fields if name not in ("concepts", *parts)]

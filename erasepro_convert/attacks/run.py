@@ -8,7 +8,6 @@ from pathlib import Path
 from erasepro_convert import __version__
 from erasepro_convert.attacks.case import (
     NONSENSE,
-    Attack,
     AttackCase,
     AttackContext,
     Distances,
@@ -21,6 +20,7 @@ from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
 from erasepro_convert.attacks.lora import lora_cases
 from erasepro_convert.attacks.merge import merge_cases
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.names import Attack
 from erasepro_convert.attacks.noise import noise_cases
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases

@@ -10,6 +10,7 @@ import click
 from click_default_group import DefaultGroup
 
 from erasepro_convert.cli.batch import batch_command
+from erasepro_convert.cli.card import card_command
 from erasepro_convert.cli.compare import compare_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
@@ -89,6 +90,7 @@ def group() -> None:
 
 for command in (
     batch_command,
+    card_command,
     convert_command,
     demo_command,
     compare_command,

@@ -69,6 +69,14 @@ _OPTIONS = (
     click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata."),
 )
 
+release_option = click.option(
+    "--release",
+    metavar="KEY=TEXT",
+    multiple=True,
+    help="A statement on the release (title, author, license, purpose, contact, …), as in the "
+    "recipe's release section; can be given several times.",
+)
+
 
 def conversion_options(command: Command) -> Command:
     """Add the options of a conversion to a command, under the names of ``Options``."""

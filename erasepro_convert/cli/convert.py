@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from erasepro_convert.cli.announcement import announce
-from erasepro_convert.cli.conversion_options import conversion_options
+from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN", type=location)
 @click.argument("target", metavar="OUT")
 @conversion_options
+@release_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--details", is_flag=True, help="Print every measure, layer by layer.")
@@ -28,6 +29,7 @@ def convert_command(
     recipe: Path,
     source: "Location",
     target: str,
+    release: tuple[str, ...],
     details: bool,
     quiet: bool,
     as_json: bool,
@@ -46,8 +48,11 @@ def convert_command(
     """
     announce(source, quiet=quiet, to_stderr=as_json)
     from erasepro_convert.recipe import load_recipe
+    from erasepro_convert.recipe.release import with_statements
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    if release:
+        loaded = loaded.changed(release=with_statements(loaded.release, release))
     from erasepro_convert.cli.details import show_details
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal

@@ -1,6 +1,5 @@
 """``erasepro-convert report MANIFEST [OUT]``: charts and tables for people."""
 
-import json
 from pathlib import Path
 
 import click
@@ -34,20 +33,23 @@ def report_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.hashing import files_digest
+    from erasepro_convert.release.results import (
+        EVALUATION,
+        PICTURES,
+        REPORT,
+        output_of,
+        read_evaluation,
+    )
     from erasepro_convert.storage.location import sibling
 
     if text_encoder and base is None:
         raise UsageError("--text-encoder needs --base")
     record = read_manifest(manifest)
-    output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
-    if manifest.name == "manifest.json":  # it is inside an output folder: write beside that
-        output = manifest.resolve().parent
-    target = target or sibling(output, ".html")
+    output = output_of(manifest)
+    target = target or sibling(output, REPORT)
     if target.suffix not in (".html", ".png"):
         raise UsageError(f"{target}: the report is an .html or a .png file")
-    drawn = sibling(output, ".before-after.png")
-    found = sibling(output, ".evaluation.json")
+    drawn, found = sibling(output, PICTURES), sibling(output, EVALUATION)
     originals = [path for path in (base, text_encoder) if path]
     inputs = Inputs((manifest, drawn, found, *originals))
     require_outputs([target], inputs)
@@ -62,11 +64,9 @@ def report_command(
 
     if target.suffix == ".html":
         pictures = drawn.read_bytes() if drawn.exists() else None
-        evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
-        weights = [file.sha256 for file in record.output.files if file.is_weights]
-        if evaluation and evaluation["erased_sha256"] != files_digest(weights):
-            raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
-        put(target, html(record, pictures, evaluation).encode(), inputs)
+        evaluation = read_evaluation(output, record)
+        data = evaluation.model_dump() if evaluation else None
+        put(target, html(record, pictures, data).encode(), inputs)
     else:
         put(target, png(record), inputs)
     terminal.say(f"wrote {target}")

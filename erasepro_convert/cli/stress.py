@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.attacks.names import ON_PICTURES, ON_TEXT, Attack
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from erasepro_convert.attacks.case import Attack
     from erasepro_convert.attacks.detector import ConceptDetector
     from erasepro_convert.attacks.gallery import Gallery
     from erasepro_convert.attacks.model import LoadedModel
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
-
-ON_TEXT: tuple["Attack", ...] = (
-    "swap-te", "prefix", "tricks", "ring-a-bell", "mma", "unlearn-diff", "text-inversion", "rece",
-    "merge", "quantise", "lora",
-)  # fmt: skip
-"""Attacks that are measured on text features, and can be drawn."""
-
-ON_PICTURES: tuple["Attack", ...] = (
-    "ti", "completion", "noise", "img2img", "inpaint", "finetune",
-)  # fmt: skip
-"""Attacks that need pictures."""
 
 ATTACKS = (*ON_TEXT, *ON_PICTURES)
 
@@ -185,7 +174,7 @@ def stress_command(
             _write(found, json_file, csv_file, inputs)
 
 
-def _chosen(given: str | None, *, draw: bool) -> tuple["Attack", ...]:
+def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
     """Read a list of attacks; None is all that can be made.  Raises UsageError for others."""
     possible = ATTACKS if draw else ON_TEXT
     if given is None:

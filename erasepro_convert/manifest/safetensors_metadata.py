@@ -9,15 +9,18 @@ import json
 from collections.abc import Mapping
 
 from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.runtime.version import __version__
 
 STALE = (
     "modelspec.date",
     "modelspec.hash_sha256",
+    "modelspec.thumbnail",
     "sshs_legacy_hash",
     "sshs_model_hash",
 )
-"""Statements about the very bytes of the input, no longer true of the output."""
+"""Statements about the very bytes of the input, no longer true of the output; its thumbnail too,
+which may show what was erased."""
 
 
 HISTORY = "erasepro.history"
@@ -64,9 +67,23 @@ def output_metadata(
         concepts = [{"target": c.target, "anchor": c.anchor} for c in recipe.concepts]
         ours["erasepro.recipe"] = recipe.name
         ours["erasepro.concepts"] = json.dumps(concepts, ensure_ascii=False)
+        if recipe.release:
+            ours |= _release_fields(recipe.release)
     if embedded is not None:
         ours[EMBEDDED] = embedded
     return defaults | kept | ours
+
+
+def _release_fields(release: Release) -> dict[str, str]:
+    """Return what UIs show of a release, in ModelSpec's fields."""
+    fields = {
+        "title": release.title,
+        "description": release.description,
+        "author": release.author,
+        "license": release.license,
+        "tags": ", ".join(release.tags),
+    }
+    return {f"modelspec.{name}": text for name, text in fields.items() if text}
 
 
 def erasures(metadata: Mapping[str, str]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from erasepro_convert.recipe.confusable_characters import syntax_hint
 from erasepro_convert.recipe.evaluation import Evaluate, Other
 from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.recipe.model import Recipe
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
     Calibration,
     Concept,
@@ -36,6 +37,7 @@ _MODEL_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("probe",): Probe,
     ("limits",): Limits,
     ("training",): Training,
+    ("release",): Release,
     ("evaluate",): Evaluate,
     ("evaluate", "others"): Other,
 }

@@ -19,6 +19,7 @@ from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.fields import Name, Positive, Section, distinct, not_empty
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
     Calibration,
     ClipSkip,
@@ -117,6 +118,8 @@ class Recipe(Section):
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = (1,)
+    release: Annotated[Release | None, Field(exclude_if=lambda value: value is None)] = None
+    """It changes no weight, but the output's metadata."""
     evaluate: Annotated[Evaluate, Field(exclude=True)] = Evaluate()
     """No part of the erasure: neither the digest nor the manifest has it."""
 

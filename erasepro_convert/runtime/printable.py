@@ -10,6 +10,9 @@ from erasepro_convert.errors import CheckpointError
 LENGTH_LIMIT = 300
 """Characters.  The longest tensor name in a real checkpoint has 107."""
 
+PAGES = 10_000
+"""Characters of a text in a document."""
+
 
 def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
     """Escape unprintable characters of a text, and cut it to ``limit`` characters."""
@@ -24,6 +27,11 @@ def shortened(text: str, width: int) -> str:
     """
     text = printable(text)
     return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def on_one_line(text: str) -> str:
+    """Escape unprintable characters of a text, and join its lines; it can have some pages."""
+    return printable(" ".join(text.split()), PAGES)
 
 
 def is_plain(text: str) -> bool:

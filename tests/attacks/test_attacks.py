@@ -16,9 +16,11 @@ from erasepro_convert.attacks.case import replace_target
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import nearest_group
 from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.names import DESCRIPTIONS, ON_PICTURES, ON_TEXT
 from erasepro_convert.attacks.paraphrases import paraphrases, read_translations
 from erasepro_convert.attacks.prompt_weights import apply_weights, parse_weights, weighted_embedder
 from erasepro_convert.attacks.recovery import recovery_ratio
+from erasepro_convert.attacks.run import ATTACKS
 from erasepro_convert.attacks.word_embedding import WORD, replacing_word_embedding
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
@@ -279,6 +281,11 @@ def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_
     ran = cli("stress", recipe, base, "--base", base, "--attack", "swap-te", "--draw")
     assert ran.code == 0
     assert "elephant was left out: the demo judge can't see it" in ran.out
+
+
+def test_every_attack_has_a_description_and_is_of_one_kind() -> None:
+    assert ATTACKS.keys() == DESCRIPTIONS.keys() == {*ON_TEXT, *ON_PICTURES}
+    assert not {*ON_TEXT} & {*ON_PICTURES}
 
 
 @pytest.mark.parametrize("command", ["stress", "preview"])

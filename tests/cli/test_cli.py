@@ -294,7 +294,7 @@ def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, wo
         (("inspct", "x"), "'inspct' is no command and no recipe; did you mean inspect?"),
         (("prob", "r.yaml", "in.ckpt"), "did you mean probe?"),
         (("INSPECT", "x"), "did you mean inspect?"),
-        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, convert,"),
+        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, card,"),
         (("--quiet", "evalute", "x"), "did you mean evaluate?"),
         (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
         (("r.yaml",), "Missing argument 'IN'"),
