@@ -24,6 +24,7 @@ if _typing.TYPE_CHECKING:
     )
     from erasepro_convert.inspection import Inspection, inspect
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
+    from erasepro_convert.manifest.verdict import Check, Verdict, verdict
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe
     from erasepro_convert.verification import Finding, Verified, verify
@@ -43,6 +44,7 @@ _MODULES = {
     ),
     "inspection": ("Inspection", "inspect"),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
+    "manifest.verdict": ("Check", "Verdict", "verdict"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe"),
     "verification": ("Finding", "Verified", "verify"),
@@ -50,6 +52,7 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Check",
     "CheckpointError",
     "EraseproError",
     "Finding",
@@ -63,6 +66,7 @@ __all__ = [
     "RecipeError",
     "StorageError",
     "UsageError",
+    "Verdict",
     "VerificationError",
     "Verified",
     "__version__",
@@ -71,6 +75,7 @@ __all__ = [
     "load_recipe",
     "probe",
     "read_manifest",
+    "verdict",
     "verify",
 ]
 

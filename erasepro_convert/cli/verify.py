@@ -11,10 +11,11 @@ from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import Location
+    from erasepro_convert.verification import Verified
     from erasepro_convert.verification.finding import Finding
 
 
@@ -61,7 +62,9 @@ if TYPE_CHECKING:
     help="Check the signature by a chain that ends in this certificate (PEM).",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings to standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print checks and findings to standard output."
+)
 def verify_command(
     target: "Location",
     record: "Location | None",
@@ -103,9 +106,18 @@ def verify_command(
         )
     findings = verified.findings
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        data = {
+            "checked": verified.checked,
+            "compared": verified.compared,
+            "absent": verified.absent,
+            "findings": [asdict(finding) for finding in findings],
+        }
+        click.echo(json.dumps(data, indent=2))
     if findings:
         _show(findings, terminal)
+    for line, colour in _checks(verified, tensors_only=tensors_only):
+        terminal.say(line, colour)
+    if findings:
         raise VerificationError(f"{redacted(target)}: {counted(len(findings), 'deviation')}")
     compared = counted(verified.compared, "tensor")
     terminal.say(f"{redacted(target)}: {compared} as the manifest says")
@@ -124,6 +136,39 @@ def verify_command(
             f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
             f"{FIRST_LOSS_TOLERANCE:.0%}"
         )
+
+
+HELD = {
+    "manifest": "true to itself and to the recipe in it",
+    "file": "sizes, digests, metadata and tensors are as the manifest says",
+    "base": "all that was not edited is as it is there, and every figure comes out again",
+    "replay": "the recipe gives the same again",
+    "signature": "it is by this key or certificate, and of this file and this manifest",
+}
+TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
+"""What a check says that found nothing."""
+HOW = {
+    "base": "give --base IN",
+    "replay": "give --base IN --replay",
+    "signature": "give --key PUB or --certificate CERT",
+}
+"""What to give for a check that was not made."""
+
+
+def _checks(verified: "Verified", *, tensors_only: bool) -> "Iterator[tuple[str, str]]":
+    """Give a line with its colour for each check: it held, found deviations, or was not made."""
+    from erasepro_convert.cli.terminal import MARKS
+    from erasepro_convert.runtime.wording import counted
+
+    for check, held in verified.checked.items():
+        mark, colour = MARKS[held]
+        if held is None:
+            said = f"not checked ({HOW[check]})" if check in HOW else "not checked"
+        elif held:
+            said = TENSORS_ALONE if tensors_only and check == "file" else HELD[check]
+        else:
+            said = counted(len(verified.found_by(check)), "deviation")
+        yield f"{mark} {check}: {said}", colour
 
 
 def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:

@@ -10,6 +10,7 @@ from erasepro_convert.conversion.erasure import Erasure, run_erasure
 from erasepro_convert.conversion.preflight import Conversion
 from erasepro_convert.conversion.synonyms import Found, with_synonyms
 from erasepro_convert.errors import LimitError
+from erasepro_convert.manifest.verdict import Verdict, refusal
 from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
 from erasepro_convert.probing.limits import exceeded, leaking_concepts
 from erasepro_convert.recipe import Recipe
@@ -42,6 +43,12 @@ class CheckpointErasure:
             return (*found, "the EMA copy of the U-Net does not hold either")
         return (*found, *(f"EMA copy: {line}" for line in of_ema))
 
+    def refusal(self, source: str) -> Verdict:
+        """Return the verdict where a limit is exceeded; ``source`` is the checkpoint's name."""
+        both = [self.main, *([self.ema] if self.ema else [])]
+        changes = [change for erasure in both for change in erasure.changes]
+        return refusal(source, self.main.recipe, [one.probe for one in both], changes)
+
 
 def erase_checkpoint(
     conversion: Conversion,
@@ -67,7 +74,10 @@ def erase_checkpoint(
         ema = run(base.with_ema_as_unet(), already_erased=already_erased).as_ema_copy()
     erasure = CheckpointErasure(main, ema, found)
     if erasure.exceeded and not options.dry_run:
-        raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
+        raise LimitError(
+            "\n- ".join(("the result does not hold:", *erasure.exceeded)),
+            erasure.refusal(base.checkpoint.name),
+        )
     return erasure
 
 

@@ -11,12 +11,14 @@ from erasepro_convert.manifest.erasure import (
     Change,
     ColumnSet,
     Conflict,
+    EditedLayer,
     EditRecord,
     FeatureDistance,
     PromptPair,
     Residual,
     Synonym,
     Trained,
+    edited_layers,
 )
 from erasepro_convert.manifest.fields import Encoder
 from erasepro_convert.manifest.files import (
@@ -54,6 +56,7 @@ __all__ = [
     "Conflict",
     "DroppedEntry",
     "EditRecord",
+    "EditedLayer",
     "EmaRecord",
     "Encoder",
     "FeatureDistance",
@@ -79,6 +82,7 @@ __all__ = [
     "Variant",
     "VariesBetweenRuns",
     "WrittenTensor",
+    "edited_layers",
     "manifest_beside",
     "manifest_path",
     "read_manifest",

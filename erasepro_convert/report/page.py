@@ -3,16 +3,18 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import yaml
 from markupsafe import Markup
 
-from erasepro_convert.manifest import Manifest, PromptMeasure
+from erasepro_convert.manifest import Manifest, PromptMeasure, edited_layers
+from erasepro_convert.manifest.measures import exceeds
+from erasepro_convert.manifest.remarks import remarks
+from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.report.charts import svg
 from erasepro_convert.runtime.html_template import fill_template
-from erasepro_convert.runtime.wording import counted, counted_of
+from erasepro_convert.runtime.wording import counted
 
 
 def html(
@@ -29,12 +31,13 @@ def html(
     return fill_template(
         "report/page.html.jinja",
         m=manifest,
-        matrices=counted_of(
-            sum(edit.changed for edit in manifest.edits), len(manifest.edits), "matrix", "matrices"
-        ),
         counted=counted,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
-        layers=_layers(manifest),
+        verdict=verdict(manifest),
+        measured=MEASURED,
+        exceeds=exceeds,
+        layers=edited_layers(manifest.edits),
+        remarks=list(remarks(manifest)),
         prompts=_prompts(manifest),
         evaluation=evaluation,
         value=_format_estimate,
@@ -50,29 +53,6 @@ def _format_estimate(estimate: Mapping[str, Any] | None) -> str:
     interval = estimate["interval"]
     text = f"{estimate['value']:.3f}"
     return f"{text} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else text
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """The largest update and residuals among the matrices of one layer."""
-
-    name: str
-    relative_update: float
-    residual_before: float
-    residual_after: float
-
-
-def _layers(manifest: Manifest) -> list[_Layer]:
-    return [
-        _Layer(
-            name,
-            max(e.relative_update for e in edits),
-            max(e.residual_before.relative for e in edits),
-            max(e.residual_after.relative for e in edits),
-        )
-        for name, group in groupby(manifest.edits, lambda edit: edit.layer)
-        if (edits := list(group))
-    ]
 
 
 @dataclass(frozen=True)

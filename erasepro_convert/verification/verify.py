@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError, UsageError, VerificationError
@@ -24,6 +25,8 @@ from erasepro_convert.verification.against_manifest import (
 )
 from erasepro_convert.verification.finding import Finding
 from erasepro_convert.verification.signature import signature_verifier
+
+Check = Literal["manifest", "file", "base", "replay", "signature"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,41 @@ class Request:
     tensors_only: bool = False
 
 
+CHECKS: dict[Check, frozenset[str]] = {
+    "manifest": frozenset({"manifest"}),
+    "file": frozenset({"file", "metadata", "tensor"}),
+    "base": frozenset({"base", "untouched", "figure"}),
+    "replay": frozenset({"replay"}),
+    "signature": frozenset({"signature"}),
+}
+"""What can be checked, and the kinds of deviations that each check finds."""
+
+
 @dataclass(frozen=True)
 class Verified:
     """All deviations, the number of tensors that were compared, and the tensors a copy lacks.
 
-    ``manifest`` is what the output was compared with.
+    ``manifest`` is what the output was compared with, ``done`` are the checks that were made to
+    their end.
     """
 
     manifest: Manifest
     findings: tuple[Finding, ...]
     compared: int = 0
     absent: tuple[str, ...] = ()
+    done: tuple[Check, ...] = ()
+
+    def found_by(self, check: Check) -> list[Finding]:
+        """Return the deviations that a check found."""
+        return [finding for finding in self.findings if finding.kind in CHECKS[check]]
+
+    @property
+    def checked(self) -> dict[Check, bool | None]:
+        """Whether each check found nothing; None for one that was not made, or not to its end."""
+        return {
+            check: False if self.found_by(check) else True if check in self.done else None
+            for check in CHECKS
+        }
 
 
 def verify(
@@ -107,7 +134,8 @@ def verify(
     verified = compare(stated, request, progress)
     if verifier and isinstance(target, Path) and isinstance(record, Path):
         signed = verifier.check(stated, target, record)
-        return replace(verified, findings=(*verified.findings, *signed))
+        findings = (*verified.findings, *signed)
+        return replace(verified, findings=findings, done=(*verified.done, "signature"))
     return verified
 
 
@@ -127,11 +155,13 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
             tensors = verify_tensors(manifest, checkpoint, progress, is_copy=request.tensors_only)
         except CheckpointError as error:
             unsound = Finding("file", file_name(request.target), "a sound checkpoint", str(error))
-            return Verified(manifest, (*findings, *files.result(), unsound))
+            found = (*findings, *files.result(), unsound)
+            return Verified(manifest, found, done=("manifest", "file"))
         findings += files.result()
     if not request.tensors_only:
         findings += verify_metadata(manifest, checkpoint)
     findings += tensors.findings
+    done: list[Check] = ["manifest", "file"]
     if request.base is not None:
         # These import torch, which verification by the manifest alone does not need.
         from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
@@ -149,10 +179,12 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
         try:
             output = open_sd1_checkpoint(request.target, "convert" if ema == "convert" else "drop")
             findings += verify_figures(manifest, base, output, progress)
+            done.append("base")
             if request.replay:
                 findings += verify_replay(manifest, request.base, request.text_encoder, progress)
+                done.append("replay")
         except EraseproError as error:  # the base is sound: the output or the manifest is not
             findings.append(
                 Finding("figure", file_name(request.target), "to be computed", str(error))
             )
-    return Verified(manifest, tuple(findings), len(tensors.digests), tensors.absent)
+    return Verified(manifest, tuple(findings), len(tensors.digests), tensors.absent, tuple(done))
