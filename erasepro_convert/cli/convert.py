@@ -18,8 +18,21 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="IN", type=location)
 @click.argument("target", metavar="OUT")
 @conversion_options
+@click.option(
+    "--lora",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the same changes as a LoRA too, for use with IN (kohya's names, .safetensors).",
+)
+@click.option(
+    "--lora-rank",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="The largest rank in the LoRA.  [default: where nothing is lost, or the factors are as "
+    "large as the matrix]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUT and FILE if they exist.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
@@ -41,6 +54,7 @@ def convert_command(
 
     loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
     from erasepro_convert.cli.interruption import reporting_interruption
+    from erasepro_convert.cli.lora import lora_lines
     from erasepro_convert.cli.summary import summary
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
@@ -57,11 +71,16 @@ def convert_command(
         from erasepro_convert.train.resume import state_path
 
         kept = [state_path(output)]
-    with reporting_interruption(manifest_place if conversion.folder else output, kept=kept):
+    outputs = [manifest_place if conversion.folder else output]
+    outputs += [conversion.lora] if conversion.lora else []
+    with reporting_interruption(*outputs, kept=kept):
         with terminal.progress() as progress:
             manifest = convert(loaded, source, output, conversion, progress)
         with uninterrupted():
             summary(terminal, manifest, output, manifest_place)
+            if conversion.lora:
+                for line in lora_lines(manifest, str(conversion.lora)):
+                    terminal.say(line)
             if as_json:
                 click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:

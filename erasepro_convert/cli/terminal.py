@@ -26,12 +26,13 @@ STAGES = {
     "language": "reading common words",
     "train": "training",
     "erase": "erasing matrices",
+    "lora": "making the LoRA",
     "probe": "probing",
     "hash": "hashing the input",
     "write": "writing",
     "verify": "comparing tensors",
 }
-COUNTED = ("check", "vocabulary", "language", "train", "erase", "probe", "verify")
+COUNTED = ("check", "vocabulary", "language", "train", "erase", "lora", "probe", "verify")
 """Stages that count something else than bytes."""
 LINE = 2000
 """The most characters of a text from a file that may be hostile."""

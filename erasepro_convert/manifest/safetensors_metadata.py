@@ -6,10 +6,12 @@ that digest.  There is no date either: two identical runs give identical bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from erasepro_convert.manifest.lora import LoraLoss
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.version import __version__
+from erasepro_convert.storage.location import checkpoint_stem
 
 STALE = (
     "modelspec.date",
@@ -67,6 +69,38 @@ def output_metadata(
     if embedded is not None:
         ours[EMBEDDED] = embedded
     return defaults | kept | ours
+
+
+def lora_metadata(
+    recipe: Recipe,
+    variant: str,
+    base: str,
+    base_sha256: str | None,
+    loss: LoraLoss,
+    ranks: Collection[int],
+    *,
+    private: bool,
+) -> dict[str, str]:
+    """Metadata of the erasure as a LoRA: what its factors lack, ModelSpec's and kohya's keys.
+
+    ``base`` and ``base_sha256`` are the name and the digest of the input, which the LoRA is for.
+    """
+    stem = checkpoint_stem(base)
+    ours = output_metadata({}, recipe, f"{variant}/lora", stem, private=private)
+    # As sd-scripts write it where the ranks of a LoRA differ.
+    rank = str(*ranks) if len(ranks) == 1 else "Dynamic"
+    of_base = {"ss_new_sd_model_hash": base_sha256} if base_sha256 else {}
+    return {
+        **ours,
+        **of_base,
+        "modelspec.title": f"{ours['modelspec.title']} (LoRA)",
+        "erasepro.lora_loss": loss.model_dump_json(),
+        "ss_base_model_version": "sd_v1",
+        "ss_network_alpha": rank,
+        "ss_network_dim": rank,
+        "ss_network_module": "networks.lora",
+        "ss_sd_model_name": base,
+    }
 
 
 def erasures(metadata: Mapping[str, str]) -> list[dict[str, str]]:
