@@ -12,7 +12,7 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest import LoraFile, LoraLoss, LoraRecord, ProbeRecord
 from erasepro_convert.manifest.safetensors_metadata import lora_metadata
 from erasepro_convert.output import staging
-from erasepro_convert.output.lora import Factors, factorise, lora_file, loss_of
+from erasepro_convert.output.lora import Factors, factorise, largest_rank, lora_file, loss_of
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.probing.limits import exceeded_measures
 from erasepro_convert.recipe import Recipe
@@ -36,10 +36,8 @@ class Lora:
     """A sentence for each limit of the recipe that the LoRA exceeds."""
 
 
-def make_lora(
-    base: SD1Checkpoint, erasure: Erasure, largest_rank: int | None, progress: Progress
-) -> Lora:
-    """Factorise what an erasure changed in the matrices that ``base`` has.
+def make_lora(base: SD1Checkpoint, erasure: Erasure, limit: int | None, progress: Progress) -> Lora:
+    """Factorise what an erasure changed in the matrices of ``base``, with ranks up to ``limit``.
 
     Raises UsageError where it changed none.
     """
@@ -48,8 +46,10 @@ def make_lora(
     if not names:
         raise UsageError("no matrix was changed, so a LoRA has nothing to hold: leave out --lora")
 
+    alpha = max(largest_rank(weights[name].shape, limit) for name in names)
+
     def work(name: str) -> Factors:
-        return factorise(base.read(name), weights[name], largest_rank)
+        return factorise(base.read(name), weights[name], alpha, limit)
 
     progress("lora", 0, len(names))
     factors = {}
@@ -68,9 +68,9 @@ def _measure(base: SD1Checkpoint, erasure: Erasure, factors: Mapping[str, Factor
 
     def with_lora(name: str) -> Tensor:
         original = base.read(name)
-        return (
-            factors[name].applied_to(original).to(original.dtype) if name in factors else original
-        )
+        if name not in factors:
+            return original
+        return (original.double() + factors[name].product).to(original.dtype)
 
     held = erasure.aligned.record.held
     return measure_leak_and_drift(
@@ -97,7 +97,8 @@ def write_lora(
         file_name(conversion.source),
         hashes[0].sha256 if len(hashes) == 1 and hashes[0] else None,
         lora.loss,
-        {pair.rank for pair in lora.factors.values()},
+        ranks={pair.rank for pair in lora.factors.values()},
+        alphas={pair.alpha for pair in lora.factors.values()},
         private=conversion.options.private,
     )
     file = staging.write_lora(path.name, lora_file(lora.factors, metadata), stage)

@@ -77,18 +77,18 @@ def lora_metadata(
     base: str,
     base_sha256: str | None,
     loss: LoraLoss,
-    ranks: Collection[int],
     *,
+    ranks: Collection[int],
+    alphas: Collection[int],
     private: bool,
 ) -> dict[str, str]:
     """Metadata of the erasure as a LoRA: what its factors lack, ModelSpec's and kohya's keys.
 
     ``base`` and ``base_sha256`` are the name and the digest of the input, which the LoRA is for.
+    ``ranks`` and ``alphas`` are those of all factors.
     """
     stem = checkpoint_stem(base)
     ours = output_metadata({}, recipe, f"{variant}/lora", stem, private=private)
-    # As sd-scripts write it where the ranks of a LoRA differ.
-    rank = str(*ranks) if len(ranks) == 1 else "Dynamic"
     of_base = {"ss_new_sd_model_hash": base_sha256} if base_sha256 else {}
     return {
         **ours,
@@ -96,11 +96,16 @@ def lora_metadata(
         "modelspec.title": f"{ours['modelspec.title']} (LoRA)",
         "erasepro.lora_loss": loss.model_dump_json(),
         "ss_base_model_version": "sd_v1",
-        "ss_network_alpha": rank,
-        "ss_network_dim": rank,
+        "ss_network_alpha": _one_of(alphas),
+        "ss_network_dim": _one_of(ranks),
         "ss_network_module": "networks.lora",
         "ss_sd_model_name": base,
     }
+
+
+def _one_of(numbers: Collection[int]) -> str:
+    """Return the one number, or the word of sd-scripts for several."""
+    return str(*numbers) if len(numbers) == 1 else "Dynamic"
 
 
 def erasures(metadata: Mapping[str, str]) -> list[dict[str, str]]:
