@@ -45,7 +45,6 @@ def make_lora(base: SD1Checkpoint, erasure: Erasure, limit: int | None, progress
     names = [change.name for change in erasure.changes if change.changed]
     if not names:
         raise UsageError("no matrix was changed, so a LoRA has nothing to hold: leave out --lora")
-
     alpha = max(largest_rank(weights[name].shape, limit) for name in names)
 
     def work(name: str) -> Factors:

@@ -102,8 +102,8 @@ def lora_file(factors: Mapping[str, Factors], metadata: Mapping[str, str]) -> We
     pairs = {name: (pair.up, pair.down, pair.alpha) for name, pair in factors.items()}
     text = [pair for name, pair in factors.items() if name.startswith(TEXT)]
     if text:
-        width, kind = text[0].down.shape[1], text[0].down.new_zeros
-        pairs[INERT] = kind(width, 1), kind(1, width), text[0].alpha
+        width, zeros = text[0].down.shape[1], text[0].down.new_zeros
+        pairs[INERT] = zeros(width, 1), zeros(1, width), text[0].alpha
     tensors = {}
     for name, (up, down, alpha) in pairs.items():
         module = kohya_names()[name]
