@@ -28,8 +28,21 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A picture (PNG, JPEG or WebP) that UIs show for OUT: its middle square, at 256 pixels.",
 )
+@click.option(
+    "--lora",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the same changes as a LoRA too, for use with IN (kohya's names, .safetensors).",
+)
+@click.option(
+    "--lora-rank",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="The largest rank in the LoRA.  [default: where nothing is lost, or the factors are as "
+    "large as the matrix]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUT and FILE if they exist.")
 @click.option("--details", is_flag=True, help="Print every measure, layer by layer.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
@@ -88,7 +101,9 @@ def convert_command(
         from erasepro_convert.train.resume import state_path
 
         kept = [state_path(output)]
-    with reporting_interruption(manifest_place if conversion.folder else output, kept=kept):
+    outputs = [manifest_place if conversion.folder else output]
+    outputs += [conversion.lora] if conversion.lora else []
+    with reporting_interruption(*outputs, kept=kept):
         try:
             trained = loaded.training is not None
             expected = expected_seconds(len(loaded.concepts), is_trained=trained)
@@ -103,7 +118,7 @@ def convert_command(
                 show_details(terminal, manifest)
             found = verdict(manifest)
             words = words_as_options(targets, anchors)
-            places = Places("".join(recipe), words, source, output, manifest_place)
+            places = Places("".join(recipe), words, source, output, manifest_place, conversion.lora)
             show_verdict(terminal, found, closing_lines(terminal, manifest, found, places))
             if as_json:
                 click.echo(manifest.to_json(), nl=False)

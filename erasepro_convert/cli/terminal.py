@@ -29,12 +29,13 @@ STAGES = {
     "language": "reading common words",
     "train": "training",
     "erase": "erasing matrices",
+    "lora": "making the LoRA",
     "probe": "probing",
     "hash": "hashing the input",
     "write": "writing",
     "verify": "comparing tensors",
 }
-COUNTED = ("check", "vocabulary", "train", "erase", "verify")
+COUNTED = ("check", "vocabulary", "train", "erase", "lora", "verify")
 """Stages that count something else than bytes."""
 SHARED = ("language", "probe")
 """Stages of which only the share that is done means anything."""

@@ -24,7 +24,7 @@ OPENINGS = {"written": "Erased from", "dry run": "Would erase from", "refused": 
 
 @dataclass(frozen=True)
 class Places:
-    """Recipe, input and output as the user gave them, and where the manifest lies.
+    """Recipe, input and output as the user gave them, and where manifest and LoRA lie.
 
     ``recipe`` is a name or a file; where words stand in for it, it is empty, and ``words`` are the
     options that give them.
@@ -35,6 +35,7 @@ class Places:
     source: Location
     target: Location
     manifest: Location
+    lora: Path | None = None
 
 
 def show_verdict(terminal: Terminal, verdict: Verdict, closing: Sequence[str] = ()) -> None:
@@ -68,15 +69,31 @@ def closing_lines(
         facts += f", AutoV2 {verdict.autov2}"
     elif len(files) > 1:
         facts += f", {counted(len(files), 'file')}"
-    if verdict.state == "dry run":
-        nothing = "dry run: nothing was written; it would be "
-        return [f"{nothing}{facts}"]
     room = WIDTH if terminal.is_interactive else LINE
+    lora = _lora_lines(manifest, places, room)
+    if verdict.state == "dry run":
+        return [f"dry run: nothing was written; it would be {facts}", *lora]
     wrote = [
         f"wrote {_end_of(redacted(places.target), room - len(f'wrote  ({facts})'))} ({facts})",
         f"wrote {_end_of(redacted(places.manifest), room - len('wrote '))}",
+        *lora,
     ]
     return wrote + _next_steps(places, is_trained=manifest.trained is not None)
+
+
+def _lora_lines(manifest: Manifest, places: Places, room: int) -> list[str]:
+    """Say where the LoRA lies, and what it lacks of the changes; nothing where there is none."""
+    if not manifest.lora:
+        return []
+    loss, size = manifest.lora.loss, decimal(manifest.lora.file.size)
+    verb = "wrote" if manifest.output.written else "would write"
+    facts = f" ({size}, a LoRA of rank {loss.rank})"
+    place = _end_of(str(places.lora), room - len(f"{verb} {facts}"))
+    if loss.exact == loss.matrices:
+        held = "the LoRA has all changes to rounding"
+    else:
+        held = f"the LoRA lacks {loss.overall:.2%} of all changes, at most {loss.worst:.2%} of one"
+    return [f"{verb} {place}{facts}", held]
 
 
 def _next_steps(places: Places, *, is_trained: bool) -> list[str]:

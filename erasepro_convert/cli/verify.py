@@ -121,6 +121,8 @@ def verify_command(
         raise VerificationError(f"{redacted(target)}: {counted(len(findings), 'deviation')}")
     compared = counted(verified.compared, "tensor")
     terminal.say(f"{redacted(target)}: {compared} as the manifest says")
+    if verified.lora:
+        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
     if verified.absent:
         missing = counted(len(verified.absent), "tensor is", "tensors are")
         names = printable(listed(verified.absent), LINE)

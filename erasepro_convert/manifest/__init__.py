@@ -37,6 +37,7 @@ from erasepro_convert.manifest.files import (
     WrittenTensor,
 )
 from erasepro_convert.manifest.io import manifest_beside, manifest_path, read_manifest
+from erasepro_convert.manifest.lora import LoraFile, LoraLoss, LoraRecord
 from erasepro_convert.manifest.measures import (
     EmaRecord,
     Feed,
@@ -63,6 +64,9 @@ __all__ = [
     "Feed",
     "Input",
     "InputFile",
+    "LoraFile",
+    "LoraLoss",
+    "LoraRecord",
     "Manifest",
     "Output",
     "OutputFile",

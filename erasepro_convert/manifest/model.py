@@ -1,10 +1,13 @@
 """The model of a manifest, and the JSON Schema that follows from it."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Synonym, Trained
-from erasepro_convert.manifest.fields import NonNegative, Record, Sha256
+from erasepro_convert.manifest.fields import NonNegative, Record, Sha256, is_none
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
+from erasepro_convert.manifest.lora import LoraRecord
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
@@ -51,6 +54,8 @@ class Manifest(Record):
     probe: ProbeRecord
     ema: EmaRecord | None
     """Only where the EMA copy is kept."""
+    lora: Annotated[LoraRecord | None, Field(exclude_if=is_none)] = None
+    """Only where one was asked for.  Manifests that are older than this record lack it."""
     exceeded: tuple[str, ...]
     """Limits that a dry run found exceeded; nothing is ever written with one."""
     varies_between_runs: VariesBetweenRuns

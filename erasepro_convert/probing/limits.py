@@ -22,6 +22,11 @@ def exceeded(recipe: Recipe, measured: ProbeRecord, edits: Iterable[Change]) -> 
     return (*leak, *drift, *update, *advice)
 
 
+def exceeded_measures(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
+    """Return sentences on the limits on leak and drift that are exceeded, without advice."""
+    return (*_leak(recipe, measured), *_drift(recipe, measured))
+
+
 def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
     """Return sentences on the limits on leak and drift that are exceeded."""
     return exceeded(recipe, measured, ())

@@ -19,6 +19,7 @@ from erasepro_convert.storage.listing import exists, is_folder
 from erasepro_convert.storage.location import Location, file_name, locate, redacted
 from erasepro_convert.verification.against_manifest import (
     verify_files,
+    verify_lora,
     verify_manifest,
     verify_metadata,
     verify_tensors,
@@ -47,7 +48,7 @@ class Request:
 
 CHECKS: dict[Check, frozenset[str]] = {
     "manifest": frozenset({"manifest"}),
-    "file": frozenset({"file", "metadata", "tensor"}),
+    "file": frozenset({"file", "metadata", "tensor", "lora"}),
     "base": frozenset({"base", "untouched", "figure"}),
     "replay": frozenset({"replay"}),
     "signature": frozenset({"signature"}),
@@ -60,13 +61,14 @@ class Verified:
     """All deviations, the number of tensors that were compared, and the tensors a copy lacks.
 
     ``manifest`` is what the output was compared with, ``done`` are the checks that were made to
-    their end.
+    their end.  ``lora`` is where the output's LoRA lies, if it was compared too.
     """
 
     manifest: Manifest
     findings: tuple[Finding, ...]
     compared: int = 0
     absent: tuple[str, ...] = ()
+    lora: Path | None = None
     done: tuple[Check, ...] = ()
 
     def found_by(self, check: Check) -> list[Finding]:
@@ -146,6 +148,7 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
     through.
     """
     findings = [*verify_manifest(manifest)]
+    lora = None if request.tensors_only else _lora_beside(manifest, request.target)
     with ThreadPoolExecutor(1) as background:  # both read the file at once, from the disk only once
         files = background.submit(
             lambda: [] if request.tensors_only else [*verify_files(manifest, request.target)]
@@ -160,6 +163,8 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
         findings += files.result()
     if not request.tensors_only:
         findings += verify_metadata(manifest, checkpoint)
+    if manifest.lora and lora:
+        findings += verify_lora(manifest.lora, lora)
     findings += tensors.findings
     done: list[Check] = ["manifest", "file"]
     if request.base is not None:
@@ -187,4 +192,14 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
             findings.append(
                 Finding("figure", file_name(request.target), "to be computed", str(error))
             )
-    return Verified(manifest, tuple(findings), len(tensors.digests), tensors.absent, tuple(done))
+    return Verified(
+        manifest, tuple(findings), len(tensors.digests), tensors.absent, lora, tuple(done)
+    )
+
+
+def _lora_beside(manifest: Manifest, target: Location) -> Path | None:
+    """Return the output's LoRA if it lies beside it; it need not, as UIs have a folder of LoRAs."""
+    if not manifest.lora or not isinstance(target, Path):
+        return None
+    path = target.absolute().with_name(manifest.lora.file.name)
+    return path if path.exists() else None
