@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure
@@ -25,7 +24,6 @@ def html(
     ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
     ``evaluate`` wrote.
     """
-    recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
     return fill_template(
         "report/page.html.jinja",
         m=manifest,
@@ -39,7 +37,7 @@ def html(
         evaluation=evaluation,
         value=_format_estimate,
         pictures=b64encode(pictures).decode() if pictures else None,
-        recipe=recipe,
+        recipe=manifest.recipe.to_yaml(),
     )
 
 
