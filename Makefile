@@ -72,6 +72,7 @@ comparison: .venv/installed
 	$(BIN)/python -m benchmarks.comparison
 	$(BIN)/python -m benchmarks.comparison_page
 
-# After a change of the manifest's models.
+# After a change of the models of manifests or of evidence.
 schema: .venv/installed
 	$(BIN)/python -m erasepro_convert.manifest
+	$(BIN)/python -m erasepro_convert.release

@@ -15,6 +15,7 @@ from erasepro_convert.cli.compare import compare_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.evaluate import evaluate_command
+from erasepro_convert.cli.evidence import evidence_command
 from erasepro_convert.cli.inspect import inspect_command
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
@@ -95,6 +96,7 @@ for command in (
     demo_command,
     compare_command,
     evaluate_command,
+    evidence_command,
     inspect_command,
     preview_command,
     probe_command,
