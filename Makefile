@@ -60,7 +60,7 @@ fuzz: .venv/installed
 
 # The main job on the embedded model: see demo/before-after.png.
 demo: .venv/installed
-	$(BIN)/erasepro-convert demo demo
+	$(BIN)/erasepro-convert demo demo --force
 
 # Train the embedded model anew (tools/demo_model/README.md): hours.
 demo-model: .venv/installed

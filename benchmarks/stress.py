@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.comparison import Line, append, locked, read
 from benchmarks.comparison_tasks import VARIED, recipe_of
+from benchmarks.stress_tables import METHODS, RESULTS
 from erasepro_convert.attacks.case import Effort
 from erasepro_convert.attacks.gallery import Gallery
 from erasepro_convert.attacks.image_renderer import ImageRenderer
@@ -31,10 +32,8 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import silent
 
-RESULTS = Path("benchmarks/results/stress.csv")
 PLACE = Path("build/stress")
 TASKS = ("one", "style")
-METHODS = ("erasepro", "erasepro-unet", "erasepro-paper", "uce", "oce")
 SEEDS = 2
 TRIALS = {"lora": 3, "finetune": 3}
 """How often trainings are repeated that take minutes; others are 5 times."""

@@ -7,11 +7,13 @@ from itertools import dropwhile
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
 
 from erasepro_convert.cli.batch import batch_command
 from erasepro_convert.cli.card import card_command
 from erasepro_convert.cli.compare import compare_command
+from erasepro_convert.cli.completion import completion_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.evaluate import evaluate_command
@@ -45,6 +47,8 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
         Raises UsageError for a word that is neither a command nor the recipe of the main one, and
         for options before a command.
         """
+        if ctx.resilient_parsing:  # a shell wants to know what can come next
+            return self._found(ctx, args)
         flags = {o for p in convert_command.params if _is_flag(p) for o in p.opts}
         behind = list(dropwhile(flags.__contains__, args))
         first = behind[0] if behind else ""
@@ -54,10 +58,25 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
             near = get_close_matches(first.lower(), self.commands, n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
             raise click.UsageError(f"{first!r} is no command and no recipe; {known}", ctx)
+        return self._found(ctx, args)
+
+    def _found(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(
             ctx, args
         )
         return found
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands and options, and what the main command begins with."""
+        main = click.Context(convert_command, parent=ctx)
+        first = convert_command.params[0]
+        items = super().shell_complete(ctx, incomplete)
+        items += convert_command.shell_complete(main, incomplete)
+        if not incomplete.startswith("-"):
+            items += first.shell_complete(main, incomplete)
+        return list({item.value: item for item in items}.values())
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show how the main command is called."""
@@ -95,6 +114,7 @@ for command in (
     convert_command,
     demo_command,
     compare_command,
+    completion_command,
     evaluate_command,
     evidence_command,
     inspect_command,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.completion import complete_files, complete_recipe_or_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
@@ -49,12 +50,16 @@ def size(text: str) -> int:
 
 
 @click.command("batch")
-@click.argument("given", metavar="RECIPE... IN...", nargs=-1)
+@click.argument(
+    "given", metavar="RECIPE... IN...", nargs=-1, shell_complete=complete_recipe_or_checkpoint
+)
 @click.option(
-    "--out-dir",
+    "--out",
+    "out_dir",
     metavar="DIR",
     required=True,
     type=location,
+    shell_complete=complete_files(),
     help="Where outputs, their manifests and the batch's record go.",
 )
 @click.option(
@@ -106,6 +111,9 @@ def size(text: str) -> int:
 @conversion_options
 @click.option("--force", is_flag=True, help="Replace outputs that no batch has written.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the record of these jobs to standard output."
+)
 def batch_command(
     given: tuple[str, ...],
     out_dir: "Location",
@@ -117,6 +125,7 @@ def batch_command(
     memory: int | None,
     scheduler: str | None,
     quiet: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Erase the concepts of each RECIPE from each checkpoint IN.
@@ -170,7 +179,7 @@ def batch_command(
     sources = require_apart(jobs, out_dir, records, conversion)
     if conversion.sign:  # a mistake in the keys is reported now, not by every job
         signer(conversion.sign, conversion.certificate, conversion.chain)
-    view = BatchView(jobs, found.passed_over, quiet=quiet)
+    view = BatchView(jobs, found.passed_over, quiet=quiet, as_json=as_json)
     with (
         closing(open_ledger(out_dir, records)) as ledger,
         _executor(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.conversion_options import release_option
-from erasepro_convert.errors import UsageError
+from erasepro_convert.cli.location import local_path
+from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
 
 if TYPE_CHECKING:
     from erasepro_convert.recipe.release import Release
     from erasepro_convert.release.results import Results
 
 CARD, CIVITAI = ".card.md", ".civitai.html"
+OUTPUTS = (".md", ".html")
 
 
 @click.command("card")
-@click.argument("place", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    metavar="FILE",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Write this file instead: the card (.md) or the text for Civitai (.html); can be given "
-    "several times.  [default: OUT.card.md and OUT.civitai.html]",
-)
+@click.argument("place", metavar="OUT", type=local_path)
+@out_option(OUTPUTS, "OUT.card.md, the card, and OUT.civitai.html")
 @release_option
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def card_command(
     place: Path, out: tuple[Path, ...], release: tuple[str, ...], force: bool, quiet: bool
@@ -49,14 +44,10 @@ def card_command(
 
     results = read_results(place)
     stated = with_statements(results.manifest.recipe.release, release) or Release()
-    outputs = out or (sibling(results.output, CARD), sibling(results.output, CIVITAI))
+    default = [sibling(results.output, ending) for ending in (CARD, CIVITAI)]
+    outputs = chosen_outputs(out, default, OUTPUTS)
     inputs = Inputs(results.files)
-    require_outputs(outputs, inputs)
-    for file in outputs:
-        if file.suffix not in (".md", ".html"):
-            raise UsageError(f"{file}: the file's name must end in .md or .html")
-        if file.exists() and not force:
-            raise UsageError(f"{file}: this exists; --force replaces it")
+    require_outputs(outputs, inputs, force=force)
     terminal = Terminal(quiet=quiet, to_stderr=False)
     size = decimal(sum(file.size for file in results.manifest.output.files))
     terminal.say(f"reading {results.output} ({size})")

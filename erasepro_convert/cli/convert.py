@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.completion import complete_checkpoint, complete_recipe
 from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path(path_type=Path), shell_complete=complete_recipe)
 @click.argument("source", metavar="IN", type=location)
-@click.argument("target", metavar="OUT")
+@click.argument("target", metavar="OUT", shell_complete=complete_checkpoint)
 @conversion_options
 @release_option
+@click.option(
+    "--thumbnail",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A picture (PNG, JPEG or WebP) that UIs show for OUT: its middle square, at 256 pixels.",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import LimitError, UsageError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("probe")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path(path_type=Path), shell_complete=complete_recipe)
 @click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=location)
 @click.option("--base", type=location, help="The checkpoint before erasure.")
 @click.option(

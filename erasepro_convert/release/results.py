@@ -245,7 +245,9 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
             f"{path}: not what {command} writes: {where}: {first['msg'].lower()}"
         ) from error
     if found.erased_sha256 != manifest.output.weights_sha256:
-        raise UsageError(f"{path}: is of another checkpoint; remove it, or run {command} anew")
+        raise UsageError(
+            f"{path}: is of another checkpoint; remove it, or run {command} anew with --force"
+        )
     return found
 
 

@@ -245,7 +245,7 @@ MISSING = {
     "prompts": ("evaluate", "recipe", "in", "--base", "in", "--prompts", "none"),
     "a compared input": ("compare", "recipe", "none"),
     "an attacked output": ("stress", "recipe", "none", "--base", "in"),
-    "a batch's recipe": ("batch", "none", "in", "--out-dir", "out"),
+    "a batch's recipe": ("batch", "none", "in", "--out", "out"),
 }
 
 

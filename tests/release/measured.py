@@ -5,7 +5,7 @@ from pathlib import Path
 
 from erasepro_convert.attacks.case import Distances, Effort
 from erasepro_convert.attacks.gallery import Drawing, DrawnRates
-from erasepro_convert.attacks.run import StressResult, StressRow
+from erasepro_convert.attacks.run import AttackedPrompts, StressResult, StressRow
 from erasepro_convert.evaluate.image_store import Settings
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.plan import EvalPrompt
@@ -68,9 +68,16 @@ def stress(erased_sha256: str, *, drawn: bool) -> StressResult:
     )
     return StressResult(
         tool="0.1.0",
+        libraries={"python": "3.11.0"},
+        recipe="van-gogh",
         recipe_sha256="0" * 64,
         original_sha256="1" * 64,
         erased_sha256=erased_sha256,
+        concepts={"Van Gogh": "artist"},
+        prompts={"Van Gogh": AttackedPrompts(("art by Van Gogh",), ())},
+        attacks=("merge",),
+        not_run=("rece",),
+        budgets={"merge": {}},
         effort=Effort(100, 5, 1000),
         drawing=Drawing("demo judge", "2" * 64, SETTINGS, 2) if drawn else None,
         rows=rows,

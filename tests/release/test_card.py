@@ -337,7 +337,7 @@ def test_existing_files_are_kept_without_force(cli: Cli, erased: Path) -> None:
     card = erased.with_suffix(".card.md")
     card.write_text("written by hand", encoding="utf-8")
     ran = cli("card", erased)
-    assert (ran.code, ran.err) == (2, f"error: {card}: this exists; --force replaces it\n")
+    assert (ran.code, ran.err) == (2, f"error: {card}: exists already; --force replaces it\n")
     assert card.read_text("utf-8") == "written by hand"
     assert not erased.with_suffix(".civitai.html").exists()
     assert cli("card", erased, "--force").code == 0

@@ -55,7 +55,7 @@ def test_what_is_not_there_is_none(erased: Path) -> None:
 def test_a_report_counts_where_it_is_of_this_manifest(cli: Cli, erased: Path) -> None:
     erased.with_suffix(".html").write_text("another page", encoding="utf-8")
     assert read_results(erased).report is None
-    assert cli("report", erased.with_suffix(".manifest.json")).code == 0
+    assert cli("report", erased.with_suffix(".manifest.json"), "--force").code == 0
     assert read_results(erased).report == erased.with_suffix(".html")
 
 
