@@ -1,11 +1,14 @@
 """``erasepro-convert evidence OUT``: everything that is known of a release, in one zip."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from erasepro_convert.cli.conversion_options import release_option, signing_options
+from erasepro_convert.cli.location import local_path
+from erasepro_convert.cli.output_options import force_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,17 +17,17 @@ if TYPE_CHECKING:
 
 
 @click.command("evidence")
-@click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="OUT", type=local_path)
 @click.option(
     "--out",
     "target",
-    metavar="PLACE",
+    metavar="DIR",
     type=click.Path(path_type=Path),
-    help="A .zip file, or a folder.  [default: OUT.evidence.zip]",
+    help="A folder, or a .zip file, to write.  [default: OUT.evidence.zip]",
 )
 @release_option
 @signing_options
-@click.option("--force", is_flag=True, help="Replace a zip that exists.")
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def evidence_command(
     checkpoint: Path,
@@ -45,7 +48,7 @@ def evidence_command(
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest.signature import signer
-    from erasepro_convert.output.destinations import Inputs, require_parent, require_place
+    from erasepro_convert.output.destinations import Inputs, require_outputs, require_parent
     from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.bundle import ENDING, ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
@@ -57,14 +60,12 @@ def evidence_command(
     results = read_results(checkpoint)
     target = target or sibling(results.output, ENDING)
     inputs = Inputs((*results.files, sign, certificate, *chain))
-    inputs.require_apart(target)
     if target.suffix == ZIP:
-        require_place(target)
-        if target.exists() and not force:
-            raise UsageError(f"{target}: exists already; --force replaces it")
+        require_outputs([target], inputs, force=force)
     else:
+        inputs.require_apart(target)
         require_parent(target)
-        if target.exists():
+        if os.path.lexists(target):
             raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
     statements = with_statements(results.manifest.recipe.release, release) or Release()
     signs = signer(sign, certificate, chain) if sign else None

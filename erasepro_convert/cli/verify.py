@@ -94,7 +94,7 @@ def verify_command(
 
     if isinstance(target, Path) and is_bundle(target):
         if record or base or text_encoder or replay or tensors_only:
-            raise UsageError(f"{target}: of evidence, --checkpoint, --key and --certificate go")
+            raise UsageError("evidence goes with --checkpoint, --key and --certificate alone")
         from erasepro_convert.cli.verify_evidence import verify_bundle
 
         verify_bundle(target, checkpoint, key, chain, quiet=quiet, as_json=as_json)

@@ -46,7 +46,8 @@ UNSTATED = {
 def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
     """Return the evidence of a release and all files of its bundle; it depends on these alone.
 
-    Raises UsageError for statements that CycloneDX cannot express; OSError passes through.
+    Raises UsageError where the manifest does not say when the conversion started; OSError passes
+    through.
     """
     manifest = results.manifest.model_copy(update={"evidence_sha256": None})
     files = {

@@ -147,7 +147,7 @@ class Stress(Measured):
     """What ``stress`` found; ``drawing`` is None where it drew nothing."""
 
     effort: Effort
-    budgets: Mapping[str, Mapping[str, JsonValue]] = {}
+    budgets: Mapping[str, Mapping[str, JsonValue]]
     """What each attack that was made could spend, trial seeds among it."""
     drawing: Drawing | None
     rows: tuple[StressRow, ...]
