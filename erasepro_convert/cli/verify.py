@@ -8,7 +8,7 @@ import click
 
 from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.errors import VerificationError
+from erasepro_convert.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +61,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Check the signature by a chain that ends in this certificate (PEM).",
 )
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="OUT is evidence: the checkpoint that it is of.  [default: beside it, if it is there]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print checks and findings to standard output."
@@ -74,6 +80,7 @@ def verify_command(
     tensors_only: bool,
     key: Path | None,
     chain: tuple[Path, ...],
+    checkpoint: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -82,7 +89,21 @@ def verify_command(
     From the manifest alone: the manifest itself, hashes and sizes, metadata, and each tensor.  With
     --base also what was touched, and every norm, residual, leak, drift and reach.  docs/audit.md
     says what that proves.  Exit code 5 if anything deviates.
+
+    OUT can be a bundle of evidence (.evidence.zip, or a folder with its files): then every file in
+    it is checked, who signed it, and the checkpoint.
     """
+    from erasepro_convert.release.bundle import is_bundle
+
+    if isinstance(target, Path) and is_bundle(target):
+        if record or base or text_encoder or replay or tensors_only:
+            raise UsageError("evidence goes with --checkpoint, --key and --certificate alone")
+        from erasepro_convert.cli.verify_evidence import verify_bundle
+
+        verify_bundle(target, checkpoint, key, chain, quiet=quiet, as_json=as_json)
+        return
+    if checkpoint:
+        raise UsageError("--checkpoint is for evidence: OUT is a checkpoint itself")
     from dataclasses import asdict
 
     from erasepro_convert.cli.terminal import LINE, Terminal
@@ -105,6 +126,10 @@ def verify_command(
             progress=progress,
         )
     findings = verified.findings
+    if isinstance(target, Path) and verified.manifest.evidence_sha256:
+        from erasepro_convert.release.verify_evidence import verify_evidence_beside
+
+        findings = (*findings, *verify_evidence_beside(verified.manifest, target))
     if as_json:
         data = {
             "checked": verified.checked,
@@ -114,7 +139,7 @@ def verify_command(
         }
         click.echo(json.dumps(data, indent=2))
     if findings:
-        _show(findings, terminal)
+        show(findings, terminal)
     for line, colour in _checks(verified, tensors_only=tensors_only):
         terminal.say(line, colour)
     if findings:
@@ -173,7 +198,7 @@ def _checks(verified: "Verified", *, tensors_only: bool) -> "Iterator[tuple[str,
         yield f"{mark} {check}: {said}", colour
 
 
-def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
+def show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
     """Print a line for each kind of deviation where some share one, then each deviation."""
     from erasepro_convert.cli.terminal import LINE
     from erasepro_convert.runtime.printable import printable

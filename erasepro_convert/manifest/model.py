@@ -61,8 +61,11 @@ class Manifest(Record):
     varies_between_runs: VariesBetweenRuns
 
     manifest_sha256: Sha256 = "0" * 64
-    """The digest of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no
-    white space)."""
+    """The digest of all but this, ``varies_between_runs`` and ``evidence_sha256``, as canonical
+    JSON (sorted keys, no white space)."""
+    evidence_sha256: Annotated[Sha256 | None, Field(exclude_if=lambda value: value is None)] = None
+    """The digest that the evidence made of this release states of itself.  Evidence names the
+    manifest by its digest, which therefore cannot cover this."""
 
     @property
     def all_edits(self) -> tuple[Change, ...]:
@@ -76,8 +79,8 @@ class Manifest(Record):
 
     def digest(self) -> str:
         """Return the digest that ``manifest_sha256`` has to be."""
-        rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return json_digest(rest)
+        later = {"manifest_sha256", "varies_between_runs", "evidence_sha256"}
+        return json_digest(self.model_dump(mode="json", exclude=later))
 
     def sealed(self) -> "Manifest":
         """Return this manifest with its digest."""

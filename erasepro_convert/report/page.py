@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
 from erasepro_convert.manifest import Manifest, PromptMeasure, edited_layers
@@ -27,7 +26,6 @@ def html(
     ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
     ``evaluate`` wrote.
     """
-    recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
     return fill_template(
         "report/page.html.jinja",
         m=manifest,
@@ -42,7 +40,7 @@ def html(
         evaluation=evaluation,
         value=_format_estimate,
         pictures=b64encode(pictures).decode() if pictures else None,
-        recipe=recipe,
+        recipe=manifest.recipe.to_yaml(),
     )
 
 
