@@ -121,12 +121,13 @@ def _leak(leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float 
     targets = dict.fromkeys(str(m.concept) for m in measured)
     above = {m.concept for m in measured if exceeds(m.mean, limit)}
     if len(targets) == 1:
-        subject, state = shortened(next(iter(targets)), NAME), "is not gone" if above else "is gone"
+        subject = shortened(next(iter(targets)), NAME)
+        state = "is not erased" if above else "is erased"
     elif above:
-        subject, state = f"{len(above)} of {len(targets)} targets", "are not gone"
+        subject, state = f"{len(above)} of {len(targets)} targets", "not erased"
     else:
         subject = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
-        state = "are gone"
+        state = "are erased"
     up_to = "up to " if len(targets) > 1 and not above else ""
     if encoder == "stock":
         start = f"stock text encoder: {up_to}"
