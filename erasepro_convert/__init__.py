@@ -11,6 +11,7 @@ from erasepro_convert.runtime.version import __version__
 
 if _typing.TYPE_CHECKING:
     from erasepro_convert.conversion.convert import convert
+    from erasepro_convert.conversion.erase_state_dict import Erased, erase_state_dict
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.errors import (
         CheckpointError,
@@ -23,14 +24,16 @@ if _typing.TYPE_CHECKING:
         VerificationError,
     )
     from erasepro_convert.inspection import Inspection, inspect
+    from erasepro_convert.library import recipe_names
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
     from erasepro_convert.manifest.verdict import Check, Verdict, verdict
     from erasepro_convert.probing.probe import probe
-    from erasepro_convert.recipe import Recipe, load_recipe
+    from erasepro_convert.recipe import Recipe, load_recipe, recipe_from_yaml
     from erasepro_convert.verification import Finding, Verified, verify
 
 _MODULES = {
     "conversion.convert": ("convert",),
+    "conversion.erase_state_dict": ("Erased", "erase_state_dict"),
     "conversion.options": ("Options",),
     "errors": (
         "CheckpointError",
@@ -43,10 +46,11 @@ _MODULES = {
         "VerificationError",
     ),
     "inspection": ("Inspection", "inspect"),
+    "library": ("recipe_names",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
     "manifest.verdict": ("Check", "Verdict", "verdict"),
     "probing.probe": ("probe",),
-    "recipe": ("Recipe", "load_recipe"),
+    "recipe": ("Recipe", "load_recipe", "recipe_from_yaml"),
     "verification": ("Finding", "Verified", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -54,6 +58,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Check",
     "CheckpointError",
+    "Erased",
     "EraseproError",
     "Finding",
     "Inspection",
@@ -71,10 +76,13 @@ __all__ = [
     "Verified",
     "__version__",
     "convert",
+    "erase_state_dict",
     "inspect",
     "load_recipe",
     "probe",
     "read_manifest",
+    "recipe_from_yaml",
+    "recipe_names",
     "verdict",
     "verify",
 ]

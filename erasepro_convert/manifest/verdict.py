@@ -78,7 +78,7 @@ def verdict(manifest: Manifest) -> Verdict:
         source=manifest.input.name,
         state="written" if manifest.output.written else "dry run",
         erased=_pairs(manifest.recipe),
-        checks=tuple(_checks(manifest.recipe, probes, manifest.all_edits)),
+        checks=tuple(check_measures(manifest.recipe, probes, manifest.all_edits)),
         changes=_changes(manifest),
         warnings=tuple(_warnings(manifest)),
         autov2=weights[0].autov2 if len(weights) == 1 else None,
@@ -92,7 +92,7 @@ def refusal(
 
     ``probes`` are those of the model and of a kept EMA copy; ``changes`` those of both.
     """
-    checks = tuple(_checks(recipe, probes, changes))
+    checks = tuple(check_measures(recipe, probes, changes))
     return Verdict(source=source, state="refused", erased=_pairs(recipe), checks=checks)
 
 
@@ -100,9 +100,10 @@ def _pairs(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     return tuple((concept.target, concept.anchor) for concept in recipe.concepts)
 
 
-def _checks(
+def check_measures(
     recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change]
 ) -> Iterator[Check]:
+    """Give the checks of an erasure; the arguments are those of ``refusal``."""
     limits = recipe.limits
     text_is_edited = any(change.changed and change.name.startswith(TEXT) for change in changes)
     encoders: tuple[Encoder | None, ...] = ("edited", "stock") if text_is_edited else (None,)
