@@ -10,6 +10,9 @@ import typing as _typing
 from erasepro_convert.runtime.version import __version__
 
 if _typing.TYPE_CHECKING:
+    from erasepro_convert.batch.convert_batch import convert_batch
+    from erasepro_convert.batch.inputs import find_checkpoints
+    from erasepro_convert.batch.ledger import Entry
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.errors import (
@@ -22,13 +25,20 @@ if _typing.TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from erasepro_convert.images.preview import Preview, plan_preview, preview
     from erasepro_convert.inspection import Inspection, inspect
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
+    from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe
+    from erasepro_convert.recipe.make import make_recipe
+    from erasepro_convert.report.write import write_report
     from erasepro_convert.verification import Finding, Verified, verify
 
 _MODULES = {
+    "batch.convert_batch": ("convert_batch",),
+    "batch.inputs": ("find_checkpoints",),
+    "batch.ledger": ("Entry",),
     "conversion.convert": ("convert",),
     "conversion.options": ("Options",),
     "errors": (
@@ -41,23 +51,30 @@ _MODULES = {
         "UsageError",
         "VerificationError",
     ),
+    "images.preview": ("Preview", "plan_preview", "preview"),
     "inspection": ("Inspection", "inspect"),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
+    "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe"),
+    "recipe.make": ("make_recipe",),
+    "report.write": ("write_report",),
     "verification": ("Finding", "Verified", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "CheckpointError",
+    "Entry",
     "EraseproError",
     "Finding",
     "Inspection",
     "LimitError",
     "Manifest",
     "MissingObjectError",
+    "Neighbours",
     "Options",
+    "Preview",
     "ProbeRecord",
     "Recipe",
     "RecipeError",
@@ -67,11 +84,18 @@ __all__ = [
     "Verified",
     "__version__",
     "convert",
+    "convert_batch",
+    "find_checkpoints",
     "inspect",
     "load_recipe",
+    "make_recipe",
+    "plan_preview",
+    "preview",
     "probe",
     "read_manifest",
+    "suggest",
     "verify",
+    "write_report",
 ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -282,6 +283,12 @@ class Recipe(Section):
     def changed(self, **changes: Any) -> "Recipe":
         """A copy of this recipe with other values, which is checked like any recipe."""
         return Recipe.model_validate({**self.model_dump(), "evaluate": self.evaluate, **changes})
+
+    def to_yaml(self) -> str:
+        """The recipe with all defaults filled in; read again, it has the same digest."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, width=90, allow_unicode=True
+        )
 
     @property
     def digest(self) -> str:

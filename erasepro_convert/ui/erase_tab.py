@@ -1,0 +1,364 @@
+"""The way from a checkpoint to a release: what is seen, and which work each button has done."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import erasepro_convert as erasepro
+from erasepro_convert.errors import CheckpointError, EraseproError, RecipeError, describe_error
+from erasepro_convert.ui import markup, work
+from erasepro_convert.ui.folders import Folders
+from erasepro_convert.ui.jobs import Job, Jobs
+from erasepro_convert.ui.release import DOCUMENTS
+from erasepro_convert.ui.request import Request, pair_of, pair_text
+
+Updates = dict[Any, Any]
+STRENGTHS = (0.25, 8.0)
+MISTAKES = (EraseproError, OSError)
+
+
+class EraseTab:
+    """The fields, in the order in which they are filled in, and what happens with them."""
+
+    kinds = ("words", "try", "look", "write")
+    """The kinds of jobs that this tab has done."""
+
+    def __init__(self, folders: Folders, jobs: Jobs) -> None:
+        """Lay out the tab, inside of ``gr.Blocks``."""
+        self._folders, self._jobs = folders, jobs
+        self._lay_out()
+        self.request = [
+            self.checkpoint, self.recipes, self.pairs, self.strength, self.output, self.replace,
+            self.author, self.license, self.contact, self.purpose,
+        ]  # fmt: skip
+        self.outputs = [
+            *self.request, self.checkpoint_error, self.facts, self.what_error, self.target,
+            self.anchor, self.synonyms, self.add, self.words_note, self.tried, self.drawn,
+            self.draw_note, self.output_error, self.release, self.yaml,
+        ]  # fmt: skip
+        self._wire()
+
+    def _lay_out(self) -> None:
+        gr.HTML("<h2>1. Choose a checkpoint</h2>")
+        self.checkpoint = gr.Dropdown(
+            [], value=None, label="Checkpoint", allow_custom_value=True, elem_id="checkpoint",
+            info="A Stable Diffusion 1.x file or diffusers folder: choose one, or type its path.",
+        )  # fmt: skip
+        self.checkpoint_error = gr.HTML()
+        self.facts = gr.HTML(elem_id="facts")
+
+        gr.HTML("<h2>2. Choose what goes</h2>")
+        self.recipes = gr.Dropdown(
+            [], multiselect=True, label="Recipes", elem_id="recipes",
+            info="Several at once are erased together.",
+        )  # fmt: skip
+        with gr.Row():
+            self.target = gr.Textbox(
+                label="Words to erase", elem_id="target", max_lines=1,
+                info="A name, a style, a thing: Van Gogh",
+            )  # fmt: skip
+            self.anchor = gr.Textbox(
+                label="What they become", elem_id="anchor", max_lines=1,
+                info="Something near that may stay: artist. Empty is nothing.",
+            )  # fmt: skip
+        self.find = gr.Button("Find words that mean the same", elem_id="find")
+        self.words_note = gr.HTML()
+        self.synonyms = gr.CheckboxGroup(
+            [], label="Mean the same to this checkpoint", visible=False, elem_id="synonyms",
+            info="Tick those that are to go as well; words that merely go with it are in the list.",
+        )  # fmt: skip
+        self.add = gr.Button("Add to the list", elem_id="add")
+        self.pairs = gr.CheckboxGroup(
+            [], label="Words on the list", visible=False, elem_id="pairs",
+            info="Take a tick away to leave words out.",
+        )  # fmt: skip
+        self.what_error = gr.HTML()
+
+        gr.HTML("<h2>3. Try</h2>")
+        self.strength = gr.Slider(
+            *STRENGTHS, value=1, step=0.25, label="Strength", elem_id="strength",
+            info="Higher erases harder and changes more of the rest; 1 suits most.",
+        )  # fmt: skip
+        self.try_button = gr.Button("Try it (writes nothing)", variant="primary", elem_id="try")
+        self.tried = gr.HTML(elem_id="tried")
+
+        gr.HTML("<h2>4. Look</h2>")
+        self.draw_note = gr.HTML(elem_id="draw-note")
+        self.draw_button = gr.Button("Draw before and after", elem_id="draw")
+        self.drawn = gr.HTML(elem_id="drawn")
+
+        gr.HTML("<h2>5. Write</h2>")
+        self.output = gr.Textbox(
+            label="Output", elem_id="output", max_lines=1,
+            info="The whole erased checkpoint: a path that ends in .safetensors",
+        )  # fmt: skip
+        self.replace = gr.Checkbox(label="Replace it if it exists", elem_id="replace")
+        self.output_error = gr.HTML()
+        with gr.Accordion("Who releases it (optional)", open=False):
+            gr.HTML(markup.note("It stands in the manifest and in the documents."))
+            with gr.Row():
+                self.author = gr.Textbox(label="Author", max_lines=1)
+                self.license = gr.Textbox(
+                    label="Licence", max_lines=1, info="Such as creativeml-openrail-m"
+                )
+            with gr.Row():
+                self.contact = gr.Textbox(label="Contact", max_lines=1)
+                self.purpose = gr.Textbox(label="Why it was erased", max_lines=1)
+        self.write_button = gr.Button("Write the checkpoint", variant="primary", elem_id="write")
+
+        gr.HTML("<h2>6. Release</h2>")
+        self.release = gr.HTML(
+            markup.note("Once the checkpoint is written, its documents are here."),
+            elem_id="release",
+        )
+        self.yaml = gr.Textbox(
+            label="The recipe, to keep", lines=8, max_lines=16, visible=False, elem_id="yaml",
+            buttons=["copy"],
+            info="Save it as a .yaml file: the same recipe on the same file gives the same bytes.",
+        )  # fmt: skip
+
+    def _wire(self) -> None:
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        what = [self.checkpoint, self.recipes, self.pairs, self.output]
+        suggested = gr.State("")
+        self.checkpoint.change(
+            self._inspect, [self.checkpoint], [self.checkpoint_error, self.facts], **quiet
+        )
+        for field in (self.checkpoint, self.recipes, self.pairs):
+            field.change(
+                self._suggest_output, [*what, suggested], [self.output, suggested], **quiet
+            )
+        for field in (self.checkpoint, self.recipes, self.pairs):
+            field.change(self._plan, [*self.request], [self.draw_note], **quiet)
+        self.recipes.change(
+            self._strength_of, [self.recipes, self.strength], [self.strength], **quiet
+        )
+        self.find.click(
+            self._find, [self.checkpoint, self.target],
+            [self.checkpoint_error, self.what_error, self.words_note], **quiet,
+        )  # fmt: skip
+        self.add.click(
+            self._add, [self.target, self.anchor, self.synonyms, self.pairs],
+            [self.pairs, self.target, self.synonyms, self.words_note, self.what_error], **quiet,
+        )  # fmt: skip
+        errors = [
+            self.checkpoint_error, self.what_error, self.output_error, self.tried, self.drawn,
+        ]  # fmt: skip
+        for button, kind in (
+            (self.try_button, "try"), (self.draw_button, "look"), (self.write_button, "write"),
+        ):  # fmt: skip
+            button.click(partial(self._submit, kind), self.request, errors, **quiet)
+
+    def choices(self) -> Updates:
+        """Return the checkpoints and the recipes that there are to choose from."""
+        return {
+            self.checkpoint: gr.update(choices=list(map(str, self._folders.checkpoints()))),
+            self.recipes: gr.update(
+                choices=[(path.stem, str(path)) for path in self._folders.recipes()]
+            ),
+        }
+
+    def restored(self) -> Updates:
+        """Return the fields as they were when the last job was submitted, for a page that opens."""
+        for job in reversed(self._jobs.all()):
+            if job.kind in self.kinds and "strength" in job.request:
+                fields = job.request
+                return {
+                    component: self._filled(component, value)
+                    for component, value in zip(self.request, fields.values(), strict=True)
+                }
+        return {}
+
+    def _filled(self, component: Any, value: Any) -> Any:
+        if component is self.pairs:
+            return gr.update(choices=list(value), value=list(value), visible=bool(value))
+        return gr.update(value=list(value) if isinstance(value, tuple) else value)
+
+    def show(self, job: Job) -> Updates:
+        """Return what is seen once a job of this tab is over."""
+        if job.state == "failed":
+            return self._failed(job)
+        if job.state == "cancelled":
+            return {}
+        match job.kind:
+            case "words":
+                return self._found(job.result, job.request)
+            case "try":
+                return {self.tried: markup.result(job.result)}
+            case "look":
+                prompts = "; ".join(markup.text(prompt) for prompt in job.result.prompts)
+                picture = (
+                    f'<img src="written/{job.number}/pictures" alt="Pictures before and after '
+                    f'erasure, a row for each of these prompts: {prompts}">'
+                )
+                return {self.drawn: f'<div class="scroll" tabindex="0">{picture}</div>'}
+        return self._released(job)
+
+    def _failed(self, job: Job) -> Updates:
+        assert job.error
+        message = markup.error(describe_error(job.error))
+        match job.error:
+            case CheckpointError():
+                return {self.checkpoint_error: message}
+            case RecipeError():
+                return {self.what_error: message}
+        place = {"words": self.what_error, "try": self.tried, "look": self.drawn}
+        return {place.get(job.kind, self.output_error): message}
+
+    def _found(self, found: erasepro.Neighbours, asked: Mapping[str, Any]) -> Updates:
+        word = asked["word"]
+        if found.is_unknown:
+            return {
+                self.words_note: markup.note(
+                    f"This checkpoint does not tell {word!r} from many other words: it does not "
+                    "know it."
+                ),
+                self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible=False),
+            }
+        words = [near.word for near in found.nearest]
+        return {
+            self.words_note: "",
+            self.synonyms: gr.CheckboxGroup(choices=words, value=[], visible=bool(words)),
+        }
+
+    def _released(self, job: Job) -> Updates:
+        written: work.Written = job.result
+        manifest = written.manifest
+        (file, *_) = manifest.output.files
+        about = {document.title: document.about for document in DOCUMENTS}
+        links = "".join(
+            f'<li><a href="written/{job.number}/{title.lower()}" target="_blank" rel="noopener">'
+            f"{markup.text(title)}</a>: {markup.text(about[title])} ({markup.text(path)})</li>"
+            for title, path in written.documents.items()
+        )
+        return {
+            self.release: (
+                '<div class="verdict held"><h3>Written</h3>'
+                f"<p><code>{markup.text(written.output)}</code>, {file.size / 1e6:,.1f} MB</p>"
+                f"<p>{markup.term('AutoV2')} <code>{file.autov2}</code>, {markup.term('SHA-256')} "
+                f'<code class="digest">{file.sha256}</code></p>'
+                f"<p>Its {markup.term('manifest')} lies beside it.</p><ul>{links}</ul></div>"
+                + markup.result(manifest)
+            ),
+            self.yaml: gr.Textbox(value=manifest.recipe.to_yaml(), visible=True),
+        }
+
+    def _inspect(self, checkpoint: str | None) -> Updates:
+        if not checkpoint:
+            return {self.checkpoint_error: "", self.facts: ""}
+        try:
+            found = erasepro.inspect(self._folders.to_read(checkpoint))
+        except MISTAKES as error:
+            return {self.checkpoint_error: markup.error(describe_error(error)), self.facts: ""}
+        return {
+            self.checkpoint_error: markup.error(found.refused or ""),
+            self.facts: markup.inspection(found),
+        }
+
+    def _suggest_output(
+        self, checkpoint: str | None, recipes: list[str], pairs: list[str], output: str, before: str
+    ) -> tuple[Any, str]:
+        """Suggest a name for the output, unless the user has written one."""
+        if output.strip() != before:
+            return gr.skip(), before
+        wish = Request(checkpoint or "", tuple(recipes or ()), tuple(pairs or ()))
+        return wish.suggested_output(), wish.suggested_output()
+
+    def _plan(self, *fields: Any) -> str:
+        request = _request(fields)
+        try:
+            recipe = request.recipe(self._folders)
+            plan = erasepro.plan_preview(recipe, self._folders.to_read(request.checkpoint))
+        except MISTAKES:
+            return ""  # beside its own field the mistake is shown when it is used
+        each = f"{plan.pictures} pictures of {plan.size} pixels before, and as many after"
+        if plan.is_quick:
+            return markup.note(f"{each}: it takes seconds here.")
+        return markup.note(
+            f"{each}, on the processor alone: a picture takes minutes. Once it has begun, the time "
+            "left is shown, and it can be cancelled."
+        )
+
+    def _strength_of(self, recipes: list[str], strength: float) -> Any:
+        """Take over the strength of a recipe that sets one."""
+        try:
+            loaded = [erasepro.load_recipe(self._folders.to_read(name)) for name in recipes or ()]
+        except MISTAKES:
+            return gr.skip()
+        own = [recipe.strength for recipe in loaded if recipe.strength != 1]
+        return own[0] if own and own[0] != strength else gr.skip()
+
+    def _find(self, checkpoint: str | None, target: str | None) -> Updates:
+        nothing: Updates = {self.checkpoint_error: "", self.what_error: "", self.words_note: ""}
+        try:
+            self._folders.to_read(checkpoint or "")
+        except MISTAKES as error:
+            return {**nothing, self.checkpoint_error: markup.error(error)}
+        target = (target or "").strip()
+        if not target:
+            return {**nothing, self.what_error: markup.error("write the words to erase first")}
+        wanted = partial(work.find_words, self._folders, checkpoint or "", target)
+        self._jobs.submit("words", f"Finding words like {target}", wanted, {"word": target})
+        return nothing
+
+    def _add(
+        self, target: str | None, anchor: str | None, synonyms: list[str], pairs: list[str]
+    ) -> Updates:
+        target = (target or "").strip()
+        if not target:
+            return {self.what_error: markup.error("write the words to erase first")}
+        added = [pair_text(word, anchor or "") for word in (target, *synonyms)]
+        listed = list(dict.fromkeys([*(pairs or []), *added]))
+        return {
+            self.pairs: gr.CheckboxGroup(choices=listed, value=listed, visible=True),
+            self.target: "",
+            self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible=False),
+            self.words_note: "",
+            self.what_error: "",
+        }
+
+    def _submit(self, kind: str, *fields: Any) -> Updates:
+        """Check each field, and have the work done if all are right."""
+        request = _request(fields)
+        shown: Updates = {self.checkpoint_error: "", self.what_error: "", self.output_error: ""}
+        checks: list[tuple[Any, Any]] = [
+            (self.checkpoint_error, lambda: self._folders.to_read(request.checkpoint)),
+            (self.what_error, lambda: request.recipe(self._folders)),
+        ]
+        if kind == "write":
+            checks.append((self.output_error, lambda: self._folders.to_write(request.output)))
+        for place, check in checks:
+            try:
+                check()
+            except MISTAKES as error:
+                shown[place] = markup.error(describe_error(error))
+        if not any(shown.values()):
+            does = {"try": work.try_out, "look": work.draw, "write": work.write}[kind]
+            title = _title(kind, request)
+            self._jobs.submit(kind, title, partial(does, self._folders, request), request.fields())
+            shown |= {self.tried: ""} if kind == "try" else {}
+            shown |= {self.drawn: ""} if kind == "look" else {}
+        return shown
+
+
+def _request(fields: tuple[Any, ...]) -> Request:
+    """Return what the fields hold; one that nobody touched holds None."""
+    checkpoint, recipes, pairs, strength, output, replace, *texts = fields
+    return Request(
+        checkpoint or "",
+        tuple(recipes or ()),
+        tuple(pairs or ()),
+        strength,
+        (output or "").strip(),
+        bool(replace),
+        *(text or "" for text in texts),
+    )
+
+
+def _title(kind: str, request: Request) -> str:
+    names = [*(Path(r).stem for r in request.recipes), *(pair_of(p)[0] for p in request.pairs)]
+    what = f"{', '.join(names)} in {Path(request.checkpoint).name}"
+    return {"try": f"Trying {what}", "look": f"Drawing {what}", "write": f"Writing {what}"}[kind]
