@@ -8,16 +8,15 @@ from typing import Any
 import gradio as gr
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import CheckpointError, EraseproError, RecipeError, describe_error
+from erasepro_convert.errors import CheckpointError, RecipeError, describe_error
 from erasepro_convert.ui import markup, work
-from erasepro_convert.ui.folders import Folders
+from erasepro_convert.ui.folders import MISTAKES, Folders
 from erasepro_convert.ui.jobs import Job, Jobs
 from erasepro_convert.ui.release import DOCUMENTS
 from erasepro_convert.ui.request import Request, pair_of, pair_text
+from erasepro_convert.ui.updates import QUIET, Updates, paths
 
-Updates = dict[Any, Any]
 STRENGTHS = (0.25, 8.0)
-MISTAKES = (EraseproError, OSError)
 
 
 class EraseTab:
@@ -121,28 +120,27 @@ class EraseTab:
         )  # fmt: skip
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         what = [self.checkpoint, self.recipes, self.pairs, self.output]
         suggested = gr.State("")
         self.checkpoint.change(
-            self._inspect, [self.checkpoint], [self.checkpoint_error, self.facts], **quiet
+            self._inspect, [self.checkpoint], [self.checkpoint_error, self.facts], **QUIET
         )
         for field in (self.checkpoint, self.recipes, self.pairs):
             field.change(
-                self._suggest_output, [*what, suggested], [self.output, suggested], **quiet
+                self._suggest_output, [*what, suggested], [self.output, suggested], **QUIET
             )
         for field in (self.checkpoint, self.recipes, self.pairs):
-            field.change(self._plan, [*self.request], [self.draw_note], **quiet)
+            field.change(self._plan, [*self.request], [self.draw_note], **QUIET)
         self.recipes.change(
-            self._strength_of, [self.recipes, self.strength], [self.strength], **quiet
+            self._strength_of, [self.recipes, self.strength], [self.strength], **QUIET
         )
         self.find.click(
             self._find, [self.checkpoint, self.target],
-            [self.checkpoint_error, self.what_error, self.words_note], **quiet,
+            [self.checkpoint_error, self.what_error, self.words_note], **QUIET,
         )  # fmt: skip
         self.add.click(
             self._add, [self.target, self.anchor, self.synonyms, self.pairs],
-            [self.pairs, self.target, self.synonyms, self.words_note, self.what_error], **quiet,
+            [self.pairs, self.target, self.synonyms, self.words_note, self.what_error], **QUIET,
         )  # fmt: skip
         errors = [
             self.checkpoint_error, self.what_error, self.output_error, self.tried, self.drawn,
@@ -150,12 +148,12 @@ class EraseTab:
         for button, kind in (
             (self.try_button, "try"), (self.draw_button, "look"), (self.write_button, "write"),
         ):  # fmt: skip
-            button.click(partial(self._submit, kind), self.request, errors, **quiet)
+            button.click(partial(self._submit, kind), self.request, errors, **QUIET)
 
     def choices(self) -> Updates:
         """Return the checkpoints and the recipes that there are to choose from."""
         return {
-            self.checkpoint: gr.update(choices=list(map(str, self._folders.checkpoints()))),
+            self.checkpoint: gr.update(choices=paths(self._folders.checkpoints())),
             self.recipes: gr.update(
                 choices=[(path.stem, str(path)) for path in self._folders.recipes()]
             ),

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import UsageError
+from erasepro_convert.errors import EraseproError, UsageError
 
 RECIPES = (".yaml", ".yml")
+MISTAKES = (EraseproError, OSError)
+"""What a path or its file can be refused with; the page shows it beside the field."""
 
 
 class Folders:
@@ -50,6 +52,15 @@ class Folders:
         folder = self._resolve(str(named.parent))
         self._require_within(text, folder / named.name)
         return folder / named.name
+
+    def folder_to_write(self, text: str) -> Path:
+        """Return where a folder that a user named really lies, or will lie.
+
+        Raises UsageError for nothing and for what lies elsewhere.
+        """
+        path = self._resolve(text)
+        self._require_within(text, path)
+        return path
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints in the folders, the newest first."""

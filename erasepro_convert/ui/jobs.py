@@ -23,7 +23,7 @@ class CancelledError(Exception):
 class Job:
     """A piece of work, and how far it has come.
 
-    ``kind`` says which part of the page it is of, ``request`` what the user had entered.  ``stage``,
+    ``kind`` says which part of the page it is of, ``request`` what the user entered.  ``stage``,
     ``done`` and ``total`` are what the work last reported, ``since`` the time at which this stage
     began (``time.monotonic``).  ``result`` is what the work returned, ``error`` what it raised.
     """

@@ -12,15 +12,12 @@ LONGEST = 2000
 """The most characters of a text that are shown."""
 
 TERMS = {
-    "leak": "How much of a target is left in the text that reaches the picture: 0% is nothing, 100% "
-    "is all of it.",
+    "leak": "How much of a target is left in the text that reaches the picture: 0% is nothing, "
+    "100% is all of it.",
     "drift": "How far prompts of other things have moved: 0% is not at all, 100% is as far as any "
     "two prompts differ.",
-    "anchor": "What a target becomes. A prompt with the target then gives what the same prompt with "
-    "the anchor gave before.",
-    "target": "The words that are erased.",
-    "text encoder": "The part of a checkpoint that reads the prompt. Some programs take the original "
-    "one beside an erased file, so that both are measured.",
+    "text encoder": "The part of a checkpoint that reads the prompt. Some programs take the "
+    "original one beside an erased file, so that both are measured.",
     "manifest": "A file beside the output that says exactly what was done, with digests of all "
     "files, so that anybody can check it.",
     "SHA-256": "A digest: two files with the same one have the same bytes.",
@@ -38,7 +35,8 @@ def text(value: object) -> str:
 def term(word: str) -> str:
     """Return a word with its explanation, which shows on hover and on focus."""
     about = text(TERMS[word])
-    return f'<dfn class="term" tabindex="0" data-about="{about}" aria-label="{word}: {about}">{word}</dfn>'
+    names = f'data-about="{about}" aria-label="{word}: {about}"'
+    return f'<dfn class="term" tabindex="0" {names}>{word}</dfn>'
 
 
 def error(message: object) -> str:

@@ -6,9 +6,12 @@ from typing import Any
 import gradio as gr
 
 from erasepro_convert.ui import markup
-from erasepro_convert.ui.erase_tab import EraseTab, Updates
+from erasepro_convert.ui.batch_tab import BatchTab
+from erasepro_convert.ui.erase_tab import EraseTab
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.jobs import Job, Jobs
+from erasepro_convert.ui.updates import QUIET, Updates
+from erasepro_convert.ui.verify_tab import VerifyTab
 
 NEWS_INTERVAL = 0.5
 """Seconds between looks at what the jobs do."""
@@ -28,7 +31,8 @@ STAGES = {
 }
 LEAST_SHARE = 0.02
 """The share of a stage that must be done before its time left is estimated."""
-ENDS = {"done": "done", "failed": "failed", "cancelled": "cancelled: nothing was written"}
+ENDS = {"done": "done", "failed": "failed", "cancelled": "cancelled, nothing was written"}
+CANCELLED_BATCH = "cancelled, what was finished stays"
 
 
 def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
@@ -38,12 +42,16 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
         with gr.Row(elem_id="at-work"):
             now = gr.HTML(now_text(jobs), elem_id="now")
             cancel = gr.Button("Cancel", visible=False, elem_id="cancel", variant="stop")
-        with gr.Tabs(), gr.Tab("Erase"):
-            erase = EraseTab(folders, jobs)
-        tabs = (erase,)
+        with gr.Tabs():
+            with gr.Tab("Erase"):
+                erase = EraseTab(folders, jobs)
+            with gr.Tab("Batch"):
+                batch = BatchTab(folders, jobs)
+            with gr.Tab("Verify"):
+                verify = VerifyTab(folders, jobs)
+        tabs = (erase, batch, verify)
         outputs = [now, cancel, *(output for tab in tabs for output in tab.outputs)]
         seen, over = gr.State(-1), gr.State([])
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
         def news(seen_revision: int, known: list[int]) -> Any:
             """Return what has changed since this page last looked."""
@@ -51,6 +59,7 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
             if revision == seen_revision:
                 return {seen: revision}
             updates: Updates = {now: now_text(jobs), cancel: gr.Button(visible=bool(jobs.open()))}
+            updates |= batch.growing()
             ended = [job for job in jobs.all() if job.is_over]
             latest = {job.kind: job for job in ended if job.number not in known}
             for job in latest.values():
@@ -71,11 +80,11 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
             for job in jobs.open()[:1]:
                 jobs.cancel(job.number)
 
-        page.load(opened, None, outputs, **quiet)
+        page.load(opened, None, outputs, **QUIET)
         gr.Timer(NEWS_INTERVAL).tick(
-            news, [seen, over], [*outputs, seen, over], queue=False, **quiet
+            news, [seen, over], [*outputs, seen, over], queue=False, **QUIET
         )
-        cancel.click(stop, None, None, **quiet)
+        cancel.click(stop, None, None, **QUIET)
     return page
 
 
@@ -86,7 +95,13 @@ def now_text(jobs: Jobs) -> str:
         done = jobs.all()
         if not done:
             return markup.note("Everything happens on this machine. Nothing is sent anywhere.")
-        return f"<p>{markup.text(done[-1].title)}: {ENDS[done[-1].state]}.</p>"
+        last = done[-1]
+        end = (
+            CANCELLED_BATCH
+            if (last.kind, last.state) == ("batch", "cancelled")
+            else ENDS[last.state]
+        )
+        return f"<p>{markup.text(last.title)}: {end}.</p>"
     job, *waiting = at_work
     queue = f" {len(waiting)} more wait." if waiting else ""
     stage = "waiting" if job.state == "waiting" else STAGES.get(job.stage, job.stage)

@@ -1,4 +1,4 @@
-"""The server: this machine alone reaches it, with the token, and nothing but what the page needs."""
+"""The server: this machine alone reaches it, with the token, and what the page needs alone."""
 
 import hmac
 import re
@@ -50,7 +50,11 @@ HEADERS = {
 HEAD = """<script>
 new MutationObserver((_, seen) => {
     const now = document.getElementById("now");
-    if (now) { now.setAttribute("role", "status"); now.setAttribute("aria-live", "polite"); seen.disconnect(); }
+    if (now) {
+        now.setAttribute("role", "status");
+        now.setAttribute("aria-live", "polite");
+        seen.disconnect();
+    }
 }).observe(document, {childList: true, subtree: true});
 </script>"""
 """What is at work is read aloud: the element stays while its content changes."""
@@ -130,8 +134,6 @@ def _with_headers(send: Send) -> Send:
             headers = list(message.get("headers", ()))
             there = {name.lower() for name, _ in headers}
             added = HEADERS | {"Content-Security-Policy": PAGE}
-            if b"cache-control" in there and not message["status"] == 200:
-                del added["Cache-Control"]
             headers = [
                 pair for pair in headers if pair[0].lower() != b"access-control-allow-origin"
             ]
@@ -197,7 +199,8 @@ def build_app(folders: Folders, jobs: Jobs, *, token: str, port: int) -> App:
         mcp_server=False,
         theme=gr.themes.Default(
             primary_hue="indigo",
-            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
         ),
         css=style,
         head=HEAD,

@@ -2,11 +2,12 @@
 
 import io
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import UsageError
+from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.release import DOCUMENTS
@@ -80,3 +81,28 @@ def verify(
     if replay and original is None:
         raise UsageError("to run the recipe again, choose the original too")
     return erasepro.verify(target, base=original, replay=replay, progress=progress)
+
+
+def load_recipes(folders: Folders, names: Sequence[str]) -> list[erasepro.Recipe]:
+    """Load recipes.  Raises RecipeError for none at all, and for one that is none."""
+    if not names:
+        raise RecipeError("choose a recipe first")
+    return [erasepro.load_recipe(folders.to_read(name)) for name in names]
+
+
+def run_batch(
+    folders: Folders,
+    recipes: Sequence[str],
+    inputs: Sequence[str],
+    folder: str,
+    outcomes: list[erasepro.Entry],
+    progress: Progress,
+) -> None:
+    """Convert a batch, one file after the other; ``outcomes`` grows meanwhile."""
+    erasepro.convert_batch(
+        [folders.to_read(recipe) for recipe in recipes],
+        [folders.to_read(path) for path in inputs],
+        folders.folder_to_write(folder),
+        progress=progress,
+        ended=outcomes.append,
+    )
