@@ -1,5 +1,6 @@
 """The server: this machine alone reaches it, with the token, and what the page needs alone."""
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -178,7 +179,10 @@ def add_documents(app: FastAPI, jobs: Jobs) -> None:
 
 
 def build_app(folders: Folders, jobs: Jobs, *, token: str, port: int) -> App:
-    """Return the whole application behind its guard."""
+    """Return the whole application behind its guard.
+
+    It is called in a running event loop: elsewhere Gradio would make one and never close it.
+    """
     app = FastAPI(openapi_url=None)
     add_documents(app, jobs)
     style = files(__package__).joinpath("style.css").read_text("utf-8")
@@ -215,15 +219,23 @@ def serve(folders: Folders, listening: socket.socket, opened: Callable[[str], No
     """
     port = listening.getsockname()[1]
     token, jobs = new_token(), Jobs()
-    try:
-        app = build_app(folders, jobs, token=token, port=port)
+
+    async def run() -> None:
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, ws="none",
-            server_header=False, proxy_headers=False,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
+            build_app(folders, jobs, token=token, port=port),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+        )
+        listening.listen()  # who is told the address may use it at once
         opened(f"http://{HOST}:{port}/?token={token}")
+        await uvicorn.Server(config).serve(sockets=[listening])
+
+    try:
         with suppress(KeyboardInterrupt):
-            server.run(sockets=[listening])
+            asyncio.run(run())
     finally:
         jobs.close()
