@@ -68,6 +68,8 @@ class Language:
         """Return the numbers of the phrases that contain any of some words, given their tokens."""
         found = torch.zeros(len(self.phrases), dtype=torch.bool)
         for word in words:
+            if len(word) > self.phrases.shape[1]:
+                continue  # no phrase has room for it
             windows = self.phrases.unfold(1, len(word), 1)
             found |= (windows == torch.tensor(word)).all(2).any(1)
         return found.nonzero()[:, 0]

@@ -64,6 +64,7 @@ def test_phrases_are_taken_away_as_if_they_had_never_been_there(state: State) ->
     language = read(state)
     dogs = language.containing([tokenize("dog").words])
     assert [PHRASES[i] for i in dogs] == ["a dog", "a red dog at night", "a painting by a dog"]
+    assert not len(language.containing([tokenize("a dog " * 20).words]))  # longer than any phrase
     phrase = language.containing([tokenize("red dog").words])
     assert [PHRASES[i] for i in phrase] == ["a red dog at night"]
     said = [PHRASES[i] for i in dogs]
