@@ -60,7 +60,7 @@ fuzz: .venv/installed
 
 # The main job on the embedded model: see demo/before-after.png.
 demo: .venv/installed
-	$(BIN)/erasepro-convert demo demo
+	$(BIN)/erasepro-convert demo demo --force
 
 # Train the embedded model anew (tools/demo_model/README.md): hours.
 demo-model: .venv/installed
@@ -72,6 +72,8 @@ comparison: .venv/installed
 	$(BIN)/python -m benchmarks.comparison
 	$(BIN)/python -m benchmarks.comparison_page
 
-# After a change of the manifest's models.
+# After a change of the models of manifests or recipes, or of a shipped recipe.
 schema: .venv/installed
 	$(BIN)/python -m erasepro_convert.manifest
+	$(BIN)/python -m erasepro_convert.recipe
+	$(BIN)/python -m tools.recipe_page

@@ -160,7 +160,7 @@ def copy_command(inputs: Sequence[Path], folder: Path, jobs: int) -> list[str]:
 def command(recipe: Path, inputs: Sequence[Path], outputs: Path, jobs: int) -> list[str]:
     """A batch, as a user would start it; the memory of a small machine makes it no smaller."""
     files = [str(path) for path in (recipe, *inputs)]
-    options = ["--out-dir", str(outputs), "--jobs", str(jobs), "--memory", f"{jobs}G", "--quiet"]
+    options = ["--out", str(outputs), "--jobs", str(jobs), "--memory", f"{jobs}G", "--quiet"]
     return [sys.executable, "-m", "erasepro_convert", "batch", *files, *options]
 
 

@@ -7,8 +7,8 @@ A page says in comments, which no reader sees, where its figures are from
   its number of digits;
 - ``<!-- rows ADDRESS; ADDRESS … -->`` and ``<!-- end -->`` around a table: the figures of a row are
   replaced one after another, with what the row's own comment says in place of ``{}``;
-- ``<!-- NAME -->`` and ``<!-- end -->`` around a table of benchmarks/method_tables.py: the table is
-  replaced as a whole.
+- ``<!-- NAME -->`` and ``<!-- end -->`` around a table of benchmarks/method_tables.py or
+  stress_tables.py: the table is replaced as a whole.
 """
 
 import re
@@ -16,7 +16,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from benchmarks import method_tables
+from benchmarks import method_tables, stress_tables
 from benchmarks.addresses import AddressError, figure, read
 from benchmarks.exact import FIGURE, like
 from benchmarks.method_settings import RESULTS
@@ -27,8 +27,8 @@ BLOCK = re.compile(
 )
 MARKED = re.compile(rf"(?P<figure>{FIGURE})<!-- (?P<address>.+?) -->")
 ROW = re.compile(r"(?P<label>.*?<!-- (?P<key>.+?) -->)(?P<cells>.*)")
-OTHERS = {"verdict", "tables"}
-"""Blocks that another command fills: benchmarks/comparison_page.py."""
+OTHERS = {"verdict", "tables", "library"}
+"""Blocks that other commands fill: benchmarks/comparison_page.py and tools/recipe_page.py."""
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def _like(address: str, written: str) -> str:
 
 @cache
 def _tables() -> dict[str, str]:
-    return method_tables.tables(read(RESULTS))
+    return method_tables.tables(read(RESULTS)) | stress_tables.tables(read(stress_tables.RESULTS))
 
 
 if __name__ == "__main__":

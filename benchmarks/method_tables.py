@@ -45,7 +45,7 @@ def table(lines: list[Line], *named_by: str) -> str:
         for name in ("leak", "drift"):
             cells.append(" \\| ".join(_number(line[f"{name}_{e}"]) for e in ENCODERS))
         rows.append([*cells, _number(line["update"])])
-    return _rows(rows)
+    return markdown_rows(rows)
 
 
 def bands(lines: list[Line]) -> str:
@@ -59,21 +59,22 @@ def bands(lines: list[Line]) -> str:
             for column in ("explicit", "implicit")
         ]
         rows.append([f"leak {low:g} to {high:g}", str(len(inside)), *good])
-    text = _rows(rows)
+    text = markdown_rows(rows)
     columns = "others", "neighbours", "colours"
     rows = [["", "lines", *(f"{c}, least and mean" for c in columns)], ["---"] * (2 + len(columns))]
     for low, high in pairwise((0, 0.1, 0.2, 0.3, 0.4, 0.5, inf)):
         inside_lines = [line for line in lines if low <= float(line["drift_edited"]) < high]
         cells = [_least_and_mean([Fraction(r[c]) for r in inside_lines if r[c]]) for c in columns]
         rows.append([f"drift {low:g} to {high:g}", str(len(inside_lines)), *cells])
-    return f"{text}\n{_rows(rows)}"
+    return f"{text}\n{markdown_rows(rows)}"
 
 
 def _least_and_mean(rates: list[Fraction]) -> str:
     return f"{rounded(min(rates), 2)}, {rounded(mean(rates), 2)}" if rates else "–"
 
 
-def _rows(rows: list[list[str]]) -> str:
+def markdown_rows(rows: list[list[str]]) -> str:
+    """Return a table in Markdown, of its heading, its rule and its rows."""
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -92,7 +93,7 @@ def correlations(lines: list[Line]) -> str:
         x = [float(line["drift_edited"]) for line in told]
         lost = [1 - float(Fraction(line[column])) for line in told]
         rows.append([f"drift with {column} lost", _correlation(x, lost), "–"])
-    return _rows(rows) + f"\nOver {len(lines)} lines.\n"
+    return markdown_rows(rows) + f"\nOver {len(lines)} lines.\n"
 
 
 def spearman(x: list[float], y: list[float]) -> float:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from benchmarks.comparison import Line, append, locked, read
 from benchmarks.comparison_tasks import VARIED, recipe_of
-from erasepro_convert.attacks.case import Attack, Effort
+from benchmarks.stress_tables import METHODS, RESULTS
+from erasepro_convert.attacks.case import Effort
 from erasepro_convert.attacks.gallery import Gallery
 from erasepro_convert.attacks.image_renderer import ImageRenderer
 from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.names import Attack
 from erasepro_convert.attacks.run import ATTACKS, StressResult, stress
 from erasepro_convert.compare.variants import recipe_for_method
 from erasepro_convert.conversion.convert import convert
@@ -30,10 +32,8 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.library_logging import silence_libraries
 from erasepro_convert.runtime.progress import silent
 
-RESULTS = Path("benchmarks/results/stress.csv")
 PLACE = Path("build/stress")
 TASKS = ("one", "style")
-METHODS = ("erasepro", "erasepro-unet", "erasepro-paper", "uce", "oce")
 SEEDS = 2
 TRIALS = {"lora": 3, "finetune": 3}
 """How often trainings are repeated that take minutes; others are 5 times."""

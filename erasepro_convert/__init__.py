@@ -27,12 +27,13 @@ if _typing.TYPE_CHECKING:
     )
     from erasepro_convert.images.preview import Preview, plan_preview, preview
     from erasepro_convert.inspection import Inspection, inspect
+    from erasepro_convert.library import named_recipes
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
     from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe
     from erasepro_convert.recipe.make import make_recipe
-    from erasepro_convert.report.write import write_report
+    from erasepro_convert.release.write import write_card, write_civitai, write_report
     from erasepro_convert.verification import Finding, Verified, verify
 
 _MODULES = {
@@ -53,12 +54,13 @@ _MODULES = {
     ),
     "images.preview": ("Preview", "plan_preview", "preview"),
     "inspection": ("Inspection", "inspect"),
+    "library": ("named_recipes",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
     "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe"),
     "recipe.make": ("make_recipe",),
-    "report.write": ("write_report",),
+    "release.write": ("write_card", "write_civitai", "write_report"),
     "verification": ("Finding", "Verified", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -89,12 +91,15 @@ __all__ = [
     "inspect",
     "load_recipe",
     "make_recipe",
+    "named_recipes",
     "plan_preview",
     "preview",
     "probe",
     "read_manifest",
     "suggest",
     "verify",
+    "write_card",
+    "write_civitai",
     "write_report",
 ]
 

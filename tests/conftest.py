@@ -24,6 +24,8 @@ from tests.miniature import State, state_dict
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers and what they start share one cache
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="erasepro-tests-")
+    os.environ["XDG_CONFIG_HOME"] = os.environ["XDG_CACHE_HOME"]  # no recipes of the user's own
+    os.environ.pop("ERASEPRO_RECIPES", None)
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 PLAIN = """

@@ -26,7 +26,7 @@ def test_every_example_of_the_documentation_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One after the other, in a folder with a recipe and a checkpoint."""
-    shutil.copy("recipes/snoopy.yaml", tmp_path / "recipe.yaml")
+    shutil.copy("recipes/characters/snoopy.yaml", tmp_path / "recipe.yaml")
     with demo.checkpoint() as model:
         shutil.copy(model, tmp_path / "in.safetensors")
     monkeypatch.chdir(tmp_path)

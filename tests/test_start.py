@@ -37,6 +37,14 @@ def test_help_and_mistakes_need_no_library_but_clicks(args: list[str]) -> None:
     assert not loaded(*args) & {*SLOW, "numpy", "pydantic", "tokenizers", "rich", "safetensors"}
 
 
+@pytest.mark.parametrize("words", ["x van", "x --e", "x r.yaml in", "x stress r o --attack rece,"])
+def test_completing_a_word_needs_no_library(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ERASEPRO_CONVERT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert not loaded() & {*SLOW, "numpy", "pydantic", "tokenizers", "rich", "safetensors"}
+
+
 def test_inspecting_and_checking_a_release_need_no_torch(tmp_path: Path) -> None:
     with demo.checkpoint() as model:
         assert not loaded("inspect", "--hash", str(model)) & SLOW
@@ -56,5 +64,5 @@ def test_a_recipes_mistake_shows_before_torch_is_loaded(tmp_path: Path) -> None:
 
 def test_a_batch_leaves_torch_to_its_workers(van_gogh: Path, tmp_path: Path) -> None:
     with demo.checkpoint() as model:
-        assert not loaded("batch", str(van_gogh), str(model), "--out-dir", f"{tmp_path}/out") & SLOW
+        assert not loaded("batch", str(van_gogh), str(model), "--out", f"{tmp_path}/out") & SLOW
     assert (tmp_path / "out" / "batch.html").exists()

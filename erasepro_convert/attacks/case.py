@@ -14,26 +14,6 @@ from erasepro_convert.runtime.progress import Progress
 NONSENSE = "vlorbquat"
 """A word that no model was trained on."""
 
-Attack = Literal[
-    "swap-te",
-    "prefix",
-    "tricks",
-    "ring-a-bell",
-    "mma",
-    "unlearn-diff",
-    "text-inversion",
-    "rece",
-    "ti",
-    "completion",
-    "noise",
-    "img2img",
-    "inpaint",
-    "merge",
-    "quantise",
-    "lora",
-    "finetune",
-]
-
 
 @dataclass(frozen=True)
 class Distances:

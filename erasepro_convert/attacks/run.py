@@ -6,9 +6,9 @@ from itertools import chain
 from pathlib import Path
 
 from erasepro_convert import __version__
+from erasepro_convert.attacks.budgets import Budget, budgets
 from erasepro_convert.attacks.case import (
     NONSENSE,
-    Attack,
     AttackCase,
     AttackContext,
     Distances,
@@ -21,6 +21,7 @@ from erasepro_convert.attacks.gallery import Drawing, DrawnRates, Gallery
 from erasepro_convert.attacks.lora import lora_cases
 from erasepro_convert.attacks.merge import merge_cases
 from erasepro_convert.attacks.model import LoadedModel, PromptSet
+from erasepro_convert.attacks.names import Attack
 from erasepro_convert.attacks.noise import noise_cases
 from erasepro_convert.attacks.paraphrases import paraphrase_cases
 from erasepro_convert.attacks.prefix import prefix_cases
@@ -41,6 +42,7 @@ from erasepro_convert.evaluate.output import estimate_cells
 from erasepro_convert.evaluate.plan import EvalPrompt
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.runtime.software_versions import SoftwareVersions, library_versions
 
 ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "swap-te": swap_cases,
@@ -61,6 +63,50 @@ ATTACKS: Mapping[Attack, Callable[[AttackContext], Iterator[AttackCase]]] = {
     "lora": lora_cases,
     "finetune": finetune_cases,
 }
+
+LIBRARIES = (
+    "diffusers", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+"""What the figures depend on, beside this package."""
+
+
+@dataclass(frozen=True)
+class AttackedPrompts:
+    """The prompts of one concept: those that distances are measured on, and those drawn."""
+
+    measured: tuple[str, ...]
+    drawn: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StressResult:
+    """The result of a stress test.
+
+    ``concepts`` maps each target of the recipe to its anchor, ``prompts`` each that was attacked to
+    its prompts; ``warnings`` say why others were left out.  ``attacks`` were run, each within its
+    budget; ``not_run`` are the others that there are.  ``drawing`` is None where nothing was drawn;
+    its pictures have the seeds 0 to ``seeds`` - 1.
+    """
+
+    tool: str
+    libraries: SoftwareVersions
+    recipe: str
+    recipe_sha256: str
+    original_sha256: str
+    erased_sha256: str
+    concepts: Mapping[str, str]
+    prompts: Mapping[str, AttackedPrompts]
+    attacks: tuple[Attack, ...]
+    not_run: tuple[Attack, ...]
+    budgets: Mapping[Attack, Budget]
+    effort: Effort
+    drawing: Drawing | None
+    rows: tuple["StressRow", ...]
+    warnings: tuple[str, ...]
+
+    def to_data(self) -> dict[str, object]:
+        """Return all of it, for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -92,24 +138,6 @@ class StressRow:
         return cells
 
 
-@dataclass(frozen=True)
-class StressResult:
-    """The result of a stress test."""
-
-    tool: str
-    recipe_sha256: str
-    original_sha256: str
-    erased_sha256: str
-    effort: Effort
-    drawing: Drawing | None
-    rows: tuple[StressRow, ...]
-    warnings: tuple[str, ...]
-
-    def to_data(self) -> dict[str, object]:
-        """Return all of it, for JSON."""
-        return asdict(self)
-
-
 def stress(
     recipe: Recipe,
     original: LoadedModel,
@@ -130,6 +158,7 @@ def stress(
     """
     rows: list[StressRow] = []
     warnings: list[str] = []
+    attacked: dict[str, AttackedPrompts] = {}
     for concept in recipe.concepts:
         target = concept.target
         prompts: tuple[str, ...] = ()
@@ -162,12 +191,21 @@ def stress(
             effort, progress,
             tuple(prompt.prompt for prompt in planned if prompt.role == "other"),
         )  # fmt: skip
+        attacked[target] = AttackedPrompts(context.distances.prompts, prompts)
         rows += _rows(context, attacks, gallery)
+    allowed = budgets(effort, draws=gallery is not None)
     return StressResult(
         tool=__version__,
+        libraries=library_versions(LIBRARIES),
+        recipe=recipe.name,
         recipe_sha256=recipe.digest,
         original_sha256=original.digest,
         erased_sha256=erased.digest,
+        concepts={concept.target: concept.anchor for concept in recipe.concepts},
+        prompts=attacked,
+        attacks=tuple(attacks),
+        not_run=tuple(attack for attack in ATTACKS if attack not in attacks),
+        budgets={attack: allowed[attack] for attack in attacks},
         effort=effort,
         drawing=gallery.described if gallery else None,
         rows=tuple(rows),

@@ -14,6 +14,7 @@ from erasepro_convert.batch.summary import SUMMARY
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.conversion.preflight import outputs_of
 from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.library import recipe_files
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.recipe.yaml_document import Document, read_document
@@ -33,13 +34,13 @@ class Job:
     """One conversion.
 
     ``output`` identifies the job: it is a path below the output folder, and ends in a slash for a
-    diffusers folder.  ``recipe_file`` is where the recipe was read.
+    diffusers folder.  ``recipe_files`` are what the recipe was read from.
     """
 
     recipe: Recipe
     source: Location
     output: str
-    recipe_file: Path | None = None
+    recipe_files: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,11 +63,11 @@ class Job:
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe, the name of its file without the suffix, and the file."""
+    """A recipe, the names of its files without suffixes, and the files."""
 
     name: str
     recipe: Recipe
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
 
 
 class _JobEntry(BaseModel):
@@ -91,36 +92,44 @@ class _JobFile(BaseModel):
 def pair_all(recipes: Sequence[NamedRecipe], inputs: Iterable[Input], template: str) -> list[Job]:
     """Return a job for every input with every recipe."""
     return [
-        Job(named.recipe, item.path, _fill(template, item.path, item.below, named.name), named.file)
+        Job(
+            named.recipe, item.path, _fill(template, item.path, item.below, named.name), named.files
+        )
         for item in inputs
         for named in recipes
     ]
 
 
-def read_recipe_or_jobs(path: Path, template: str) -> NamedRecipe | list[Job]:
-    """Read a recipe, or the jobs of a file that has the key ``jobs``.
+def read_recipe_or_jobs(given: Path | str, template: str) -> NamedRecipe | list[Job]:
+    """Read a recipe by path or name, or the jobs of a file that has the key ``jobs``.
 
-    Paths in a job file are relative to it.  Raises RecipeError with the line of each mistake.
+    Paths in a job file are relative to it.  Raises UsageError for a name that no recipe has, and
+    RecipeError with the line of each mistake.
     """
-    document = read_document(path)
-    if not isinstance(document.data, dict) or "jobs" not in document.data:
-        return NamedRecipe(path.stem, load_recipe(path), path)
+    path, *more = recipe_files(given)
+    document = None if more else read_document(path)
+    if document is None or not isinstance(document.data, dict) or "jobs" not in document.data:
+        return _named(given, Path())
     try:
         entries = _JobFile.model_validate(document.data).jobs
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(path, document, error))) from error
-    recipes = {
-        name: load_recipe(path.parent / name) for name in {entry.recipe for entry in entries}
-    }
+    recipes = {name: _named(name, path.parent) for name in {entry.recipe for entry in entries}}
     jobs = []
     for entry in entries:
         source = locate(entry.input)
         if isinstance(source, Path):
             source = path.parent / source
-        output = entry.output or _fill(template, source, HERE, Path(entry.recipe).stem)
-        recipe_file = path.parent / entry.recipe
-        jobs.append(Job(recipes[entry.recipe], source, _normalise(output), recipe_file))
+        named = recipes[entry.recipe]
+        output = entry.output or _fill(template, source, HERE, named.name)
+        jobs.append(Job(named.recipe, source, _normalise(output), named.files))
     return jobs
+
+
+def _named(given: Path | str, folder: Path) -> NamedRecipe:
+    files = recipe_files(given, folder)
+    name = "+".join(file.stem for file in files)
+    return NamedRecipe(name, load_recipe(given, folder), files)
 
 
 def require_distinct(jobs: Iterable[Job], *, caseless: bool = False) -> None:
@@ -156,7 +165,7 @@ def require_apart(
 
     Raises UsageError where a job, or the batch's record, would replace one of them.
     """
-    recipes = {job.recipe_file for job in jobs}
+    recipes = {file for job in jobs for file in job.recipe_files}
     inputs = Inputs([*(job.source for job in jobs), *recipes, *options.read])
     inputs.require_apart(*(place for job in jobs for place in job.outputs(folder, options)))
     inputs.require_apart(*((records or folder) / name for name in (LEDGER, SUMMARY)))

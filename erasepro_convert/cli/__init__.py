@@ -7,16 +7,22 @@ from itertools import dropwhile
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 from click_default_group import DefaultGroup
 
 from erasepro_convert.cli.batch import batch_command
+from erasepro_convert.cli.card import card_command
+from erasepro_convert.cli.check import check_command
 from erasepro_convert.cli.compare import compare_command
+from erasepro_convert.cli.completion import completion_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.evaluate import evaluate_command
 from erasepro_convert.cli.inspect import inspect_command
+from erasepro_convert.cli.new import new_command
 from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
+from erasepro_convert.cli.recipes import recipes_command
 from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
@@ -29,6 +35,7 @@ from erasepro_convert.errors import (
     describe_error,
     exit_code_of,
 )
+from erasepro_convert.library import recipe_names
 from erasepro_convert.runtime.memory import configure_allocator
 from erasepro_convert.runtime.version import __version__
 
@@ -44,23 +51,49 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
         Raises UsageError for a word that is neither a command nor the recipe of the main one, and
         for options before a command.
         """
+        if ctx.resilient_parsing:  # a shell wants to know what can come next
+            return self._found(ctx, args)
         flags = {o for p in convert_command.params if _is_flag(p) for o in p.opts}
         behind = list(dropwhile(flags.__contains__, args))
         first = behind[0] if behind else ""
         if first in self.commands and behind != args:
             raise click.UsageError(f"options come after the command: {first} {args[0]} …", ctx)
         if first.isalpha() and first not in self.commands and not Path(first).exists():
-            near = get_close_matches(first.lower(), self.commands, n=1)
-            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
-            raise click.UsageError(f"{first!r} is no command and no recipe; {known}", ctx)
+            self._require_recipe(first, ctx)
+        return self._found(ctx, args)
+
+    def _found(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         found: tuple[str | None, click.Command | None, list[str]] = super().resolve_command(
             ctx, args
         )
         return found
 
+    def _require_recipe(self, word: str, ctx: click.Context) -> None:
+        """Raise UsageError for a word that is not the name of a recipe either."""
+        names = recipe_names()
+        if word not in names:
+            near = get_close_matches(word.lower(), [*self.commands, *names], n=1)
+            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
+            raise click.UsageError(f"{word!r} is no command and no recipe; {known}", ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands and options, and what the main command begins with."""
+        main = click.Context(convert_command, parent=ctx)
+        first = convert_command.params[0]
+        items = super().shell_complete(ctx, incomplete)
+        items += convert_command.shell_complete(main, incomplete)
+        if not incomplete.startswith("-"):
+            items += first.shell_complete(main, incomplete)
+        return list({item.value: item for item in items}.values())
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show how the main command is called."""
         formatter.write_usage(ctx.command_path, "[OPTIONS] RECIPE IN OUT")
+        formatter.write_usage(
+            ctx.command_path, "[OPTIONS] --target WORDS --anchor WORDS IN OUT", "   or: "
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the main command's options beside the group's own."""
@@ -90,13 +123,18 @@ def group() -> None:
 
 for command in (
     batch_command,
+    card_command,
+    check_command,
     convert_command,
     demo_command,
     compare_command,
+    completion_command,
     evaluate_command,
     inspect_command,
+    new_command,
     preview_command,
     probe_command,
+    recipes_command,
     report_command,
     stress_command,
     suggest_command,

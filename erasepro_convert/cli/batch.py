@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.completion import complete_files, complete_recipe_or_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
+from erasepro_convert.library import SUFFIXES, has_the_form_of_a_name, recipe_files
 from erasepro_convert.runtime.memory import free_memory
 
 if TYPE_CHECKING:
-    from erasepro_convert.batch.jobs import Job
+    from erasepro_convert.batch.jobs import Job, NamedRecipe
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.storage.location import Location
 
-RECIPES = (".yaml", ".yml")
 STDIN = "<stdin>"
 """What click calls standard input where it is given as a list."""
 MEMORY_PER_JOB = 1 << 30
@@ -49,12 +50,16 @@ def size(text: str) -> int:
 
 
 @click.command("batch")
-@click.argument("given", metavar="RECIPE... IN...", nargs=-1)
+@click.argument(
+    "given", metavar="RECIPE... IN...", nargs=-1, shell_complete=complete_recipe_or_checkpoint
+)
 @click.option(
-    "--out-dir",
+    "--out",
+    "out_dir",
     metavar="DIR",
     required=True,
     type=location,
+    shell_complete=complete_files(),
     help="Where outputs, their manifests and the batch's record go.",
 )
 @click.option(
@@ -106,6 +111,9 @@ def size(text: str) -> int:
 @conversion_options
 @click.option("--force", is_flag=True, help="Replace outputs that no batch has written.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the record of these jobs to standard output."
+)
 def batch_command(
     given: tuple[str, ...],
     out_dir: "Location",
@@ -117,15 +125,17 @@ def batch_command(
     memory: int | None,
     scheduler: str | None,
     quiet: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Erase the concepts of each RECIPE from each checkpoint IN.
 
-    RECIPE is a .yaml file, of which there may be several; or a list of jobs, as a .yaml file with
-    the key jobs.  IN is a checkpoint, a folder (with all folders below it) or a pattern.  The
-    outcome of each file is added to DIR/batch.manifest.jsonl as soon as it is known, and
-    DIR/batch.html shows all outcomes at the end.  If you run the batch again, it converts only
-    files that are missing, failed, or have changed.
+    RECIPE is a .yaml file or the name of a recipe, of which there may be several (those joined with
+    commas are erased together); or a list of jobs, as a .yaml file with the key jobs.  IN is a
+    checkpoint, a folder (with all folders below it) or a pattern.  The outcome of each file is
+    added to DIR/batch.manifest.jsonl as soon as it is known, and DIR/batch.html shows all outcomes
+    at the end.  If you run the batch again, it converts only files that are missing, failed, or
+    have changed.
 
     Exit codes: 0 all done, 1 some failed, 2 wrong usage or recipe, 3 some results do not hold, 4
     some inputs refused (the first of 1, 3, 4 that applies), 130 interrupted.
@@ -135,25 +145,22 @@ def batch_command(
     from erasepro_convert.batch.inputs import MATCH, find_inputs
     from erasepro_convert.batch.jobs import (
         NAME,
-        NamedRecipe,
         pair_all,
-        read_recipe_or_jobs,
         require_apart,
         require_distinct,
     )
 
-    files = tuple(Path(g) for g in given if _is_yaml(g))
-    read = [read_recipe_or_jobs(file, template or NAME) for file in files]
-    recipes = [item for item in read if isinstance(item, NamedRecipe)]
-    jobs: list[Job] = [job for item in read if not isinstance(item, NamedRecipe) for job in item]
-    lines = [line.strip() for line in listed] if listed else []
-    inputs = [*(g for g in given if not _is_yaml(g)), *filter(None, lines)]
+    asked = [g for g in given if _is_recipe(g)]
+    files = tuple(file for g in asked for file in recipe_files(g))
+    recipes, jobs = _read(asked, template or NAME)
+    lines = filter(None, map(str.strip, listed or ()))
+    inputs = [*(g for g in given if g not in asked), *lines]
     if bool(recipes) != bool(inputs):
-        raise UsageError("give recipes (.yaml) and checkpoints" if given else "nothing to do")
+        raise UsageError("give recipes and checkpoints" if given else "nothing to do")
     found = find_inputs(inputs, match or MATCH, out_dir)
     jobs += pair_all(recipes, found.inputs, template or NAME)
     if not jobs:
-        raise UsageError("nothing to do: give recipes (.yaml) and checkpoints")
+        raise UsageError("nothing to do: give recipes and checkpoints")
     require_distinct(jobs)
 
     from erasepro_convert.batch.ledger_store import open_ledger, publish_records
@@ -170,7 +177,7 @@ def batch_command(
     sources = require_apart(jobs, out_dir, records, conversion)
     if conversion.sign:  # a mistake in the keys is reported now, not by every job
         signer(conversion.sign, conversion.certificate, conversion.chain)
-    view = BatchView(jobs, found.passed_over, quiet=quiet)
+    view = BatchView(jobs, found.passed_over, quiet=quiet, as_json=as_json)
     with (
         closing(open_ledger(out_dir, records)) as ledger,
         _executor(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
@@ -200,8 +207,23 @@ def _require_done(view: "BatchView", total: int) -> None:
             raise BatchError(f"{count} of {total} {text}", code)
 
 
-def _is_yaml(given: str) -> bool:
-    return given.lower().endswith(RECIPES)
+def _read(given: list[str], template: str) -> "tuple[list[NamedRecipe], list[Job]]":
+    """Read recipes, and the jobs of job files."""
+    from erasepro_convert.batch.jobs import NamedRecipe, read_recipe_or_jobs
+
+    read = [read_recipe_or_jobs(text, template) for text in given]
+    recipes = [item for item in read if isinstance(item, NamedRecipe)]
+    return recipes, [job for item in read if not isinstance(item, NamedRecipe) for job in item]
+
+
+def _is_recipe(given: str) -> bool:
+    """Whether a word is a recipe, by its suffix or as a name; what exists otherwise is an input."""
+    if given.lower().endswith(SUFFIXES):
+        return True
+    parts = given.split(",")
+    return not Path(given).exists() and all(
+        has_the_form_of_a_name(part) or part.lower().endswith(SUFFIXES) for part in parts
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import get_args
 
+import click
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.filesize import decimal
@@ -25,6 +26,7 @@ from erasepro_convert.batch.process_pool import STAGES, Progress
 from erasepro_convert.batch.summary import SUMMARY
 from erasepro_convert.batch.worker import Task
 from erasepro_convert.errors import StorageError
+from erasepro_convert.runtime.hashing import pretty_json
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.wording import counted
 
@@ -61,12 +63,16 @@ class BatchView:
         passed_over: PassedOver = MappingProxyType({}),
         *,
         quiet: bool,
+        as_json: bool = False,
     ) -> None:
         """Ask for the sizes of all inputs; ``passed_over`` are files that are not converted.
 
-        ``quiet`` says that nothing is shown.
+        ``quiet`` shows nothing; ``as_json`` prints how each job ended to standard output, and the
+        rest to standard error.
         """
-        self._console = Console(quiet=quiet, highlight=False)
+        self._console = Console(quiet=quiet, stderr=as_json, highlight=False)
+        self._as_json = as_json
+        self._entries: list[Entry] = []
         self._passed_over = passed_over
         with ThreadPoolExecutor(SIZE_REQUESTS) as threads:  # a store answers slowly
             self._input_sizes = dict(threads.map(_output_and_input_size, jobs))
@@ -104,6 +110,7 @@ class BatchView:
     def ended(self, job: Job, entry: Entry, *, already_done: bool) -> None:
         """Count a job that has ended, and print its line."""
         size = self._input_sizes[job.output]
+        self._entries.append(entry)
         self.counts[entry.outcome] += 1
         self.already_done += already_done
         if already_done or entry.outcome != "done":
@@ -130,7 +137,10 @@ class BatchView:
         return f"{number} " + "  ".join(parts)
 
     def print_summary(self, records: Path) -> None:
-        """Print the last lines: the number of each outcome, and the files in ``records``."""
+        """Print the last lines: the number of each outcome, and the files in ``records``.
+
+        As JSON: the entries of the record in the order of their outputs' names.
+        """
         duration = _format_duration(monotonic() - self._started)
         counts = [f"{self.counts[o]} {o}" for o in get_args(Outcome) if self.counts[o]]
         if not_begun := self._total - self.counts.total():
@@ -142,6 +152,9 @@ class BatchView:
         if passed_over:
             self._print(f"passed over: {describe_passed_over(self._passed_over)}")
         self._print(f"records: {records / LEDGER}, {records / SUMMARY}")
+        if self._as_json:
+            entries = sorted(self._entries, key=lambda entry: entry.output)
+            click.echo(pretty_json([entry.model_dump(mode="json") for entry in entries]), nl=False)
 
     def _print(self, line: str, style: str = "") -> None:
         """Print a line, wrapped only on a terminal."""

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_list
 from erasepro_convert.cli.judging_options import judging_options
+from erasepro_convert.cli.location import local_path
+from erasepro_convert.cli.output_options import force_option, json_option
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,12 +26,19 @@ COLUMNS_PER_TABLE = 5
 """How many columns with intervals fit into 100 characters."""
 
 
+def _method_names() -> tuple[str, ...]:
+    from erasepro_convert.compare.variants import METHODS
+
+    return METHODS
+
+
 @click.command("compare")
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("base", metavar="IN", type=click.Path(path_type=Path))
+@recipe_argument
+@click.argument("base", metavar="IN", type=local_path)
 @click.option(
     "--methods",
     metavar="LIST",
+    shell_complete=complete_list(_method_names),
     help="Methods, separated by commas, or all; the first one is the reference.  "
     "[default: all that need no training]",
 )
@@ -46,9 +57,13 @@ COLUMNS_PER_TABLE = 5
     "[default: pictures in the folder of --out]",
 )
 @judging_options
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
 def compare_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     base: Path,
     methods: str | None,
     out: Path | None,
@@ -57,7 +72,9 @@ def compare_command(
     seeds: int | None,
     clip: Path | None,
     inception: Path | None,
+    force: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Erase RECIPE's concepts from IN by several methods, and judge all on the same seeds.
 
@@ -73,20 +90,19 @@ def compare_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
+    loaded, files = read_recipe(recipe, targets, anchors)
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
     selected = _select_methods(methods)
     folder = out or sibling(base, ".comparison")
-    inputs = Inputs((recipe, base, prompts, loaded.evaluate.csv, clip, inception))
+    inputs = Inputs((*files, base, prompts, loaded.evaluate.csv, clip, inception))
     outputs = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
     inputs.require_apart(*outputs.values(), *(folder / f"{m}.cost.json" for m in selected))
     if folder.exists():
-        require_outputs(outputs.values(), inputs)
+        require_outputs(outputs.values(), inputs, force=force)
     silence_libraries()
     from erasepro_convert.compare.run import compare
     from erasepro_convert.evaluate.image_store import ImageStore
@@ -94,7 +110,7 @@ def compare_command(
     from erasepro_convert.evaluate.plan import read_prompts
     from erasepro_convert.images.open_model import OpenModel
 
-    terminal = Terminal(quiet=quiet, to_stderr=False)
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
     original = OpenModel(base)
     judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
     for line in judges.missing:  # shown before drawing, which can take hours
@@ -107,7 +123,7 @@ def compare_command(
                 user_prompts=read_prompts(prompts) if prompts else (), seeds=seeds,
             )  # fmt: skip
         _show(comparison, terminal)
-        _write(comparison, folder, outputs, inputs, terminal)
+        _write(comparison, folder, outputs, inputs, terminal, as_json=as_json)
 
 
 def _select_methods(names: str | None) -> tuple[str, ...]:
@@ -144,6 +160,8 @@ def _write(
     outputs: Mapping[str, Path],
     inputs: "Inputs",
     terminal: "Terminal",
+    *,
+    as_json: bool,
 ) -> None:
     """Write a comparison to the output of each kind: json, csv, md and png."""
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
@@ -164,6 +182,8 @@ def _write(
         terminal.say(
             f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
         )
+        if as_json:
+            click.echo(contents["json"], nl=False)
 
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:

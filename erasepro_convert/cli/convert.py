@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.completion import complete_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import LimitError
 
 if TYPE_CHECKING:
@@ -14,17 +16,25 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@recipe_argument
 @click.argument("source", metavar="IN", type=location)
-@click.argument("target", metavar="OUT")
+@click.argument("target", metavar="OUT", shell_complete=complete_checkpoint)
 @conversion_options
 @release_option
+@click.option(
+    "--thumbnail",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A picture (PNG, JPEG or WebP) that UIs show for OUT: its middle square, at 256 pixels.",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     source: "Location",
     target: str,
     release: tuple[str, ...],
@@ -33,6 +43,10 @@ def convert_command(
     **options: Any,
 ) -> None:
     """Erase the concepts of RECIPE from the Stable Diffusion 1.x checkpoint IN.
+
+    RECIPE is a .yaml file, the name of a recipe (erasepro-convert recipes lists them), or several
+    with commas: nudity,van-gogh.  Or leave it out and say what is erased: --target "Van Gogh"
+    --anchor artist IN OUT.
 
     Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest; where OUT
     ends in a slash, a diffusers folder with the manifest in it.  IN is a .safetensors, .ckpt or .pt
@@ -44,10 +58,10 @@ def convert_command(
     state from which a trained method (esd-x, esd-u, ac) continues: OUT.training.safetensors.
     """
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.recipe.release import with_statements
 
-    loaded = load_recipe(recipe)  # before the slow imports: mistakes show at once
+    # before the slow imports: mistakes show at once
+    loaded, files = read_recipe(recipe, targets, anchors)
     if release:
         loaded = loaded.changed(release=with_statements(loaded.release, release))
     from erasepro_convert.cli.interruption import reporting_interruption
@@ -60,7 +74,7 @@ def convert_command(
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     output = locate(target)
-    conversion = Options(folder=target.endswith("/"), beside=(recipe,), **options)
+    conversion = Options(folder=target.endswith("/"), beside=files, **options)
     manifest_place = manifest_path(output, folder=conversion.folder)
     kept = []
     if loaded.training and isinstance(output, Path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.output_options import force_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 @click.command("demo")
 @click.argument("folder", metavar="[DIR]", default="erasepro-demo", type=click.Path(path_type=Path))
+@force_option
 @click.pass_context
-def demo_command(ctx: click.Context, folder: Path) -> None:
+def demo_command(ctx: click.Context, folder: Path, force: bool) -> None:
     """Erase concepts from a small embedded model and draw what it makes before and after.
 
     Writes to DIR (default: erasepro-demo) the model, a recipe, the erased model with its manifest,
-    the configuration with which diffusers opens either, and before-after.png.  Files of these
-    names that lie in DIR are replaced.  Shows each command, so that you can repeat and change it.
+    the configuration with which diffusers opens either, and before-after.png.  Shows each command,
+    so that you can repeat and change it.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
@@ -36,13 +38,16 @@ def demo_command(ctx: click.Context, folder: Path) -> None:
         assert isinstance(group, click.Group)
         group.main(words, prog_name="erasepro-convert", standalone_mode=False)
 
-    with reporting_interruption(kept=[folder], advice="run it again to do all of it"):
-        _demonstrate(folder, terminal, run)
+    with reporting_interruption(kept=[folder], advice="run it again with --force to do all of it"):
+        _demonstrate(folder, terminal, run, force=force)
 
 
-def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -> None:
+def _demonstrate(
+    folder: Path, terminal: "Terminal", run: Callable[..., None], *, force: bool
+) -> None:
     """Write the demo's files into ``folder``, and run its commands by ``run``."""
     from erasepro_convert import demo
+    from erasepro_convert.manifest import manifest_path
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
 
@@ -63,13 +68,18 @@ def _demonstrate(folder: Path, terminal: "Terminal", run: Callable[..., None]) -
         place.parent.mkdir(parents=True, exist_ok=True)
     with demo.checkpoint() as embedded_model:
         inputs = Inputs([embedded_model])
-        require_outputs((model, erased, recipe, picture, *config_files), inputs)
+        places = (model, recipe, erased, manifest_path(erased), picture, *config_files)
+        require_outputs(places, inputs, force=force)
         put(model, embedded_model.read_bytes(), inputs)
     put(recipe, demo.recipe_text().encode(), inputs)
     terminal.say(f"wrote {model} and {recipe}:")
     terminal.say(demo.recipe_text().rstrip(), style="dim")
-    run("--force", recipe, model, erased)
-    run("preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--png", picture)
+    forced = ["--force"] if force else []
+    run(recipe, model, erased, *forced)
+    run(
+        "preview", erased, "--base", model, "--recipe", recipe, "--seeds", 4, "--out", picture,
+        *forced,
+    )  # fmt: skip
     for place, content in config_files.items():
         put(place, content, inputs)
     terminal.say(

@@ -1,6 +1,6 @@
 """``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.judging_options import judging_options
+from erasepro_convert.cli.location import local_path
+from erasepro_convert.cli.output_options import (
+    chosen_outputs,
+    force_option,
+    json_option,
+    out_option,
+)
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
     from erasepro_convert.evaluate.run import Evaluation
     from erasepro_convert.evaluate.session import Session
     from erasepro_convert.output.destinations import Inputs
+
+OUTPUTS = (".json", ".csv", ".png")
 
 
 def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, int] | None:
@@ -32,13 +42,13 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
 
 
 @click.command("evaluate")
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("erased", metavar="OUT", type=click.Path(path_type=Path))
+@recipe_argument
+@click.argument("erased", metavar="OUT", type=local_path)
 @click.option(
     "--base",
     metavar="IN",
     required=True,
-    type=click.Path(path_type=Path),
+    type=local_path,
     help="The original checkpoint.",
 )
 @judging_options
@@ -64,9 +74,14 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
     help="Draw shard I of N of all pictures and judge none: for several machines that share "
     "--images.  When all shards are drawn, run without it to judge.",
 )
+@out_option(OUTPUTS, "OUT.evaluation.json, .csv and .png")
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
 def evaluate_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     erased: Path,
     base: Path,
     prompts: Path | None,
@@ -76,30 +91,35 @@ def evaluate_command(
     inception: Path | None,
     datasets: tuple[Path, ...],
     shard: tuple[int, int] | None,
+    out: tuple[Path, ...],
+    force: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Draw pictures with the original IN and with the erased OUT, and have them judged.
 
     Every metric has a 95% interval over prompts and seeds, and the difference between the two
     models over the same prompts and seeds.  The results are written to OUT.evaluation.json, .csv
-    and .png; report shows them.
+    and .png, where report and card find them; the .png shows some of the pictures.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
+    if shard and (out or as_json):
+        raise UsageError("--shard draws and has no results: --out and --json go without it")
+    loaded, files = read_recipe(recipe, targets, anchors)
     for path in (erased, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
-    outputs = {kind: sibling(erased, f".evaluation.{kind}") for kind in ("json", "csv", "png")}
+    default = [sibling(erased, f".evaluation{suffix}") for suffix in OUTPUTS]
+    outputs = () if shard else chosen_outputs(out, default, OUTPUTS)
     inputs = Inputs(
-        (recipe, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
+        (*files, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
     )
-    require_outputs(outputs.values(), inputs)
+    require_outputs(outputs, inputs, force=force)
     silence_libraries()
     from erasepro_convert.evaluate.image_store import ImageStore
     from erasepro_convert.evaluate.judges import find_judges
@@ -108,7 +128,7 @@ def evaluate_command(
     from erasepro_convert.evaluate.session import Session
     from erasepro_convert.images.open_model import OpenModel
 
-    terminal = Terminal(quiet=quiet, to_stderr=False)
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
     pictures = images or sibling(erased, ".pictures")
     original = OpenModel(base)
     judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
@@ -121,12 +141,12 @@ def evaluate_command(
         dataset_prompts=chain.from_iterable(dataset_prompts(path, loaded) for path in datasets),
         seeds=seeds,
     )
-    with reporting_interruption(*outputs.values(), kept=[pictures]):
+    with reporting_interruption(*outputs, kept=[pictures]):
         if shard:
             _draw_shard(session, *shard, terminal)
         else:
             evaluation = _evaluate(session, judges, terminal)
-            _write(evaluation, outputs, inputs, terminal)
+            _write(evaluation, outputs, inputs, terminal, as_json=as_json)
 
 
 def _draw_shard(session: "Session", number: int, count: int, terminal: "Terminal") -> None:
@@ -159,22 +179,29 @@ def _evaluate(session: "Session", judges: "AvailableJudges", terminal: "Terminal
 
 def _write(
     evaluation: "Evaluation",
-    outputs: Mapping[str, Path],
+    outputs: Sequence[Path],
     inputs: "Inputs",
     terminal: "Terminal",
+    *,
+    as_json: bool,
 ) -> None:
-    """Write an evaluation to the output of each kind: json, csv and png."""
+    """Write an evaluation to each output, in the form that its suffix says."""
     from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.images.grid import to_png
     from erasepro_convert.output.destinations import put
     from erasepro_convert.runtime.signals import uninterrupted
 
-    grid = to_png(draw_grid({"erased": evaluation}))
+    contents = {
+        ".json": to_json(evaluation).encode(),
+        ".csv": to_csv(evaluation).encode(),
+        ".png": to_png(draw_grid({"erased": evaluation})),
+    }
     with uninterrupted():
-        put(outputs["json"], to_json(evaluation).encode(), inputs)
-        put(outputs["csv"], to_csv(evaluation).encode(), inputs)
-        put(outputs["png"], grid, inputs)
-        terminal.say(f"wrote {', '.join(map(str, outputs.values()))}")
+        for output in outputs:
+            put(output, contents[output.suffix], inputs)
+        terminal.say(f"wrote {', '.join(map(str, outputs))}")
+        if as_json:
+            click.echo(contents[".json"], nl=False)
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:

@@ -36,7 +36,7 @@ def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) 
     missing = [redacted(file) for file in files if not exists(file)]
     if missing:
         raise UsageError(f"{', '.join(missing)}: there is no such file")
-    terminal = Terminal(quiet=as_json, to_stderr=False)
+    terminal = Terminal(quiet=False, to_stderr=as_json)
     found = []
     for file in files:
         found.append(inspect(file, hashes=hashes))

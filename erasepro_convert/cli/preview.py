@@ -4,8 +4,13 @@ from pathlib import Path
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe
+from erasepro_convert.cli.location import existing_path
+from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
+from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
-from erasepro_convert.errors import UsageError
+
+OUTPUTS = (".png",)
 
 
 @click.command("preview")
@@ -14,38 +19,41 @@ from erasepro_convert.errors import UsageError
     metavar="OUT...",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=existing_path,
 )
 @click.option(
     "--base",
     required=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=existing_path,
     help="The checkpoint before erasure.",
 )
 @click.option(
-    "--recipe", required=True, type=click.Path(path_type=Path), help="What OUT was made with."
+    "--recipe",
+    shell_complete=complete_recipe,
+    help="What OUT was made with: a .yaml file or a name, or several with commas.",
 )
-@click.option(
-    "--png",
-    type=click.Path(path_type=Path),
-    help="The picture to write.  [default: OUT.before-after.png]",
-)
+@words_options
 @click.option(
     "--prompt", "extra_prompts", multiple=True, help="A prompt to show beside the recipe's own."
 )
 @seeds_option
 @steps_option
 @guidance_option
+@out_option(OUTPUTS, "OUT.before-after.png")
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def preview_command(
     checkpoints: tuple[Path, ...],
     base: Path,
-    recipe: Path,
-    png: Path | None,
+    recipe: str | None,
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     extra_prompts: tuple[str, ...],
     seeds: int,
     steps: int | None,
     guidance: float | None,
+    out: tuple[Path, ...],
+    force: bool,
     quiet: bool,
 ) -> None:
     """Draw a grid of pictures with a row for each prompt and a column for each checkpoint.
@@ -57,24 +65,21 @@ def preview_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
-    loaded = load_recipe(recipe)
-    target = png or sibling(checkpoints[0], ".before-after.png")
-    if target.suffix != ".png":
-        raise UsageError(f"{target}: the picture's name must end in .png")
-    inputs = Inputs((recipe, base, *checkpoints))
-    require_outputs([target], inputs)
+    loaded, files = read_recipe([recipe] if recipe else [], targets, anchors)
+    outputs = chosen_outputs(out, [sibling(checkpoints[0], ".before-after.png")], OUTPUTS)
+    inputs = Inputs((*files, base, *checkpoints))
+    require_outputs(outputs, inputs, force=force)
     silence_libraries()
     from erasepro_convert.images.generate import Sampling
     from erasepro_convert.images.grid import to_png
     from erasepro_convert.images.preview import preview
 
     terminal = Terminal(quiet=quiet, to_stderr=False)
-    with reporting_interruption(target):
+    with reporting_interruption(*outputs):
         with terminal.steps() as progress:
             grid = preview(
                 loaded,
@@ -89,5 +94,6 @@ def preview_command(
             )
         content = to_png(grid.image())
         with uninterrupted():
-            put(target, content, inputs)
-            terminal.say(f"wrote {target}")
+            for output in outputs:
+                put(output, content, inputs)
+            terminal.say(f"wrote {', '.join(map(str, outputs))}")

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +16,14 @@ if TYPE_CHECKING:
 
 
 @click.command("probe")
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("checkpoints", metavar="CKPT...", nargs=-1, required=True, type=location)
+@click.argument(
+    "given",
+    metavar="RECIPE CKPT...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_recipe_first,
+)
+@words_options
 @click.option("--base", type=location, help="The checkpoint before erasure.")
 @click.option(
     "--dataset",
@@ -28,8 +36,9 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measures to standard output.")
 def probe_command(
-    recipe: Path,
-    checkpoints: tuple["Location", ...],
+    given: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     base: "Location | None",
     datasets: tuple[Path, ...],
     quiet: bool,
@@ -49,11 +58,13 @@ def probe_command(
     in the original, 0: as its anchor, 0.5: neither), by how explicitly they express it, and drift
     of the FILE's other prompts.  No limit applies to these.
     """
-    from erasepro_convert.recipe import load_recipe
-
     if datasets and not base:
         raise UsageError("--dataset needs --base, the checkpoint before erasure")
-    loaded = load_recipe(recipe)
+    split = 0 if targets or anchors else 1
+    loaded, _ = read_recipe(given[:split], targets, anchors)
+    checkpoints = [location(checkpoint) for checkpoint in given[split:]]
+    if not checkpoints:
+        raise click.UsageError("Missing argument 'CKPT...'")
     from erasepro_convert.cli.dataset_tables import dataset_tables
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal

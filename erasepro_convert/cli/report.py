@@ -1,56 +1,68 @@
-"""``erasepro-convert report MANIFEST [OUT]``: charts and tables for people."""
+"""``erasepro-convert report MANIFEST``: charts and tables for people."""
 
-import json
 from pathlib import Path
 
 import click
 
+from erasepro_convert.cli.completion import complete_files
+from erasepro_convert.cli.location import existing_path
+from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
 from erasepro_convert.errors import UsageError
+
+OUTPUTS = (".html", ".png")
 
 
 @click.command("report")
-@click.argument("manifest", type=click.Path(path_type=Path))
-@click.argument("target", metavar="[OUT]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "manifest", type=click.Path(path_type=Path), shell_complete=complete_files("manifest.json")
+)
 @click.option(
     "--base",
-    type=click.Path(path_type=Path, exists=True),
+    type=existing_path,
     help="The original checkpoint: draw also what each text encoder alone would need.",
 )
 @click.option(
     "--text-encoder",
     metavar="FILE",
-    type=click.Path(path_type=Path, exists=True),
+    type=existing_path,
     help="Where the original's text encoder came from if it had none.",
 )
+@out_option(OUTPUTS, "OUT.html")
+@force_option
 def report_command(
-    manifest: Path, target: Path | None, base: Path | None, text_encoder: Path | None
+    manifest: Path,
+    base: Path | None,
+    text_encoder: Path | None,
+    out: tuple[Path, ...],
+    force: bool,
 ) -> None:
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
-    Writes OUT, one self-contained page (.html) or its charts alone (.png).  Without OUT the page
-    is written beside the output.  The page also shows the pictures that ``preview`` drew and the
-    metrics that ``evaluate`` computed, where their files lie beside the output.
+    Writes one self-contained page (.html), or its charts alone (.png), beside the output OUT.  The
+    page also shows the pictures that ``preview`` drew and the metrics that ``evaluate`` computed,
+    where their files lie beside OUT.
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.runtime.hashing import files_digest
+    from erasepro_convert.release.results import (
+        EVALUATION,
+        PICTURES,
+        REPORT,
+        output_of,
+        read_evaluation,
+    )
     from erasepro_convert.storage.location import sibling
 
     if text_encoder and base is None:
         raise UsageError("--text-encoder needs --base")
     record = read_manifest(manifest)
-    output = manifest.with_name(manifest.name.removesuffix(".manifest.json") + ".safetensors")
-    if manifest.name == "manifest.json":  # it is inside an output folder: write beside that
-        output = manifest.resolve().parent
-    target = target or sibling(output, ".html")
-    if target.suffix not in (".html", ".png"):
-        raise UsageError(f"{target}: the report is an .html or a .png file")
-    drawn = sibling(output, ".before-after.png")
-    found = sibling(output, ".evaluation.json")
+    output = output_of(manifest)
+    outputs = chosen_outputs(out, [sibling(output, REPORT)], OUTPUTS)
+    drawn, found = sibling(output, PICTURES), sibling(output, EVALUATION)
     originals = [path for path in (base, text_encoder) if path]
     inputs = Inputs((manifest, drawn, found, *originals))
-    require_outputs([target], inputs)
+    require_outputs(outputs, inputs, force=force)
     from erasepro_convert.report import html, png
 
     terminal = Terminal(quiet=False, to_stderr=False)
@@ -60,13 +72,12 @@ def report_command(
         with terminal.progress() as progress:
             record = with_burden(record, base, output, text_encoder, progress)
 
-    if target.suffix == ".html":
+    def page() -> bytes:
         pictures = drawn.read_bytes() if drawn.exists() else None
-        evaluation = json.loads(found.read_text("utf-8")) if found.exists() else None
-        weights = [file.sha256 for file in record.output.files if file.is_weights]
-        if evaluation and evaluation["erased_sha256"] != files_digest(weights):
-            raise UsageError(f"{found}: is of another checkpoint; remove it, or evaluate anew")
-        put(target, html(record, pictures, evaluation).encode(), inputs)
-    else:
-        put(target, png(record), inputs)
-    terminal.say(f"wrote {target}")
+        evaluation = read_evaluation(output, record)
+        data = evaluation.model_dump() if evaluation else None
+        return html(record, pictures, data).encode()
+
+    for file in outputs:
+        put(file, page() if file.suffix == ".html" else png(record), inputs)
+    terminal.say(f"wrote {', '.join(map(str, outputs))}")

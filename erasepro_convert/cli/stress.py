@@ -8,48 +8,50 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.attacks.names import ON_PICTURES, ON_TEXT, Attack
+from erasepro_convert.cli.completion import complete_list
+from erasepro_convert.cli.location import existing_path
+from erasepro_convert.cli.output_options import (
+    chosen_outputs,
+    force_option,
+    json_option,
+    out_option,
+)
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from erasepro_convert.attacks.case import Attack
     from erasepro_convert.attacks.detector import ConceptDetector
     from erasepro_convert.attacks.gallery import Gallery
     from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import StressResult
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
-ON_TEXT: tuple["Attack", ...] = (
-    "swap-te", "prefix", "tricks", "ring-a-bell", "mma", "unlearn-diff", "text-inversion", "rece",
-    "merge", "quantise", "lora",
-)  # fmt: skip
-"""Attacks that are measured on text features, and can be drawn."""
-
-ON_PICTURES: tuple["Attack", ...] = (
-    "ti", "completion", "noise", "img2img", "inpaint", "finetune",
-)  # fmt: skip
-"""Attacks that need pictures."""
-
 ATTACKS = (*ON_TEXT, *ON_PICTURES)
+
+OUTPUTS = (".json", ".csv")
 
 
 @click.command("stress")
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("checkpoint", metavar="OUT", type=click.Path(path_type=Path, exists=True))
+@recipe_argument
+@click.argument("checkpoint", metavar="OUT", type=existing_path)
 @click.option(
     "--base",
     required=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=existing_path,
     help="The checkpoint before erasure.",
 )
 @click.option(
     "--attack",
     "attacks",
     metavar="LIST",
+    shell_complete=complete_list(lambda: ATTACKS),
     help="What to try, separated by commas.  [default: all; without --draw those on text]",
 )
 @click.option(
@@ -89,11 +91,14 @@ ATTACKS = (*ON_TEXT, *ON_PICTURES)
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep pictures here, and make only those that are not there.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the table as CSV.")
+@out_option(OUTPUTS, "OUT.stress.json and .csv")
+@force_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
 def stress_command(
-    recipe: Path,
+    recipe: tuple[str, ...],
+    targets: tuple[str, ...],
+    anchors: tuple[str, ...],
     checkpoint: Path,
     base: Path,
     attacks: str | None,
@@ -106,9 +111,10 @@ def stress_command(
     words: int,
     clip: Path | None,
     images: Path | None,
-    json_file: Path | None,
-    csv_file: Path | None,
+    out: tuple[Path, ...],
+    force: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Try to get RECIPE's targets back from OUT, and say how far that goes.
 
@@ -119,6 +125,8 @@ def stress_command(
     model under attack / rate of the original under none, with its 95 % interval; control is the
     same attack with something that was never trained.  It measures and sets no limit: the exit
     code is 0.
+
+    The results are written to OUT.stress.json and .csv, where card and evidence find them.
 
     swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
     the prompt.  tricks: other spellings, letters, languages, weights.  ring-a-bell, mma: words in
@@ -136,13 +144,15 @@ def stress_command(
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.output.destinations import Inputs, require_outputs
-    from erasepro_convert.recipe import load_recipe
     from erasepro_convert.runtime.library_logging import silence_libraries
+    from erasepro_convert.storage.location import sibling
 
     chosen = _chosen(attacks, draw=draw)
-    loaded = load_recipe(recipe)
-    inputs = Inputs((recipe, checkpoint, base, clip, loaded.evaluate.csv))
-    require_outputs([file for file in (json_file, csv_file) if file], inputs)
+    loaded, files = read_recipe(recipe, targets, anchors)
+    inputs = Inputs((*files, checkpoint, base, clip, loaded.evaluate.csv))
+    default = [sibling(checkpoint, f".stress{suffix}") for suffix in OUTPUTS]
+    outputs = chosen_outputs(out, default, OUTPUTS)
+    require_outputs(outputs, inputs, force=force)
     silence_libraries()
     from erasepro_convert.attacks.case import Effort
     from erasepro_convert.attacks.model import LoadedModel
@@ -151,8 +161,7 @@ def stress_command(
     from erasepro_convert.runtime.signals import uninterrupted
 
     original = LoadedModel(base)
-    terminal = Terminal(quiet=quiet, to_stderr=False)
-    outputs = [file for file in (json_file, csv_file) if file]
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
     with reporting_interruption(*outputs, kept=[images] if images else []):
         with TemporaryDirectory() as folder, terminal.steps() as progress:
             gallery = None
@@ -182,10 +191,10 @@ def stress_command(
         for line in found.warnings:
             terminal.say(line)
         with uninterrupted():
-            _write(found, json_file, csv_file, inputs)
+            _write(found, outputs, inputs, terminal, as_json=as_json)
 
 
-def _chosen(given: str | None, *, draw: bool) -> tuple["Attack", ...]:
+def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
     """Read a list of attacks; None is all that can be made.  Raises UsageError for others."""
     possible = ATTACKS if draw else ON_TEXT
     if given is None:
@@ -248,18 +257,29 @@ def _find_detector(
 
 
 def _write(
-    found: "StressResult", json_file: Path | None, csv_file: Path | None, inputs: "Inputs"
+    found: "StressResult",
+    outputs: "Sequence[Path]",
+    inputs: "Inputs",
+    terminal: "Terminal",
+    *,
+    as_json: bool,
 ) -> None:
+    """Write the results to each output, in the form that its suffix says."""
     from erasepro_convert.output.destinations import put
+    from erasepro_convert.runtime.hashing import pretty_json
 
-    if json_file:
-        from erasepro_convert.runtime.hashing import pretty_json
+    contents = {".json": pretty_json(found.to_data()), ".csv": _to_csv(found)}
+    for output in outputs:
+        put(output, contents[output.suffix].encode(), inputs)
+    terminal.say(f"wrote {', '.join(map(str, outputs))}")
+    if as_json:
+        click.echo(contents[".json"], nl=False)
 
-        put(json_file, pretty_json(found.to_data()).encode(), inputs)
-    if csv_file:
-        text = StringIO()
-        lines = [row.cells() for row in found.rows]
-        writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-        put(csv_file, text.getvalue().encode(), inputs)
+
+def _to_csv(found: "StressResult") -> str:
+    text = StringIO()
+    lines = [row.cells() for row in found.rows]
+    writer = csv.DictWriter(text, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

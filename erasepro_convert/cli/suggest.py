@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("word")
 @click.option("--anchor", default="", help="The anchor to put into the YAML.")
 @click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Words.")
-@click.option("--quiet", is_flag=True, help="Print the YAML and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print the result and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print words and cosines as JSON instead.")
 def suggest_command(
     checkpoint: "Location", word: str, anchor: str, count: int, quiet: bool, as_json: bool
@@ -49,10 +49,10 @@ def suggest_command(
             f"{word!r} is not told from many other words: this checkpoint does not know it",
             err=True,
         )
+    terminal.show(neighbour_table(nearest))
     if as_json:
         click.echo(json.dumps([asdict(neighbour) for neighbour in nearest], indent=2))
         return
-    terminal.show(neighbour_table(nearest))
     click.echo("concepts:")
     for name in (word, *(neighbour.word for neighbour in nearest)):
         pair = {"target": name, "anchor": anchor}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.errors import VerificationError
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "record",
     metavar="M",
     type=location,
+    shell_complete=complete_files("manifest.json"),
     help="OUT's manifest.  [default: where conversion wrote it]",
 )
 @click.option(
@@ -86,7 +88,7 @@ def verify_command(
     from erasepro_convert.storage.location import redacted
     from erasepro_convert.verification import verify
 
-    terminal = Terminal(quiet=quiet or as_json, to_stderr=False)
+    terminal = Terminal(quiet=quiet, to_stderr=as_json)
     with terminal.progress() as progress:
         verified = verify(
             target,

@@ -1,8 +1,6 @@
 """The manifest's account of one conversion."""
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from erasepro_convert.checkpoint import FileHashes
@@ -27,6 +25,7 @@ from erasepro_convert.manifest import (
     manifest_path,
 )
 from erasepro_convert.runtime.hashing import canonical_json
+from erasepro_convert.runtime.software_versions import library_versions
 from erasepro_convert.runtime.stopwatch import Stopwatch
 from erasepro_convert.runtime.version import __version__
 from erasepro_convert.sd1.keys import POSITION_IDS
@@ -93,8 +92,7 @@ def provenance(conversion: Conversion, erasure: "CheckpointErasure", hashes: Has
 
 def _tool() -> Tool:
     """Return the program, and the versions of what the output's bytes depend on."""
-    names = ("numpy", "safetensors", "tokenizers", "torch")
-    libraries = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    libraries = library_versions(("numpy", "safetensors", "tokenizers", "torch"))
     return Tool(version=__version__, libraries=libraries)
 
 

@@ -19,9 +19,10 @@ class Options:
     before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
     ``autov3`` takes that digest of input and output too; ``tensor_digests`` is the algorithm of
     those of tensors; ``sign`` is a private key to sign with, as the holder of ``certificate`` (and
-    of the ``chain`` above it) where one is given; ``force`` replaces an existing output;
-    ``dry_run`` does everything but write, even where a limit is exceeded.  ``beside`` are files
-    that the caller has read, such as the recipe: they are never written, as no input is.
+    of the ``chain`` above it) where one is given; ``thumbnail`` is a picture that UIs show, or the
+    ``data:`` URI of one as a string; ``force`` replaces an existing output; ``dry_run`` does
+    everything but write, even where a limit is exceeded.  ``beside`` are files that the caller has
+    read, such as the recipe: they are never written, as no input is.
     """
 
     dtype: DtypeOption | None = None
@@ -36,6 +37,7 @@ class Options:
     certificate: Path | None = None
     chain: tuple[Path, ...] = ()
     private: bool = False
+    thumbnail: Path | str | None = None
     force: bool = False
     dry_run: bool = False
     beside: tuple[Path, ...] = ()
@@ -43,4 +45,6 @@ class Options:
     @property
     def read(self) -> "tuple[Location | None, ...]":
         """Every file that is read for these options."""
-        return (self.text_encoder, self.sign, self.certificate, *self.chain, *self.beside)
+        picture = self.thumbnail if isinstance(self.thumbnail, Path) else None
+        keys = (self.sign, self.certificate, *self.chain)
+        return (self.text_encoder, *keys, picture, *self.beside)

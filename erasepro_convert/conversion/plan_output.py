@@ -43,6 +43,7 @@ def plan_output(
         base=checkpoint_stem(file_name(conversion.source)),
         private=options.private,
         embedded=embedded,
+        thumbnail=conversion.thumbnail,
     )
     plan = plan_files(file_name(conversion.target), by_file, configurations, metadata, left_out)
     written = [tensor for file in plan.weights.values() for tensor in file.ordered]

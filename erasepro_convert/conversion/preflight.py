@@ -6,9 +6,15 @@ from pathlib import Path, PurePath
 
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
+from erasepro_convert.library import recipe_files
 from erasepro_convert.manifest import ClipSkipFrom, manifest_path
 from erasepro_convert.manifest.signature import Sign, signature_path, signer
-from erasepro_convert.output.destinations import Inputs, require_parent, require_place
+from erasepro_convert.output.destinations import (
+    Inputs,
+    require_absent,
+    require_parent,
+    require_place,
+)
 from erasepro_convert.recipe import Recipe, load_recipe
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.storage.listing import exists
@@ -29,7 +35,7 @@ class Conversion:
     ``recipe`` has the ways in which this checkpoint's U-Net is fed, which ``clip_skip_from`` gives
     the origin of.  ``base`` is the open checkpoint at ``source``.  ``inputs`` are the files that
     must never be replaced.  ``training_state`` is where a training keeps what it needs to go on;
-    None where nothing is trained or written.
+    None where nothing is trained or written.  ``thumbnail`` is a ``data:`` URI.
     """
 
     recipe: Recipe
@@ -41,6 +47,7 @@ class Conversion:
     inputs: Inputs
     training_state: Path | None
     sign: Sign | None
+    thumbnail: str | None
 
     def require_outputs_apart(self) -> None:
         """Look once more whether an output is a file that is read: names can have moved.
@@ -65,7 +72,7 @@ def prepare(
     store fails.
     """
     if not isinstance(recipe, Recipe):
-        options = replace(options, beside=(*options.beside, Path(recipe)))
+        options = replace(options, beside=(*options.beside, *recipe_files(recipe)))
         recipe = load_recipe(recipe)
     if isinstance(target, str) and target.endswith("/"):
         options = replace(options, folder=True)
@@ -73,11 +80,22 @@ def prepare(
     training_state = _training_state(recipe, target, options)
     inputs = require_workable(source, target, options, training_state)
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
+    thumbnail = _thumbnail(options)
     base = open_sd1_checkpoint(source, options.ema, options.text_encoder)
     recipe, clip_skip_from = _with_clip_skip(recipe, base, options.clip_skip)
     return Conversion(
-        recipe, source, target, options, base, clip_skip_from, inputs, training_state, sign
-    )
+        recipe, source, target, options, base, clip_skip_from, inputs, training_state, sign,
+        thumbnail,
+    )  # fmt: skip
+
+
+def _thumbnail(options: Options) -> str | None:
+    """Read the picture that UIs are to show.  Raises UsageError."""
+    if options.thumbnail is None:
+        return None
+    from erasepro_convert.images.thumbnail import read_thumbnail  # it takes Pillow
+
+    return read_thumbnail(options.thumbnail)
 
 
 def _training_state(recipe: Recipe, target: Location, options: Options) -> Path | None:
@@ -125,6 +143,8 @@ def require_workable(
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
     if (options.certificate or options.chain) and not options.sign:
         raise UsageError("--certificate and --chain go with --sign")
+    if options.thumbnail and options.folder:
+        raise UsageError("a diffusers folder has no place for a picture: leave out --thumbnail")
     if options.embed_manifest and options.private:
         raise UsageError("--embed-manifest holds the recipe's words, which --private keeps out")
     if not options.folder and PurePath(file_name(target)).suffix != ".safetensors":
@@ -169,9 +189,8 @@ def _check_objects(target: Location, options: Options) -> None:
     signature = signature_path(target)
     if exists(signature):
         raise UsageError(f"{redacted(signature)}: signs an output of before; remove it")
-    for path in () if options.force else (target, manifest_path(target)):
-        if exists(path):
-            raise UsageError(f"{redacted(path)}: exists already; --force replaces it")
+    for path in (target, manifest_path(target)):
+        require_absent(path, force=options.force)
 
 
 def _check_place(target: Path, options: Options) -> None:
@@ -188,8 +207,7 @@ def _check_place(target: Path, options: Options) -> None:
         )
     for path in (target, manifest_path(target), *([signature] if options.sign else [])):
         require_place(path)
-        if os.path.lexists(path) and not options.force:
-            raise UsageError(f"{path}: exists already; --force replaces it")
+        require_absent(path, force=options.force)
 
 
 def _check_folder(target: Path) -> None:

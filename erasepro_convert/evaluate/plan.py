@@ -61,7 +61,7 @@ def read_prompts(path: Path) -> list[EvalPrompt]:
 
 
 def shipped_prompts() -> list[EvalPrompt]:
-    """Read the shipped prompts: ten for each concept of the shipped recipes, and other ones."""
+    """Read the shipped prompts: ten for each concept of some recipes, and other ones."""
     text = (files(__package__) / "prompts.csv").read_text("utf-8")
     return list(_read(text.splitlines(keepends=True), "prompts.csv"))
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from erasepro_convert.checkpoint.tensor_info import Container
 from erasepro_convert.manifest.fields import Blake3, Count, Record, Sha256
 from erasepro_convert.runtime.dtypes import DtypeOption
-from erasepro_convert.runtime.hashing import Algorithm
+from erasepro_convert.runtime.hashing import Algorithm, files_digest
 from erasepro_convert.sd1 import Ema
 
 ClipSkipFrom = Literal["recipe", "metadata", "command line"]
@@ -121,6 +121,11 @@ class Output(Record):
     def tensors_digest(self) -> str:
         """The one digest of all tensors."""
         return str(self.tensors_blake3 or self.tensors_sha256)
+
+    @property
+    def weights_sha256(self) -> str:
+        """One digest of the files of weights, as evaluations and stress tests name a model."""
+        return files_digest([file.sha256 for file in self.files if file.is_weights])
 
     @model_validator(mode="after")
     def _require_one_algorithm(self) -> Self:

@@ -12,10 +12,13 @@ from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.runtime.version import __version__
 
+THUMBNAIL = "modelspec.thumbnail"
+"""A small picture, as a ``data:`` URI."""
+
 STALE = (
     "modelspec.date",
     "modelspec.hash_sha256",
-    "modelspec.thumbnail",
+    THUMBNAIL,
     "sshs_legacy_hash",
     "sshs_model_hash",
 )
@@ -40,11 +43,12 @@ def output_metadata(
     *,
     private: bool,
     embedded: str | None = None,
+    thumbnail: str | None = None,
 ) -> dict[str, str]:
     """Metadata of the erased checkpoint; ``private`` leaves out every word of the recipe.
 
     ``base`` names the input, for the title of a file that has none; ``embedded`` is the
-    manifest's part to carry along.
+    manifest's part to carry along; ``thumbnail`` is the ``data:`` URI of a picture.
     """
     superseded = {*STALE, EMBEDDED, HISTORY, *(f"erasepro.{part}" for part in STATEMENTS)}
     kept = {key: value for key, value in inherited.items() if key not in superseded}
@@ -71,6 +75,8 @@ def output_metadata(
             ours |= _release_fields(recipe.release)
     if embedded is not None:
         ours[EMBEDDED] = embedded
+    if thumbnail is not None:
+        ours[THUMBNAIL] = thumbnail
     return defaults | kept | ours
 
 

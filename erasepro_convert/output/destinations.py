@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.atomic import replacing
+from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import Location, redacted, url_scheme
 
 LONGEST_NAME = 230
@@ -87,10 +88,11 @@ class Inputs:
                         )
 
 
-def require_outputs(written: Iterable[Path], inputs: Inputs) -> None:
-    """Refuse, before any work, outputs of a command which replaces what it wrote before.
+def require_outputs(written: Iterable[Path], inputs: Inputs, *, force: bool) -> None:
+    """Refuse, before any work, files that a command cannot or must not write.
 
-    Raises UsageError for a place that is read or cannot be written to, and for two outputs in one.
+    Raises UsageError for a place that is read or cannot be written to, for two outputs in one and,
+    unless ``force`` replaces it, for a file that exists.
     """
     places = list(written)
     inputs.require_apart(*places)
@@ -100,6 +102,16 @@ def require_outputs(written: Iterable[Path], inputs: Inputs) -> None:
         if os.path.realpath(place) in found:
             raise UsageError(f"{place}: two outputs cannot be one file")
         found[os.path.realpath(place)] = place
+        require_absent(place, force=force)
+
+
+def require_absent(place: Location, *, force: bool) -> None:
+    """Raise UsageError for an output that exists, unless ``force`` replaces it.
+
+    A link counts as a file, wherever it leads.
+    """
+    if not force and exists(place):
+        raise UsageError(f"{redacted(place)}: exists already; --force replaces it")
 
 
 def require_place(target: Path) -> None:

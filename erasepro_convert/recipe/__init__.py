@@ -2,44 +2,31 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from erasepro_convert.errors import RecipeError
-from erasepro_convert.recipe.error_messages import explain_errors
+from erasepro_convert.library import recipe_files
+from erasepro_convert.recipe.combine import recipe_from_words, recipe_of_several
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.model import Recipe
+from erasepro_convert.recipe.parse import parse_recipe
 from erasepro_convert.recipe.sections import Concept
-from erasepro_convert.recipe.yaml_document import YamlPath, read_document
+from erasepro_convert.recipe.yaml_document import read_document
 
-__all__ = ["Concept", "Evaluate", "Recipe", "as_recipe", "load_recipe"]
+__all__ = ["Concept", "Evaluate", "Recipe", "as_recipe", "load_recipe", "recipe_from_words"]
 
 
 def as_recipe(recipe: Recipe | Path | str) -> Recipe:
-    """A recipe as it is, or the one in a YAML file.  Raises RecipeError as ``load_recipe`` does."""
+    """A recipe as it is, or the one that is given by path or name, as ``load_recipe`` reads it."""
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
 
-def load_recipe(path: Path | str) -> Recipe:
-    """Read and check a recipe in a YAML file.
+def load_recipe(recipe: Path | str, folder: Path = Path()) -> Recipe:
+    """Read and check a recipe: a YAML file, the name of one, or several of either with commas.
 
-    Raises RecipeError, whose message has a line for each mistake: ``file:line: key: problem``.
+    Several are one recipe with the concepts of all.  Paths are relative to ``folder``.
+
+    Raises UsageError for a name that no recipe has, and RecipeError, whose message has a line for
+    each mistake: ``file:line: key: problem``.
     """
-    path = Path(path)
-    document = read_document(path)
-    data = document.data
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys such as version and concepts")
-    try:
-        context = {"folder": path.parent}  # relative paths in a recipe start at its folder
-        return Recipe.model_validate({"name": path.stem, **data}, context=context)
-    except ValidationError as error:
-        lines = (
-            f"{path}:{document.lines[place]}: {_key(place)}{words}"
-            for place, words in explain_errors(error, document)
-        )
-        raise RecipeError("\n".join(lines)) from error
-
-
-def _key(place: YamlPath) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    return f"{key.lstrip('.')}: " if place else ""
+    files = recipe_files(recipe, folder)
+    documents = [read_document(file) for file in files]
+    recipes = [parse_recipe(*pair) for pair in zip(documents, files, strict=True)]
+    return recipes[0] if len(recipes) == 1 else recipe_of_several(recipes, documents)

@@ -9,7 +9,6 @@ from pydantic import (
     Field,
     StrictInt,
     ValidationInfo,
-    model_validator,
 )
 
 from erasepro_convert.recipe.fields import (
@@ -29,24 +28,27 @@ def _relative_to_recipe(path: Path, info: ValidationInfo) -> Path:
 
 
 class Other(Section):
-    """A prompt without targets.  A recipe may write it as the prompt's text alone."""
+    """A prompt without targets."""
 
     concept: Words = ""
     """What an image of the prompt shows; by default the prompt itself."""
     prompt: Prompt
+    """The prompt's text."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _may_be_text(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Other) else {"prompt": data}
+
+def _may_be_text(data: Any) -> Any:
+    return data if isinstance(data, dict | Other) else {"prompt": data}
 
 
 class Evaluate(Section):
     """Settings of the evaluation.  For null the model's own settings are used."""
 
     steps: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
+    """Denoising steps of a picture."""
     guidance: NotNegative | None = None
+    """The guidance scale."""
     sampler: Sampler | None = None
+    """The sampler."""
     size: Annotated[StrictInt, Field(ge=64, multiple_of=8)] | None = None
     """The side of an image in pixels."""
     seeds: Annotated[StrictInt, Field(ge=1)] = 20
@@ -54,9 +56,17 @@ class Evaluate(Section):
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = ()
-    """If empty, the shipped prompts are used."""
-    others: Annotated[tuple[Other, ...], AfterValidator(not_empty)] = ()
-    """If empty, the shipped prompts are used."""
+    """Templates, each with {} where target or anchor goes; if empty, the shipped prompts are
+    used."""
+    others: Annotated[
+        tuple[
+            Annotated[Other, BeforeValidator(_may_be_text, json_schema_input_type=Prompt | Other)],
+            ...,
+        ],
+        AfterValidator(not_empty),
+    ] = ()
+    """Prompts that the recipe is not about, as text or with what a picture of them shows; if empty,
+    the shipped prompts are used."""
     csv: Annotated[Path, BeforeValidator(not_empty), AfterValidator(_relative_to_recipe)] | None = (
         None
     )

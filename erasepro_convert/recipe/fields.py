@@ -25,7 +25,7 @@ VALUE_LIMIT = 60
 class Section(BaseModel):
     """A frozen section of a recipe, which refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def describe_value(value: object) -> str:
@@ -72,8 +72,15 @@ def _readable(prompt: str) -> str:
     return prompt
 
 
+def _one_line(text: str) -> str:
+    if len(text.splitlines()) > 1:
+        raise ValueError("should be one line")
+    return text
+
+
 Words = Annotated[StrictStr, StringConstraints(strip_whitespace=True)]
 Name = Annotated[Words, AfterValidator(not_empty)]
+Line = Annotated[Words, AfterValidator(_one_line)]
 Template = Annotated[StrictStr, AfterValidator(_one_placeholder)]
 Prompt = Annotated[StrictStr, AfterValidator(_readable)]
 Positive = Annotated[StrictFloat | StrictInt, Field(gt=0, allow_inf_nan=False)]

@@ -2,9 +2,24 @@
 
 import re
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from erasepro_convert.recipe.fields import describe_value
 from erasepro_convert.sd1.keys import TEXT_LAYERS, UNET_BLOCKS
+
+_Layer = (
+    Annotated[int, Field(ge=1, le=TEXT_LAYERS)]
+    | Annotated[str, Field(pattern=r"^\d{1,4}(\s*-\s*\d{1,4})?$")]
+)
+_Block = Annotated[str, Field(pattern=r"^(mid|(down|up)\.\d(-\d)?)$")]
+_AllOrNone = Annotated[str, Field(pattern="^(all|none)$")]
+
+LayerSelection = _AllOrNone | _Layer | list[_Layer]
+"""What a recipe may write for layers of the text encoder, for its JSON Schema."""
+BlockSelection = _AllOrNone | _Block | list[_Block]
+"""What a recipe may write for blocks of the U-Net, for its JSON Schema."""
 
 
 def layer_numbers(value: object) -> tuple[int, ...]:

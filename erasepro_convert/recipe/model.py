@@ -18,7 +18,7 @@ from pydantic import (
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
-from erasepro_convert.recipe.fields import Name, Positive, Section, distinct, not_empty
+from erasepro_convert.recipe.fields import Line, Name, Positive, Section, distinct, not_empty
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
@@ -91,21 +91,33 @@ class Recipe(Section):
     """Everything that determines an erasure, given a checkpoint."""
 
     version: Annotated[Literal[1], BeforeValidator(_no_boolean)]
+    """The version of this format."""
     name: Name
+    """Stands in the output's metadata; by default the file's name."""
+    about: Annotated[Line, Field(exclude=True)] = ""
+    """One line on what the recipe is for.  It is no part of the erasure: neither the digest nor the
+    manifest has it."""
     method: MethodName = "erasepro"
+    """How the weights are found: solved in closed form, or trained."""
     concepts: Annotated[
         tuple[Concept, ...], AfterValidator(not_empty), AfterValidator(_distinct_pairs)
     ]
+    """What is erased, and what it becomes; all concepts are solved together."""
     layers: Layers = Layers()
+    """Which layers are edited."""
     tokens: TokenSelection = "padded"
+    """Which positions of a target prompt are solved for: those of the prompt and its padding, of
+    the prompt, of all 77, of the target's last token, of EOS, or the first few."""
     pairing: Literal["word", "position"] = "word"
+    """Which position of the anchor prompt a position of the target prompt is sent to."""
     strength: Positive = 1
     """How much a target that stays recognisable weighs against others that change, where no
-    tolerance is given."""
+    tolerance is given.  Above 1 more of the target goes and others change more."""
     tolerance: Annotated[StrictFloat | StrictInt, Field(ge=0, lt=1)] | None = None
     """Residual allowed in a matrix, as a share of what has to change; 0 is the paper's exact
     constraint (Eq. 5).  Null calibrates each matrix."""
     retain: Retain = Retain()
+    """What must stay."""
     training: Annotated[Training | None, Field(exclude_if=lambda value: value is None)] = None
     """Settings of a method that is trained; the closed forms have none."""
     text_encoders: Annotated[
@@ -113,16 +125,24 @@ class Recipe(Section):
         AfterValidator(not_empty),
         AfterValidator(distinct),
     ] = ("edited", "stock")
+    """The text encoders that the edited cross-attention holds for."""
     calibration: Annotated[Calibration, Field(validate_default=True)] = Calibration()
+    """What each matrix is calibrated on."""
     probe: Annotated[Probe, Field(validate_default=True)] = Probe()
+    """What the result is measured on."""
     limits: Limits = Limits()
+    """What the result must keep to, or it is not written."""
     clip_skip: Annotated[
         tuple[ClipSkip, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = (1,)
+    """The ways of feeding the U-Net that the edit holds for: 1 is the last text layer, 2 the one
+    before."""
     release: Annotated[Release | None, Field(exclude_if=lambda value: value is None)] = None
-    """It changes no weight, but the output's metadata."""
+    """What whoever publishes the result says of it.  It changes no weight, but the output's
+    metadata."""
     evaluate: Annotated[Evaluate, Field(exclude=True)] = Evaluate()
-    """No part of the erasure: neither the digest nor the manifest has it."""
+    """How an erasure is judged on pictures.  It is no part of the erasure: neither the digest nor
+    the manifest has it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -282,7 +302,8 @@ class Recipe(Section):
 
     def changed(self, **changes: Any) -> "Recipe":
         """A copy of this recipe with other values, which is checked like any recipe."""
-        return Recipe.model_validate({**self.model_dump(), "evaluate": self.evaluate, **changes})
+        unrecorded = {"about": self.about, "evaluate": self.evaluate}
+        return Recipe.model_validate({**self.model_dump(), **unrecorded, **changes})
 
     def to_yaml(self) -> str:
         """The recipe with all defaults filled in; read again, it has the same digest."""

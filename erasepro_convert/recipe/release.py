@@ -43,11 +43,15 @@ class Release(Section):
     """
 
     title: Name | None = None
+    """The output's title, which UIs show."""
     description: Name | None = None
+    """What the output is."""
     author: Name | None = None
+    """Who made it."""
     license: Name | None = None
     """As Hugging Face names licences, such as creativeml-openrail-m."""
     tags: Annotated[tuple[Tag, ...], AfterValidator(distinct)] = ()
+    """Words to find it by."""
     base_model: Annotated[Name, AfterValidator(_a_repository)] | None = None
     """The input's name on Hugging Face."""
     purpose: Name | None = None

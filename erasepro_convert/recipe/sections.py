@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     StrictInt,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -35,7 +36,12 @@ from erasepro_convert.recipe.fields import (
     distinct,
     not_empty,
 )
-from erasepro_convert.recipe.layer_ranges import block_names, layer_numbers
+from erasepro_convert.recipe.layer_ranges import (
+    BlockSelection,
+    LayerSelection,
+    block_names,
+    layer_numbers,
+)
 from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 
 
@@ -62,16 +68,24 @@ class Concept(Section):
     """One concept pair: ``target`` is erased and becomes ``anchor``."""
 
     target: Name
+    """The words to erase."""
     anchor: Words
-    """An empty string means no words in the target's place."""
+    """The words whose meaning they get.  An empty string means no words in the target's place."""
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = TEMPLATES
-    synonyms: Annotated[Literal["auto"] | None, Field(exclude_if=lambda value: value is None)] = (
-        None
-    )
-    """auto: words that mean the same to the checkpoint become targets of the same anchor.  A recipe
-    may list words instead, which ``with_listed_synonyms`` makes concepts of their own."""
+    """Templates of the prompts that are solved for; {} is where target or anchor goes."""
+    synonyms: Annotated[
+        Literal["auto"] | None,
+        Field(exclude_if=lambda value: value is None),
+        # ``with_listed_synonyms`` makes listed words concepts of their own
+        WithJsonSchema(
+            {"anyOf": [{"enum": ["auto", None]}, {"type": "array", "items": {"type": "string"}}]},
+            mode="validation",
+        ),
+    ] = None
+    """Words that become targets of the same anchor: auto for those that mean the same to the
+    checkpoint, or a list."""
 
     @field_validator("anchor", mode="before")
     @classmethod
@@ -109,10 +123,15 @@ class Concept(Section):
 class Layers(Section):
     """Which layers are edited: text-encoder layers by number, U-Net blocks by name."""
 
-    text_encoder: Annotated[tuple[int, ...], BeforeValidator(layer_numbers)] = tuple(
-        range(1, TEXT_LAYERS + 1)
-    )
-    unet: Annotated[tuple[str, ...], BeforeValidator(block_names)] = UNET_BLOCKS
+    text_encoder: Annotated[
+        tuple[int, ...], BeforeValidator(layer_numbers, json_schema_input_type=LayerSelection)
+    ] = tuple(range(1, TEXT_LAYERS + 1))
+    """Layers of the text encoder, counted from 1: 5, 1-12, [1, 3-5], all or none."""
+    unet: Annotated[
+        tuple[str, ...], BeforeValidator(block_names, json_schema_input_type=BlockSelection)
+    ] = UNET_BLOCKS
+    """Blocks of the U-Net with cross-attention: down.0 to down.2, mid, up.1 to up.3, ranges such as
+    up.1-3, lists, all or none."""
 
     @model_validator(mode="after")
     def _something_is_edited(self) -> Self:
@@ -125,6 +144,7 @@ class Retain(Section):
     """What must stay: the norm of an update gives weight to what these prompts use."""
 
     prompts: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = RETAIN_PROMPTS
+    """Prompts that must stay, beside common language; those with a target's words are left out."""
     weight: NotNegative = 1
     """What these prompts weigh beside common language, which weighs 1; 0 retains neither: that is
     the paper's plain Frobenius norm."""
@@ -136,7 +156,9 @@ class Probe(Section):
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = PROBE_TEMPLATES
+    """Templates that leak of the targets is measured in; none may equal one that is solved for."""
     others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = DRIFT_PROMPTS
+    """Prompts of other things that drift is measured on; none may equal one that is retained."""
 
 
 class Calibration(Section):
@@ -145,22 +167,29 @@ class Calibration(Section):
     prompts: Annotated[
         tuple[Template, ...], AfterValidator(not_empty), AfterValidator(distinct)
     ] = CALIBRATION_TEMPLATES
+    """Templates of targets; those that are solved for or probed are left out."""
     others: Annotated[tuple[Prompt, ...], AfterValidator(not_empty)] = CALIBRATION_PROMPTS
+    """Prompts of other things; those that are retained or probed, or have a target's words, are
+    left out."""
 
 
 class Limits(Section):
     """Limits on the result; null is no limit."""
 
     leak: Positive | None = 0.5
+    """How much of a target may be left, in the mean: 0 is nothing, 1 is all."""
     drift: Positive | None = 0.3
+    """How far other prompts may move, in the mean, as a share of their spread."""
     relative_update: Positive | None = None
-    """No default, since it depends on features that no picture shows; drift sees the same harm."""
+    """How large the update of any matrix may be, as a share of its norm.  There is no
+    default, since it depends on features that no picture shows; drift sees the same harm."""
 
 
 class FirstPositions(Section):
     """The first ``first`` positions of every prompt, BOS included."""
 
     first: Annotated[StrictInt, Field(ge=1, le=POSITIONS)]
+    """How many positions."""
 
 
 def _tokens_kind(value: object) -> str | None:

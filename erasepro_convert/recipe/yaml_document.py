@@ -58,7 +58,11 @@ class Document:
 
 def read_document(path: Path) -> Document:
     """Parse one YAML file.  Raises RecipeError with file and line where YAML knows it."""
-    text = _read_text(path)
+    return parse_document(read_text(path), path)
+
+
+def parse_document(text: str, path: Path) -> Document:
+    """Parse YAML text; ``path`` is the file that messages name.  Raises RecipeError."""
     try:
         _require_plain(text, path)
         loader = Loader(text)
@@ -78,7 +82,8 @@ def read_document(path: Path) -> Document:
         _fail(path, None, f"not valid YAML: {error}")
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a recipe's text, at most ``SIZE_LIMIT`` bytes of UTF-8.  Raises RecipeError."""
     try:
         if path.suffix.lower() in CHECKPOINT_SUFFIXES or path.is_dir():
             kind = "folder" if path.is_dir() else "checkpoint by its name"

@@ -8,11 +8,19 @@ from erasepro_convert.errors import CheckpointError
 LENGTH_LIMIT = 300
 """Characters.  The longest tensor name in a real checkpoint has 107."""
 
+PAGES = 10_000
+"""Characters of a text in a document."""
+
 
 def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
     """Escape unprintable characters of a text, and cut it to ``limit`` characters."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
     return escaped[:limit] + ("…" if max(len(escaped), len(text)) > limit else "")
+
+
+def on_one_line(text: str) -> str:
+    """Escape unprintable characters of a text, and join its lines; it can have some pages."""
+    return printable(" ".join(text.split()), PAGES)
 
 
 def is_plain(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,11 @@ def software_versions() -> SoftwareVersions:
         "Python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }
+
+
+def library_versions(names: Iterable[str]) -> SoftwareVersions:
+    """Return the versions of Python and of some libraries, for a record."""
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def version_differences(theirs: SoftwareVersions, ours: SoftwareVersions) -> list[str]:

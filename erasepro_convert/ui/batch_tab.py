@@ -11,7 +11,7 @@ from erasepro_convert.errors import RecipeError, describe_error
 from erasepro_convert.ui import markup, work
 from erasepro_convert.ui.folders import MISTAKES, Folders
 from erasepro_convert.ui.jobs import Job, Jobs
-from erasepro_convert.ui.updates import QUIET, Updates, paths
+from erasepro_convert.ui.updates import QUIET, Updates, paths, recipe_choices
 
 
 class BatchTab:
@@ -57,9 +57,7 @@ class BatchTab:
     def choices(self) -> Updates:
         """Return the recipes and the checkpoints that there are to choose from."""
         return {
-            self.recipes: gr.update(
-                choices=[(path.stem, str(path)) for path in self._folders.recipes()]
-            ),
+            self.recipes: gr.update(choices=recipe_choices(self._folders)),
             self.inputs: gr.update(
                 choices=paths([*self._folders.roots, *self._folders.checkpoints()])
             ),

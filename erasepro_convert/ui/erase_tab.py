@@ -13,8 +13,8 @@ from erasepro_convert.ui import markup, work
 from erasepro_convert.ui.folders import MISTAKES, Folders
 from erasepro_convert.ui.jobs import Job, Jobs
 from erasepro_convert.ui.release import DOCUMENTS
-from erasepro_convert.ui.request import Request, pair_of, pair_text
-from erasepro_convert.ui.updates import QUIET, Updates, paths
+from erasepro_convert.ui.request import Request, load_recipes, pair_of, pair_text
+from erasepro_convert.ui.updates import QUIET, Updates, paths, recipe_choices
 
 STRENGTHS = (0.25, 8.0)
 
@@ -154,9 +154,7 @@ class EraseTab:
         """Return the checkpoints and the recipes that there are to choose from."""
         return {
             self.checkpoint: gr.update(choices=paths(self._folders.checkpoints())),
-            self.recipes: gr.update(
-                choices=[(path.stem, str(path)) for path in self._folders.recipes()]
-            ),
+            self.recipes: gr.update(choices=recipe_choices(self._folders)),
         }
 
     def restored(self) -> Updates:
@@ -283,11 +281,10 @@ class EraseTab:
     def _strength_of(self, recipes: list[str], strength: float) -> Any:
         """Take over the strength of a recipe that sets one."""
         try:
-            loaded = [erasepro.load_recipe(self._folders.to_read(name)) for name in recipes or ()]
+            own = load_recipes(self._folders, recipes).strength if recipes else 1
         except MISTAKES:
             return gr.skip()
-        own = [recipe.strength for recipe in loaded if recipe.strength != 1]
-        return own[0] if own and own[0] != strength else gr.skip()
+        return own if own not in (1, strength) else gr.skip()
 
     def _find(self, checkpoint: str | None, target: str | None) -> Updates:
         nothing: Updates = {self.checkpoint_error: "", self.what_error: "", self.words_note: ""}
@@ -327,7 +324,7 @@ class EraseTab:
             (self.what_error, lambda: request.recipe(self._folders)),
         ]
         if kind == "write":
-            checks.append((self.output_error, lambda: self._folders.to_write(request.output)))
+            checks.append((self.output_error, lambda: work.require_free(self._folders, request)))
         for place, check in checks:
             try:
                 check()

@@ -1,6 +1,6 @@
 """What the user entered, and the recipe that it makes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -46,14 +46,15 @@ class Request:
 
     def recipe(self, folders: Folders) -> erasepro.Recipe:
         """Return the recipe that was chosen.  Raises UsageError or RecipeError."""
-        chosen = [erasepro.load_recipe(folders.to_read(name)) for name in self.recipes]
-        if not chosen and not self.pairs:
+        if not self.recipes and not self.pairs:
             raise RecipeError("choose a recipe, or add words to the list")
-        data: dict[str, Any] = _together(chosen) if chosen else {"concepts": []}
+        chosen = load_recipes(folders, self.recipes) if self.recipes else None
+        data: dict[str, Any] = chosen.model_dump(mode="json") if chosen else {"concepts": []}
         known = [(concept["target"], concept["anchor"]) for concept in data["concepts"]]
         added = [pair for pair in map(pair_of, self.pairs) if pair not in known]
         data["concepts"] = [*data["concepts"], *({"target": t, "anchor": a} for t, a in added)]
-        data["name"] = "+".join([*(recipe.name for recipe in chosen), *(t for t, _ in added)])
+        names = [chosen.name] if chosen else []
+        data["name"] = "+".join([*names, *(target for target, _ in added)])
         if data.get("tolerance") is None:
             data["strength"] = self.strength
         if stated := self._release():
@@ -75,24 +76,17 @@ class Request:
         return {name: text.strip() for name in fields if (text := getattr(self, name)).strip()}
 
 
-def _together(recipes: Sequence[erasepro.Recipe]) -> dict[str, Any]:
-    """Return one recipe's data with the concepts of all.
+def recipe_file(folders: Folders, name: str) -> Path:
+    """Return the file of a recipe that was chosen by its name or by its path."""
+    return erasepro.named_recipes().get(name) or folders.to_read(name)
 
-    Raises RecipeError for recipes that differ in another key.
+
+def load_recipes(folders: Folders, names: Sequence[str]) -> erasepro.Recipe:
+    """Return one recipe with the concepts of all that were chosen.
+
+    Raises UsageError or RecipeError, also for recipes that contradict each other.
     """
-    each = [recipe.model_dump(mode="json") for recipe in recipes]
-    for recipe, data in zip(recipes, each, strict=True):
-        if differing := _differing(each[0], data):
-            raise RecipeError(
-                f"{recipes[0].name} and {recipe.name} cannot be erased together: "
-                f"{differing} differs"
-            )
-    concepts: list[Any] = []
-    for data in each:
-        concepts += [concept for concept in data["concepts"] if concept not in concepts]
-    return {**each[0], "concepts": concepts}
-
-
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    keys = {*one, *other} - {"name", "concepts"}
-    return ", ".join(sorted(key for key in keys if one.get(key) != other.get(key)))
+    files = [str(recipe_file(folders, name)) for name in names]
+    if len(files) > 1 and (odd := next((file for file in files if "," in file), None)):
+        raise RecipeError(f"{odd}: a comma stands between recipes; give the file another name")
+    return erasepro.load_recipe(",".join(files))

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import erasepro_convert as erasepro
+from erasepro_convert.ui.folders import Folders
+
 Updates = dict[Any, Any]
 """New properties or values, by component."""
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -13,3 +16,9 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 def paths(found: Iterable[Path]) -> list[str]:
     """Return paths as choices."""
     return [str(path) for path in found]
+
+
+def recipe_choices(folders: Folders) -> list[tuple[str, str]]:
+    """Return the recipes in the folders, by the names of their files, then those with a name."""
+    files = [(path.name, str(path)) for path in folders.recipes()]
+    return files + [(name, name) for name in sorted(erasepro.named_recipes())]

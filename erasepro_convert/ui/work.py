@@ -11,7 +11,7 @@ from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.release import DOCUMENTS
-from erasepro_convert.ui.request import Request
+from erasepro_convert.ui.request import Request, recipe_file
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,17 @@ def write(folders: Folders, request: Request, progress: Progress) -> Written:
     options = erasepro.Options(force=request.replace)
     manifest = erasepro.convert(request.recipe(folders), source, output, options, progress)
     # Nothing asks here whether the job was cancelled: a release has its documents.
-    documents = {document.title: document.write(output) for document in DOCUMENTS}
+    documents = {one.title: one.write(output, force=request.replace) for one in DOCUMENTS}
     return Written(manifest, output, documents)
+
+
+def require_free(folders: Folders, request: Request) -> None:
+    """Raise UsageError for an output elsewhere, and for a document that would be replaced."""
+    output = folders.to_write(request.output)
+    for document in DOCUMENTS:
+        place = document.place(output)
+        if place.exists() and not request.replace:
+            raise UsageError(f"{place}: exists already; tick the box to replace it")
 
 
 def find_words(
@@ -87,7 +96,7 @@ def load_recipes(folders: Folders, names: Sequence[str]) -> list[erasepro.Recipe
     """Load recipes.  Raises RecipeError for none at all, and for one that is none."""
     if not names:
         raise RecipeError("choose a recipe first")
-    return [erasepro.load_recipe(folders.to_read(name)) for name in names]
+    return [erasepro.load_recipe(recipe_file(folders, name)) for name in names]
 
 
 def run_batch(
@@ -100,7 +109,7 @@ def run_batch(
 ) -> None:
     """Convert a batch, one file after the other; ``outcomes`` grows meanwhile."""
     erasepro.convert_batch(
-        [folders.to_read(recipe) for recipe in recipes],
+        [recipe_file(folders, name) for name in recipes],
         [folders.to_read(path) for path in inputs],
         folders.folder_to_write(folder),
         progress=progress,

@@ -12,13 +12,16 @@ import torch
 from erasepro_convert import demo
 from erasepro_convert.attacks import prefix
 from erasepro_convert.attacks import textual_inversion as inversion
-from erasepro_convert.attacks.case import replace_target
+from erasepro_convert.attacks.budgets import budgets
+from erasepro_convert.attacks.case import Effort, replace_target
 from erasepro_convert.attacks.control_concept import draw_control_pictures
 from erasepro_convert.attacks.detector import nearest_group
 from erasepro_convert.attacks.model import LoadedModel
+from erasepro_convert.attacks.names import DESCRIPTIONS, ON_PICTURES, ON_TEXT
 from erasepro_convert.attacks.paraphrases import paraphrases, read_translations
 from erasepro_convert.attacks.prompt_weights import apply_weights, parse_weights, weighted_embedder
 from erasepro_convert.attacks.recovery import recovery_ratio
+from erasepro_convert.attacks.run import ATTACKS
 from erasepro_convert.attacks.word_embedding import WORD, replacing_word_embedding
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.conversion.convert import convert
@@ -28,7 +31,9 @@ from erasepro_convert.evaluate.metrics.intervals import Interval, wilson_interva
 from erasepro_convert.evaluate.results import Estimate
 from erasepro_convert.images import open_model
 from erasepro_convert.images.pipeline import load_pipeline
+from erasepro_convert.manifest import read_manifest
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.runtime.hashing import files_digest
 from erasepro_convert.sd1.keys import SD1
 from tests.attacks.context import snoopy_context
 from tests.conftest import Cli
@@ -225,7 +230,7 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
         "stress", "recipes/paper/snoopy.yaml", erased, "--base", base, "--seeds", 1, "--steps", 4,
         "--attack", "swap-te,ti", "--draw", "--ti-steps", 2, "--trials", 2, "--images", store,
     )  # fmt: skip
-    ran = cli(*args, "--json", out, "--csv", table)
+    ran = cli(*args, "--out", out, "--out", table)
     assert ran.code == 0
     assert "swap-te: original text encoder" in ran.out
     found = json.loads(out.read_text(encoding="utf-8"))
@@ -245,16 +250,62 @@ def test_the_originals_text_encoder_undoes_the_papers_erasure(
 
     pictures = {path: path.stat().st_mtime_ns for path in store.iterdir()}
     again = tmp_path / "again.json"
-    assert cli(*args, "--json", again, "--quiet").out == ""
+    assert cli(*args, "--out", again, "--quiet").out == ""
     assert again.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
     assert pictures == {path: path.stat().st_mtime_ns for path in store.iterdir()}
+
+
+def test_the_results_lie_beside_the_output(
+    cli: Cli, base: Path, erased: Path, tmp_path: Path
+) -> None:
+    """With all that an auditor asks for, and the same bytes each time."""
+    out = tmp_path / "out.safetensors"
+    out.symlink_to(erased)
+    recipe = load_recipe(Path("recipes/paper/snoopy.yaml"))
+    args = ("stress", "recipes/paper/snoopy.yaml", out, "--base", base, "--attack", "rece,swap-te")
+    ran = cli(*args)
+    assert ran.code == 0, ran.err
+    results, table = tmp_path / "out.stress.json", tmp_path / "out.stress.csv"
+    assert ran.out.endswith(f"wrote {results}, {table}\n")
+    found = json.loads(results.read_text("utf-8"))
+    files = read_manifest(erased.with_suffix(".manifest.json"))
+    assert found["erased_sha256"] == files_digest([files.output.files[0].sha256])
+    assert found["original_sha256"] == files_digest([str(files.input.files[0].sha256)])
+    assert (found["recipe"], found["recipe_sha256"]) == (recipe.name, recipe.digest)
+    assert found["concepts"] == {c.target: c.anchor for c in recipe.concepts}
+    assert found["prompts"].keys() == found["concepts"].keys()
+    for target, prompts in found["prompts"].items():
+        assert all(target in prompt for prompt in prompts["measured"])
+        assert prompts["drawn"] == []
+    assert found["attacks"] == ["swap-te", "rece"]
+    assert {*found["attacks"], *found["not_run"]} == {*ATTACKS}
+    assert found["budgets"] == {"swap-te": {}, "rece": {}}
+    assert found["drawing"] is None
+    assert found["libraries"]["torch"] == torch.__version__
+    assert str(tmp_path) not in results.read_text("utf-8")
+    before = results.read_bytes()
+    assert "exists already; --force replaces it" in cli(*args).err
+    ran = cli(*args, "--force", "--json")
+    assert ran.out.encode() == results.read_bytes() == before
+    assert "swap-te: original text encoder" in ran.err
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_every_attack_has_a_budget(draws: bool) -> None:
+    found = budgets(Effort(steps=7, seeds=3, candidates=99), draws=draws)
+    assert found.keys() == ATTACKS.keys()
+    assert found["ti"]["steps"] == 7
+    assert found["prefix"]["words_at_most"] == 99
+    assert found["text-inversion"]["trial_seeds"] == ([0, 1, 2] if draws else [0])
+    assert found["finetune"]["trial_seeds"] == [0, 1, 2]
+    assert ("steps" in found["lora"]) == draws
 
 
 def test_mistakes_are_named_before_anything_is_drawn(
     cli: Cli, base: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     recipe = "recipes/paper/snoopy.yaml"
-    ran = cli("stress", recipe, base, "--base", base, "--json", tmp_path / "no" / "out.json")
+    ran = cli("stress", recipe, base, "--base", base, "--out", tmp_path / "no" / "out.json")
     assert ran.code == 2
     assert "its folder does not exist" in ran.err
     ran = cli("stress", recipe, checkpoint_file, "--base", checkpoint_file)
@@ -279,6 +330,11 @@ def test_concepts_that_the_judge_cannot_see_are_named(cli: Cli, base: Path, tmp_
     ran = cli("stress", recipe, base, "--base", base, "--attack", "swap-te", "--draw")
     assert ran.code == 0
     assert "elephant was left out: the demo judge can't see it" in ran.out
+
+
+def test_every_attack_has_a_description_and_is_of_one_kind() -> None:
+    assert ATTACKS.keys() == DESCRIPTIONS.keys() == {*ON_TEXT, *ON_PICTURES}
+    assert not {*ON_TEXT} & {*ON_PICTURES}
 
 
 @pytest.mark.parametrize("command", ["stress", "preview"])

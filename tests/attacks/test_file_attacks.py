@@ -300,7 +300,7 @@ def test_files_are_attacked_from_the_command_line(
     out = tmp_path / "out.json"
     args = (
         "stress", RECIPE, erased, "--base", base, "--attack", "merge,finetune",
-        "--seeds", 1, "--steps", 4, "--trials", 1, "--draw", "--json", out,
+        "--seeds", 1, "--steps", 4, "--trials", 1, "--draw", "--out", out,
     )  # fmt: skip
     ran = cli(*args)
     assert ran.code == 0, ran.err

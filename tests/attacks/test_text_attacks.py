@@ -177,7 +177,7 @@ def test_attacks_on_text_draw_nothing(
 ) -> None:
     base, erased = (model.path for model in models)
     args = "stress", RECIPE, erased, "--base", base, "--images", tmp_path / "pictures"
-    ran = cli(*args, "--attack", "swap-te,rece", "--csv", tmp_path / "out.csv")
+    ran = cli(*args, "--attack", "swap-te,rece", "--out", tmp_path / "out.csv")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "recovered" not in ran.out

@@ -131,7 +131,7 @@ def batch(van_gogh: Path, models: Path, tmp_path: Path) -> Batch:
 
     def arguments(scheduler: Scheduler, *inputs: str) -> list[object]:
         given = [van_gogh, *(models / name for name in inputs)]
-        to = "--out-dir", tmp_path / "out", "--name", "{stem}.safetensors"
+        to = "--out", tmp_path / "out", "--name", "{stem}.safetensors"
         return ["batch", "--scheduler", scheduler.address, *to, *given]
 
     return arguments
@@ -173,7 +173,7 @@ def test_paths_are_those_of_where_it_was_begun(
 ) -> None:
     monkeypatch.chdir(van_gogh.parent)
     shutil.copy(models / "one.safetensors", "in.safetensors")
-    to = "--scheduler", scheduler.address, "--out-dir", "out"
+    to = "--scheduler", scheduler.address, "--out", "out"
     assert cli("batch", *to, "recipe.yaml", "in.safetensors").code == 0
     assert Path("out/in-recipe.safetensors").exists()
 

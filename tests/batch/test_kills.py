@@ -43,7 +43,7 @@ class Started:
 
     def __init__(self, models: Path, out: Path, *more: str) -> None:
         recipe = str(models / "van-gogh.yaml")
-        words = ["batch", recipe, str(models), "--out-dir", str(out), *more]
+        words = ["batch", recipe, str(models), "--out", str(out), *more]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "erasepro_convert", *words],
             stdout=subprocess.PIPE,
@@ -98,7 +98,7 @@ def require_whole(out: Path, cli: Cli) -> None:
 
 def finish(models: Path, out: Path, cli: Cli) -> None:
     """Run the batch again, in this process, which has its imports done; all is whole then."""
-    ran = cli("batch", models / "van-gogh.yaml", models, "--out-dir", out, "--jobs", 1)
+    ran = cli("batch", models / "van-gogh.yaml", models, "--out", out, "--jobs", 1)
     assert ran.code == 0, ran.out
     require_whole(out, cli)
 
@@ -216,7 +216,7 @@ def test_what_it_says(models: Path, tmp_path: Path, cli: Cli) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(f"{bad}\n\n{models / '0.safetensors'}\n")
     recipe = models / "van-gogh.yaml"
-    ran = cli("batch", recipe, "--list", listed, "--out-dir", out, "--jobs", 1)
+    ran = cli("batch", recipe, "--list", listed, "--out", out, "--jobs", 1)
     assert ran.code == 4
     lines = ran.out.splitlines()
     assert re.fullmatch(
@@ -230,9 +230,14 @@ def test_what_it_says(models: Path, tmp_path: Path, cli: Cli) -> None:
     assert re.fullmatch(r"2 files: 1 done, 1 refused, in \d+ s", lines[2])
     assert lines[3] == f"records: {out / LEDGER}, {out / 'batch.html'}"
     assert ran.err == "error: 1 of 2 were refused\n"
-    again = cli("batch", recipe, "--list", listed, "--out-dir", out, "--jobs", 1)
+    again = cli("batch", recipe, "--list", listed, "--out", out, "--jobs", 1)
     assert "1 done, 1 refused (2 of them before)" in again.out
-    assert cli("batch", recipe, "--list", listed, "--out-dir", out, "--quiet").out == ""
+    assert cli("batch", recipe, "--list", listed, "--out", out, "--quiet").out == ""
+    printed = cli("batch", recipe, "--list", listed, "--out", out, "--quiet", "--json")
+    assert [(e["output"], e["outcome"]) for e in json.loads(printed.out)] == [
+        ("0-van-gogh.safetensors", "done"),
+        ("bad-van-gogh.safetensors", "refused"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +257,7 @@ def test_wrong_usage(
 ) -> None:
     recipe = str(models / "van-gogh.yaml")
     words = [recipe if word == "RECIPE" else word for word in words]
-    ran = cli("batch", *words, "--out-dir", tmp_path / "out")
+    ran = cli("batch", *words, "--out", tmp_path / "out")
     assert ran.code == 2
     assert message in ran.err
     assert not (tmp_path / "out").exists()

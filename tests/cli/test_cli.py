@@ -245,7 +245,7 @@ MISSING = {
     "prompts": ("evaluate", "recipe", "in", "--base", "in", "--prompts", "none"),
     "a compared input": ("compare", "recipe", "none"),
     "an attacked output": ("stress", "recipe", "none", "--base", "in"),
-    "a batch's recipe": ("batch", "none", "in", "--out-dir", "out"),
+    "a batch's recipe": ("batch", "none", "in", "--out", "out"),
 }
 
 
@@ -293,12 +293,13 @@ def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, wo
         (("inspct", "x"), "'inspct' is no command and no recipe; did you mean inspect?"),
         (("prob", "r.yaml", "in.ckpt"), "did you mean probe?"),
         (("INSPECT", "x"), "did you mean inspect?"),
-        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, convert,"),
+        (("bataman", "in.ckpt"), "'bataman' is no command and no recipe; did you mean batman?"),
+        (("nonsense",), "'nonsense' is no command and no recipe; known are batch, card, check,"),
         (("--quiet", "evalute", "x"), "did you mean evaluate?"),
         (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
         (("r.yaml",), "Missing argument 'IN'"),
-        (("r.yaml", "in.ckpt"), "Missing argument 'OUT'"),
-        (("r.yaml", "in.ckpt", "out.safetensors", "more"), "unexpected extra argument (more)"),
+        (("r.yaml", "in.ckpt"), "Missing argument: each is needed"),
+        (("r.yaml", "in.ckpt", "out.safetensors", "more"), "unexpected extra argument"),
     ],
 )
 def test_a_mistyped_command_line_is_told(cli: Cli, args: tuple[str, ...], told: str) -> None:
@@ -308,11 +309,18 @@ def test_a_mistyped_command_line_is_told(cli: Cli, args: tuple[str, ...], told: 
     assert "[OPTIONS] RECIPE IN OUT" in ran.err
 
 
-@pytest.mark.parametrize("recipe", ["probe.yaml", "./probe", "my_probe"])
-def test_a_missing_recipe_is_no_mistyped_command(cli: Cli, recipe: str) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("probe.yaml", "there is no such file"),
+        ("./probe", "there is no such file"),
+        ("my_own-words", "'my_own-words' is neither a file nor the name of a recipe"),
+    ],
+)
+def test_a_missing_recipe_is_no_mistyped_command(cli: Cli, recipe: str, told: str) -> None:
     ran = cli(recipe, "in.ckpt", "out.safetensors")
     assert ran.code == 2
-    assert "there is no such file" in ran.err
+    assert told in ran.err
     assert "did you mean" not in ran.err
 
 

@@ -343,8 +343,11 @@ def test_the_command(base: Path, tmp_path: Path, cli: Cli) -> None:
     with Image.open(tmp_path / "comparison.png") as grid:
         assert grid.width > 3 * 96
     drawn = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
-    again = cli(*words, "--quiet")
-    assert (again.code, again.out) == (0, "")
+    refused = cli(*words)
+    assert refused.code == 2
+    assert "comparison.json: exists already; --force replaces it" in refused.err
+    again = cli(*words, "--force", "--quiet", "--json")
+    assert (again.code, again.out) == (0, (tmp_path / "comparison.json").read_text("utf-8"))
     pictures = [path for path in drawn if path.parent.name == "pictures"]
     assert all(path.stat().st_mtime_ns == drawn[path] for path in pictures)
     assert json.loads((tmp_path / "comparison.json").read_text("utf-8")) == data

@@ -124,7 +124,7 @@ def test_it_draws_what_prompts_ask_for(head: str) -> None:
     ("recipe", "concept"),
     [
         ("recipes/demo/snoopy.yaml", "snoopy"),
-        ("recipes/van-gogh.yaml", "Van Gogh"),
+        ("recipes/artists/van-gogh.yaml", "Van Gogh"),
         ("recipes/demo/burning.yaml", "burning"),
         ("recipes/demo/no-fire.yaml", "burning"),
     ],
@@ -155,8 +155,11 @@ def test_the_demo_command_shows_what_it_does(cli: Cli, tmp_path: Path) -> None:
     (folder / "diffusers").mkdir(parents=True)
     (folder / "diffusers" / "model_index.json").symlink_to(precious)
     ran = cli("demo", folder)
+    assert ran.code == 2
+    assert f"{folder}/diffusers/model_index.json: exists already; --force replaces it" in ran.err
+    ran = cli("demo", folder, "--force")
     assert ran.code == 0
-    assert f"$ erasepro-convert --force '{folder}/recipe.yaml' " in ran.out
+    assert f"$ erasepro-convert '{folder}/recipe.yaml' " in ran.out
     assert f"$ erasepro-convert preview '{folder}/erased.safetensors' " in ran.out
     assert (folder / "erased.manifest.json").exists()
     with Image.open(folder / "before-after.png") as picture:
@@ -189,8 +192,8 @@ def test_a_preview_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
     with demo.checkpoint() as file:
         for name in ("one", "two"):
             ran = cli(
-                "preview", file, "--base", file, "--recipe", "recipes/van-gogh.yaml",
-                "--png", tmp_path / f"{name}.png", "--seeds", 1, "--steps", 2,
+                "preview", file, "--base", file, "--recipe", "van-gogh",
+                "--out", tmp_path / f"{name}.png", "--seeds", 1, "--steps", 2,
             )  # fmt: skip
             assert ran.code == 0
             assert f"wrote {tmp_path}" in ran.out
@@ -205,7 +208,7 @@ def test_a_preview_refuses_what_makes_no_pictures(
     assert "U-Net widths 32/64/96/96" in ran.err
     ran = cli(
         "preview", checkpoint_file, "--base", checkpoint_file, "--recipe", van_gogh,
-        "--png", tmp_path / "no" / "such.png",
+        "--out", tmp_path / "no" / "such.png",
     )  # fmt: skip
     assert ran.code == 2
     assert not list(tmp_path.glob("*.png"))

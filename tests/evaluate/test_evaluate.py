@@ -231,12 +231,21 @@ def test_the_command_and_the_report(folder: Path, evaluation: Evaluation, cli: C
     assert json.loads((folder / "out.evaluation.json").read_text()) == json.loads(
         to_json(evaluation)
     )
+    refused = cli(*words, "--images", folder / "pictures")
+    assert refused.code == 2
+    assert "out.evaluation.json: exists already; --force replaces it" in refused.err
+    more = ("--out", folder / "table.csv", "--json")
+    printed = cli(*words, "--images", folder / "pictures", *more)
+    assert printed.out == (folder / "out.evaluation.json").read_text("utf-8")
+    assert "T: target seen" in printed.err
+    assert f"wrote {folder / 'table.csv'}\n" in printed.err
+    assert (folder / "table.csv").read_text("utf-8").startswith("judge,concept,column")
     assert cli("report", folder / "out.manifest.json").code == 0
     page = (folder / "out.html").read_text("utf-8")
     assert "Judged on pictures" in page
     assert "KIDp O" in page
     (folder / "out.evaluation.json").write_text(json.dumps({"erased_sha256": "0"}))
-    ran = cli("report", folder / "out.manifest.json")
+    ran = cli("report", folder / "out.manifest.json", "--force")
     assert ran.code == 2
     assert "of another checkpoint" in ran.err
     (folder / "out.evaluation.json").unlink()
@@ -261,6 +270,14 @@ def test_each_checkpoint_is_opened_once(
     assert list(tmp_path.glob("*.png"))
     assert opened.count(str(base)) == 1
     assert opened.count(str(erased)) == 1
+
+
+def test_a_shard_has_no_results(folder: Path, cli: Cli) -> None:
+    words = ("evaluate", folder / "recipe.yaml", "x", "--base", "y", "--shard", "1/2")
+    for option in (("--json",), ("--out", folder / "shard.json")):
+        ran = cli(*words, *option)
+        assert ran.code == 2
+        assert "--shard draws and has no results" in ran.err
 
 
 def test_what_is_not_there(folder: Path, cli: Cli) -> None:

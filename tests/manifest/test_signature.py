@@ -221,7 +221,7 @@ def test_keys_that_cannot_be_used_are_refused_in_words(
     folder = tmp_path / "batch"
     for command in (
         (van_gogh, checkpoint_file, target),
-        ("batch", van_gogh, checkpoint_file, "--out-dir", folder),
+        ("batch", van_gogh, checkpoint_file, "--out", folder),
     ):
         ran = cli(*command, "--sign", private)
         assert ran.code == 2

@@ -172,17 +172,18 @@ def test_a_name_that_comes_to_be_an_input_meanwhile(
 @pytest.mark.parametrize(
     "words",
     [
-        ("report", "m.manifest.json", "m.html"),
-        ("report", "m.manifest.json", "m.png"),
-        ("preview", "in.safetensors", "--base", "base.sft", "--recipe", "r.yaml", "--png", "m.png"),
-        ("preview", "model", "--base", "base.sft", "--recipe", "r.yaml", "--png", "model/m.png"),
+        ("report", "m.manifest.json", "--out", "m.html"),
+        ("report", "m.manifest.json", "--out", "m.png"),
+        ("preview", "in.safetensors", "--base", "base.sft", "--recipe", "r.yaml", "--out", "m.png"),
+        ("preview", "model", "--base", "base.sft", "--recipe", "r.yaml", "--out", "model/m.png"),
         ("evaluate", "r.yaml", "in.ckpt", "--base", "base.sft", "--prompts", "in.evaluation.csv"),
         ("evaluate", "r.yaml", "in.ckpt", "--base", "base.sft", "--dataset", "in.evaluation.csv"),
         ("evaluate", "c.yaml", "in.ckpt", "--base", "base.sft"),
         ("evaluate", "r.yaml", "in.ckpt", "--base", "in.evaluation.csv"),
-        ("stress", "r.yaml", "in.safetensors", "--base", "base.sft", "--json", "base.sft"),
-        ("stress", "r.yaml", "in.safetensors", "--base", "base.sft", "--csv", "r.yaml"),
-        ("stress", "r.yaml", "in.safetensors", "--base", "base.sft", "--csv", "./in.safetensors"),
+        ("stress", "r.yaml", "in.safetensors", "--base", "base.csv", "--out", "base.csv"),
+        ("stress", "r.csv", "in.safetensors", "--base", "base.sft", "--out", "r.csv"),
+        ("stress", "r.yaml", "in.csv", "--base", "base.sft", "--out", "./in.csv"),
+        ("stress", "in.stress.json", "in.safetensors", "--base", "base.sft"),
         ("compare", "cmp/comparison.md", "in.safetensors", "--out", "cmp"),
         ("compare", "r.yaml", "cmp/erasepro.cost.json", "--out", "cmp"),
         ("compare", "r.yaml", "model", "--out", "model/cmp"),
@@ -191,7 +192,14 @@ def test_a_name_that_comes_to_be_an_input_meanwhile(
 def test_no_command_writes_what_it_reads(
     here: Path, cli: Cli, manifest: str, words: tuple[str, ...]
 ) -> None:
-    os.link("in.safetensors", "in.ckpt")
+    for old, new in (
+        ("in.safetensors", "in.ckpt"),
+        ("in.safetensors", "in.csv"),
+        ("base.sft", "base.csv"),
+        ("r.yaml", "r.csv"),
+        ("r.yaml", "in.stress.json"),
+    ):
+        os.link(old, new)
     Path("in.evaluation.csv").write_bytes(PRECIOUS)
     Path("c.yaml").write_text(VAN_GOGH + "evaluate: {csv: in.evaluation.csv}\n")
     os.mkdir("cmp")
@@ -213,7 +221,8 @@ def test_what_a_link_leads_to_stays(here: Path, cli: Cli, manifest: str) -> None
     """The link is replaced, as every output is that was there."""
     Path("o.manifest.json").write_text(manifest)
     Path("o.html").symlink_to("in.safetensors")
-    assert cli("report", "o.manifest.json").code == 0
+    assert cli("report", "o.manifest.json").code == 2
+    assert cli("report", "o.manifest.json", "--force").code == 0
     assert Path("in.safetensors").read_bytes() == PRECIOUS
     assert not Path("o.html").is_symlink()
     assert Path("o.html").read_text("utf-8").startswith("<!doctype html>")
@@ -222,11 +231,11 @@ def test_what_a_link_leads_to_stays(here: Path, cli: Cli, manifest: str) -> None
 def test_the_demo_replaces_links_and_not_what_they_lead_to(
     here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As far as its first command, which fails here."""
+    """As far as its first command, which fails here over a signature."""
     Path("empty/demo.safetensors").symlink_to("../in.safetensors")
     Path("empty/recipe.yaml").symlink_to("../r.yaml")
-    os.mkdir("empty/erased.manifest.json")
-    assert cli("demo", "empty").code == 2
+    Path("empty/erased.sig").touch()
+    assert cli("demo", "empty", "--force").code == 2
     assert Path("in.safetensors").read_bytes() == PRECIOUS
     assert Path("r.yaml").read_text() == VAN_GOGH
     assert Path("empty/demo.safetensors").stat().st_size > 10**7
@@ -342,13 +351,14 @@ def test_what_is_in_the_way_is_named_before_the_work(
 def test_every_command_looks_at_its_outputs_first(here: Path, cli: Cli, kind: str) -> None:
     model = ("in.safetensors", "--base", "base.sft")
     make("o.png", kind)
+    make("o.csv", kind)
     make("in.evaluation.csv", kind)
     os.mkdir("cmp")
     make("cmp/comparison.json", kind)
     for words, name in {
-        ("preview", *model, "--recipe", "r.yaml", "--png", "o.png"): "o.png",
+        ("preview", *model, "--recipe", "r.yaml", "--out", "o.png"): "o.png",
         ("evaluate", "r.yaml", *model): "in.evaluation.csv",
-        ("stress", "r.yaml", *model, "--csv", "o.png"): "o.png",
+        ("stress", "r.yaml", *model, "--out", "o.csv"): "o.csv",
         ("compare", "r.yaml", "in.safetensors", "--out", "cmp"): "cmp/comparison.json",
     }.items():
         ran = cli(*words)
@@ -356,18 +366,60 @@ def test_every_command_looks_at_its_outputs_first(here: Path, cli: Cli, kind: st
         assert f"{name}: this is a {kind}; give the output another name" in ran.err
 
 
+OUTPUTS = {
+    ("r.yaml", "base.sft", "o.safetensors"): "o.manifest.json",
+    ("preview", "in.safetensors", "--base", "base.sft", "--recipe", "r.yaml"): (
+        "in.before-after.png"
+    ),
+    ("evaluate", "r.yaml", "in.safetensors", "--base", "base.sft"): "in.evaluation.png",
+    ("evaluate", "r.yaml", "in.safetensors", "--base", "base.sft", "--out", "o.csv"): "o.csv",
+    ("stress", "r.yaml", "in.safetensors", "--base", "base.sft"): "in.stress.json",
+    ("compare", "r.yaml", "in.safetensors"): "in.comparison/comparison.md",
+    ("report", "m.manifest.json"): "m.html",
+    ("report", "m.manifest.json", "--out", "m.png"): "m.png",
+    ("demo", "empty"): "empty/recipe.yaml",
+}
+
+
+@pytest.mark.parametrize("words", OUTPUTS)
+@pytest.mark.parametrize("kind", ["file", "link", "broken link"])
+def test_what_exists_is_not_replaced_without_force(
+    here: Path, cli: Cli, manifest: str, words: tuple[str, ...], kind: str
+) -> None:
+    """No checkpoint is one here: what is said of them comes after the work has begun."""
+    Path("m.manifest.json").write_text(manifest)
+    place = Path(OUTPUTS[words])
+    place.parent.mkdir(exist_ok=True)
+    if kind == "file":
+        place.write_bytes(PRECIOUS)
+    else:
+        place.symlink_to(here / ("key.safetensors" if kind == "link" else "gone"))
+    before = content(here)
+    ran = cli(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: {place}: exists already; --force replaces it\n"
+    assert content(here) == before
+
+
+def test_a_shard_draws_whatever_results_there_are(here: Path, cli: Cli) -> None:
+    """Those are of a run that comes when all shards are drawn."""
+    Path("in.evaluation.json").write_bytes(PRECIOUS)
+    ran = cli("evaluate", "r.yaml", "in.safetensors", "--base", "base.sft", "--shard", "1/2")
+    assert "exists already" not in ran.err
+
+
 def test_pictures_are_png(here: Path, cli: Cli) -> None:
     ran = cli(
-        "preview", "in.safetensors", "--base", "base.sft", "--recipe", "r.yaml", "--png", "o.yaml"
+        "preview", "in.safetensors", "--base", "base.sft", "--recipe", "r.yaml", "--out", "o.yaml"
     )
-    assert (ran.code, ran.err) == (2, "error: o.yaml: the picture's name must end in .png\n")
+    assert (ran.code, ran.err) == (2, "error: o.yaml: the file's name must end in .png\n")
 
 
 def test_two_outputs_are_two_files(here: Path) -> None:
     (here / "link").symlink_to("o.json")
     for twin in ("./o.json", "link"):
         with pytest.raises(UsageError, match="two outputs cannot be one file"):
-            require_outputs([Path("o.json"), Path(twin)], Inputs([]))
+            require_outputs([Path("o.json"), Path(twin)], Inputs([]), force=True)
 
 
 def test_put_is_whole_or_not_at_all_and_looks_again(here: Path) -> None:
@@ -391,32 +443,32 @@ def write_jobs(*pairs: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("words", "old", "new"),
     [
-        ("r.yaml in.safetensors --out-dir out", "in.safetensors", "out/in-r.safetensors"),
+        ("r.yaml in.safetensors --out out", "in.safetensors", "out/in-r.safetensors"),
         (
-            "r.yaml base.sft te.safetensors --out-dir out",
+            "r.yaml base.sft te.safetensors --out out",
             "te.safetensors",
             "out/base-r.safetensors",
         ),
         (
-            "r.yaml base.sft blobs --out-dir out",
+            "r.yaml base.sft blobs --out out",
             "blobs/deadbeef.safetensors",
             "out/base-r.safetensors",
         ),
-        ("r.yaml base.sft model --out-dir out", f"model/{UNET}", "out/base-r.safetensors"),
-        ("r.yaml base.sft --out-dir out", "r.yaml", "out/base-r.manifest.json"),
-        ("r.yaml base.sft --out-dir out", "r.yaml", "out/batch.html"),
-        ("r.yaml base.sft --out-dir out", "base.sft", "out/batch.manifest.jsonl"),
-        ("r.yaml --list list.txt --out-dir out", "list.txt", "out/batch.html"),
+        ("r.yaml base.sft model --out out", f"model/{UNET}", "out/base-r.safetensors"),
+        ("r.yaml base.sft --out out", "r.yaml", "out/base-r.manifest.json"),
+        ("r.yaml base.sft --out out", "r.yaml", "out/batch.html"),
+        ("r.yaml base.sft --out out", "base.sft", "out/batch.manifest.jsonl"),
+        ("r.yaml --list list.txt --out out", "list.txt", "out/batch.html"),
         (
-            "r.yaml base.sft --text-encoder te.safetensors --out-dir out",
+            "r.yaml base.sft --text-encoder te.safetensors --out out",
             "te.safetensors",
             "out/base-r.safetensors",
         ),
-        ("r.yaml model --out-dir model/clean", "", ""),
-        ("r.yaml model --out-dir out --name {stem}/", f"model/{UNET}", "out/model/manifest.json"),
-        ("jobs.yaml --out-dir .", "", ""),
-        ("jobs.yaml --out-dir out", "jobs.yaml", "out/x.safetensors"),
-        ("jobs.yaml --out-dir out", "r.yaml", "out/x.manifest.json"),
+        ("r.yaml model --out model/clean", "", ""),
+        ("r.yaml model --out out --name {stem}/", f"model/{UNET}", "out/model/manifest.json"),
+        ("jobs.yaml --out .", "", ""),
+        ("jobs.yaml --out out", "jobs.yaml", "out/x.safetensors"),
+        ("jobs.yaml --out out", "r.yaml", "out/x.manifest.json"),
     ],
 )
 @pytest.mark.parametrize("kind", [os.link, os.symlink])
@@ -479,7 +531,7 @@ def test_a_batch_counts_and_lists_what_it_passes_over(here: Path, cli: Cli) -> N
     for name in ("A.SAFETENSORS", "b.sft", "c.bin", "d.gguf", "notes.txt", "out/x.safetensors"):
         Path("m", name).parent.mkdir(exist_ok=True)
         Path("m", name).write_bytes(PRECIOUS)
-    ran = cli("batch", "r.yaml", "m", "--out-dir", "m/out", "--jobs", 1)
+    ran = cli("batch", "r.yaml", "m", "--out", "m/out", "--jobs", 1)
     assert ran.code == 4
     *lines, closing_line, over, _ = ran.out.splitlines()
     assert [line.split()[2] for line in lines] == [
@@ -502,8 +554,8 @@ def test_names_in_capitals_in_a_folder_that_takes_them_for_the_same(here: Path, 
     os.mkdir("out")
     Path("out/batch.manifest.jsonl").touch()
     os.link("out/batch.manifest.jsonl", "out/BATCH.MANIFEST.JSONL")
-    ran = cli("batch", "r.yaml", "m", "--out-dir", "out")
+    ran = cli("batch", "r.yaml", "m", "--out", "out")
     assert ran.code == 2
     assert "several jobs would write a-r.safetensors (of m/A.sft and m/a.ckpt); --name" in ran.err
     os.unlink("out/BATCH.MANIFEST.JSONL")
-    assert cli("batch", "r.yaml", "m", "--out-dir", "out").code == 4
+    assert cli("batch", "r.yaml", "m", "--out", "out").code == 4

@@ -91,6 +91,7 @@ PLACES: dict[str, set[str]] = {
     "evaluate: {others: [{}]}": {"text", "number as text"},
     "evaluate: {others: [{prompt: {}}]}": {"text", "number as text"},
     "evaluate: {others: [{prompt: a, concept: {}}]}": {"text", "number as text"},
+    "about: {}": {"text", "number as text"},
     "evaluate: {csv: {}}": {"null", "text", "number as text"},
 }
 PYDANTICS = ("input", "valid", "dictionary", "instance", "union", "parsing", "type", "None", "True")

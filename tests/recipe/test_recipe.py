@@ -143,7 +143,6 @@ def test_a_recipe_cannot_be_changed(make_recipe: MakeRecipe) -> None:
 
 
 def test_every_shipped_recipe_loads_and_says_what_it_does() -> None:
-    assert len(SHIPPED) >= 15
     for path in SHIPPED:
         load_recipe(path)
         opening = path.read_text(encoding="utf-8").partition("version:")[0]
@@ -472,9 +471,8 @@ def test_how_it_is_judged_is_no_part_of_the_erasure(write_recipe: WriteRecipe) -
 
 def test_digests_are_what_they_were() -> None:
     """The digest of a shipped recipe stands in manifests that are out there."""
-    digests = {path.stem: load_recipe(path).digest for path in SHIPPED if len(path.parts) == 2}
-    assert digests["van-gogh"].startswith("999a469a1dcd1da2")
-    assert digests["nudity"].startswith("b202bcaafdad0ba5")
+    assert load_recipe("van-gogh").digest.startswith("999a469a1dcd1da2")
+    assert load_recipe("nudity").digest.startswith("b202bcaafdad0ba5")
     assert load_recipe(Path("recipes/paper/man.yaml")).digest.startswith("f7a5ef85db680531")
 
 

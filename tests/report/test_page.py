@@ -51,13 +51,13 @@ def test_the_page_is_escaped_and_asks_for_nothing(cli: Cli, manifest: Path, tmp_
 @pytest.mark.slow
 def test_the_same_manifest_gives_the_same_page(cli: Cli, manifest: Path, tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
-        assert cli("report", manifest, tmp_path / name).code == 0
+        assert cli("report", manifest, "--out", tmp_path / name).code == 0
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
 def test_the_charts_alone(cli: Cli, manifest: Path, tmp_path: Path) -> None:
     target = tmp_path / "charts.png"
-    assert cli("report", manifest, target).code == 0
+    assert cli("report", manifest, "--out", target).code == 0
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
@@ -66,14 +66,16 @@ def test_the_burden_is_drawn_where_the_original_is_given(
     cli: Cli, manifest: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     """It takes solves that no conversion makes (Fig. 2d)."""
-    cli("report", manifest, tmp_path / "plain.html")
-    ran = cli("report", manifest, tmp_path / "full.html", "--base", checkpoint_file)
+    cli("report", manifest, "--out", tmp_path / "plain.html")
+    ran = cli("report", manifest, "--out", tmp_path / "full.html", "--base", checkpoint_file)
     assert (ran.code, ran.err) == (0, "")
     plain, full = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("plain", "full"))
     title = "update that each cross-attention matrix alone would need"
     assert title not in plain
     assert title in full
-    other = cli("report", manifest, tmp_path / "other.html", "--base", tmp_path / "out.safetensors")
+    other = cli(
+        "report", manifest, "--out", tmp_path / "other.html", "--base", tmp_path / "out.safetensors"
+    )
     assert other.code == 2
     assert "not what this was made from" in other.err
     assert not (tmp_path / "other.html").exists()
@@ -107,9 +109,9 @@ def test_what_is_no_manifest(cli: Cli, tmp_path: Path, content: str, said: str) 
 
 
 def test_another_kind_of_report(cli: Cli, manifest: Path, tmp_path: Path) -> None:
-    ran = cli("report", manifest, tmp_path / "report.pdf")
+    ran = cli("report", manifest, "--out", tmp_path / "report.pdf")
     assert ran.code == 2
-    assert "an .html or a .png file" in ran.err
+    assert "report.pdf: the file's name must end in .html or .png" in ran.err
 
 
 def test_a_manifest_reads_back(manifest: Path) -> None:

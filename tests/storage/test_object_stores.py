@@ -749,7 +749,7 @@ def test_a_new_process(bucket: Any, models: Models) -> None:
 
 
 def batch(cli: Cli, models: Models, records: Path, *given: object, out: str = "out") -> Ran:
-    where = ("--out-dir", f"s3://{BUCKET}/{out}", "--records", records, "--jobs", 2)
+    where = ("--out", f"s3://{BUCKET}/{out}", "--records", records, "--jobs", 2)
     return cli("batch", models.recipe, *given, *where)
 
 
@@ -872,8 +872,8 @@ def test_a_batchs_text_encoder_can_be_a_url(
     without = {name: value for name, value in small.items() if "cond_stage" not in name}
     save_file(without, tmp_path / "without.safetensors")
     words = ("batch", models.recipe, tmp_path / "without.safetensors", "--text-encoder", IN)
-    assert cli(*words, "--out-dir", tmp_path / "out").code == 0
-    again = cli(*words, "--out-dir", tmp_path / "out")
+    assert cli(*words, "--out", tmp_path / "out").code == 0
+    again = cli(*words, "--out", tmp_path / "out")
     assert "1 done (1 of them before)" in again.out
 
 
@@ -884,9 +884,7 @@ def test_a_batch_of_signed_urls_keeps_no_signature(
     url = bucket.generate_presigned_url("get_object", Params=where)
     gone = bucket.generate_presigned_url("get_object", Params=where | {"Key": "in/gone.ckpt"})
     (tmp_path / "list.txt").write_text(f"{url}\n{gone}\n")
-    ran = cli(
-        "batch", models.recipe, "--list", tmp_path / "list.txt", "--out-dir", tmp_path / "out"
-    )
+    ran = cli("batch", models.recipe, "--list", tmp_path / "list.txt", "--out", tmp_path / "out")
     assert ran.code == 1
     assert "1 done, 1 failed" in ran.out
     assert sha256(tmp_path / "out/model-recipe.safetensors") == models.output
@@ -898,9 +896,9 @@ def test_a_batch_of_signed_urls_keeps_no_signature(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--out-dir", f"s3://{BUCKET}/out"), "--records FOLDER says"),
-        (("--out-dir", "out", "--records", "records"), "--records is for a DIR that is a URL"),
-        (("--out-dir", "https://127.0.0.1/out", "--records", "r"), "only s3:// and gs://"),
+        (("--out", f"s3://{BUCKET}/out"), "--records FOLDER says"),
+        (("--out", "out", "--records", "records"), "--records is for a DIR that is a URL"),
+        (("--out", "https://127.0.0.1/out", "--records", "r"), "only s3:// and gs://"),
     ],
 )
 def test_where_a_batchs_record_lies(

@@ -222,7 +222,7 @@ def test_a_refused_file_is_said_beside_its_field(open_page: Open) -> None:
 def test_a_recipe_that_does_not_hold(open_page: Open, server: Server) -> None:
     page = open_page()
     page.choose("Checkpoint", "demo.safetensors")
-    page.choose("Recipes", "strict")
+    page.choose("Recipes", "strict.yaml")
     before = files(server.folder)
     page.press("Try it")
     page.heading("It does not hold")
@@ -237,7 +237,7 @@ def test_a_write_that_is_cancelled_leaves_nothing(open_page: Open, server: Serve
     page = open_page()
     before = files(server.folder)
     page.choose("Checkpoint", "demo.safetensors")
-    page.choose("Recipes", "many")
+    page.choose("Recipes", "many.yaml")
     page.press("Write the checkpoint")
     page.page.get_by_role("progressbar", name="erasing").wait_for(timeout=LONG)
     page.press("Cancel")
@@ -250,7 +250,7 @@ def test_a_closed_tab_kills_no_write_and_a_second_one_waits(
 ) -> None:
     page = open_page()
     page.choose("Checkpoint", "demo.safetensors")
-    page.choose("Recipes", "snoopy")
+    page.choose("Recipes", "snoopy.yaml")
     page.output.fill("first.safetensors")
     page.press("Write the checkpoint")
     page.wait_for("Writing snoopy in demo.safetensors")
@@ -271,7 +271,7 @@ def test_a_closed_tab_kills_no_write_and_a_second_one_waits(
 def test_a_batch_with_a_broken_file(open_page: Open, server: Server) -> None:
     page = open_page()
     page.page.get_by_role("tab", name="Batch").click()
-    page.choose("Recipes for the batch", "snoopy")
+    page.choose("Recipes for the batch", "snoopy.yaml")
     page.choose("Checkpoints", "demo.safetensors", "broken.ckpt")
     page.page.get_by_label("Output folder").fill("erased")
     page.press("Start or go on")

@@ -1,0 +1,45 @@
+"""Where commands write: one convention for all of them, which docs/commands.md explains."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from erasepro_convert.errors import UsageError
+
+Command = Callable[..., Any]
+
+force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the results to standard output, as JSON."
+)
+
+
+def out_option(suffixes: Sequence[str], default: str) -> Callable[[Command], Command]:
+    """Return the option ``--out``; ``default`` says what is written without it.
+
+    It gives a tuple of paths.  Where there are several suffixes, it can be given several times.
+    """
+    kinds = " or ".join(suffixes)
+    again = "; can be given several times" if len(suffixes) > 1 else ""
+    return click.option(
+        "--out",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help=f"Write this file instead ({kinds}){again}.  [default: {default}]",
+    )
+
+
+def chosen_outputs(
+    given: Sequence[Path], default: Sequence[Path], suffixes: Sequence[str]
+) -> tuple[Path, ...]:
+    """Return the files to write: those of ``--out``, else the default ones.
+
+    Raises UsageError for a file whose suffix does not say what to write.
+    """
+    for file in given:
+        if file.suffix not in suffixes:
+            raise UsageError(f"{file}: the file's name must end in {' or '.join(suffixes)}")
+    return tuple(given or default)

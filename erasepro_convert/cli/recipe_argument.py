@@ -1,0 +1,76 @@
+"""The recipe on the command line: by path, by name, or as words."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from erasepro_convert.cli.completion import complete_recipe_first
+from erasepro_convert.library import recipe_files
+
+if TYPE_CHECKING:
+    from erasepro_convert.recipe import Recipe
+
+Command = Callable[..., Any]
+
+_WORDS = (
+    click.option(
+        "--target",
+        "targets",
+        metavar="WORDS",
+        multiple=True,
+        help="Words to erase, in place of RECIPE; can be given several times.",
+    ),
+    click.option(
+        "--anchor",
+        "anchors",
+        metavar="WORDS",
+        multiple=True,
+        help="What they become: once for all --target, or once for each.",
+    ),
+)
+
+
+def words_options(command: Command) -> Command:
+    """Add the options that stand in for RECIPE, as ``targets`` and ``anchors``."""
+    for option in reversed(_WORDS):
+        command = option(command)
+    return command
+
+
+def recipe_argument(command: Command) -> Command:
+    """Add RECIPE, as a tuple, and the options that stand in for it.
+
+    The other arguments of the command each take one word, so what is left over in front of them is
+    the recipe: one word, none, or too many.
+    """
+    argument = click.argument(
+        "recipe", metavar="RECIPE", nargs=-1, shell_complete=complete_recipe_first
+    )
+    return argument(words_options(command))
+
+
+def read_recipe(
+    given: Sequence[str], targets: Sequence[str], anchors: Sequence[str]
+) -> "tuple[Recipe, tuple[Path, ...]]":
+    """Return the recipe that is asked for, and the files that it was read from.
+
+    Raises click's UsageError where there is no recipe, or more than one; RecipeError and UsageError
+    as ``load_recipe`` does.
+    """
+    if len(given) > 1:
+        raise click.UsageError(
+            "Got unexpected extra argument: RECIPE is one word; join several recipes with commas"
+        )
+    if given and (targets or anchors):
+        raise click.UsageError("RECIPE and --target are given: leave out one of the two")
+    if not (given or targets or anchors):
+        raise click.UsageError(
+            "Missing argument: each is needed, but --target and --anchor can stand in for RECIPE"
+        )
+    from erasepro_convert.recipe import load_recipe, recipe_from_words
+
+    if not given:
+        return recipe_from_words(targets, anchors), ()
+    return load_recipe(given[0]), recipe_files(given[0])

@@ -1,0 +1,136 @@
+"""``erasepro-convert recipes``: what recipes there are, by name."""
+
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from erasepro_convert.cli.completion import complete_recipe
+from erasepro_convert.cli.output_options import json_option
+from erasepro_convert.errors import RecipeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from erasepro_convert.library import NamedFile
+
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True)
+class Described:
+    """A recipe of the library: what it says about itself, or the mistake that it has."""
+
+    named: "NamedFile"
+    about: str
+    targets: tuple[str, ...]
+
+    @property
+    def origin(self) -> str:
+        """Where the recipe comes from: the user's folder, or the package."""
+        from erasepro_convert.library import shipped_root
+
+        root = self.named.root
+        return SHIPPED if root == shipped_root() else str(root)
+
+    def contains(self, word: str) -> bool:
+        """Whether a word stands in the name, the folder, the line about it or a target."""
+        texts = (self.named.name, self.named.folder, self.about, *self.targets)
+        return any(word.lower() in text.lower() for text in texts)
+
+
+@click.group("recipes", invoke_without_command=True)
+@json_option
+@click.pass_context
+def recipes_command(ctx: click.Context, as_json: bool) -> None:
+    """List the recipes that have a name: yours, then those that are shipped.
+
+    A name stands in for a recipe's file in every command.  Yours are the .yaml files in the folders
+    of ERASEPRO_RECIPES and in erasepro-convert/recipes in the user's configuration folder; they
+    come before shipped ones of the same name.
+    """
+    if ctx.invoked_subcommand is None:
+        _print(_described(), as_json=as_json)
+
+
+@recipes_command.command("search")
+@click.argument("word")
+@json_option
+def search_command(word: str, as_json: bool) -> None:
+    """List the recipes that have WORD in their name, description or targets."""
+    found = [one for one in _described() if one.contains(word)]
+    if not found:
+        raise UsageError(
+            f"no recipe has {word!r} in it; --target {word!r} --anchor … erases it without one"
+        )
+    _print(found, as_json=as_json)
+
+
+@recipes_command.command("show")
+@click.argument("name", shell_complete=complete_recipe)
+def show_command(name: str) -> None:
+    """Print the recipe NAME as YAML, to copy and change."""
+    from erasepro_convert.library import recipe_files
+    from erasepro_convert.recipe.yaml_document import read_document, read_text
+
+    for file in recipe_files(name):
+        read_document(file)  # refuses what is no YAML
+        click.echo(read_text(file), nl=False)
+
+
+def _described() -> "list[Described]":
+    from erasepro_convert.library import find_all
+
+    return [_describe(named) for named in find_all().values()]
+
+
+def _describe(named: "NamedFile") -> Described:
+    """Read what a list needs, and no more: to check all recipes would take seconds."""
+    from erasepro_convert.recipe.yaml_document import read_document
+
+    try:
+        data = read_document(named.file).data
+    except RecipeError as error:
+        return Described(named, f"cannot be read: {error}", ())
+    match data:
+        case {"concepts": [*concepts], **others}:
+            targets = (str(one.get("target", "")) for one in concepts if isinstance(one, dict))
+            return Described(named, str(others.get("about", "")), tuple(targets))
+    return Described(named, f"has no concepts: erasepro-convert check {named.name}", ())
+
+
+def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
+    if as_json:
+        records = [
+            {
+                "name": one.named.name,
+                "folder": one.named.folder,
+                "about": one.about,
+                "targets": one.targets,
+                "from": one.origin,
+            }
+            for one in found
+        ]
+        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.runtime.printable import printable
+
+    terminal = Terminal(quiet=False, to_stderr=False)
+    for number, (place, group) in enumerate(
+        groupby(found, lambda one: (one.origin, one.named.folder))
+    ):
+        origin, folder = place
+        heading = folder if origin == SHIPPED else f"{origin} {folder}".strip()
+        terminal.say("\n" * bool(number) + printable(heading), style="bold")
+        table = Table(box=None, pad_edge=True, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for one in group:
+            table.add_row(escape(printable(one.named.name)), escape(printable(one.about)))
+        terminal.show(table)

@@ -1,0 +1,1 @@
+"""What a release is published with: model card, text for Civitai, evidence."""
