@@ -49,7 +49,7 @@ def convert_batch(
     folder, options = Path(folder), options or Options()
     files = [Path(recipe) for recipe in recipes]
     found = find_inputs([str(place) for place in inputs], MATCH, folder)
-    named = [NamedRecipe(file.stem, load_recipe(file), file) for file in files]
+    named = [NamedRecipe(file.stem, load_recipe(file), (file,)) for file in files]
     jobs = pair_all(named, found.inputs, NAME)
     if not jobs:
         raise UsageError("nothing to do: a batch needs a recipe and a checkpoint")

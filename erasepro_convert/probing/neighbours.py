@@ -75,8 +75,10 @@ def suggest(
     Raises RecipeError for a word that does not fit into a prompt, CheckpointError for a file that
     is not a sound SD1.x checkpoint, StorageError when a store fails; OSError passes through.
     """
-    is_open = isinstance(checkpoint, SD1Checkpoint)
-    source = checkpoint if is_open else open_sd1_checkpoint(locate(checkpoint))
+    if isinstance(checkpoint, SD1Checkpoint):
+        source = checkpoint
+    else:
+        source = open_sd1_checkpoint(locate(checkpoint))
     encoder = _encoder(source)
     features = _vocabulary_features(encoder, partial(progress, "vocabulary"))
     names = list(whole_words())

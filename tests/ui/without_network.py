@@ -24,7 +24,7 @@ def forbid() -> None:
             raise socket.gaierror("no network here")
         return look_up(host, *rest, **more)
 
-    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign,assignment]
     socket.getaddrinfo = guarded_look_up
 
 
