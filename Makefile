@@ -72,8 +72,9 @@ comparison: .venv/installed
 	$(BIN)/python -m benchmarks.comparison
 	$(BIN)/python -m benchmarks.comparison_page
 
-# After a change of the models of manifests or recipes, or of a shipped recipe.
+# After a change of the models of manifests, evidence or recipes, or of a shipped recipe.
 schema: .venv/installed
 	$(BIN)/python -m erasepro_convert.manifest
+	$(BIN)/python -m erasepro_convert.release
 	$(BIN)/python -m erasepro_convert.recipe
 	$(BIN)/python -m tools.recipe_page

@@ -79,6 +79,7 @@ SOURCES = {
     "batch": _result("batch.csv", "files", "jobs"),
     "batch-growth": _result("batch-growth.csv", "files", "jobs"),
     "chain": _result("chain.csv", "concepts"),
+    "lora": _result("lora.csv", "model", "limit"),
     "stress": _result("stress.csv", "task", "method", "concept", "attack", "case"),
     "by-hand": _result("by-hand.csv", "name"),
 }

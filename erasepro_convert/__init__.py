@@ -29,11 +29,17 @@ if _typing.TYPE_CHECKING:
     from erasepro_convert.inspection import Inspection, inspect
     from erasepro_convert.library import named_recipes
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
+    from erasepro_convert.manifest.verdict import Check, Verdict, verdict
     from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe
     from erasepro_convert.recipe.make import make_recipe
-    from erasepro_convert.release.write import write_card, write_civitai, write_report
+    from erasepro_convert.release.write import (
+        write_card,
+        write_civitai,
+        write_evidence,
+        write_report,
+    )
     from erasepro_convert.verification import Finding, Verified, verify
 
 _MODULES = {
@@ -56,16 +62,18 @@ _MODULES = {
     "inspection": ("Inspection", "inspect"),
     "library": ("named_recipes",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
+    "manifest.verdict": ("Check", "Verdict", "verdict"),
     "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe"),
     "recipe.make": ("make_recipe",),
-    "release.write": ("write_card", "write_civitai", "write_report"),
+    "release.write": ("write_card", "write_civitai", "write_evidence", "write_report"),
     "verification": ("Finding", "Verified", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Check",
     "CheckpointError",
     "Entry",
     "EraseproError",
@@ -82,6 +90,7 @@ __all__ = [
     "RecipeError",
     "StorageError",
     "UsageError",
+    "Verdict",
     "VerificationError",
     "Verified",
     "__version__",
@@ -97,9 +106,11 @@ __all__ = [
     "probe",
     "read_manifest",
     "suggest",
+    "verdict",
     "verify",
     "write_card",
     "write_civitai",
+    "write_evidence",
     "write_report",
 ]
 

@@ -8,6 +8,10 @@ import errno
 import os
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from erasepro_convert.manifest.verdict import Verdict
 
 INTERRUPTED = 130
 """The exit code after an interrupt."""
@@ -42,9 +46,16 @@ class RecipeError(EraseproError):
 
 
 class LimitError(EraseproError):
-    """The result exceeds a limit of the recipe, so nothing is written."""
+    """The result exceeds a limit of the recipe, so nothing is written.
+
+    ``verdict`` shows each measure beside its limit, where the result was measured.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, verdict: "Verdict | None" = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict
 
 
 class CheckpointError(EraseproError):

@@ -21,6 +21,7 @@ MEASURED = (
     "cluster",
     "comparison",
     "evaluation",
+    "lora",
     "method",
     "speed",
     "storage",

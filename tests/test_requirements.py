@@ -1,6 +1,7 @@
 """The oldest versions that pyproject.toml allows are those that the core is tested with."""
 
 import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,7 +14,10 @@ PINS = dict(
     if not line.startswith("#")
 )
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-OLDEST = dict(requirement.lower().split(">=") for requirement in PROJECT["dependencies"])
+OLDEST = dict(
+    re.sub(r"\[.*\]", "", requirement.lower()).split(">=")
+    for requirement in PROJECT["dependencies"]
+)
 
 
 def numbers(version: str) -> list[int]:

@@ -15,6 +15,7 @@ from erasepro_convert.conversion.options import Options
 from erasepro_convert.conversion.preflight import require_workable
 from erasepro_convert.errors import CheckpointError, LimitError, describe_error
 from erasepro_convert.manifest import Manifest, VariesBetweenRuns, manifest_path, read_manifest
+from erasepro_convert.manifest.erasure import largest_update
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress, silent
@@ -121,7 +122,7 @@ def _written_fields(task: Task, manifest: Manifest) -> dict[str, object]:
         "figures": Figures(
             leak=max(measure.worst for measure in manifest.probe.leak),
             drift=max(measure.worst for measure in manifest.probe.drift),
-            relative_update=max(edit.relative_update for edit in manifest.all_edits),
+            relative_update=largest_update(manifest.all_edits),
         ),
     }
 

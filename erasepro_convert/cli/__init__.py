@@ -18,6 +18,7 @@ from erasepro_convert.cli.completion import completion_command
 from erasepro_convert.cli.convert import convert_command
 from erasepro_convert.cli.demo import demo_command
 from erasepro_convert.cli.evaluate import evaluate_command
+from erasepro_convert.cli.evidence import evidence_command
 from erasepro_convert.cli.inspect import inspect_command
 from erasepro_convert.cli.new import new_command
 from erasepro_convert.cli.preview import preview_command
@@ -130,6 +131,7 @@ for command in (
     compare_command,
     completion_command,
     evaluate_command,
+    evidence_command,
     inspect_command,
     new_command,
     preview_command,

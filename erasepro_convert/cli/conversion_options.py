@@ -11,6 +11,28 @@ from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS
 
 Command = Callable[..., Any]
 
+_SIGNING = (
+    click.option(
+        "--sign",
+        metavar="KEY",
+        type=click.Path(path_type=Path),
+        help="Sign what is written with this private key (EC on P-256, P-384 or P-521; PEM).",
+    ),
+    click.option(
+        "--certificate",
+        metavar="CERT",
+        type=click.Path(path_type=Path),
+        help="The certificate that KEY belongs to (PEM).",
+    ),
+    click.option(
+        "--chain",
+        metavar="CERT",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A certificate above it, up to the root; can be given several times.",
+    ),
+)
+
 _OPTIONS = (
     click.option(
         "--dtype",
@@ -47,25 +69,7 @@ _OPTIONS = (
         is_flag=True,
         help="Put the AutoV3 of IN and OUT into the manifest too, for one more pass of SHA-256.",
     ),
-    click.option(
-        "--sign",
-        metavar="KEY",
-        type=click.Path(path_type=Path),
-        help="Sign OUT and its manifest with this private key (EC on P-256, P-384 or P-521; PEM).",
-    ),
-    click.option(
-        "--certificate",
-        metavar="CERT",
-        type=click.Path(path_type=Path),
-        help="The certificate that KEY belongs to (PEM).",
-    ),
-    click.option(
-        "--chain",
-        metavar="CERT",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="A certificate above it, up to the root; can be given several times.",
-    ),
+    *_SIGNING,
     click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata."),
 )
 
@@ -81,5 +85,12 @@ release_option = click.option(
 def conversion_options(command: Command) -> Command:
     """Add the options of a conversion to a command, under the names of ``Options``."""
     for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def signing_options(command: Command) -> Command:
+    """Add the options of a signature to a command."""
+    for option in reversed(_SIGNING):
         command = option(command)
     return command

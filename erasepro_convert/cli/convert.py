@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from erasepro_convert.cli.announcement import announce
 from erasepro_convert.cli.completion import complete_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
+from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument, words_as_options
 from erasepro_convert.errors import LimitError
 
 if TYPE_CHECKING:
@@ -27,8 +28,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A picture (PNG, JPEG or WebP) that UIs show for OUT: its middle square, at 256 pixels.",
 )
+@click.option(
+    "--lora",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the same changes as a LoRA too, for use with IN (kohya's names, .safetensors).",
+)
+@click.option(
+    "--lora-rank",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="The largest rank in the LoRA.  [default: where nothing is lost, or the factors are as "
+    "large as the matrix]",
+)
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUT and FILE if they exist.")
+@click.option("--details", is_flag=True, help="Print every measure, layer by layer.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
 def convert_command(
@@ -38,6 +53,7 @@ def convert_command(
     source: "Location",
     target: str,
     release: tuple[str, ...],
+    details: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -57,18 +73,22 @@ def convert_command(
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, except for the
     state from which a trained method (esd-x, esd-u, ac) continues: OUT.training.safetensors.
     """
-    from erasepro_convert.cli.terminal import Terminal
+    announce(source, quiet=quiet, to_stderr=as_json)
     from erasepro_convert.recipe.release import with_statements
 
     # before the slow imports: mistakes show at once
     loaded, files = read_recipe(recipe, targets, anchors)
     if release:
         loaded = loaded.changed(release=with_statements(loaded.release, release))
+    from erasepro_convert.cli.details import show_details
     from erasepro_convert.cli.interruption import reporting_interruption
-    from erasepro_convert.cli.summary import summary
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.cli.time_left import expected_seconds
+    from erasepro_convert.cli.verdict import Places, closing_lines, show_verdict
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.manifest import manifest_path
+    from erasepro_convert.manifest.verdict import verdict
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import locate
 
@@ -81,11 +101,25 @@ def convert_command(
         from erasepro_convert.train.resume import state_path
 
         kept = [state_path(output)]
-    with reporting_interruption(manifest_place if conversion.folder else output, kept=kept):
-        with terminal.progress() as progress:
-            manifest = convert(loaded, source, output, conversion, progress)
+    outputs = [manifest_place if conversion.folder else output]
+    outputs += [conversion.lora] if conversion.lora else []
+    with reporting_interruption(*outputs, kept=kept):
+        try:
+            trained = loaded.training is not None
+            expected = expected_seconds(len(loaded.concepts), is_trained=trained)
+            with terminal.progress(expected) as progress:
+                manifest = convert(loaded, source, output, conversion, progress)
+        except LimitError as error:
+            if error.verdict:
+                show_verdict(terminal, error.verdict)
+            raise
         with uninterrupted():
-            summary(terminal, manifest, output, manifest_place)
+            if details:
+                show_details(terminal, manifest)
+            found = verdict(manifest)
+            words = words_as_options(targets, anchors)
+            places = Places("".join(recipe), words, source, output, manifest_place, conversion.lora)
+            show_verdict(terminal, found, closing_lines(terminal, manifest, found, places))
             if as_json:
                 click.echo(manifest.to_json(), nl=False)
     if manifest.exceeded:

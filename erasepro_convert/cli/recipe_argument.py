@@ -51,6 +51,12 @@ def recipe_argument(command: Command) -> Command:
     return argument(words_options(command))
 
 
+def words_as_options(targets: Sequence[str], anchors: Sequence[str]) -> tuple[str, ...]:
+    """Return the options that stand in for RECIPE, to be given again."""
+    both = (("--target", targets), ("--anchor", anchors))
+    return tuple(part for option, given in both for words in given for part in (option, words))
+
+
 def read_recipe(
     given: Sequence[str], targets: Sequence[str], anchors: Sequence[str]
 ) -> "tuple[Recipe, tuple[Path, ...]]":

@@ -1,10 +1,11 @@
 """Printing for people, and progress by stage."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import (
@@ -16,8 +17,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
+from erasepro_convert.cli.time_left import TimeLeft
 from erasepro_convert.runtime.progress import silent
 
 STAGES = {
@@ -26,19 +29,77 @@ STAGES = {
     "language": "reading common words",
     "train": "training",
     "erase": "erasing matrices",
+    "lora": "making the LoRA",
     "probe": "probing",
     "hash": "hashing the input",
     "write": "writing",
     "verify": "comparing tensors",
 }
-COUNTED = ("check", "vocabulary", "language", "train", "erase", "probe", "verify")
+COUNTED = ("check", "vocabulary", "train", "erase", "lora", "verify")
 """Stages that count something else than bytes."""
+SHARED = ("language", "probe")
+"""Stages of which only the share that is done means anything."""
 LINE = 2000
 """The most characters of a text from a file that may be hostile."""
 ROOM_FOR_BAR = 80
 """The width of a terminal from which a bar stands beside the names of files."""
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "")}
+"""The mark and the colour of a check by whether it held; None is no limit, or not checked."""
+PLAIN = str.maketrans(
+    {"✓": "+", "✗": "x", "→": ">", "…": "~", "–": "-", "×": "x", "█": "#", "▏": "|"}
+)
+"""What stands for our signs where a stream's encoding lacks some; a line gets no longer by it."""
 SHOWN_EVERY = 0.1
 """Seconds after which a bar moves again, as often as it is drawn."""
+
+
+class _StageBars(Progress):
+    """A bar for each stage that has begun, and below them the time so far and the time left."""
+
+    def __init__(self, console: Console, time_left: TimeLeft) -> None:
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+        )
+        self._time_left = time_left
+        self._shown_at: dict[str, float] = {}
+        super().__init__(*columns, console=console, transient=True)
+        self._of_stage = {
+            stage: self.add_task(text, total=None, start=False, visible=False, amount="")
+            for stage, text in STAGES.items()
+        }
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the bars and the line below them, as rich asks for ten times a second."""
+        yield from super().get_renderables()
+        so_far = f"{_clock(time.monotonic() - self._time_left.began)} so far"
+        left = self._time_left.left()
+        yield Text(f"{so_far}, about {_clock(left)} left" if left and left >= 1 else so_far, "dim")
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage has come; a note may follow it."""
+        stage, _, note = stage.partition(": ")
+        self._time_left.report(stage, done, total)
+        now = time.monotonic()
+        if 0 < done < total and now - self._shown_at.get(stage, 0.0) < SHOWN_EVERY:
+            return
+        self._shown_at[stage] = now
+        if stage in SHARED:
+            amount = f"{done / total:.0%}"
+        elif stage in COUNTED:
+            amount = f"{done}/{total}"
+        else:
+            amount = f"{decimal(done)} of {decimal(total)}"
+        amount += f", {note}" if note else ""
+        task = self._of_stage[stage]
+        self.start_task(task)
+        self.update(task, completed=done, total=total, visible=True, amount=amount)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 class Terminal:
@@ -48,6 +109,7 @@ class Terminal:
         self._console = Console(stderr=to_stderr, quiet=quiet, highlight=False)
         if not self._console.is_terminal:
             self._console.width = UNLIMITED
+        self._is_unicode = _can_write(self._console.encoding)
 
     @property
     def is_interactive(self) -> bool:
@@ -55,42 +117,19 @@ class Terminal:
         return self._console.is_terminal and not self._console.quiet
 
     @contextmanager
-    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """Give a callback that moves a bar for each stage; without a terminal there are no bars."""
+    def progress(
+        self, expected: Mapping[str, float] = MappingProxyType({})
+    ) -> Iterator[Callable[[str, int, int], None]]:
+        """Give a callback that moves a bar for each stage; without a terminal there are no bars.
+
+        Below the bars stand the time so far, which goes on whatever happens, and the time left.
+        ``expected`` are the seconds that stages are expected to take, where that is known.
+        """
         if not self.is_interactive:
             yield silent
             return
-        columns = (
-            TextColumn("{task.description:<18}"),
-            BarColumn(),
-            TextColumn("{task.fields[amount]}"),
-            TimeRemainingColumn(),
-        )
-        with self._bars(*columns) as bars:
-            tasks = {
-                stage: bars.add_task(text, total=None, start=False, visible=False, amount="")
-                for stage, text in STAGES.items()
-            }
-
-            shown: dict[str, float] = {}
-
-            def update(stage: str, done: int, total: int) -> None:
-                now = time.monotonic()
-                if done < total and now - shown.get(stage, 0.0) < SHOWN_EVERY:
-                    return
-                shown[stage] = now
-                stage, _, note = stage.partition(": ")
-                task = tasks[stage]
-                bars.start_task(task)
-                amount = (
-                    f"{done}/{total}"
-                    if stage in COUNTED
-                    else f"{decimal(done)} of {decimal(total)}"
-                )
-                amount += f", {note}" if note else ""
-                bars.update(task, completed=done, total=total, visible=True, amount=amount)
-
-            yield update
+        with _StageBars(self._console, TimeLeft(expected)) as bars:
+            yield bars.report
 
     @contextmanager
     def steps(self, unit: str = "steps") -> Iterator[Callable[[str, int, int], None]]:
@@ -136,5 +175,16 @@ class Terminal:
             self.say(line.rstrip())  # the last column would be padded to its longest text
 
     def say(self, line: str, style: str = "") -> None:
-        """Print one line without markup."""
-        self._console.print(escape(line), style=style, soft_wrap=True)
+        """Print one line without markup, with what the stream's encoding has for each character."""
+        encoding = self._console.encoding
+        if not self._is_unicode:
+            line = line.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+        self._console.print(Text(line, style), soft_wrap=True)
+
+
+def _can_write(encoding: str) -> bool:
+    try:
+        "".join(map(chr, PLAIN)).encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,13 +8,14 @@ import click
 
 from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
-from erasepro_convert.errors import VerificationError
+from erasepro_convert.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import Location
+    from erasepro_convert.verification import Verified
     from erasepro_convert.verification.finding import Finding
 
 
@@ -60,8 +61,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Check the signature by a chain that ends in this certificate (PEM).",
 )
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="OUT is evidence: the checkpoint that it is of.  [default: beside it, if it is there]",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings to standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print checks and findings to standard output."
+)
 def verify_command(
     target: "Location",
     record: "Location | None",
@@ -71,6 +80,7 @@ def verify_command(
     tensors_only: bool,
     key: Path | None,
     chain: tuple[Path, ...],
+    checkpoint: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -79,7 +89,21 @@ def verify_command(
     From the manifest alone: the manifest itself, hashes and sizes, metadata, and each tensor.  With
     --base also what was touched, and every norm, residual, leak, drift and reach.  docs/audit.md
     says what that proves.  Exit code 5 if anything deviates.
+
+    OUT can be a bundle of evidence (.evidence.zip, or a folder with its files): then every file in
+    it is checked, who signed it, and the checkpoint.
     """
+    from erasepro_convert.release.bundle import is_bundle
+
+    if isinstance(target, Path) and is_bundle(target):
+        if record or base or text_encoder or replay or tensors_only:
+            raise UsageError("evidence goes with --checkpoint, --key and --certificate alone")
+        from erasepro_convert.cli.verify_evidence import verify_bundle
+
+        verify_bundle(target, checkpoint, key, chain, quiet=quiet, as_json=as_json)
+        return
+    if checkpoint:
+        raise UsageError("--checkpoint is for evidence: OUT is a checkpoint itself")
     from dataclasses import asdict
 
     from erasepro_convert.cli.terminal import LINE, Terminal
@@ -102,13 +126,28 @@ def verify_command(
             progress=progress,
         )
     findings = verified.findings
+    if isinstance(target, Path) and verified.manifest.evidence_sha256:
+        from erasepro_convert.release.verify_evidence import verify_evidence_beside
+
+        findings = (*findings, *verify_evidence_beside(verified.manifest, target))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        data = {
+            "checked": verified.checked,
+            "compared": verified.compared,
+            "absent": verified.absent,
+            "findings": [asdict(finding) for finding in findings],
+        }
+        click.echo(json.dumps(data, indent=2))
     if findings:
-        _show(findings, terminal)
+        show(findings, terminal)
+    for line, colour in _checks(verified, tensors_only=tensors_only):
+        terminal.say(line, colour)
+    if findings:
         raise VerificationError(f"{redacted(target)}: {counted(len(findings), 'deviation')}")
     compared = counted(verified.compared, "tensor")
     terminal.say(f"{redacted(target)}: {compared} as the manifest says")
+    if verified.lora:
+        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
     if verified.absent:
         missing = counted(len(verified.absent), "tensor is", "tensors are")
         names = printable(listed(verified.absent), LINE)
@@ -126,7 +165,40 @@ def verify_command(
         )
 
 
-def _show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
+HELD = {
+    "manifest": "true to itself and to the recipe in it",
+    "file": "sizes, digests, metadata and tensors are as the manifest says",
+    "base": "all that was not edited is as it is there, and every figure comes out again",
+    "replay": "the recipe gives the same again",
+    "signature": "it is by this key or certificate, and of this file and this manifest",
+}
+TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
+"""What a check says that found nothing."""
+HOW = {
+    "base": "give --base IN",
+    "replay": "give --base IN --replay",
+    "signature": "give --key PUB or --certificate CERT",
+}
+"""What to give for a check that was not made."""
+
+
+def _checks(verified: "Verified", *, tensors_only: bool) -> "Iterator[tuple[str, str]]":
+    """Give a line with its colour for each check: it held, found deviations, or was not made."""
+    from erasepro_convert.cli.terminal import MARKS
+    from erasepro_convert.runtime.wording import counted
+
+    for check, held in verified.checked.items():
+        mark, colour = MARKS[held]
+        if held is None:
+            said = f"not checked ({HOW[check]})" if check in HOW else "not checked"
+        elif held:
+            said = TENSORS_ALONE if tensors_only and check == "file" else HELD[check]
+        else:
+            said = counted(len(verified.found_by(check)), "deviation")
+        yield f"{mark} {check}: {said}", colour
+
+
+def show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
     """Print a line for each kind of deviation where some share one, then each deviation."""
     from erasepro_convert.cli.terminal import LINE
     from erasepro_convert.runtime.printable import printable

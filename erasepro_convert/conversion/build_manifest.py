@@ -11,6 +11,7 @@ from erasepro_convert.manifest import (
     EmaRecord,
     Input,
     InputFile,
+    LoraRecord,
     Manifest,
     Output,
     Previous,
@@ -48,6 +49,7 @@ def build_manifest(
     output: Output,
     left_out: Mapping[str, str],
     stopwatch: Stopwatch,
+    lora: LoraRecord | None,
 ) -> Manifest:
     """Return the manifest of everything that was done, sealed with its own digest.
 
@@ -71,6 +73,7 @@ def build_manifest(
         ema=EmaRecord(edits=tuple(edit.record for edit in ema.edits.values()), probe=ema.probe)
         if ema
         else None,
+        lora=lora,
         exceeded=erasure.exceeded,
         varies_between_runs=VariesBetweenRuns(started=stopwatch.started, seconds=stopwatch.seconds),
     ).sealed()

@@ -61,6 +61,7 @@ def convert(
             folder=conversion.options.folder,
             dry_run=conversion.options.dry_run,
             sign=conversion.sign,
+            lora=asked.lora,
         ) as stage:
             output = write(
                 plan,
@@ -70,8 +71,14 @@ def convert(
                 algorithm=asked.tensor_digests,
             )
             conversion.require_outputs_apart()
+            erased, hashes = erasure.result(), reading.hashes()
+            lora = None
+            if erased.lora:
+                from erasepro_convert.conversion.lora import write_lora  # this imports torch
+
+                lora = write_lora(conversion, erased.main.recipe, erased.lora, hashes, stage)
             manifest = build_manifest(
-                conversion, erasure.result(), reading.hashes(), output, plan.left_out, stopwatch
+                conversion, erased, hashes, output, plan.left_out, stopwatch, lora
             )
             stage.complete(manifest)
     if conversion.training_state:

@@ -1,15 +1,17 @@
 """The erasure of one checkpoint: of its U-Net, of a kept EMA copy, with the settings that hold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from erasepro_convert.conversion.erasure import Erasure, run_erasure
+from erasepro_convert.conversion.lora import Lora, make_lora
 from erasepro_convert.conversion.preflight import Conversion
 from erasepro_convert.conversion.synonyms import Found, with_synonyms
 from erasepro_convert.errors import LimitError
+from erasepro_convert.manifest.verdict import Verdict, refusal
 from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
 from erasepro_convert.probing.limits import exceeded, leaking_concepts
 from erasepro_convert.recipe import Recipe
@@ -25,6 +27,7 @@ class CheckpointErasure:
     ema: Erasure | None
     synonyms: Found
     """What the recipe's ``synonyms: auto`` found, by target."""
+    lora: Lora | None = None
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -35,12 +38,20 @@ class CheckpointErasure:
     def exceeded(self) -> tuple[str, ...]:
         """A sentence for each of the recipe's limits that is exceeded."""
         found = exceeded(self.main.recipe, self.main.probe, self.main.changes)
-        if not self.ema:
+        if self.ema:
+            of_ema = exceeded(self.ema.recipe, self.ema.probe, self.ema.changes)
+            if found and of_ema:
+                return (*found, "the EMA copy of the U-Net does not hold either")
+            found = (*found, *(f"EMA copy: {line}" for line in of_ema))
+        if found or not self.lora:
             return found
-        of_ema = exceeded(self.ema.recipe, self.ema.probe, self.ema.changes)
-        if found and of_ema:
-            return (*found, "the EMA copy of the U-Net does not hold either")
-        return (*found, *(f"EMA copy: {line}" for line in of_ema))
+        return tuple(f"LoRA: {line}" for line in self.lora.exceeded)
+
+    def refusal(self, source: str) -> Verdict:
+        """Return the verdict where a limit is exceeded; ``source`` is the checkpoint's name."""
+        both = [self.main, *([self.ema] if self.ema else [])]
+        changes = [change for erasure in both for change in erasure.changes]
+        return refusal(source, self.main.recipe, [one.probe for one in both], changes)
 
 
 def erase_checkpoint(
@@ -55,7 +66,8 @@ def erase_checkpoint(
     ``already_erased`` are targets that were erased from it before (None: that is found out).
     ``anew`` takes nothing that an earlier run left in the cache.
 
-    Raises LimitError for what exceeds the recipe's limits, except in a dry run.
+    Raises LimitError for what exceeds the recipe's limits, except in a dry run, and UsageError
+    where there is nothing for the LoRA that was asked for.
     """
     base, options = conversion.base, conversion.options
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
@@ -66,9 +78,20 @@ def erase_checkpoint(
     if base.layout.ema == "convert":
         ema = run(base.with_ema_as_unet(), already_erased=already_erased).as_ema_copy()
     erasure = CheckpointErasure(main, ema, found)
-    if erasure.exceeded and not options.dry_run:
-        raise LimitError("\n- ".join(("the result does not hold:", *erasure.exceeded)))
+    if not options.dry_run:
+        _require_limits(erasure, base.checkpoint.name)
+    if options.lora:
+        erasure = replace(erasure, lora=make_lora(base, main, options.lora_rank, progress))
+        if not options.dry_run:
+            _require_limits(erasure, base.checkpoint.name)
     return erasure
+
+
+def _require_limits(erasure: CheckpointErasure, source: str) -> None:
+    if erasure.exceeded:
+        raise LimitError(
+            "\n- ".join(("the result does not hold:", *erasure.exceeded)), erasure.refusal(source)
+        )
 
 
 def _erase_what_is_new(

@@ -19,8 +19,9 @@ class Options:
     before writing into the output's metadata, ``private`` keeps the recipe's words out of it;
     ``autov3`` takes that digest of input and output too; ``tensor_digests`` is the algorithm of
     those of tensors; ``sign`` is a private key to sign with, as the holder of ``certificate`` (and
-    of the ``chain`` above it) where one is given; ``thumbnail`` is a picture that UIs show, or the
-    ``data:`` URI of one as a string; ``force`` replaces an existing output; ``dry_run`` does
+    of the ``chain`` above it) where one is given; ``lora`` is where the same changes go as a LoRA
+    (with factors up to ``lora_rank``); ``thumbnail`` is a picture that UIs show, or the ``data:``
+    URI of one as a string; ``force`` replaces an existing output; ``dry_run`` does
     everything but write, even where a limit is exceeded.  ``beside`` are files that the caller has
     read, such as the recipe: they are never written, as no input is.
     """
@@ -36,6 +37,8 @@ class Options:
     sign: Path | None = None
     certificate: Path | None = None
     chain: tuple[Path, ...] = ()
+    lora: Path | None = None
+    lora_rank: int | None = None
     private: bool = False
     thumbnail: Path | str | None = None
     force: bool = False

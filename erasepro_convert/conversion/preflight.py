@@ -1,10 +1,12 @@
 """Everything that is decided, and refused, before any work."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from erasepro_convert.conversion.options import Options
+from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import UsageError
 from erasepro_convert.library import recipe_files
 from erasepro_convert.manifest import ClipSkipFrom, manifest_path
@@ -16,12 +18,14 @@ from erasepro_convert.output.destinations import (
     require_place,
 )
 from erasepro_convert.recipe import Recipe, load_recipe
+from erasepro_convert.sd1.kohya import kohya_names
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import (
     WRITABLE,
     Location,
     file_name,
+    is_within,
     locate,
     redacted,
     url_scheme,
@@ -82,6 +86,8 @@ def prepare(
     sign = signer(options.sign, options.certificate, options.chain) if options.sign else None
     thumbnail = _thumbnail(options)
     base = open_sd1_checkpoint(source, options.ema, options.text_encoder)
+    if options.lora:
+        _require_lora_holds(recipe, base)
     recipe, clip_skip_from = _with_clip_skip(recipe, base, options.clip_skip)
     return Conversion(
         recipe, source, target, options, base, clip_skip_from, inputs, training_state, sign,
@@ -111,6 +117,20 @@ def _training_state(recipe: Recipe, target: Location, options: Options) -> Path 
     return state_path(target)
 
 
+def _require_lora_holds(recipe: Recipe, base: SD1Checkpoint) -> None:
+    """Raise UsageError for changes that a LoRA of matrices has no place for."""
+    if base.layout.ema == "use":
+        raise UsageError("--ema use takes another U-Net than UIs take from IN: no LoRA holds that")
+    others = set(edited_tensors(recipe, base.layout.widths)) - kohya_names().keys()
+    if others and recipe.training:
+        biases = all(name.endswith(".bias") for name in others)
+        raise UsageError(
+            f"{recipe.method} with parameters: {recipe.training.parameters} trains "
+            f"{'biases' if biases else 'biases, norms and convolutions'} too, and the LoRA holds "
+            "matrices alone: leave out --lora, or train cross-attention-kv"
+        )
+
+
 def _with_clip_skip(
     recipe: Recipe, base: SD1Checkpoint, asked: int | None
 ) -> tuple[Recipe, ClipSkipFrom]:
@@ -127,9 +147,10 @@ def _with_clip_skip(
 
 
 def outputs_of(target: Location, options: Options) -> tuple[Location, ...]:
-    """Return what a conversion writes: checkpoint, manifest and, where it is signed, signature."""
+    """Return what a conversion writes: checkpoint and manifest; signature and LoRA if asked for."""
     signature = (signature_path(target, folder=options.folder),) if options.sign else ()
-    return (target, manifest_path(target, folder=options.folder), *signature)
+    lora = (options.lora,) if options.lora else ()
+    return (target, manifest_path(target, folder=options.folder), *signature, *lora)
 
 
 def require_workable(
@@ -139,6 +160,27 @@ def require_workable(
 
     ``state`` is where a training keeps what it needs to go on.  Raises UsageError.
     """
+    _require_consistent(target, options)
+    for path in (source, *([options.text_encoder] if options.text_encoder else [])):
+        if not exists(path):
+            raise UsageError(f"{redacted(path)}: there is no such file")
+    if not isinstance(target, Path):
+        _require_writable(target, options)
+    inputs = Inputs((source, *options.read))
+    kept = [state] if state else []
+    inputs.require_apart(*outputs_of(target, options), *kept)
+    if options.lora:
+        _check_lora(options.lora, target, options, kept)
+    if not options.dry_run:
+        if isinstance(target, Path):
+            _check_place(target, options)
+        else:
+            _check_objects(target, options)
+    return inputs
+
+
+def _require_consistent(target: Location, options: Options) -> None:
+    """Refuse options that contradict each other or the output's kind."""
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
     if (options.certificate or options.chain) and not options.sign:
@@ -152,19 +194,28 @@ def require_workable(
             f"{redacted(target)}: the output's name must end in .safetensors (UIs go by it), "
             "or in / for a diffusers folder"
         )
-    for path in (source, *([options.text_encoder] if options.text_encoder else [])):
-        if not exists(path):
-            raise UsageError(f"{redacted(path)}: there is no such file")
+    if options.lora_rank is not None and not options.lora:
+        raise UsageError("--lora-rank goes with --lora")
+
+
+def _check_lora(lora: Path, target: Location, options: Options, kept: Sequence[Path]) -> None:
+    """Refuse a place for the LoRA that is none, or is one of another output's."""
     if not isinstance(target, Path):
-        _require_writable(target, options)
-    inputs = Inputs((source, *options.read))
-    inputs.require_apart(*outputs_of(target, options), *([state] if state else []))
-    if not options.dry_run:
-        if isinstance(target, Path):
-            _check_place(target, options)
-        else:
-            _check_objects(target, options)
-    return inputs
+        raise UsageError("--lora is for an output that is here: write it here, then upload both")
+    if lora.suffix != ".safetensors":
+        raise UsageError(f"{lora}: the name of a LoRA must end in .safetensors (loaders go by it)")
+    others = [target, manifest_path(target, folder=options.folder), *kept]
+    if options.sign:
+        others.append(signature_path(target, folder=options.folder))
+    if os.path.realpath(lora) in map(os.path.realpath, others):
+        raise UsageError(f"{lora}: two outputs cannot be one file; give the LoRA another name")
+    if options.folder and is_within(lora, target):
+        raise UsageError(f"{lora}: this lies in OUT; give the LoRA a place beside the folder")
+    if options.dry_run:
+        return
+    require_place(lora)
+    if os.path.lexists(lora) and not options.force:
+        raise UsageError(f"{lora}: exists already; --force replaces it")
 
 
 def require_store(target: Location) -> None:

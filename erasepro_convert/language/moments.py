@@ -35,7 +35,7 @@ CHUNK = 4096
 """Phrases that pass through the encoder together."""
 
 Progress = Callable[[int, int], None]
-"""The callback gets the phrases done and the total."""
+"""The callback gets the work done and the total, in phrases."""
 
 Reader = int | str
 """Who reads features: the attention of a text layer by its number, or ``skip.2`` for the U-Net."""
@@ -133,13 +133,19 @@ def _compute(
         words = {word: number for word, number in common_words().items() if known(word)}
         totals: dict[str, Tensor] = {}
         centres: dict[str, Tensor] = {}
+        total = len(phrases) + len(words) // 3  # a word has fewer positions than a phrase
+        progress(0, total)
         for start in range(0, len(phrases), CHUNK):
-            progress(start, len(phrases))
             chunk = slice(start, start + CHUNK)
-            _add_moments(read, rows, phrases[chunk], lengths[chunk], skips, totals, centres)
+            some = phrases[chunk]
+
+            def report(layer: int, start: int = start, count: int = len(some)) -> None:
+                progress(start + count * layer // TEXT_LAYERS, total)
+
+            _add_moments(read, rows, some, lengths[chunk], skips, totals, centres, report)
         encoder = TextEncoder(read, torch.float32, rows)
         features = last_features(encoder, [tokenize(f"a {word}") for word in words], min(skips))
-        progress(len(phrases), len(phrases))
+        progress(total, total)
         count = int(lengths.sum())
         return {
             "phrases": phrases.int(),
@@ -159,11 +165,12 @@ def _add_moments(
     skips: Collection[int],
     totals: dict[str, Tensor],
     centres: dict[str, Tensor],
+    report: Callable[[int], None],
 ) -> None:
     """Add (f − c, 1)·(f − c, 1)ᵀ of some phrases to the totals by reader.
 
-    c is the mean of the first phrases.  The product of a chunk is computed in float32, as features
-    are, and added in float64.
+    ``report`` gets the number of each layer that is done.  c is the mean of the first phrases.  The
+    product of a chunk is computed in float32, as features are, and added in float64.
     """
     encoder = TextEncoder(read, torch.float32, rows)
     prefixes = Prefixes.from_token_ids(phrases, lengths.tolist())
@@ -185,6 +192,7 @@ def _add_moments(
         hidden = layer(hidden, prefixes)
         if (skip := TEXT_LAYERS + 1 - number) in skips:
             add(f"skip.{skip}", encoder.final_norm(hidden))
+        report(number)
 
 
 def last_features(

@@ -11,12 +11,14 @@ from erasepro_convert.manifest.erasure import (
     Change,
     ColumnSet,
     Conflict,
+    EditedLayer,
     EditRecord,
     FeatureDistance,
     PromptPair,
     Residual,
     Synonym,
     Trained,
+    edited_layers,
 )
 from erasepro_convert.manifest.fields import Encoder
 from erasepro_convert.manifest.files import (
@@ -35,6 +37,7 @@ from erasepro_convert.manifest.files import (
     WrittenTensor,
 )
 from erasepro_convert.manifest.io import manifest_beside, manifest_path, read_manifest
+from erasepro_convert.manifest.lora import LoraFile, LoraLoss, LoraRecord
 from erasepro_convert.manifest.measures import (
     EmaRecord,
     Feed,
@@ -54,12 +57,16 @@ __all__ = [
     "Conflict",
     "DroppedEntry",
     "EditRecord",
+    "EditedLayer",
     "EmaRecord",
     "Encoder",
     "FeatureDistance",
     "Feed",
     "Input",
     "InputFile",
+    "LoraFile",
+    "LoraLoss",
+    "LoraRecord",
     "Manifest",
     "Output",
     "OutputFile",
@@ -79,6 +86,7 @@ __all__ = [
     "Variant",
     "VariesBetweenRuns",
     "WrittenTensor",
+    "edited_layers",
     "manifest_beside",
     "manifest_path",
     "read_manifest",

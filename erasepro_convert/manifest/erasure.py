@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import hypot
 from typing import Literal
 
@@ -117,6 +118,11 @@ class Change(Record):
     """‖W* − W_o‖ / ‖W_o‖."""
 
 
+def largest_update(changes: Sequence[Change]) -> float:
+    """Return the largest update of a tensor as a share of its norm, 0 where nothing changed."""
+    return max((change.relative_update for change in changes), default=0.0)
+
+
 @dataclass(frozen=True)
 class TrainedPart:
     """What training did to a numbered block of the U-Net, or to what is in none."""
@@ -138,6 +144,32 @@ def _part_of(name: str) -> str:
     """Return the part of the U-Net that a tensor belongs to, such as ``input_blocks.4``."""
     first, second = name.removeprefix(UNET).split(".")[:2]
     return f"{first}.{second}" if first.endswith("_blocks") else first
+
+
+@dataclass(frozen=True)
+class EditedLayer:
+    """What the edits of one layer come to: norms of all its weights, and its worst residuals."""
+
+    name: str
+    update_norm: float
+    relative_update: float
+    residual_before: float
+    residual_after: float
+
+
+def edited_layers(edits: Sequence["EditRecord"]) -> tuple[EditedLayer, ...]:
+    """Return the layers that were edited, in the order of the forward pass."""
+    groups = [(name, list(group)) for name, group in groupby(edits, lambda edit: edit.layer)]
+    return tuple(
+        EditedLayer(
+            name,
+            update := hypot(*(edit.update_norm for edit in group)),
+            update / (hypot(*(edit.norm for edit in group)) or 1.0),
+            max(edit.residual_before.relative for edit in group),
+            max(edit.residual_after.relative for edit in group),
+        )
+        for name, group in groups
+    )
 
 
 class Trained(Record):

@@ -11,6 +11,11 @@ NonNegative = Annotated[float, Field(ge=0)]
 Encoder = Literal["edited", "stock"]
 
 
+def is_none(value: object) -> bool:
+    """Whether a field has no value, for one that is left out then."""
+    return value is None
+
+
 class Record(BaseModel):
     """A frozen piece of the manifest; JSON has no NaN or infinity, so neither has this."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from erasepro_convert.checkpoint.tensor_info import Container
-from erasepro_convert.manifest.fields import Blake3, Count, Record, Sha256
+from erasepro_convert.manifest.fields import Blake3, Count, Record, Sha256, is_none
 from erasepro_convert.runtime.dtypes import DtypeOption
 from erasepro_convert.runtime.hashing import Algorithm, files_digest
 from erasepro_convert.sd1 import Ema
@@ -14,10 +14,6 @@ ClipSkipFrom = Literal["recipe", "metadata", "command line"]
 
 WEIGHTS = ".safetensors"
 """What the names of an output's weight files end in."""
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class Stored(Record):
@@ -44,7 +40,7 @@ class InputFile(Record):
     """A1111's and Civitai's short hash: the first 10 digits of the SHA-256."""
     autov3: Sha256 | None
     """SHA-256 of the bytes after a safetensors header; null unless it was asked for."""
-    stored: Annotated[Stored | None, Field(exclude_if=_is_none)] = None
+    stored: Annotated[Stored | None, Field(exclude_if=is_none)] = None
     """Only where there is no SHA-256."""
 
 
@@ -86,9 +82,9 @@ class WrittenTensor(Record):
 
     dtype: str
     shape: tuple[Count, ...]
-    blake3: Annotated[Blake3 | None, Field(exclude_if=_is_none)] = None
+    blake3: Annotated[Blake3 | None, Field(exclude_if=is_none)] = None
     """The digest of name, dtype, shape and values: see docs/audit.md."""
-    sha256: Annotated[Sha256 | None, Field(exclude_if=_is_none)] = None
+    sha256: Annotated[Sha256 | None, Field(exclude_if=is_none)] = None
     """The same with SHA-256, in manifests of schema 3."""
 
     @property
@@ -105,9 +101,9 @@ class Output(Record):
     metadata: dict[str, str]
     """The metadata of each safetensors file."""
     tensors: dict[str, WrittenTensor]
-    tensors_blake3: Annotated[Blake3 | None, Field(exclude_if=_is_none)] = None
+    tensors_blake3: Annotated[Blake3 | None, Field(exclude_if=is_none)] = None
     """One digest of all tensors, whatever their order, container and spelling."""
-    tensors_sha256: Annotated[Sha256 | None, Field(exclude_if=_is_none)] = None
+    tensors_sha256: Annotated[Sha256 | None, Field(exclude_if=is_none)] = None
     """The same of manifests of schema 3, where tensors have SHA-256."""
     written: bool
     """False for a dry run: the digests are those of the files that a real run writes."""

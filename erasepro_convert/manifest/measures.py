@@ -9,6 +9,11 @@ from erasepro_convert.manifest.erasure import EditRecord
 from erasepro_convert.manifest.fields import Count, Encoder, NonNegative, Record
 
 
+def exceeds(value: float, limit: float | None) -> bool:
+    """Whether a measure is above its limit; there may be none."""
+    return limit is not None and value > limit
+
+
 class Feed(Record):
     """One way of feeding the U-Net."""
 

@@ -1,10 +1,13 @@
 """The model of a manifest, and the JSON Schema that follows from it."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from erasepro_convert.manifest.erasure import Alignment, Change, EditRecord, Synonym, Trained
-from erasepro_convert.manifest.fields import NonNegative, Record, Sha256
+from erasepro_convert.manifest.fields import NonNegative, Record, Sha256, is_none
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
+from erasepro_convert.manifest.lora import LoraRecord
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
@@ -51,13 +54,18 @@ class Manifest(Record):
     probe: ProbeRecord
     ema: EmaRecord | None
     """Only where the EMA copy is kept."""
+    lora: Annotated[LoraRecord | None, Field(exclude_if=is_none)] = None
+    """Only where one was asked for.  Manifests that are older than this record lack it."""
     exceeded: tuple[str, ...]
     """Limits that a dry run found exceeded; nothing is ever written with one."""
     varies_between_runs: VariesBetweenRuns
 
     manifest_sha256: Sha256 = "0" * 64
-    """The digest of all but this and ``varies_between_runs``, as canonical JSON (sorted keys, no
-    white space)."""
+    """The digest of all but this, ``varies_between_runs`` and ``evidence_sha256``, as canonical
+    JSON (sorted keys, no white space)."""
+    evidence_sha256: Annotated[Sha256 | None, Field(exclude_if=lambda value: value is None)] = None
+    """The digest that the evidence made of this release states of itself.  Evidence names the
+    manifest by its digest, which therefore cannot cover this."""
 
     @property
     def all_edits(self) -> tuple[Change, ...]:
@@ -71,8 +79,8 @@ class Manifest(Record):
 
     def digest(self) -> str:
         """Return the digest that ``manifest_sha256`` has to be."""
-        rest = self.model_dump(mode="json", exclude={"manifest_sha256", "varies_between_runs"})
-        return json_digest(rest)
+        later = {"manifest_sha256", "varies_between_runs", "evidence_sha256"}
+        return json_digest(self.model_dump(mode="json", exclude=later))
 
     def sealed(self) -> "Manifest":
         """Return this manifest with its digest."""

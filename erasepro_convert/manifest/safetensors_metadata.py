@@ -6,11 +6,13 @@ that digest.  There is no date either: two identical runs give identical bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from erasepro_convert.manifest.lora import LoraLoss
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.runtime.version import __version__
+from erasepro_convert.storage.location import checkpoint_stem
 
 THUMBNAIL = "modelspec.thumbnail"
 """A small picture, as a ``data:`` URI."""
@@ -90,6 +92,43 @@ def _release_fields(release: Release) -> dict[str, str]:
         "tags": ", ".join(release.tags),
     }
     return {f"modelspec.{name}": text for name, text in fields.items() if text}
+
+
+def lora_metadata(
+    recipe: Recipe,
+    variant: str,
+    base: str,
+    base_sha256: str | None,
+    loss: LoraLoss,
+    *,
+    ranks: Collection[int],
+    alphas: Collection[int],
+    private: bool,
+) -> dict[str, str]:
+    """Metadata of the erasure as a LoRA: what its factors lack, ModelSpec's and kohya's keys.
+
+    ``base`` and ``base_sha256`` are the name and the digest of the input, which the LoRA is for.
+    ``ranks`` and ``alphas`` are those of all factors.
+    """
+    stem = checkpoint_stem(base)
+    ours = output_metadata({}, recipe, f"{variant}/lora", stem, private=private)
+    of_base = {"ss_new_sd_model_hash": base_sha256} if base_sha256 else {}
+    return {
+        **ours,
+        **of_base,
+        "modelspec.title": f"{ours['modelspec.title']} (LoRA)",
+        "erasepro.lora_loss": loss.model_dump_json(),
+        "ss_base_model_version": "sd_v1",
+        "ss_network_alpha": _one_of(alphas),
+        "ss_network_dim": _one_of(ranks),
+        "ss_network_module": "networks.lora",
+        "ss_sd_model_name": base,
+    }
+
+
+def _one_of(numbers: Collection[int]) -> str:
+    """Return the one number, or the word of sd-scripts for several."""
+    return str(*numbers) if len(numbers) == 1 else "Dynamic"
 
 
 def erasures(metadata: Mapping[str, str]) -> list[dict[str, str]]:

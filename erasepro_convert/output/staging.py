@@ -6,7 +6,7 @@ is made of what was staged.  Then all of it shows at once.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -41,15 +41,23 @@ class Stage(Protocol):
         safetensors library.  Raises RuntimeError where the library does not find the tensors.
         """
 
+    def writing_lora(self, weights: WeightFile) -> AbstractContextManager[Sink]:
+        """Open the LoRA's file, which appears with the output; it is secured and opened too."""
+
     def complete(self, manifest: Manifest) -> None:
         """Add the manifest, and the signature where one was asked for."""
 
 
 @contextmanager
 def staging(
-    target: Location, *, folder: bool = False, dry_run: bool = False, sign: Sign | None = None
+    target: Location,
+    *,
+    folder: bool = False,
+    dry_run: bool = False,
+    sign: Sign | None = None,
+    lora: Path | None = None,
 ) -> Iterator[Stage]:
-    """Give a stage for ``target``.
+    """Give a stage for ``target``, and for a ``lora`` where one goes with an output that is here.
 
     What was completed shows when the block ends well; else nothing changes.  A dry run does all of
     it but keeps nothing.  Raises OSError or StorageError for a place that fails.
@@ -60,12 +68,14 @@ def staging(
         with uploading(target) as checkpoint:
             yield ObjectStage(target, checkpoint)
     elif folder:
-        with replacing_folder(target) as staged:
-            yield FolderStage(staged, sign)
+        with replacing_folder(target, *([lora] if lora else [])) as (staged, beside):
+            yield FolderStage(staged, sign, *beside)
     else:
-        places = [target, manifest_path(target), *([signature_path(target)] if sign else [])]
-        with replacing(*places) as files:
-            yield FileStage(target, files, sign)
+        places = {"checkpoint": target, "manifest": manifest_path(target)}
+        places |= {"signature": signature_path(target)} if sign else {}
+        places |= {"lora": lora} if lora else {}
+        with replacing(*places.values()) as files:
+            yield FileStage(target, dict(zip(places, files, strict=True)), sign)
 
 
 class DiscardingStage:
@@ -75,42 +85,54 @@ class DiscardingStage:
         """See Stage."""
         return open(os.devnull, "wb")
 
+    def writing_lora(self, weights: WeightFile) -> BinaryIO:
+        """See Stage."""
+        return open(os.devnull, "wb")
+
     def complete(self, manifest: Manifest) -> None:
         """See Stage."""
 
 
 class FileStage:
-    """Hidden files beside the checkpoint's, the manifest's and the signature's places."""
+    """Hidden files beside the places of checkpoint, manifest, signature and LoRA."""
 
-    def __init__(self, target: Path, files: Sequence[BinaryIO], sign: Sign | None) -> None:
+    def __init__(self, target: Path, files: Mapping[str, BinaryIO], sign: Sign | None) -> None:
         self._target = target
-        self._checkpoint, self._manifest, *self._signature = files
+        self._files = files
         self._sign = sign
 
     @contextmanager
     def writing(self, path: str, weights: WeightFile | None) -> Iterator[BinaryIO]:
         """See Stage."""
-        yield self._checkpoint
-        _check_on_disk(self._checkpoint, weights)
+        yield self._files["checkpoint"]
+        _check_on_disk(self._files["checkpoint"], weights)
+
+    @contextmanager
+    def writing_lora(self, weights: WeightFile) -> Iterator[BinaryIO]:
+        """See Stage."""
+        yield self._files["lora"]
+        _check_on_disk(self._files["lora"], weights)
 
     def complete(self, manifest: Manifest) -> None:
         """See Stage."""
-        self._manifest.write(manifest.to_json().encode())
-        self._manifest.flush()
+        record = self._files["manifest"]
+        record.write(manifest.to_json().encode())
+        record.flush()
         if self._sign:
             files = {
-                self._target.name: Path(self._checkpoint.name),
-                manifest_path(self._target).name: Path(self._manifest.name),
+                self._target.name: Path(self._files["checkpoint"].name),
+                manifest_path(self._target).name: Path(record.name),
             }
-            self._signature[0].write(self._sign(files))
+            self._files["signature"].write(self._sign(files))
 
 
 class FolderStage:
-    """A hidden folder beside the output's."""
+    """A hidden folder beside the output's, and a hidden file beside the LoRA's place."""
 
-    def __init__(self, folder: Path, sign: Sign | None) -> None:
+    def __init__(self, folder: Path, sign: Sign | None, *lora: BinaryIO) -> None:
         self._folder = folder
         self._sign = sign
+        self._lora = lora
 
     @contextmanager
     def writing(self, path: str, weights: WeightFile | None) -> Iterator[BinaryIO]:
@@ -119,6 +141,13 @@ class FolderStage:
         with open(self._folder / path, "xb") as file:
             yield file
             _check_on_disk(file, weights)
+
+    @contextmanager
+    def writing_lora(self, weights: WeightFile) -> Iterator[BinaryIO]:
+        """See Stage."""
+        (file,) = self._lora
+        yield file
+        _check_on_disk(file, weights)
 
     def complete(self, manifest: Manifest) -> None:
         """See Stage."""
@@ -155,6 +184,10 @@ class ObjectStage:
                 copy.truncate(len(weights.header) + weights.nbytes)  # a hole, which takes no room
                 copy.flush()
                 _require_readable(copy.name, weights)
+
+    def writing_lora(self, weights: WeightFile) -> AbstractContextManager[Sink]:
+        """See Stage.  It is refused before any work: a LoRA goes with an output that is here."""
+        raise NotImplementedError
 
     def complete(self, manifest: Manifest) -> None:
         """See Stage."""
@@ -212,6 +245,16 @@ def write(
         written=not isinstance(stage, DiscardingStage),
         **{f"tensors_{algorithm}": digest},
     )
+
+
+def write_lora(name: str, weights: WeightFile, stage: Stage) -> OutputFile:
+    """Write a LoRA that goes with the output into ``stage``; the account of it for the manifest.
+
+    It has its AutoV3 too, by which Civitai and A1111 know a LoRA.
+    """
+    with stage.writing_lora(weights) as sink:
+        written = stream(weights, sink, lambda done, total: None, autov3=True)
+    return _output_file(name, written.size, written.sha256, written.autov3)
 
 
 def _output_file(name: str, size: int, sha256: str, autov3: str | None) -> OutputFile:

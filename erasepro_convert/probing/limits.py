@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from erasepro_convert.manifest import Change, ProbeRecord, PromptMeasure
+from erasepro_convert.manifest.measures import exceeds
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.methods import METHODS
 
@@ -21,6 +22,11 @@ def exceeded(recipe: Recipe, measured: ProbeRecord, edits: Iterable[Change]) -> 
     return (*leak, *drift, *update, *advice)
 
 
+def exceeded_measures(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
+    """Return sentences on the limits on leak and drift that are exceeded, without advice."""
+    return (*_leak(recipe, measured), *_drift(recipe, measured))
+
+
 def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
     """Return sentences on the limits on leak and drift that are exceeded."""
     return exceeded(recipe, measured, ())
@@ -28,17 +34,13 @@ def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
 
 def leaking_concepts(recipe: Recipe, measured: ProbeRecord) -> list[Concept]:
     """Return the concepts whose leak is above the limit with any text encoder or clip skip."""
-    above = {m.concept for m in measured.leak if _is_above(m, recipe.limits.leak)}
+    above = {m.concept for m in measured.leak if exceeds(m.mean, recipe.limits.leak)}
     return [concept for concept in recipe.concepts if concept.target in above]
-
-
-def _is_above(measure: PromptMeasure, limit: float | None) -> bool:
-    return limit is not None and measure.mean > limit
 
 
 def _leak(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
     limit = recipe.limits.leak
-    above = [m for m in measured.leak if _is_above(m, limit)]
+    above = [m for m in measured.leak if exceeds(m.mean, limit)]
     if not above:
         return
     worst_of: dict[str | None, PromptMeasure] = {}
@@ -54,7 +56,7 @@ def _leak(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
 
 def _drift(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
     limit = recipe.limits.drift
-    above = [m for m in measured.drift if _is_above(m, limit)]
+    above = [m for m in measured.drift if exceeds(m.mean, limit)]
     if above:
         worst = max(above, key=lambda m: m.mean)
         yield f"drift is {worst.mean:.2f}, above the limit of {limit:g}{_where(above)}"
@@ -73,7 +75,7 @@ def _where(above: Sequence[PromptMeasure]) -> str:
 def _update(recipe: Recipe, edits: Iterable[Change]) -> Iterator[str]:
     limit = recipe.limits.relative_update
     worst = max(edits, key=lambda edit: edit.relative_update, default=None)
-    if limit is not None and worst and worst.relative_update > limit:
+    if limit is not None and worst and exceeds(worst.relative_update, limit):
         yield (
             f"the update of {worst.name} is {worst.relative_update:.2f} times its norm, above the "
             f"limit of {limit:g}"

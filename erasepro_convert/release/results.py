@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
@@ -147,6 +147,8 @@ class Stress(Measured):
     """What ``stress`` found; ``drawing`` is None where it drew nothing."""
 
     effort: Effort
+    budgets: Mapping[str, Mapping[str, JsonValue]]
+    """What each attack that was made could spend, trial seeds among it."""
     drawing: Drawing | None
     rows: tuple[StressRow, ...]
 

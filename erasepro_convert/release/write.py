@@ -56,6 +56,24 @@ def write_civitai(output: Path | str, *, force: bool = False) -> Path:
     )
 
 
+def write_evidence(output: Path | str, *, force: bool = False) -> Path:
+    """Write the evidence of an output, one zip that stands alone, and return where it lies.
+
+    The manifest names it from then on.  It raises what ``write_card`` raises, and UsageError for an
+    output that is signed: the command signs both again.
+    """
+    from erasepro_convert.release.bundle import ENDING
+    from erasepro_convert.release.evidence import make_evidence
+    from erasepro_convert.release.publish import publish, signature_to_renew
+
+    results = read_results(Path(output))
+    target, inputs = sibling(results.output, ENDING), Inputs(results.files)
+    require_outputs([target], inputs, force=force)
+    signature_to_renew(results, None)
+    publish(results, *make_evidence(_unchanged(results), _stated(results)), target, inputs)
+    return target
+
+
 def _write(output: Path, ending: str, text: Callable[[Results], str], *, force: bool) -> Path:
     results = read_results(output)
     target, inputs = (

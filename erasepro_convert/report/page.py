@@ -3,16 +3,17 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
-from erasepro_convert.manifest import Manifest, PromptMeasure
+from erasepro_convert.manifest import Manifest, PromptMeasure, edited_layers
+from erasepro_convert.manifest.measures import exceeds
+from erasepro_convert.manifest.remarks import remarks
+from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.report.charts import svg
 from erasepro_convert.runtime.html_template import fill_template
-from erasepro_convert.runtime.wording import counted, counted_of
+from erasepro_convert.runtime.wording import counted
 
 
 def html(
@@ -25,21 +26,21 @@ def html(
     ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
     ``evaluate`` wrote.
     """
-    recipe = yaml.safe_dump(manifest.recipe.model_dump(mode="json"), sort_keys=False, width=90)
     return fill_template(
         "report/page.html.jinja",
         m=manifest,
-        matrices=counted_of(
-            sum(edit.changed for edit in manifest.edits), len(manifest.edits), "matrix", "matrices"
-        ),
         counted=counted,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
-        layers=_layers(manifest),
+        verdict=verdict(manifest),
+        measured=MEASURED,
+        exceeds=exceeds,
+        layers=edited_layers(manifest.edits),
+        remarks=list(remarks(manifest)),
         prompts=_prompts(manifest),
         evaluation=evaluation,
         value=_format_estimate,
         pictures=b64encode(pictures).decode() if pictures else None,
-        recipe=recipe,
+        recipe=manifest.recipe.to_yaml(),
     )
 
 
@@ -50,29 +51,6 @@ def _format_estimate(estimate: Mapping[str, Any] | None) -> str:
     interval = estimate["interval"]
     text = f"{estimate['value']:.3f}"
     return f"{text} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else text
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """The largest update and residuals among the matrices of one layer."""
-
-    name: str
-    relative_update: float
-    residual_before: float
-    residual_after: float
-
-
-def _layers(manifest: Manifest) -> list[_Layer]:
-    return [
-        _Layer(
-            name,
-            max(e.relative_update for e in edits),
-            max(e.residual_before.relative for e in edits),
-            max(e.residual_after.relative for e in edits),
-        )
-        for name, group in groupby(manifest.edits, lambda edit: edit.layer)
-        if (edits := list(group))
-    ]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.cells import cell_len, set_cell_size
+
 from erasepro_convert.errors import CheckpointError
 
 LENGTH_LIMIT = 300
@@ -16,6 +18,15 @@ def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
     """Escape unprintable characters of a text, and cut it to ``limit`` characters."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
     return escaped[:limit] + ("…" if max(len(escaped), len(text)) > limit else "")
+
+
+def shortened(text: str, width: int) -> str:
+    """Escape unprintable characters, and cut to ``width`` cells of a terminal.
+
+    A character of Chinese or Japanese takes two cells.
+    """
+    text = printable(text)
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def on_one_line(text: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""The callback gets a stage (language, train, erase, probe, hash, write, …), the amount done and
-the total.  Several threads may call it.  A note may follow the stage: "train: loss 0.0123"."""
+"""The callback gets a stage (language, train, erase, lora, probe, hash, write, …), the amount done
+and the total.  Several threads may call it.  A note may follow: "train: loss 0.0123"."""
 
 
 def silent(stage: str, done: int, total: int) -> None:

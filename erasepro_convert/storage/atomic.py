@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -16,13 +16,62 @@ from erasepro_convert.runtime.signals import uninterrupted
 
 @contextmanager
 def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
-    """Open files that replace ``targets`` (all in one folder) when the block succeeds.
+    """Open files that replace ``targets`` when the block succeeds.
 
     Until then they lie beside the targets under temporary names.  After a failure or an interrupt
     they are removed and the targets are unchanged.  All files are on the disk before the first is
     moved, and no signal is handled between the moves.  Temporary files of killed runs are removed
     first.
     """
+    with _temporary_files(targets) as files:
+        yield files
+        for file in files:
+            sync(file)
+        with uninterrupted():
+            _move(files, targets)
+    _sync_folders(targets)
+
+
+@contextmanager
+def replacing_folder(target: Path, *beside: Path) -> Iterator[tuple[Path, tuple[BinaryIO, ...]]]:
+    """Make a folder to fill, which takes the place of ``target`` when the block succeeds.
+
+    ``target`` must be an empty folder or not exist.  The block must ``sync`` each file that it
+    writes into the folder.  Files that replace ``beside`` are opened too, and appear with it.
+    After a failure or an interrupt the folder and these files are removed.
+    """
+    temporary = _temporary(target)
+    try:
+        temporary.mkdir()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            with _locked(descriptor), _temporary_files(beside) as files:
+                yield temporary, files
+                for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                    _sync_folder(folder)
+                for file in files:
+                    sync(file)
+                with uninterrupted():
+                    os.rename(temporary, target)  # not replace: only an empty folder may give way
+                    _move(files, beside)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folders((target, *beside))
+
+
+def sync(file: BinaryIO) -> None:
+    """Flush a file's content to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _temporary_files(targets: Sequence[Path]) -> Iterator[tuple[BinaryIO, ...]]:
+    """Open a file beside each target, under a temporary name; a failed block leaves none."""
     temporaries = [_temporary(target) for target in targets]
     try:
         with ExitStack() as stack:
@@ -30,49 +79,16 @@ def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
             for file in files:
                 stack.enter_context(_locked(file.fileno()))
             yield files
-            for file in files:
-                sync(file)
-            with uninterrupted():
-                for temporary, target in zip(temporaries, targets, strict=True):
-                    os.replace(temporary, target)
     except BaseException:
         with uninterrupted():
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(targets[0].parent)
 
 
-@contextmanager
-def replacing_folder(target: Path) -> Iterator[Path]:
-    """Make a folder to fill, which takes the place of ``target`` when the block succeeds.
-
-    ``target`` must be an empty folder or not exist.  The block must ``sync`` each file that it
-    writes.  After a failure or an interrupt the folder is removed.
-    """
-    temporary = _temporary(target)
-    try:
-        temporary.mkdir()
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            with _locked(descriptor):
-                yield temporary
-                for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
-                    _sync_folder(folder)
-                os.rename(temporary, target)  # not replace: only an empty folder may give way
-        finally:
-            os.close(descriptor)
-    except BaseException:
-        with uninterrupted():
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def sync(file: BinaryIO) -> None:
-    """Flush a file's content to the disk."""
-    file.flush()
-    os.fsync(file.fileno())
+def _move(files: Sequence[BinaryIO], targets: Sequence[Path]) -> None:
+    for file, target in zip(files, targets, strict=True):
+        os.replace(file.name, target)
 
 
 def _temporary(target: Path) -> Path:
@@ -110,6 +126,11 @@ def _locked(descriptor: int) -> Iterator[None]:
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     yield
+
+
+def _sync_folders(targets: Sequence[Path]) -> None:
+    for folder in {target.parent for target in targets}:
+        _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

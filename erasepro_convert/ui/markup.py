@@ -6,7 +6,6 @@ from html import escape as _escape
 
 import erasepro_convert as erasepro
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.ui.verdict import checks
 
 LONGEST = 2000
 """The most characters of a text that are shown."""
@@ -84,8 +83,9 @@ def inspection(found: erasepro.Inspection) -> str:
 
 def result(manifest: erasepro.Manifest) -> str:
     """Show the verdict on an erasure, what to change if it does not hold, and each prompt."""
+    verdict = erasepro.verdict(manifest)
     held = not manifest.exceeded
-    words = ", ".join(f"{c.target} → {c.anchor or 'nothing'}" for c in manifest.recipe.concepts)
+    words = _pairs(verdict.erased)
     marks = {
         True: ("✓", "held", "holds: "),
         False: ("✗", "failed", "does not hold: "),
@@ -94,18 +94,25 @@ def result(manifest: erasepro.Manifest) -> str:
     items = "".join(
         f'<li class="{marks[one.held][1]}"><span aria-hidden="true">{marks[one.held][0]}</span> '
         f'<span class="hidden">{marks[one.held][2]}</span>{text(one.what)}</li>'
-        for one in checks(manifest)
+        for one in verdict.checks
     )
     advice = "".join(f"<li>{text(sentence)}</li>" for sentence in manifest.exceeded)
+    remarks = "".join(f"<li>{text(warning)}</li>" for warning in verdict.warnings)
     return (
         f'<div class="verdict {"held" if held else "failed"}">'
         f"<h3>{'It holds' if held else 'It does not hold'}</h3><p>{text(words)}</p>"
         f'<ul class="checks">{items}</ul>'
         + (f"<h4>What to change</h4><ul>{advice}</ul>" if advice else "")
+        + (f"<h4>Mind</h4><ul>{remarks}</ul>" if remarks else "")
+        + f"<p>{text(verdict.changes)}</p>"
         + f"<p class='note'>{term('leak')} and {term('drift')} are measured on the text of prompts "
         f"that were not solved for, with the edited and the original {term('text encoder')}; no "
         "picture was looked at.</p></div>" + _prompts(manifest)
     )
+
+
+def _pairs(erased: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"{target} → {anchor or 'nothing'}" for target, anchor in erased)
 
 
 def _prompts(manifest: erasepro.Manifest) -> str:
@@ -129,7 +136,7 @@ def verified(found: erasepro.Verified) -> str:
     """Say whether a release is what its manifest says, and list every deviation."""
     manifest = found.manifest
     if not found.findings:
-        words = ", ".join(f"{c.target} → {c.anchor or 'nothing'}" for c in manifest.recipe.concepts)
+        words = _pairs(erasepro.verdict(manifest).erased)
         return (
             '<div class="verdict held"><h3>It is what its manifest says</h3>'
             f"<p>{found.compared} tensors were compared. The {term('manifest')} says that this was "

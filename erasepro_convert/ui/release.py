@@ -47,4 +47,10 @@ DOCUMENTS = (
         ".civitai.html",
         erasepro.write_civitai,
     ),
+    Document(
+        "Evidence",
+        "all of it in one file that stands alone, for platforms and for whoever asks",
+        ".evidence.zip",
+        erasepro.write_evidence,
+    ),
 )

@@ -9,7 +9,13 @@ from erasepro_convert.checkpoint.file import open_for_reading
 from erasepro_convert.checkpoint.open_file import FileHasher
 from erasepro_convert.checkpoint.safetensors_file import LENGTH
 from erasepro_convert.errors import CheckpointError
-from erasepro_convert.manifest import Manifest, WrittenTensor, manifest_path
+from erasepro_convert.manifest import (
+    LoraRecord,
+    Manifest,
+    OutputFile,
+    WrittenTensor,
+    manifest_path,
+)
 from erasepro_convert.manifest.signature import signature_path
 from erasepro_convert.output.output_tensors import position_ids
 from erasepro_convert.runtime.hashing import Algorithm, tensor_digest, tensors_digest
@@ -53,7 +59,7 @@ def verify_manifest(manifest: Manifest) -> Iterator[Finding]:
     for read in manifest.input.files:
         if read.sha256:
             pairs[f"AutoV2 of {read.name}"] = (read.sha256[:10], str(read.autov2))
-    for file in output.files:
+    for file in (*output.files, *([manifest.lora.file] if manifest.lora else [])):
         pairs[f"AutoV2 of {file.name}"] = (file.sha256[:10], file.autov2)
     for name, (expected, found) in pairs.items():
         if expected != found:
@@ -70,32 +76,41 @@ def verify_files(manifest: Manifest, target: Location) -> Iterator[Finding]:
         path = target / file.name if target_is_folder else target
         if not is_within(path, target):
             yield Finding("manifest", file.name, "a file of the output", "a file elsewhere")
-            continue
-        if not exists(path):
+        elif not exists(path):
             yield Finding("file", file.name, "there", "missing")
-            continue
-        try:
-            opened = open_for_reading(path)
-            header_length = opened.read(0, min(LENGTH, opened.size))
-            content_start = LENGTH + int.from_bytes(header_length, "little")
-            hashes = FileHasher(
-                opened.prefetching([(0, opened.size)]),
-                content_start if file.autov3 else None,
-                lambda done: None,
-            ).finish()
-        except CheckpointError as error:
-            yield Finding("file", file.name, "a readable file", str(error))
-            continue
-        if file.size != opened.size:
-            yield Finding("file", file.name, str(file.size), str(opened.size), "size")
-        if file.sha256 != hashes.sha256:
-            yield Finding("file", file.name, file.sha256, hashes.sha256, "SHA-256")
-        if file.autov3 and file.autov3 != hashes.autov3:
-            yield Finding("file", file.name, file.autov3, str(hashes.autov3), "AutoV3")
+        else:
+            yield from _verify_file("file", file, path)
     if target_is_folder:
         records = {file_name(path(target, folder=True)) for path in (manifest_path, signature_path)}
         for name in sorted(files_below(target) - names - records):
             yield Finding("file", name, "not there", "there")
+
+
+def verify_lora(lora: LoraRecord, path: Location) -> Iterator[Finding]:
+    """Check the size and the digests of the output's LoRA."""
+    yield from _verify_file("lora", lora.file, path)
+
+
+def _verify_file(kind: str, file: OutputFile, path: Location) -> Iterator[Finding]:
+    """Compare a file with what was written."""
+    try:
+        opened = open_for_reading(path)
+        header_length = opened.read(0, min(LENGTH, opened.size))
+        content_start = LENGTH + int.from_bytes(header_length, "little")
+        hashes = FileHasher(
+            opened.prefetching([(0, opened.size)]),
+            content_start if file.autov3 else None,
+            lambda done: None,
+        ).finish()
+    except CheckpointError as error:
+        yield Finding(kind, file.name, "a readable file", str(error))
+        return
+    if file.size != opened.size:
+        yield Finding(kind, file.name, str(file.size), str(opened.size), "size")
+    if file.sha256 != hashes.sha256:
+        yield Finding(kind, file.name, file.sha256, hashes.sha256, "SHA-256")
+    if file.autov3 and file.autov3 != hashes.autov3:
+        yield Finding(kind, file.name, file.autov3, str(hashes.autov3), "AutoV3")
 
 
 def verify_metadata(manifest: Manifest, checkpoint: Checkpoint) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Signatures of releases, checked through OpenSSF's model-signing, offline."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,11 +39,6 @@ class SignatureVerifier:
         """Check the signature beside ``target``, whose manifest is ``record``."""
         is_folder = target.is_dir()
         path = signature_path(target, folder=is_folder)
-        if not path.exists():
-            return [Finding("signature", path.name, "there", "missing")]
-        made_by = _made_by(path)
-        if made_by not in (None, self.signed_by):
-            return [Finding("signature", path.name, SIGNED_BY[self.signed_by], SIGNED_BY[made_by])]
         if is_folder:
             signed = (p for p in target.rglob("*") if p.is_file() and p != path)
             files = {p.relative_to(target).as_posix(): p for p in signed}
@@ -52,6 +47,15 @@ class SignatureVerifier:
                 manifest.output.name: target,
                 manifest_path(Path(manifest.output.name)).name: record,
             }
+        return self.check_files(files, path)
+
+    def check_files(self, files: Mapping[str, Path], path: Path) -> list[Finding]:
+        """Check that the signature at ``path`` is of these files, by the names that were signed."""
+        if not path.exists():
+            return [Finding("signature", path.name, "there", "missing")]
+        made_by = _made_by(path)
+        if made_by not in (None, self.signed_by):
+            return [Finding("signature", path.name, SIGNED_BY[self.signed_by], SIGNED_BY[made_by])]
         with linked_alone(files) as (model, hashing):
             try:
                 self.config.set_hashing_config(hashing).verify(model, path)

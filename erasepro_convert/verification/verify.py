@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError, UsageError, VerificationError
@@ -18,12 +19,15 @@ from erasepro_convert.storage.listing import exists, is_folder
 from erasepro_convert.storage.location import Location, file_name, locate, redacted
 from erasepro_convert.verification.against_manifest import (
     verify_files,
+    verify_lora,
     verify_manifest,
     verify_metadata,
     verify_tensors,
 )
 from erasepro_convert.verification.finding import Finding
 from erasepro_convert.verification.signature import signature_verifier
+
+Check = Literal["manifest", "file", "base", "replay", "signature"]
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,42 @@ class Request:
     tensors_only: bool = False
 
 
+CHECKS: dict[Check, frozenset[str]] = {
+    "manifest": frozenset({"manifest"}),
+    "file": frozenset({"file", "metadata", "tensor", "lora"}),
+    "base": frozenset({"base", "untouched", "figure"}),
+    "replay": frozenset({"replay"}),
+    "signature": frozenset({"signature"}),
+}
+"""What can be checked, and the kinds of deviations that each check finds."""
+
+
 @dataclass(frozen=True)
 class Verified:
     """All deviations, the number of tensors that were compared, and the tensors a copy lacks.
 
-    ``manifest`` is what the output was compared with.
+    ``manifest`` is what the output was compared with, ``done`` are the checks that were made to
+    their end.  ``lora`` is where the output's LoRA lies, if it was compared too.
     """
 
     manifest: Manifest
     findings: tuple[Finding, ...]
     compared: int = 0
     absent: tuple[str, ...] = ()
+    lora: Path | None = None
+    done: tuple[Check, ...] = ()
+
+    def found_by(self, check: Check) -> list[Finding]:
+        """Return the deviations that a check found."""
+        return [finding for finding in self.findings if finding.kind in CHECKS[check]]
+
+    @property
+    def checked(self) -> dict[Check, bool | None]:
+        """Whether each check found nothing; None for one that was not made, or not to its end."""
+        return {
+            check: False if self.found_by(check) else True if check in self.done else None
+            for check in CHECKS
+        }
 
 
 def verify(
@@ -107,7 +136,8 @@ def verify(
     verified = compare(stated, request, progress)
     if verifier and isinstance(target, Path) and isinstance(record, Path):
         signed = verifier.check(stated, target, record)
-        return replace(verified, findings=(*verified.findings, *signed))
+        findings = (*verified.findings, *signed)
+        return replace(verified, findings=findings, done=(*verified.done, "signature"))
     return verified
 
 
@@ -118,6 +148,7 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
     through.
     """
     findings = [*verify_manifest(manifest)]
+    lora = None if request.tensors_only else _lora_beside(manifest, request.target)
     with ThreadPoolExecutor(1) as background:  # both read the file at once, from the disk only once
         files = background.submit(
             lambda: [] if request.tensors_only else [*verify_files(manifest, request.target)]
@@ -127,11 +158,15 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
             tensors = verify_tensors(manifest, checkpoint, progress, is_copy=request.tensors_only)
         except CheckpointError as error:
             unsound = Finding("file", file_name(request.target), "a sound checkpoint", str(error))
-            return Verified(manifest, (*findings, *files.result(), unsound))
+            found = (*findings, *files.result(), unsound)
+            return Verified(manifest, found, done=("manifest", "file"))
         findings += files.result()
     if not request.tensors_only:
         findings += verify_metadata(manifest, checkpoint)
+    if manifest.lora and lora:
+        findings += verify_lora(manifest.lora, lora)
     findings += tensors.findings
+    done: list[Check] = ["manifest", "file"]
     if request.base is not None:
         # These import torch, which verification by the manifest alone does not need.
         from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
@@ -149,10 +184,22 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
         try:
             output = open_sd1_checkpoint(request.target, "convert" if ema == "convert" else "drop")
             findings += verify_figures(manifest, base, output, progress)
+            done.append("base")
             if request.replay:
                 findings += verify_replay(manifest, request.base, request.text_encoder, progress)
+                done.append("replay")
         except EraseproError as error:  # the base is sound: the output or the manifest is not
             findings.append(
                 Finding("figure", file_name(request.target), "to be computed", str(error))
             )
-    return Verified(manifest, tuple(findings), len(tensors.digests), tensors.absent)
+    return Verified(
+        manifest, tuple(findings), len(tensors.digests), tensors.absent, lora, tuple(done)
+    )
+
+
+def _lora_beside(manifest: Manifest, target: Location) -> Path | None:
+    """Return the output's LoRA if it lies beside it; it need not, as UIs have a folder of LoRAs."""
+    if not manifest.lora or not isinstance(target, Path):
+        return None
+    path = target.absolute().with_name(manifest.lora.file.name)
+    return path if path.exists() else None

@@ -56,7 +56,8 @@ def test_the_bar_gives_way_to_figures(
     on_screen: pytest.MonkeyPatch,
 ) -> None:
     on_screen.setenv("COLUMNS", str(width))
-    lines = lines_of(cli("--dry-run", van_gogh, checkpoint_file, tmp_path / "o.safetensors"))
+    output = tmp_path / "o.safetensors"
+    lines = lines_of(cli("--details", "--dry-run", van_gogh, checkpoint_file, output))
     edits = edits_in(lines)
     assert set(edits) == set(LAYERS)
     for figures in edits.values():

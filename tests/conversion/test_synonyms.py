@@ -27,7 +27,7 @@ def test_words_that_mean_fire_are_found_shown_and_recorded(
     base: Path, cli: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "auto.yaml").write_text(RECIPE.format(synonyms="auto"))
-    ran = cli(tmp_path / "auto.yaml", base, tmp_path / "auto.safetensors")
+    ran = cli("--details", tmp_path / "auto.yaml", base, tmp_path / "auto.safetensors")
     assert ran.code == 0, ran.err
     manifest = read_manifest(tmp_path / "auto.manifest.json")
     (synonyms,) = manifest.synonyms.values()
@@ -53,6 +53,6 @@ def test_words_that_mean_fire_are_found_shown_and_recorded(
 def test_a_word_that_the_model_does_not_know_has_none(base: Path, cli: Cli, tmp_path: Path) -> None:
     text = RECIPE.format(synonyms="auto").replace("burning", "nude").replace("unharmed", "dog")
     (tmp_path / "nude.yaml").write_text(text + "limits: {leak: null, drift: null}\n")
-    ran = cli("--dry-run", tmp_path / "nude.yaml", base, tmp_path / "out.safetensors")
+    ran = cli("--details", "--dry-run", tmp_path / "nude.yaml", base, tmp_path / "out.safetensors")
     assert ran.code == 0, ran.err
     assert "means the same as 'nude' to this checkpoint: no other word" in ran.out

@@ -54,7 +54,7 @@ def test_a_signature_covers_file_and_manifest(
     assert cli("verify", target, "--key", keys / "key.pub").code == 0
     ran = cli("verify", "--json", target, "--key", keys / "other.pub")
     assert ran.code == 5
-    assert [finding["kind"] for finding in json.loads(ran.out)] == ["signature"]
+    assert [finding["kind"] for finding in json.loads(ran.out)["findings"]] == ["signature"]
 
     manifest = record.read_text()
     forged = json.loads(manifest)
@@ -270,7 +270,7 @@ def test_a_signature_of_the_other_kind_is_named(
     ):
         ran = cli("verify", "--json", target, *option)
         assert ran.code == 5
-        (finding,) = json.loads(ran.out)
+        (finding,) = json.loads(ran.out)["findings"]
         assert option[0] in finding["expected"]
         assert "--key" in finding["found"] or "--certificate" in finding["found"]
         assert finding["expected"] != finding["found"]

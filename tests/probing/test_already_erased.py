@@ -62,6 +62,14 @@ def test_the_same_recipe_again_changes_nothing(cli: Cli, erased: Path, tmp_path:
 
 
 @pytest.mark.slow
+def test_a_batch_takes_it_as_done(cli: Cli, erased: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(ONE)
+    ran = cli("batch", tmp_path / "one.yaml", erased, "--out-dir", tmp_path / "out", "--jobs", 1)
+    assert ran.code == 0, ran.out
+    assert "1 file: 1 done" in ran.out
+
+
+@pytest.mark.slow
 def test_it_can_be_stored_in_another_type(cli: Cli, erased: Path, tmp_path: Path) -> None:
     again(cli, ONE, erased, tmp_path, "--dtype", "fp32")
     before, after = load_file(erased), load_file(tmp_path / "again.safetensors")

@@ -50,7 +50,7 @@ def evaluation(erased_sha256: str) -> Evaluation:
         erased_sha256=erased_sha256,
         settings=SETTINGS,
         seeds=2,
-        judges={"demo judge": "2" * 64},
+        judges={"demo judge": "2" * 64, "KID and FID on demo features": "2" * 64},
         missing=("CLIP score A: —; give --clip FOLDER",),
         metrics=(shown, distance),
         warnings=("20 images: few",),

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
-from erasepro_convert.manifest import Manifest, read_manifest
+from erasepro_convert.manifest import Manifest, edited_layers, read_manifest
+from erasepro_convert.manifest.remarks import remarks
+from erasepro_convert.manifest.verdict import verdict
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
 
 KINDS = ("json", "csv", "png")
@@ -35,6 +37,30 @@ def test_the_page_holds_what_the_manifest_says(cli: Cli, manifest: Path, tmp_pat
     row = f"<td>reach of {escape(reach.concept)}</td><td>any</td>"
     assert f'{row}<td>1</td><td class="n">{reach.reach:.2f}</td>' in page
     assert page.count("<svg") == 1
+    found = verdict(record)
+    for said in (*(check.what for check in found.checks), found.changes, *found.warnings):
+        assert str(escape(said)) in page
+    assert f"AutoV2 <code>{found.autov2}</code>" in page
+    assert f"<code>{record.output.tensors_digest}</code>" in page
+
+
+def test_the_page_has_all_that_details_say(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Figures may have other digits there."""
+    ran = cli("--details", van_gogh, checkpoint_file, tmp_path / "out.safetensors")
+    cli("report", tmp_path / "out.manifest.json")
+    page = (tmp_path / "out.html").read_text("utf-8")
+    record = read_manifest(tmp_path / "out.manifest.json")
+    said = [*record.variant.evidence, *remarks(record), record.output.files[0].sha256]
+    assert len(said) > 5
+    for text in said:
+        assert text in ran.out
+        assert str(escape(text)) in page
+    for layer in edited_layers(record.edits):
+        for figure in (f"{layer.residual_before:.1e}", f"{layer.residual_after:.1e}"):
+            assert figure in ran.out
+            assert figure in page
 
 
 def test_the_page_is_escaped_and_asks_for_nothing(cli: Cli, manifest: Path, tmp_path: Path) -> None:

@@ -389,7 +389,7 @@ def test_the_summary_has_losses_and_leaves_the_verdict_to_pictures(
         "training: {steps: 1, learning_rate: 1.0e-3}\n",
         encoding="utf-8",
     )
-    ran = cli(recipe, base, tmp_path / "out.safetensors")
+    ran = cli("--details", recipe, base, tmp_path / "out.safetensors")
     assert ran.code == 0, ran.err
     assert "tensors trained in 1 step on cpu; loss " in ran.out
     assert "only pictures tell: erasepro-convert evaluate" in ran.out

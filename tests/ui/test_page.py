@@ -168,7 +168,7 @@ def test_the_way_from_a_file_to_a_release(open_page: Open, server: Server, cli: 
     assert [(c.target, c.anchor) for c in manifest.recipe.concepts] == [("snoopy", "dog")]
     assert manifest.output.files[0].sha256 in page.page.locator("#release").inner_text()
     recipe = server.folder / "kept.yaml"
-    recipe.write_text(page.page.get_by_label("The recipe, to keep").input_value(), "utf-8")
+    recipe.write_text(page.page.locator("#yaml").get_by_role("textbox").input_value(), "utf-8")
     assert load_recipe(recipe).digest == manifest.recipe_sha256
     recipe.unlink()
     with page.page.expect_popup() as opened:

@@ -494,7 +494,7 @@ def test_a_copy_in_another_precision_is_summarised_before_it_is_listed(
     ran = cli("verify", copy, "--manifest", record, "--tensors-only")
     first, *listed = ran.out.splitlines()
     assert first.startswith("tensor: 1132 times dtype F16, expected F32; the first is ")
-    assert len(listed) == 3 * 1132, "each is still listed: name, expected, found"
+    assert len(listed) == 3 * 1132 + 5, "each is listed, with expected and found; 5 checks"
     assert (ran.code, ran.err) == (5, f"error: {copy}: 1132 deviations\n")
     copy = resaved(plain, copy, lambda state, _: state.update({A: state[A] + 1}))
     ran = cli("verify", copy, "--manifest", record, "--tensors-only")
@@ -549,7 +549,7 @@ def test_only_what_the_recipe_changed_counts_as_edited(
     save_file(unedited, tmp_path / "in.safetensors")
     checkpoint_file, output = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
     options = ("--dtype", dtype) if dtype else ()
-    ran = cli(*options, van_gogh, checkpoint_file, output)
+    ran = cli("--details", *options, van_gogh, checkpoint_file, output)
     assert (ran.code, ran.err) == (0, "")
     to = torch_dtype(DTYPE_OPTIONS[dtype]) if dtype else torch.float32
     different = {
@@ -564,7 +564,7 @@ def test_only_what_the_recipe_changed_counts_as_edited(
     assert {edit.name for edit in manifest.edits if edit.changed} == different
     assert f"\n{count} of 68 matrices edited; " in ran.out
     cli("report", tmp_path / "out.manifest.json")
-    assert f"{count} of 68 matrices edited of" in (tmp_path / "out.html").read_text()
+    assert f"{count} of 68 matrices edited; " in (tmp_path / "out.html").read_text()
     made = Release(checkpoint_file, output, manifest)
     assert made.verified(base=checkpoint_file) == []
     assert names(made.verified(changed(manifest, "tensors", "edited", value=68)), "manifest") == {
@@ -586,7 +586,9 @@ def test_the_command_line(cli: Cli, plain: Release, tmp_path: Path) -> None:
     ran = cli("verify", "--json", broken, "--manifest", record)
     assert ran.code == 5
     found = json.loads(ran.out)
-    assert {finding["kind"] for finding in found} == {"file", "tensor"}
+    assert {finding["kind"] for finding in found["findings"]} == {"file", "tensor"}
+    unchecked = {"base": None, "replay": None, "signature": None}
+    assert found["checked"] == {"manifest": True, "file": False, **unchecked}
     assert cli("verify", broken, "--manifest", record).out.count(A) == 1
     coloured = resaved(plain, tmp_path / "y.safetensors", lambda _, m: m.update({"\x1b[31m": "x"}))
     assert r"\x1b[31m" in cli("verify", coloured, "--manifest", record).out
