@@ -17,6 +17,7 @@ from erasepro_convert.ui.request import Request, load_recipes, pair_of, pair_tex
 from erasepro_convert.ui.updates import QUIET, Updates, paths, recipe_choices
 
 STRENGTHS = (0.25, 8.0)
+NOT_WRITTEN = markup.note("Once the checkpoint is written, its documents are here.")
 
 
 class EraseTab:
@@ -35,12 +36,13 @@ class EraseTab:
         ]  # fmt: skip
         self.outputs = [
             *self.request, self.checkpoint_error, self.facts, self.what_error, self.target,
-            self.anchor, self.synonyms, self.add, self.words_note, self.tried, self.drawn,
+            self.anchor, self.synonyms, self.words_note, self.tried, self.drawn,
             self.draw_note, self.output_error, self.release, self.yaml,
         ]  # fmt: skip
         self._wire()
 
     def _lay_out(self) -> None:
+        self.start_over = gr.Button("Start over", size="sm", elem_id="start-over")
         gr.HTML("<h2>1. Choose a checkpoint</h2>")
         self.checkpoint = gr.Dropdown(
             [], value=None, label="Checkpoint", allow_custom_value=True, elem_id="checkpoint",
@@ -110,7 +112,7 @@ class EraseTab:
 
         gr.HTML("<h2>6. Release</h2>")
         self.release = gr.HTML(
-            markup.note("Once the checkpoint is written, its documents are here."),
+            NOT_WRITTEN,
             elem_id="release",
         )
         self.yaml = gr.Textbox(
@@ -121,7 +123,7 @@ class EraseTab:
 
     def _wire(self) -> None:
         what = [self.checkpoint, self.recipes, self.pairs, self.output]
-        suggested = gr.State("")
+        suggested = gr.Textbox(visible=False)  # the output that was suggested last
         self.checkpoint.change(
             self._inspect, [self.checkpoint], [self.checkpoint_error, self.facts], **QUIET
         )
@@ -150,10 +152,32 @@ class EraseTab:
         ):  # fmt: skip
             button.click(partial(self._submit, kind), self.request, errors, **QUIET)
 
+        self.start_over.click(self._cleared, None, self.outputs, **QUIET)
+
+    def _cleared(self) -> Updates:
+        """Return every field as it was in the beginning."""
+        empty: Updates = {component: gr.update(value="") for component in self.outputs}
+        hidden = gr.update(choices=[], value=[], visible=False)
+        return empty | {
+            self.checkpoint: gr.update(value=None),
+            self.recipes: gr.update(value=[]),
+            self.strength: gr.update(value=1),
+            self.replace: gr.update(value=False),
+            self.synonyms: hidden,
+            self.pairs: hidden,
+            self.release: gr.update(value=NOT_WRITTEN),
+            self.yaml: gr.update(value="", visible=False),
+        }
+
     def choices(self) -> Updates:
         """Return the checkpoints and the recipes that there are to choose from."""
+        found = paths(self._folders.checkpoints())
         return {
-            self.checkpoint: gr.update(choices=paths(self._folders.checkpoints())),
+            self.checkpoint: gr.update(
+                choices=found,
+                info="A Stable Diffusion 1.x file or diffusers folder: choose one of "
+                f"{len(found)}, or type its path.",
+            ),
             self.recipes: gr.update(choices=recipe_choices(self._folders)),
         }
 
@@ -255,11 +279,16 @@ class EraseTab:
         }
 
     def _suggest_output(
-        self, checkpoint: str | None, recipes: list[str], pairs: list[str], output: str, before: str
-    ) -> tuple[Any, str]:
+        self,
+        checkpoint: str | None,
+        recipes: list[str] | None,
+        pairs: list[str] | None,
+        output: str | None,
+        before: str | None,
+    ) -> Any:
         """Suggest a name for the output, unless the user has written one."""
-        if output.strip() != before:
-            return gr.skip(), before
+        if (output or "").strip() != (before or ""):
+            return gr.skip(), gr.skip()
         wish = Request(checkpoint or "", tuple(recipes or ()), tuple(pairs or ()))
         return wish.suggested_output(), wish.suggested_output()
 
@@ -278,7 +307,7 @@ class EraseTab:
             "left is shown, and it can be cancelled."
         )
 
-    def _strength_of(self, recipes: list[str], strength: float) -> Any:
+    def _strength_of(self, recipes: list[str] | None, strength: float) -> Any:
         """Take over the strength of a recipe that sets one."""
         try:
             own = load_recipes(self._folders, recipes).strength if recipes else 1
@@ -300,12 +329,16 @@ class EraseTab:
         return nothing
 
     def _add(
-        self, target: str | None, anchor: str | None, synonyms: list[str], pairs: list[str]
+        self,
+        target: str | None,
+        anchor: str | None,
+        synonyms: list[str] | None,
+        pairs: list[str] | None,
     ) -> Updates:
         target = (target or "").strip()
         if not target:
             return {self.what_error: markup.error("write the words to erase first")}
-        added = [pair_text(word, anchor or "") for word in (target, *synonyms)]
+        added = [pair_text(word, anchor or "") for word in (target, *(synonyms or []))]
         listed = list(dict.fromkeys([*(pairs or []), *added]))
         return {
             self.pairs: gr.CheckboxGroup(choices=listed, value=listed, visible=True),

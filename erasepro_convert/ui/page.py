@@ -10,7 +10,7 @@ from erasepro_convert.ui.batch_tab import BatchTab
 from erasepro_convert.ui.erase_tab import EraseTab
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.jobs import Job, Jobs
-from erasepro_convert.ui.updates import QUIET, Updates
+from erasepro_convert.ui.updates import HIDDEN, QUIET, Updates
 from erasepro_convert.ui.verify_tab import VerifyTab
 
 NEWS_INTERVAL = 0.5
@@ -82,7 +82,7 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
 
         page.load(opened, None, outputs, **QUIET)
         gr.Timer(NEWS_INTERVAL).tick(
-            news, [seen, over], [*outputs, seen, over], queue=False, **QUIET
+            news, [seen, over], [*outputs, seen, over], queue=False, **HIDDEN
         )
         cancel.click(stop, None, None, **QUIET)
     return page

@@ -9,8 +9,11 @@ from erasepro_convert.ui.folders import Folders
 
 Updates = dict[Any, Any]
 """New properties or values, by component."""
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """For every event: the line above the tabs shows what is at work, and nothing is an API."""
+QUIET = HIDDEN | {"preprocess": False}
+"""For events of fields: what they hold comes as it is.  Gradio would check it against choices that
+may have changed since, and fail."""
 
 
 def paths(found: Iterable[Path]) -> list[str]:
