@@ -103,7 +103,7 @@ def now_text(jobs: Jobs) -> str:
         )
         return f"<p>{markup.text(last.title)}: {end}.</p>"
     job, *waiting = at_work
-    queue = f" {len(waiting)} more wait." if waiting else ""
+    queue = f" {len(waiting)} more {'waits' if len(waiting) == 1 else 'wait'}." if waiting else ""
     stage = "waiting" if job.state == "waiting" else STAGES.get(job.stage, job.stage)
     share = job.done / job.total if job.total else 0.0
     value = f' value="{share:.3f}"' if job.total else ""
