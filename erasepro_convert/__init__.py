@@ -14,6 +14,7 @@ if _typing.TYPE_CHECKING:
     from erasepro_convert.batch.inputs import find_checkpoints
     from erasepro_convert.batch.ledger import Entry
     from erasepro_convert.conversion.convert import convert
+    from erasepro_convert.conversion.erase_state_dict import Erased, erase_state_dict
     from erasepro_convert.conversion.options import Options
     from erasepro_convert.errors import (
         CheckpointError,
@@ -27,12 +28,12 @@ if _typing.TYPE_CHECKING:
     )
     from erasepro_convert.images.preview import Preview, plan_preview, preview
     from erasepro_convert.inspection import Inspection, inspect
-    from erasepro_convert.library import named_recipes
+    from erasepro_convert.library import recipe_names
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
     from erasepro_convert.manifest.verdict import Check, Verdict, verdict
     from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
-    from erasepro_convert.recipe import Recipe, load_recipe
+    from erasepro_convert.recipe import Recipe, load_recipe, recipe_from_yaml
     from erasepro_convert.recipe.make import make_recipe
     from erasepro_convert.release.write import (
         write_card,
@@ -47,6 +48,7 @@ _MODULES = {
     "batch.inputs": ("find_checkpoints",),
     "batch.ledger": ("Entry",),
     "conversion.convert": ("convert",),
+    "conversion.erase_state_dict": ("Erased", "erase_state_dict"),
     "conversion.options": ("Options",),
     "errors": (
         "CheckpointError",
@@ -60,12 +62,12 @@ _MODULES = {
     ),
     "images.preview": ("Preview", "plan_preview", "preview"),
     "inspection": ("Inspection", "inspect"),
-    "library": ("named_recipes",),
+    "library": ("recipe_names",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
     "manifest.verdict": ("Check", "Verdict", "verdict"),
     "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
-    "recipe": ("Recipe", "load_recipe"),
+    "recipe": ("Recipe", "load_recipe", "recipe_from_yaml"),
     "recipe.make": ("make_recipe",),
     "release.write": ("write_card", "write_civitai", "write_evidence", "write_report"),
     "verification": ("Finding", "Verified", "verify"),
@@ -76,6 +78,7 @@ __all__ = [
     "Check",
     "CheckpointError",
     "Entry",
+    "Erased",
     "EraseproError",
     "Finding",
     "Inspection",
@@ -96,15 +99,17 @@ __all__ = [
     "__version__",
     "convert",
     "convert_batch",
+    "erase_state_dict",
     "find_checkpoints",
     "inspect",
     "load_recipe",
     "make_recipe",
-    "named_recipes",
     "plan_preview",
     "preview",
     "probe",
     "read_manifest",
+    "recipe_from_yaml",
+    "recipe_names",
     "suggest",
     "verdict",
     "verify",

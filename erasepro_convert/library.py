@@ -62,14 +62,6 @@ def find_all() -> dict[str, NamedFile]:
     return found
 
 
-def named_recipes() -> dict[str, Path]:
-    """Return the file of every recipe that has a name, by name.
-
-    Raises UsageError where two recipes below one folder have the same name.
-    """
-    return {name: found.file for name, found in find_all().items()}
-
-
 def recipe_names() -> list[str]:
     """Return the names of all recipes, sorted."""
     return sorted(find_all())

@@ -26,7 +26,7 @@ from erasepro_convert.recipe.training import Training
 from tests.conftest import Cli, WriteRecipe
 
 PAGES = [
-    *map(Path, ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *map(Path, ("README.md", "CONTRIBUTING.md", "SECURITY.md", "integrations/comfyui/README.md")),
     *sorted(Path("docs").glob("*.md")),
 ]
 

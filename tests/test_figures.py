@@ -19,6 +19,7 @@ MEASURED = (
     "audit",
     "batch",
     "cluster",
+    "commands",
     "comparison",
     "evaluation",
     "lora",
@@ -29,7 +30,8 @@ MEASURED = (
 )
 """Pages in which a decimal is a measured figure unless it is one of these."""
 CONSTANTS = (
-    r"Python 3\.\d+", r"torch 2\.\d", "SD1.x", "Apache-2.0", "License 1.1",  # versions and names
+    r"Python 3\.\d+", r"bash \(4\.4", r"torch 2\.\d", "SD1.x",  # versions and names
+    "Apache-2.0", "License 1.1",
     "leak 0.5 and drift 0.3", "a drift of 0.3", "from 0.4 on", "a leak of 0.45",  # limits
     r"[Aa] tolerance of 0\.3", "one of 0.1 costs", r"α = 0\.\d", "offset 1.5",  # settings
     "interval of 0.00 reaches 0.04, that of 0.50 is ±0.10",  # computed below

@@ -17,6 +17,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
+    "integrations/comfyui/README.md": "comfyui.md",
     "tools/demo_model/README.md": "demo-model.md",
 }
 """Where files of the repository stand on the site; those in docs/ stand where they are there."""

@@ -20,6 +20,7 @@ from erasepro_convert.batch.process_pool import ProcessPool
 from erasepro_convert.batch.scheduler import Batch
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
+from erasepro_convert.library import recipe_files
 from erasepro_convert.output.destinations import is_caseless
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.runtime.progress import Progress, silent
@@ -37,8 +38,8 @@ def convert_batch(
 ) -> tuple[Entry, ...]:
     """Convert each input by each recipe into a folder, ``at_once`` files at a time.
 
-    Recipes are YAML files; inputs are checkpoints, folders of checkpoints or patterns.  What an
-    earlier batch has done in the folder is not done again.  ``ended`` is called with the outcome of
+    Recipes are YAML files or names; inputs are checkpoints, folders of checkpoints or patterns.
+    What an earlier batch has done in the folder is not done again.  ``ended`` is called with the outcome of
     each file, and the outcomes are returned in this order.  ``progress`` is called at least twice a
     second, with the stage ``batch`` and the number of files; what it raises ends the batch, and
     what was finished by then stays.  A file that is refused or fails is an outcome and no error.
@@ -47,9 +48,8 @@ def convert_batch(
     none; OSError passes through.
     """
     folder, options = Path(folder), options or Options()
-    files = [Path(recipe) for recipe in recipes]
     found = find_inputs([str(place) for place in inputs], MATCH, folder)
-    named = [NamedRecipe(file.stem, load_recipe(file), (file,)) for file in files]
+    named = [_named(recipe) for recipe in recipes]
     jobs = pair_all(named, found.inputs, NAME)
     if not jobs:
         raise UsageError("nothing to do: a batch needs a recipe and a checkpoint")
@@ -70,6 +70,11 @@ def convert_batch(
     if batch.disk_full:
         raise UsageError(f"{folder}: there is no room left; run the batch again with more")
     return tuple(outcomes.entries)
+
+
+def _named(recipe: Path | str) -> NamedRecipe:
+    files = recipe_files(recipe)
+    return NamedRecipe("+".join(file.stem for file in files), load_recipe(recipe), files)
 
 
 class _Outcomes:

@@ -1,6 +1,6 @@
 """The erasure of one checkpoint: of its U-Net, of a kept EMA copy, with the settings that hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,9 +14,10 @@ from erasepro_convert.errors import LimitError
 from erasepro_convert.manifest.verdict import Verdict, refusal
 from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
 from erasepro_convert.probing.limits import exceeded, leaking_concepts
-from erasepro_convert.recipe import Recipe
+from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
 from erasepro_convert.runtime.progress import Progress
+from erasepro_convert.sd1.sd1_weights import SD1Weights
 
 
 @dataclass(frozen=True)
@@ -73,40 +74,46 @@ def erase_checkpoint(
     dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
     recipe, found = with_synonyms(conversion.recipe, base, progress)
     run = partial(run_erasure, recipe=recipe, dtype=dtype, progress=progress, anew=anew)
-    main, already_erased = _erase_what_is_new(conversion, recipe, run, already_erased)
+    erase = partial(run, base, state=conversion.training_state)
+    if already_erased is not None or recipe.training:
+        already_erased = already_erased or frozenset()
+        main = erase(already_erased=already_erased)
+    else:
+        claimed = claimed_erased(recipe, base, conversion.source)
+        main, already_erased = erase_what_is_new(recipe, base, erase, claimed)
     ema = None
     if base.layout.ema == "convert":
         ema = run(base.with_ema_as_unet(), already_erased=already_erased).as_ema_copy()
     erasure = CheckpointErasure(main, ema, found)
     if not options.dry_run:
-        _require_limits(erasure, base.checkpoint.name)
+        require_limits(erasure, base.checkpoint.name)
     if options.lora:
         erasure = replace(erasure, lora=make_lora(base, main, options.lora_rank, progress))
         if not options.dry_run:
-            _require_limits(erasure, base.checkpoint.name)
+            require_limits(erasure, base.checkpoint.name)
     return erasure
 
 
-def _require_limits(erasure: CheckpointErasure, source: str) -> None:
+def require_limits(erasure: CheckpointErasure, source: str) -> None:
+    """Raise LimitError for what exceeds a limit; ``source`` is the model's name in its verdict."""
     if erasure.exceeded:
         raise LimitError(
             "\n- ".join(("the result does not hold:", *erasure.exceeded)), erasure.refusal(source)
         )
 
 
-def _erase_what_is_new(
-    conversion: Conversion,
+def erase_what_is_new(
     recipe: Recipe,
-    run: Callable[..., Erasure],
-    already_erased: frozenset[str] | None,
+    base: SD1Weights,
+    erase: Callable[..., Erasure],
+    claimed: Collection[Concept],
 ) -> tuple[Erasure, frozenset[str]]:
-    """Return the erasure, and the targets that were erased before."""
-    base = conversion.base
-    erase = partial(run, base, state=conversion.training_state)
-    if already_erased is not None or recipe.training:
-        known = already_erased or frozenset()
-        return erase(already_erased=known), known
-    known = measured_erased(recipe, base, claimed_erased(recipe, base, conversion.source))
+    """Return the erasure of what was not erased before, and the targets that were.
+
+    ``erase`` runs the recipe, given those targets; ``claimed`` are the concepts that something says
+    were erased.
+    """
+    known = measured_erased(recipe, base, claimed)
     erasure = erase(already_erased=known)
     # An earlier erasure that nothing tells of shows in what solving cannot reduce.
     if more := measured_erased(recipe, base, leaking_concepts(recipe, erasure.probe)) - known:

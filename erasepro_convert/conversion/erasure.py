@@ -12,6 +12,7 @@ from erasepro_convert.erase.columns import AlignedPrompts, align
 from erasepro_convert.erase.matrix_edit import Edit, Model, change
 from erasepro_convert.erase.methods import measure_recipe, retains_language, solve_recipe
 from erasepro_convert.erase.targets import edited_tensors
+from erasepro_convert.errors import RecipeError
 from erasepro_convert.language.moments import Language, read_language
 from erasepro_convert.manifest import Change, ProbeRecord, Trained
 from erasepro_convert.probing.leak_drift import measure_leak_and_drift
@@ -22,6 +23,7 @@ from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.runtime.threads import one_thread
 from erasepro_convert.sd1.keys import TEXT, UNET
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+from erasepro_convert.sd1.sd1_weights import SD1Weights
 from erasepro_convert.sd1.unet import ema_name
 from erasepro_convert.storage.cache import state_digest
 from erasepro_convert.train.result import Fitted
@@ -61,7 +63,7 @@ class Erasure:
 
 
 def run_erasure(
-    source: SD1Checkpoint,
+    source: SD1Weights,
     recipe: Recipe,
     dtype: torch.dtype | None,
     progress: Progress,
@@ -78,12 +80,17 @@ def run_erasure(
 
     What is solved does not depend on the number of threads.
 
-    Raises RecipeError for prompts that do not fit, CheckpointError for features that are not
-    finite, LimitError for an edited weight that is not finite, UsageError for a file at ``state``
-    that a training did not write.
+    Raises RecipeError for prompts that do not fit and for a training of what is not in a file,
+    CheckpointError for features that are not finite, LimitError for an edited weight that is not
+    finite, UsageError for a file at ``state`` that a training did not write.
     """
     task = _Task.prepare(source, recipe, dtype, progress, already_erased)
     if recipe.training:
+        if not isinstance(source, SD1Checkpoint):
+            raise RecipeError(
+                f"{recipe.method} is trained, for which a whole checkpoint makes pictures: "
+                "convert the checkpoint's file"
+            )
         return task.with_training(_train(source, recipe, dtype, progress, state))
     edits = solve_recipe(task.model, task.prompts, recipe, task.language(), anew=anew)
     return task.with_edits(edits, anew=anew)
@@ -138,7 +145,7 @@ def _train(
 class _Task:
     """A recipe on a checkpoint: what all ways to its edited weights have in common."""
 
-    source: SD1Checkpoint
+    source: SD1Weights
     recipe: Recipe
     progress: Progress
     already_erased: frozenset[str]
@@ -150,7 +157,7 @@ class _Task:
     @classmethod
     def prepare(
         cls,
-        source: SD1Checkpoint,
+        source: SD1Weights,
         recipe: Recipe,
         dtype: torch.dtype | None,
         progress: Progress,

@@ -6,13 +6,13 @@ from erasepro_convert.manifest import Synonym
 from erasepro_convert.probing.neighbours import find_synonyms
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+from erasepro_convert.sd1.sd1_weights import SD1Weights
 
 Found = Mapping[str, tuple[Synonym, ...]]
 """For each target its synonyms, nearest first."""
 
 
-def with_synonyms(recipe: Recipe, base: SD1Checkpoint, progress: Progress) -> tuple[Recipe, Found]:
+def with_synonyms(recipe: Recipe, base: SD1Weights, progress: Progress) -> tuple[Recipe, Found]:
     """Return the recipe with the synonyms that it asks for as concepts, and what was found.
 
     A word that is a target already is not added again.

@@ -78,7 +78,7 @@ def verdict(manifest: Manifest) -> Verdict:
         source=manifest.input.name,
         state="written" if manifest.output.written else "dry run",
         erased=_pairs(manifest.recipe),
-        checks=tuple(_checks(manifest.recipe, probes, manifest.all_edits)),
+        checks=tuple(check_measures(manifest.recipe, probes, manifest.all_edits)),
         changes=_changes(manifest),
         warnings=tuple(_warnings(manifest)),
         autov2=weights[0].autov2 if len(weights) == 1 else None,
@@ -92,7 +92,7 @@ def refusal(
 
     ``probes`` are those of the model and of a kept EMA copy; ``changes`` those of both.
     """
-    checks = tuple(_checks(recipe, probes, changes))
+    checks = tuple(check_measures(recipe, probes, changes))
     return Verdict(source=source, state="refused", erased=_pairs(recipe), checks=checks)
 
 
@@ -100,9 +100,10 @@ def _pairs(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     return tuple((concept.target, concept.anchor) for concept in recipe.concepts)
 
 
-def _checks(
+def check_measures(
     recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change]
 ) -> Iterator[Check]:
+    """Give the checks of an erasure; the arguments are those of ``refusal``."""
     limits = recipe.limits
     text_is_edited = any(change.changed and change.name.startswith(TEXT) for change in changes)
     encoders: tuple[Encoder | None, ...] = ("edited", "stock") if text_is_edited else (None,)
@@ -121,12 +122,13 @@ def _leak(leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float 
     targets = dict.fromkeys(str(m.concept) for m in measured)
     above = {m.concept for m in measured if exceeds(m.mean, limit)}
     if len(targets) == 1:
-        subject, state = shortened(next(iter(targets)), NAME), "is not gone" if above else "is gone"
+        subject = shortened(next(iter(targets)), NAME)
+        state = "is not erased" if above else "is erased"
     elif above:
-        subject, state = f"{len(above)} of {len(targets)} targets", "are not gone"
+        subject, state = f"{len(above)} of {len(targets)} targets", "not erased"
     else:
         subject = "both targets" if len(targets) == 2 else f"all {len(targets)} targets"
-        state = "are gone"
+        state = "are erased"
     up_to = "up to " if len(targets) > 1 and not above else ""
     if encoder == "stock":
         start = f"stock text encoder: {up_to}"

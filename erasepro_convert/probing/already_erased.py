@@ -14,6 +14,7 @@ from erasepro_convert.probing.leak_drift import measure_leak_and_drift
 from erasepro_convert.probing.limits import leaking_concepts
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+from erasepro_convert.sd1.sd1_weights import SD1Weights
 from erasepro_convert.storage.location import Location
 
 Claim = tuple[str, str]
@@ -30,7 +31,7 @@ def claimed_erased(recipe: Recipe, source: SD1Checkpoint, location: Location) ->
 
 
 def measured_erased(
-    recipe: Recipe, source: SD1Checkpoint, concepts: Collection[Concept]
+    recipe: Recipe, source: SD1Weights, concepts: Collection[Concept]
 ) -> frozenset[str]:
     """The targets of those ``concepts`` that already mean their anchors to the checkpoint.
 

@@ -22,6 +22,7 @@ from erasepro_convert.language.prompts import whole_words
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
 from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
+from erasepro_convert.sd1.sd1_weights import SD1Weights
 from erasepro_convert.storage.cache import cached_tensors
 from erasepro_convert.storage.location import Location, locate
 
@@ -107,7 +108,7 @@ def _indistinct(feature: Tensor, features: Tensor, metric: Tensor) -> list[int]:
 
 
 def find_synonyms(
-    source: SD1Checkpoint, pairs: Sequence[tuple[str, str]], progress: Count
+    source: SD1Weights, pairs: Sequence[tuple[str, str]], progress: Count
 ) -> dict[str, dict[str, float]]:
     """Return the words that mean the same to a checkpoint as each target, nearest first.
 
@@ -132,7 +133,7 @@ def find_synonyms(
     return found
 
 
-def _encoder(source: SD1Checkpoint) -> TextEncoder:
+def _encoder(source: SD1Weights) -> TextEncoder:
     return TextEncoder(source.read, torch.float32, source.rows)
 
 

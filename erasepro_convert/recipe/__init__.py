@@ -8,9 +8,17 @@ from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.model import Recipe
 from erasepro_convert.recipe.parse import parse_recipe
 from erasepro_convert.recipe.sections import Concept
-from erasepro_convert.recipe.yaml_document import read_document
+from erasepro_convert.recipe.yaml_document import parse_document, read_document
 
-__all__ = ["Concept", "Evaluate", "Recipe", "as_recipe", "load_recipe", "recipe_from_words"]
+__all__ = [
+    "Concept",
+    "Evaluate",
+    "Recipe",
+    "as_recipe",
+    "load_recipe",
+    "recipe_from_words",
+    "recipe_from_yaml",
+]
 
 
 def as_recipe(recipe: Recipe | Path | str) -> Recipe:
@@ -30,3 +38,9 @@ def load_recipe(recipe: Path | str, folder: Path = Path()) -> Recipe:
     documents = [read_document(file) for file in files]
     recipes = [parse_recipe(*pair) for pair in zip(documents, files, strict=True)]
     return recipes[0] if len(recipes) == 1 else recipe_of_several(recipes, documents)
+
+
+def recipe_from_yaml(text: str) -> Recipe:
+    """Check a recipe in YAML text, as ``load_recipe`` does that of a file ``recipe.yaml``."""
+    path = Path("recipe.yaml")
+    return parse_recipe(parse_document(text, path), path)

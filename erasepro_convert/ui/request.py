@@ -76,17 +76,17 @@ class Request:
         return {name: text.strip() for name in fields if (text := getattr(self, name)).strip()}
 
 
-def recipe_file(folders: Folders, name: str) -> Path:
-    """Return the file of a recipe that was chosen by its name or by its path."""
-    return erasepro.named_recipes().get(name) or folders.to_read(name)
+def recipe_place(folders: Folders, recipe: str) -> str:
+    """Return the name of a recipe that has one, or the path of one in the folders."""
+    return recipe if recipe in erasepro.recipe_names() else str(folders.to_read(recipe))
 
 
-def load_recipes(folders: Folders, names: Sequence[str]) -> erasepro.Recipe:
+def load_recipes(folders: Folders, chosen: Sequence[str]) -> erasepro.Recipe:
     """Return one recipe with the concepts of all that were chosen.
 
     Raises UsageError or RecipeError, also for recipes that contradict each other.
     """
-    files = [str(recipe_file(folders, name)) for name in names]
-    if len(files) > 1 and (odd := next((file for file in files if "," in file), None)):
+    places = [recipe_place(folders, recipe) for recipe in chosen]
+    if len(places) > 1 and (odd := next((place for place in places if "," in place), None)):
         raise RecipeError(f"{odd}: a comma stands between recipes; give the file another name")
-    return erasepro.load_recipe(",".join(files))
+    return erasepro.load_recipe(",".join(places))

@@ -24,4 +24,4 @@ def paths(found: Iterable[Path]) -> list[str]:
 def recipe_choices(folders: Folders) -> list[tuple[str, str]]:
     """Return the recipes in the folders, by the names of their files, then those with a name."""
     files = [(path.name, str(path)) for path in folders.recipes()]
-    return files + [(name, name) for name in sorted(erasepro.named_recipes())]
+    return files + [(name, name) for name in erasepro.recipe_names()]

@@ -11,7 +11,7 @@ from erasepro_convert.errors import RecipeError, UsageError
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.release import DOCUMENTS
-from erasepro_convert.ui.request import Request, recipe_file
+from erasepro_convert.ui.request import Request, recipe_place
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load_recipes(folders: Folders, names: Sequence[str]) -> list[erasepro.Recipe
     """Load recipes.  Raises RecipeError for none at all, and for one that is none."""
     if not names:
         raise RecipeError("choose a recipe first")
-    return [erasepro.load_recipe(recipe_file(folders, name)) for name in names]
+    return [erasepro.load_recipe(recipe_place(folders, name)) for name in names]
 
 
 def run_batch(
@@ -109,7 +109,7 @@ def run_batch(
 ) -> None:
     """Convert a batch, one file after the other; ``outcomes`` grows meanwhile."""
     erasepro.convert_batch(
-        [recipe_file(folders, name) for name in recipes],
+        [recipe_place(folders, name) for name in recipes],
         [folders.to_read(path) for path in inputs],
         folders.folder_to_write(folder),
         progress=progress,

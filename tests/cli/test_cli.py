@@ -22,7 +22,7 @@ from erasepro_convert.errors import describe_error, exit_code_of
 from tests.conftest import SHORT, VAN_GOGH, Cli, WriteRecipe
 from tests.miniature import State
 
-README = Path("README.md").read_text(encoding="utf-8")
+COMMANDS = Path("docs/commands.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -430,13 +430,13 @@ def test_the_main_command_has_a_name_too(
     assert __version__ in cli("--version").out
 
 
-def test_every_option_has_help_and_stands_in_the_readme(cli: Cli) -> None:
+def test_every_option_has_help_and_stands_in_the_docs(cli: Cli) -> None:
     shown = cli("--help").out
     for parameter in convert_command.params:
         for option in parameter.opts:
             if option.startswith("--"):
                 assert getattr(parameter, "help", None), option
                 assert option in shown
-                assert f"`{option}" in README, option
+                assert f"`{option}" in COMMANDS, option
     for command in group.commands.values():
         assert command.help

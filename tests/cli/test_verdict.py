@@ -90,7 +90,7 @@ def test_each_measure_has_a_sentence_beside_its_limit(made: Manifest) -> None:
     found = verdict(measured(made))
     assert found.held
     assert whats(found) == [
-        "Van Gogh is gone: 20% is left (limit 50%), 30% in one prompt",
+        "Van Gogh is erased: 20% is left (limit 50%), 30% in one prompt",
         "stock text encoder: 20% is left (limit 50%), 30% in one prompt",
         "other prompts stayed: they moved by 10% (limit 30%), 20% in one prompt",
         "stock text encoder: others moved by 10% (limit 30%), 20% in one prompt",
@@ -112,7 +112,7 @@ def test_the_worst_of_many_targets_counts(made: Manifest) -> None:
     assert not found.held
     assert found.checks[0].concept == "b"
     assert found.checks[0].what == (
-        "1 of 3 targets are not gone: 61% is left (limit 50%), 30% in one prompt"
+        "1 of 3 targets not erased: 61% is left (limit 50%), 30% in one prompt"
     )
     assert [check.held for check in found.checks] == [False, True, True, True]
 

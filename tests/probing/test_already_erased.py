@@ -64,7 +64,7 @@ def test_the_same_recipe_again_changes_nothing(cli: Cli, erased: Path, tmp_path:
 @pytest.mark.slow
 def test_a_batch_takes_it_as_done(cli: Cli, erased: Path, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(ONE)
-    ran = cli("batch", tmp_path / "one.yaml", erased, "--out-dir", tmp_path / "out", "--jobs", 1)
+    ran = cli("batch", tmp_path / "one.yaml", erased, "--out", tmp_path / "out", "--jobs", 1)
     assert ran.code == 0, ran.out
     assert "1 file: 1 done" in ran.out
 

@@ -183,7 +183,7 @@ def test_a_dry_run_shows_all_of_a_result_that_does_not_hold(
         "error: the result does not hold:\n- leak is above the limit of 0.5: "
     )
     assert len(ran.err.splitlines()) <= 10
-    assert "✗ Van Gogh is not gone: " in ran.out
+    assert "✗ Van Gogh is not erased: " in ran.out
     detailed = cli("--details", "--dry-run", recipe, checkpoint_file, tmp_path / "out.safetensors")
     for said in ("leak of Van Gogh", "reach of Van Gogh", "unet.up.3.2"):
         assert said in detailed.out
