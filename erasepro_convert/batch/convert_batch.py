@@ -39,10 +39,11 @@ def convert_batch(
     """Convert each input by each recipe into a folder, ``at_once`` files at a time.
 
     Recipes are YAML files or names; inputs are checkpoints, folders of checkpoints or patterns.
-    What an earlier batch has done in the folder is not done again.  ``ended`` is called with the outcome of
-    each file, and the outcomes are returned in this order.  ``progress`` is called at least twice a
-    second, with the stage ``batch`` and the number of files; what it raises ends the batch, and
-    what was finished by then stays.  A file that is refused or fails is an outcome and no error.
+    What an earlier batch has done in the folder is not done again.  ``ended`` is called with the
+    outcome of each file, and the outcomes are returned in this order.  ``progress`` is called at
+    least twice a second, with the stage ``batch`` and the number of files; what it raises ends the
+    batch, and what was finished by then stays.  A file that is refused or fails is an outcome and
+    no error.
 
     Raises UsageError for inputs and outputs that do not work out, RecipeError for a recipe that is
     none; OSError passes through.

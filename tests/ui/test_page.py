@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
-LONG = 60_000
+LONG = 180_000
 """Milliseconds that a conversion of the demo model may take on a busy machine."""
 SNOOPY = "version: 1\nname: snoopy\nconcepts: [{target: snoopy, anchor: dog}]\n"
 STRICT = SNOOPY + "limits: {leak: 0.001}\n"
@@ -91,7 +91,7 @@ class Watched:
     asked: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
