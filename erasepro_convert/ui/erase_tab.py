@@ -251,7 +251,8 @@ class EraseTab:
         about = {document.title: document.about for document in DOCUMENTS}
         links = "".join(
             f'<li><a href="written/{job.number}/{title.lower()}" target="_blank" rel="noopener">'
-            f"{markup.text(title)}</a>: {markup.text(about[title])} (<code>{markup.text(path.name)}</code>)</li>"
+            f"{markup.text(title)}</a>: {markup.text(about[title])} "
+            f"(<code>{markup.text(path.name)}</code>)</li>"
             for title, path in written.documents.items()
         )
         return {
