@@ -13,6 +13,7 @@ import click
 from erasepro_convert.cli.completion import complete_files, complete_recipe_or_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
 from erasepro_convert.library import SUFFIXES, has_the_form_of_a_name, recipe_files
 from erasepro_convert.runtime.memory import free_memory
@@ -110,10 +111,8 @@ def size(text: str) -> int:
 )
 @conversion_options
 @click.option("--force", is_flag=True, help="Replace outputs that no batch has written.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the record of these jobs to standard output."
-)
+@quiet_option
+@json_option("the record of these jobs")
 def batch_command(
     given: tuple[str, ...],
     out_dir: "Location",

@@ -8,7 +8,12 @@ import click
 
 from erasepro_convert.cli.conversion_options import release_option
 from erasepro_convert.cli.location import local_path
-from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
+from erasepro_convert.cli.output_options import (
+    chosen_outputs,
+    force_option,
+    out_option,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from erasepro_convert.recipe.release import Release
@@ -22,7 +27,7 @@ OUTPUTS = (".md", ".html")
 @out_option(OUTPUTS, "OUT.card.md, the card, and OUT.civitai.html")
 @release_option
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def card_command(
     place: Path, out: tuple[Path, ...], release: tuple[str, ...], force: bool, quiet: bool
 ) -> None:

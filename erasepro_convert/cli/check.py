@@ -22,7 +22,7 @@ LONGEST = 2000
 @click.argument(
     "given", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete_recipe
 )
-@json_option
+@json_option("the recipes with all defaults")
 def check_command(given: tuple[str, ...], as_json: bool) -> None:
     """Say what each RECIPE would erase, without a checkpoint.
 

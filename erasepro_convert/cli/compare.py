@@ -10,7 +10,7 @@ import click
 from erasepro_convert.cli.completion import complete_list
 from erasepro_convert.cli.judging_options import judging_options
 from erasepro_convert.cli.location import local_path
-from erasepro_convert.cli.output_options import force_option, json_option
+from erasepro_convert.cli.output_options import force_option, json_option, quiet_option
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
 
@@ -58,8 +58,8 @@ def _method_names() -> tuple[str, ...]:
 )
 @judging_options
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@json_option
+@quiet_option
+@json_option("the comparison")
 def compare_command(
     recipe: tuple[str, ...],
     targets: tuple[str, ...],

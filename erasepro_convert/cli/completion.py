@@ -21,12 +21,11 @@ from click.shell_completion import (
     get_completion_class,
 )
 
-from erasepro_convert.library import recipe_names
+from erasepro_convert.library import SUFFIXES, recipe_names
 from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 PROGRAM, VARIABLE = "erasepro-convert", "_ERASEPRO_CONVERT_COMPLETE"
 """The command, and what click calls the variable that asks it for completions."""
-RECIPES = (".yaml", ".yml")
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -78,7 +77,7 @@ complete --no-files --keep-order --command %(prog_name)s --arguments "(%(complet
 
 def complete_recipe(_: click.Context, __: click.Parameter, start: str) -> list[CompletionItem]:
     """Offer the names of recipes, also behind a comma, then recipe files."""
-    return _items([*_listed(recipe_names(), start), *_files(start, RECIPES)])
+    return _items([*_listed(recipe_names(), start), *_files(start, SUFFIXES)])
 
 
 def complete_recipe_first(

@@ -9,6 +9,7 @@ from erasepro_convert.cli.announcement import announce
 from erasepro_convert.cli.completion import complete_checkpoint
 from erasepro_convert.cli.conversion_options import conversion_options, release_option
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument, words_as_options
 from erasepro_convert.errors import LimitError
 
@@ -42,10 +43,10 @@ if TYPE_CHECKING:
     "large as the matrix]",
 )
 @click.option("--dry-run", is_flag=True, help="Do everything but write.")
-@click.option("--force", is_flag=True, help="Replace OUT and FILE if they exist.")
+@click.option("--force", is_flag=True, help="Replace OUT, its manifest and the LoRA.")
 @click.option("--details", is_flag=True, help="Print every measure, layer by layer.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest to standard output.")
+@quiet_option
+@json_option("the manifest")
 def convert_command(
     recipe: tuple[str, ...],
     targets: tuple[str, ...],

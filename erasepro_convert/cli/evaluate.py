@@ -14,6 +14,7 @@ from erasepro_convert.cli.output_options import (
     force_option,
     json_option,
     out_option,
+    quiet_option,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
@@ -76,8 +77,8 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
 )
 @out_option(OUTPUTS, "OUT.evaluation.json, .csv and .png")
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@json_option
+@quiet_option
+@json_option("the evaluation")
 def evaluate_command(
     recipe: tuple[str, ...],
     targets: tuple[str, ...],

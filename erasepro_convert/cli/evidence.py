@@ -1,6 +1,7 @@
 """``erasepro-convert evidence OUT``: everything that is known of a release, in one zip."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ import click
 
 from erasepro_convert.cli.conversion_options import release_option, signing_options
 from erasepro_convert.cli.location import local_path
-from erasepro_convert.cli.output_options import force_option
+from erasepro_convert.cli.output_options import force_option, quiet_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @release_option
 @signing_options
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def evidence_command(
     checkpoint: Path,
     target: Path | None,
@@ -47,16 +48,16 @@ def evidence_command(
     the digest of everything.  OUT's manifest names it in turn.  verify checks it.
     """
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.manifest.signature import signer
+    from erasepro_convert.manifest.signature import require_key, signer
     from erasepro_convert.output.destinations import Inputs, require_outputs, require_parent
     from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.bundle import ENDING, ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.words import Words
+    from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
-    if certificate and not sign:
-        raise UsageError("--certificate is of the key in --sign, which is not given")
+    require_key(sign, certificate, chain)
     results = read_results(checkpoint)
     target = target or sibling(results.output, ENDING)
     inputs = Inputs((*results.files, sign, certificate, *chain))
@@ -76,7 +77,8 @@ def evidence_command(
     terminal = Terminal(quiet=quiet, to_stderr=False)
     require_unchanged(results)
     evidence, files = make_evidence(results, statements)
-    publish(results, evidence, files, target, inputs, signs)
+    with uninterrupted():  # the evidence and the manifest that names it
+        publish(results, evidence, files, target, inputs, signs)
     _show(evidence, terminal)
     if Words(results.manifest).are_private:
         terminal.say("made with --private: the evidence has the recipe's words all the same")
@@ -84,7 +86,7 @@ def evidence_command(
     terminal.say(
         f"{results.manifest_file} names it" + (f", and {renewed} is made anew" if renewed else "")
     )
-    terminal.say(f"to check it: erasepro-convert verify {target}")
+    terminal.say(f"to check it: erasepro-convert verify {shlex.quote(str(target))}")
 
 
 def _show(evidence: "Evidence", terminal: "Terminal") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--hash", "hashes", is_flag=True, help="Read all of each file for SHA-256, AutoV2 and AutoV3."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list to standard output.")
+@json_option("a list")
 def inspect_command(files: tuple["Location", ...], hashes: bool, as_json: bool) -> None:
     """Say what files or diffusers folders are, and whether they would be converted.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.library import SUFFIXES
 
 
 @click.command("new")
@@ -50,7 +51,7 @@ def new_command(
     from erasepro_convert.recipe.yaml_document import parse_document
 
     place = file or Path(f"{_slug(name)}.yaml")
-    if place.suffix.lower() not in (".yaml", ".yml"):
+    if place.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{place}: a recipe's name ends in .yaml")
     words = [target, *filter(None, (word.strip() for word in also.split(",")))]
     text = recipe_text(name, about, words, anchor)

@@ -11,9 +11,14 @@ from erasepro_convert.errors import UsageError
 Command = Callable[..., Any]
 
 force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the results to standard output, as JSON."
-)
+quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+def json_option(what: str) -> Callable[[Command], Command]:
+    """Return the option ``--json``, which prints ``what``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help=f"Print {what} to standard output, as JSON."
+    )
 
 
 def out_option(suffixes: Sequence[str], default: str) -> Callable[[Command], Command]:

@@ -6,7 +6,12 @@ import click
 
 from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.location import existing_path
-from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
+from erasepro_convert.cli.output_options import (
+    chosen_outputs,
+    force_option,
+    out_option,
+    quiet_option,
+)
 from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 
@@ -41,7 +46,7 @@ OUTPUTS = (".png",)
 @guidance_option
 @out_option(OUTPUTS, "OUT.before-after.png")
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 def preview_command(
     checkpoints: tuple[Path, ...],
     base: Path,

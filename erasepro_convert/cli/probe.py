@@ -8,6 +8,7 @@ import click
 
 from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.errors import LimitError, UsageError
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Prompts that others published (EMMA, HUB, I2P, ...), as they are, measured as well.",
 )
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print the measures to standard output.")
+@quiet_option
+@json_option("the measures")
 def probe_command(
     given: tuple[str, ...],
     targets: tuple[str, ...],
@@ -69,7 +70,7 @@ def probe_command(
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.probing.dataset_probe import probe_prompts
-    from erasepro_convert.probing.limits import exceeded_by_probe
+    from erasepro_convert.probing.limits import exceeded
     from erasepro_convert.probing.probe import probe_checkpoint
     from erasepro_convert.probing.published_prompts import read_for_probe
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
@@ -78,7 +79,7 @@ def probe_command(
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     prompts = read_for_probe(datasets, loaded)
     original = open_sd1_checkpoint(base) if base else None
-    exceeded: list[str] = []
+    beyond: list[str] = []
     records: dict[str, dict[str, object]] = {}
     for path in checkpoints:
         measured = open_sd1_checkpoint(path)
@@ -92,12 +93,9 @@ def probe_command(
             records[redacted(path)]["datasets"] = [measure.to_data() for measure in found]
             for table in dataset_tables(found):
                 terminal.show(table)
-        exceeded += (
-            [f"{redacted(path)}: {line}" for line in exceeded_by_probe(loaded, record)]
-            if original
-            else []
-        )
+        if original:
+            beyond += [f"{redacted(path)}: {line}" for line in exceeded(loaded, record, ())]
     if as_json:
         click.echo(json.dumps(records, indent=2, sort_keys=True, ensure_ascii=False))
-    if exceeded:
-        raise LimitError("\n- ".join(("limits are exceeded:", *exceeded)))
+    if beyond:
+        raise LimitError("\n- ".join(("limits are exceeded:", *beyond)))

@@ -42,7 +42,7 @@ class Described:
 
 
 @click.group("recipes", invoke_without_command=True)
-@json_option
+@json_option("the list")
 @click.pass_context
 def recipes_command(ctx: click.Context, as_json: bool) -> None:
     """List the recipes that have a name: yours, then those that are shipped.
@@ -57,7 +57,7 @@ def recipes_command(ctx: click.Context, as_json: bool) -> None:
 
 @recipes_command.command("search")
 @click.argument("word")
-@json_option
+@json_option("the list")
 def search_command(word: str, as_json: bool) -> None:
     """List the recipes that have WORD in their name, description or targets."""
     found = [one for one in _described() if one.contains(word)]

@@ -4,11 +4,12 @@ import csv
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import click
 
-from erasepro_convert.attacks.names import ON_PICTURES, ON_TEXT, Attack
+from erasepro_convert.attacks.names import DESCRIPTIONS, ON_PICTURES, ON_TEXT, Attack
 from erasepro_convert.cli.completion import complete_list
 from erasepro_convert.cli.location import existing_path
 from erasepro_convert.cli.output_options import (
@@ -16,6 +17,7 @@ from erasepro_convert.cli.output_options import (
     force_option,
     json_option,
     out_option,
+    quiet_option,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
@@ -33,12 +35,21 @@ if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
-ATTACKS = (*ON_TEXT, *ON_PICTURES)
-
 OUTPUTS = (".json", ".csv")
 
 
-@click.command("stress")
+def _attacks_help() -> str:
+    """Return what each attack does, for the end of the help."""
+    paragraphs = []
+    for heading, attacks in (("Attacks", ON_TEXT), ("With --draw only", ON_PICTURES)):
+        lines = [f"{heading}:"]
+        for name, text in attacks.items():
+            lines += wrap(text, 78, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18)
+        paragraphs.append("\n".join(("\b", *lines)))  # click leaves these lines as they are
+    return "\n\n".join(paragraphs)
+
+
+@click.command("stress", epilog=_attacks_help())
 @recipe_argument
 @click.argument("checkpoint", metavar="OUT", type=existing_path)
 @click.option(
@@ -51,7 +62,7 @@ OUTPUTS = (".json", ".csv")
     "--attack",
     "attacks",
     metavar="LIST",
-    shell_complete=complete_list(lambda: ATTACKS),
+    shell_complete=complete_list(lambda: DESCRIPTIONS),
     help="What to try, separated by commas.  [default: all; without --draw those on text]",
 )
 @click.option(
@@ -93,8 +104,8 @@ OUTPUTS = (".json", ".csv")
 )
 @out_option(OUTPUTS, "OUT.stress.json and .csv")
 @force_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@json_option
+@quiet_option
+@json_option("the results")
 def stress_command(
     recipe: tuple[str, ...],
     targets: tuple[str, ...],
@@ -127,18 +138,6 @@ def stress_command(
     code is 0.
 
     The results are written to OUT.stress.json and .csv, where card and evidence find them.
-
-    swap-te: the original's text encoder beside OUT's U-Net.  prefix: the best of many words before
-    the prompt.  tricks: other spellings, letters, languages, weights.  ring-a-bell, mma: words in
-    the target's place, found in the original's text encoder.  unlearn-diff: words before the
-    prompt, found in OUT.  text-inversion: embeddings with the target's keys and values.  rece:
-    features derived from both U-Nets.  merge, quantise: OUT's weights mixed with the original's, or
-    rounded to 8 and 4 bits.  lora: OUT with random LoRAs; with --draw also trained on the target.
-
-    With --draw only: ti: a new word trained on the original's pictures of the target, with several
-    seeds.  completion: the original draws the first steps.  noise: stronger noise at the start.
-    img2img: redraw the original's pictures of the target.  inpaint: fill in the middle of them.
-    finetune: the U-Net trained on, on other things and on the target.
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
@@ -196,14 +195,14 @@ def stress_command(
 
 def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
     """Read a list of attacks; None is all that can be made.  Raises UsageError for others."""
-    possible = ATTACKS if draw else ON_TEXT
+    possible = tuple(DESCRIPTIONS if draw else ON_TEXT)
     if given is None:
         return possible
     names = [name.strip() for name in given.split(",")]
     for name in names:
-        if name not in ATTACKS:
-            known = ", ".join(ATTACKS)
-            raise UsageError(f"--attack {name}: there is none of this name; there are {known}")
+        if name not in DESCRIPTIONS:
+            known = ", ".join(DESCRIPTIONS)
+            raise UsageError(f"--attack {name}: unknown attack; known are {known}")
         if name not in possible:
             raise UsageError(f"--attack {name} is made of pictures: add --draw")
     return tuple(attack for attack in possible if attack in names)
@@ -250,7 +249,7 @@ def _find_detector(
         return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})
     if not is_demo:
         raise UsageError(
-            f"{base.name}: nobody can see what it draws; give --clip FOLDER, "
+            f"{base.name}: there is no judge for its pictures; give --clip FOLDER, "
             "a local copy of openai/clip-vit-base-patch32"
         )
     return DemoJudge()

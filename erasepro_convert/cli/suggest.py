@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option
 
 if TYPE_CHECKING:
     from erasepro_convert.storage.location import Location
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--anchor", default="", help="The anchor to put into the YAML.")
 @click.option("--count", type=click.IntRange(1), default=12, show_default=True, help="Words.")
 @click.option("--quiet", is_flag=True, help="Print the result and nothing else.")
-@click.option("--json", "as_json", is_flag=True, help="Print words and cosines as JSON instead.")
+@json_option("words and cosines")
 def suggest_command(
     checkpoint: "Location", word: str, anchor: str, count: int, quiet: bool, as_json: bool
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 
-ORDER = ("vocabulary", "language", "train", "erase", "probe")
+ORDER = ("vocabulary", "language", "train", "erase", "probe", "lora")
 """The stages of an erasure, which follow one another; reading and writing go on beside them."""
 FULL_SIZE = 2.1e9
 """Bytes of the file that ``expected_seconds`` are for."""

@@ -8,6 +8,7 @@ import click
 
 from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -67,10 +68,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="OUT is evidence: the checkpoint that it is of.  [default: beside it, if it is there]",
 )
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print checks and findings to standard output."
-)
+@quiet_option
+@json_option("checks and deviations")
 def verify_command(
     target: "Location",
     record: "Location | None",
@@ -170,7 +169,7 @@ HELD = {
     "file": "sizes, digests, metadata and tensors are as the manifest says",
     "base": "all that was not edited is as it is there, and every figure comes out again",
     "replay": "the recipe gives the same again",
-    "signature": "it is by this key or certificate, and of this file and this manifest",
+    "signature": "made by this key or certificate, over this file and this manifest",
 }
 TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
 """What a check says that found nothing."""

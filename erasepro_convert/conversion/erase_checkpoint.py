@@ -96,10 +96,11 @@ def erase_checkpoint(
 
 def require_limits(erasure: CheckpointErasure, source: str) -> None:
     """Raise LimitError for what exceeds a limit; ``source`` is the model's name in its verdict."""
-    if erasure.exceeded:
-        raise LimitError(
-            "\n- ".join(("the result does not hold:", *erasure.exceeded)), erasure.refusal(source)
-        )
+    if not erasure.exceeded:
+        return
+    verdict = erasure.refusal(source)  # of the checkpoint alone: it says nothing of a LoRA
+    message = "\n- ".join(("the result does not hold:", *erasure.exceeded))
+    raise LimitError(message, None if verdict.held else verdict)
 
 
 def erase_what_is_new(

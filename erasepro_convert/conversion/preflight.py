@@ -10,7 +10,7 @@ from erasepro_convert.erase.targets import edited_tensors
 from erasepro_convert.errors import UsageError
 from erasepro_convert.library import recipe_files
 from erasepro_convert.manifest import ClipSkipFrom, manifest_path
-from erasepro_convert.manifest.signature import Sign, signature_path, signer
+from erasepro_convert.manifest.signature import Sign, require_key, signature_path, signer
 from erasepro_convert.output.destinations import (
     Inputs,
     require_absent,
@@ -183,8 +183,7 @@ def _require_consistent(target: Location, options: Options) -> None:
     """Refuse options that contradict each other or the output's kind."""
     if options.folder and options.ema == "convert":
         raise UsageError("a diffusers folder has no place for an EMA copy: --ema drop or use")
-    if (options.certificate or options.chain) and not options.sign:
-        raise UsageError("--certificate and --chain go with --sign")
+    require_key(options.sign, options.certificate, options.chain)
     if options.thumbnail and options.folder:
         raise UsageError("a diffusers folder has no place for a picture: leave out --thumbnail")
     if options.embed_manifest and options.private:

@@ -35,6 +35,12 @@ def signature_path(output: Location, *, folder: bool = False) -> Location:
     return output / "model.sig" if folder else sibling(output, ".sig")
 
 
+def require_key(key: Path | None, certificate: Path | None, chain: Sequence[Path]) -> None:
+    """Refuse certificates without the key that signs.  Raises UsageError."""
+    if (certificate or chain) and not key:
+        raise UsageError("--certificate and --chain go with --sign")
+
+
 def signer(key: Path, certificate: Path | None, chain: Sequence[Path]) -> Sign:
     """Signs with a private key, or as the holder of a certificate with those above it.
 

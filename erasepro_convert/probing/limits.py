@@ -27,11 +27,6 @@ def exceeded_measures(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
     return (*_leak(recipe, measured), *_drift(recipe, measured))
 
 
-def exceeded_by_probe(recipe: Recipe, measured: ProbeRecord) -> tuple[str, ...]:
-    """Return sentences on the limits on leak and drift that are exceeded."""
-    return exceeded(recipe, measured, ())
-
-
 def leaking_concepts(recipe: Recipe, measured: ProbeRecord) -> list[Concept]:
     """Return the concepts whose leak is above the limit with any text encoder or clip skip."""
     above = {m.concept for m in measured.leak if exceeds(m.mean, recipe.limits.leak)}

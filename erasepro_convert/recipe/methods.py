@@ -1,7 +1,7 @@
 """The registry of methods: what each one is, which recipe keys it has, and what its defaults are.
 
 A new method is a row here and a function: in ``erase.methods`` where it is solved, in
-``train.methods`` where it is trained.  Recipe checks, ``compare``, the summary and the table in
+``train.methods`` where it is trained.  Recipe checks, ``compare``, ``check`` and the table in
 ``docs/recipe.md`` read these rows.
 """
 

@@ -1,6 +1,5 @@
 """The recipe: what to erase, where, and how.  Defaults are part of it, and so of its digest."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
@@ -19,6 +18,7 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.recipe.evaluation import Evaluate
 from erasepro_convert.recipe.fields import Line, Name, Positive, Section, distinct, not_empty
+from erasepro_convert.recipe.held_out import shared_prompt, without_targets
 from erasepro_convert.recipe.methods import METHODS, TRAINED, Key, Method
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.recipe.sections import (
@@ -46,29 +46,6 @@ def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
             raise ValueError(f"{concept.target!r} → {concept.anchor!r} stands here twice")
         seen.add(tokens)
     return concepts
-
-
-def _contains(words: tuple[int, ...], part: tuple[int, ...]) -> bool:
-    return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
-
-
-def without_targets(concepts: Iterable[Concept], prompts: tuple[str, ...]) -> tuple[str, ...]:
-    """The prompts that contain no target's words (compared as tokens)."""
-    targets = [tokenize(concept.target).words for concept in concepts]
-    return tuple(
-        prompt
-        for prompt in dict.fromkeys(prompts)
-        if not any(_contains(tokenize(prompt).words, target) for target in targets)
-    )
-
-
-def _shared(concept: Concept, templates: tuple[str, ...]) -> str | None:
-    """A target prompt that is solved for and that these templates give too, if there is one."""
-    solved = {tokenize(target).ids for target, _ in concept.prompt_pairs()}
-    found = (
-        target for target, _ in concept.prompt_pairs(templates) if tokenize(target).ids in solved
-    )
-    return next(found, None)
 
 
 def _no_boolean(version: Any) -> Any:
@@ -220,7 +197,7 @@ class Recipe(Section):
         """Refuse prompts that were solved for, and prompts that the model cannot read."""
         for concept in info.data.get("concepts", ()):
             try:
-                shared = _shared(concept, value.prompts)
+                shared = shared_prompt(concept, value.prompts)
             except RecipeError as error:
                 raise ValueError(str(error)) from error
             if shared is not None:
@@ -249,7 +226,7 @@ class Recipe(Section):
     def _probe_is_held_out(self) -> Self:
         """Refuse to measure on prompts that were solved for or retained."""
         for concept in self.concepts:
-            if (shared := _shared(concept, self.probe.prompts)) is not None:
+            if (shared := shared_prompt(concept, self.probe.prompts)) is not None:
                 raise ValueError(f"probe.prompts and prompts share {shared!r}")
         retained = {tokenize(prompt).ids for prompt in self.retain.prompts}
         for prompt in self.probe.others:
