@@ -69,6 +69,7 @@ class EraseTab(EraseFields):
         hidden = gr.update(choices=[], value=[], visible=False)
         return empty | {
             self.checkpoint: gr.update(value=None),
+            self.words_note: gr.update(value=markup.note("Every field is empty again.")),
             self.recipes: gr.update(value=[]),
             self.strength: gr.update(value=1),
             self.replace: gr.update(value=False),

@@ -114,7 +114,7 @@ class Watched:
         self.page.get_by_role("button", name=name).click()
 
     def wait_for(self, text: str) -> None:
-        self.page.get_by_text(text).first.wait_for(timeout=LONG)
+        self.page.get_by_text(text).filter(visible=True).first.wait_for(timeout=LONG)
 
     def heading(self, text: str) -> None:
         self.page.get_by_role("heading", name=text, exact=True).first.wait_for(timeout=LONG)
@@ -138,6 +138,7 @@ def open_page(server: Server, browser: Any) -> Iterator[Open]:
         if anew:
             watched.wait_for("choose one of")
             watched.press("Start over")
+            watched.wait_for("Every field is empty again")
         return watched
 
     yield open_it
@@ -272,6 +273,7 @@ def test_a_second_job_waits_and_a_closed_tab_kills_no_write(
     page.press("Draw before and after")
     page.wait_for("Drawing many in demo.safetensors")
     page.press("Start over")
+    page.wait_for("Every field is empty again")
     page.choose("Checkpoint", "demo.safetensors")
     page.choose("Recipes", "snoopy.yaml")
     page.output.fill("first.safetensors")
