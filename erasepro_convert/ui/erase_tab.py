@@ -66,7 +66,7 @@ class EraseTab(EraseFields):
     def _cleared(self) -> Updates:
         """Return every field as it was in the beginning."""
         empty: Updates = {component: gr.update(value="") for component in self.outputs}
-        hidden = gr.update(choices=[], value=[], visible=False)
+        hidden = gr.update(choices=[], value=[], visible="hidden")
         return empty | {
             self.checkpoint: gr.update(value=None),
             self.words_note: gr.update(value=markup.note("Every field is empty again.")),
@@ -146,7 +146,7 @@ class EraseTab(EraseFields):
                     f"This checkpoint does not tell {word!r} from many other words: it does not "
                     "know it."
                 ),
-                self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible=False),
+                self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible="hidden"),
             }
         words = [near.word for near in found.nearest]
         return {
@@ -254,7 +254,7 @@ class EraseTab(EraseFields):
         return {
             self.pairs: gr.CheckboxGroup(choices=listed, value=listed, visible=True),
             self.target: "",
-            self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible=False),
+            self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible="hidden"),
             self.words_note: "",
             self.what_error: "",
         }
