@@ -10,6 +10,9 @@ import typing as _typing
 from erasepro_convert.runtime.version import __version__
 
 if _typing.TYPE_CHECKING:
+    from erasepro_convert.batch.convert_batch import convert_batch
+    from erasepro_convert.batch.inputs import find_checkpoints
+    from erasepro_convert.batch.ledger import Entry
     from erasepro_convert.conversion.convert import convert
     from erasepro_convert.conversion.erase_state_dict import Erased, erase_state_dict
     from erasepro_convert.conversion.options import Options
@@ -23,15 +26,27 @@ if _typing.TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from erasepro_convert.images.preview import Preview, plan_preview, preview
     from erasepro_convert.inspection import Inspection, inspect
     from erasepro_convert.library import recipe_names
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
     from erasepro_convert.manifest.verdict import Check, Verdict, verdict
+    from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe, recipe_from_yaml
+    from erasepro_convert.recipe.make import make_recipe
+    from erasepro_convert.release.write import (
+        write_card,
+        write_civitai,
+        write_evidence,
+        write_report,
+    )
     from erasepro_convert.verification import Finding, Verified, verify
 
 _MODULES = {
+    "batch.convert_batch": ("convert_batch",),
+    "batch.inputs": ("find_checkpoints",),
+    "batch.ledger": ("Entry",),
     "conversion.convert": ("convert",),
     "conversion.erase_state_dict": ("Erased", "erase_state_dict"),
     "conversion.options": ("Options",),
@@ -45,12 +60,16 @@ _MODULES = {
         "UsageError",
         "VerificationError",
     ),
+    "images.preview": ("Preview", "plan_preview", "preview"),
     "inspection": ("Inspection", "inspect"),
     "library": ("recipe_names",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
     "manifest.verdict": ("Check", "Verdict", "verdict"),
+    "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe", "recipe_from_yaml"),
+    "recipe.make": ("make_recipe",),
+    "release.write": ("write_card", "write_civitai", "write_evidence", "write_report"),
     "verification": ("Finding", "Verified", "verify"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -58,6 +77,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Check",
     "CheckpointError",
+    "Entry",
     "Erased",
     "EraseproError",
     "Finding",
@@ -65,7 +85,9 @@ __all__ = [
     "LimitError",
     "Manifest",
     "MissingObjectError",
+    "Neighbours",
     "Options",
+    "Preview",
     "ProbeRecord",
     "Recipe",
     "RecipeError",
@@ -76,15 +98,25 @@ __all__ = [
     "Verified",
     "__version__",
     "convert",
+    "convert_batch",
     "erase_state_dict",
+    "find_checkpoints",
     "inspect",
     "load_recipe",
+    "make_recipe",
+    "plan_preview",
+    "preview",
     "probe",
     "read_manifest",
     "recipe_from_yaml",
     "recipe_names",
+    "suggest",
     "verdict",
     "verify",
+    "write_card",
+    "write_civitai",
+    "write_evidence",
+    "write_report",
 ]
 
 

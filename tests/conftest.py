@@ -8,9 +8,10 @@ import atexit
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +53,9 @@ probe: {prompts: ["{} in the rain", "an old {}"], others: [a house, a cat at nig
 
 WriteRecipe = Callable[[str], Path]
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+"""The browser that pages are tested in; None where there is none."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -84,6 +88,20 @@ def checkpoint_file(state: State, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("miniature") / "mini.safetensors"
     save_file(state, path, metadata={"format": "pt", "author": "somebody"})
     return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium that finds no other host by its name."""
+    from playwright.sync_api import sync_playwright
+
+    alone = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", alone]
+        )
+        yield launched
+        launched.close()
 
 
 def copy_of_demo(folder: Path) -> Path:

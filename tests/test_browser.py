@@ -1,32 +1,19 @@
 """The pages in a real browser: they ask nobody for anything, show their pictures, fit a phone."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from erasepro_convert.batch.summary import write_summary
 from tests.batch.test_summary import entry
-from tests.conftest import VAN_GOGH, Cli, WriteRecipe
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+from tests.conftest import CHROMIUM, VAN_GOGH, Cli, WriteRecipe
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

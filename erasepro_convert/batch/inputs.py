@@ -74,6 +74,15 @@ def find_inputs(given: Iterable[str], match: Sequence[str], output_folder: Locat
     )
 
 
+def find_checkpoints(folder: Path | str) -> tuple[Path, ...]:
+    """Return the checkpoints below a local folder: files by their names, and diffusers folders.
+
+    Hidden files and folders are left out, and so is what cannot be read.
+    """
+    search = _Search(MATCH, Path(os.devnull))
+    return tuple(Path(str(item.path)) for item in search.resolve(str(folder), Path(folder)))
+
+
 def describe_passed_over(passed_over: Mapping[str, Iterable[str]]) -> str:
     """Count what was passed over for each reason, the most frequent first."""
     counts = {reason: len(list(paths)) for reason, paths in passed_over.items()}

@@ -71,11 +71,17 @@ class Batch:
         self.disk_full = False
         """Whether there was no room left to write to."""
 
-    def run(self, open_executor: Callable[[], Executor], at_once: int) -> None:
+    def run(
+        self,
+        open_executor: Callable[[], Executor],
+        at_once: int,
+        waiting: Callable[[], None] | None = None,
+    ) -> None:
         """Do the jobs, ``at_once`` of them at a time.
 
-        An executor that broke is replaced by a new one.  However this ends, what is finished by
-        then is in the ledger, and nothing is running any more.
+        ``waiting`` is called again and again meanwhile; what it raises ends the run.  An executor
+        that broke is replaced by a new one.  However this ends, what is finished by then is in the
+        ledger, and nothing is running any more.
         """
         executor = open_executor()
         try:
@@ -86,7 +92,9 @@ class Batch:
                         return
                     time.sleep(POLL_INTERVAL)  # all remaining jobs are at work in another batch
                     continue
-                timeout = POLL_INTERVAL if self._locked_elsewhere else None
+                if waiting:
+                    waiting()
+                timeout = POLL_INTERVAL if self._locked_elsewhere or waiting else None
                 done, _ = wait(self._running, timeout, return_when=FIRST_COMPLETED)
                 if not executor_works or any(_is_broken(future) for future in done):
                     done, _ = wait(self._running)  # running jobs failed with the executor

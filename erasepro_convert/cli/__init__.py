@@ -27,6 +27,7 @@ from erasepro_convert.cli.recipes import recipes_command
 from erasepro_convert.cli.report import report_command
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
+from erasepro_convert.cli.ui import ui_command
 from erasepro_convert.cli.verify import verify_command
 from erasepro_convert.errors import (
     INTERRUPTED,
@@ -139,6 +140,7 @@ for command in (
     report_command,
     stress_command,
     suggest_command,
+    ui_command,
     verify_command,
 ):
     group.add_command(command)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from erasepro_convert.recipe.release import Release
     from erasepro_convert.release.results import Results
 
-CARD, CIVITAI = ".card.md", ".civitai.html"
 OUTPUTS = (".md", ".html")
 
 
@@ -44,6 +43,7 @@ def card_command(
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.results import read_results, require_unchanged
+    from erasepro_convert.release.write import CARD, CIVITAI
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 

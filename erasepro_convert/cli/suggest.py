@@ -39,7 +39,10 @@ def suggest_command(
     source = open_sd1_checkpoint(checkpoint)
     with terminal.steps("words") as progress:
         found = suggest(
-            source, word, count, lambda done, total: progress("reading the vocabulary", done, total)
+            source,
+            word,
+            count,
+            lambda _, done, total: progress("reading the vocabulary", done, total),
         )
     nearest = () if found.is_unknown else found.nearest
     if found.is_unknown:

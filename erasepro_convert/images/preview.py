@@ -10,9 +10,14 @@ from torch import Tensor
 
 from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.grid import GridRow, grid
-from erasepro_convert.images.pipeline import load_pipeline
-from erasepro_convert.recipe import Recipe
-from erasepro_convert.sd1.architecture import Architecture
+from erasepro_convert.images.pipeline import load_pipeline, select_device
+from erasepro_convert.recipe import Recipe, as_recipe
+from erasepro_convert.runtime.progress import Progress, silent
+from erasepro_convert.sd1.architecture import Architecture, architecture_of
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
+
+DEMO_SIZE = 64
+"""Pixels of the demo model's pictures, of which a CPU draws several a second."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +67,59 @@ def preview_prompts(recipe: Recipe, others: Sequence[str]) -> tuple[PreviewPromp
     )
 
 
+@dataclass(frozen=True)
+class PreviewPlan:
+    """What a preview will draw: so many pictures with each checkpoint, ``size`` pixels wide.
+
+    ``device`` is where: cuda, mps or cpu.
+    """
+
+    pictures: int
+    size: int
+    device: str
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is a matter of seconds: with a GPU, or of pictures as small as the demo's."""
+        return self.device != "cpu" or self.size <= DEMO_SIZE
+
+
+def plan_preview(recipe: Recipe | Path | str, checkpoint: Path | str) -> PreviewPlan:
+    """Say what ``preview`` would draw with one seed, without drawing it.
+
+    Raises RecipeError for a recipe that is none, CheckpointError for a file that is not SD1.x.
+    """
+    architecture = architecture_of(open_sd1_checkpoint(Path(checkpoint)).layout.widths)
+    prompts = preview_prompts(as_recipe(recipe), architecture.others)
+    return PreviewPlan(len(prompts), architecture.size, select_device().type)
+
+
+def own_sampling(model: Architecture) -> Sampling:
+    """Return the settings that suit a model."""
+    return Sampling(model.steps, model.guidance)
+
+
 def preview(
-    recipe: Recipe,
-    checkpoints: Sequence[Path],
+    recipe: Recipe | Path | str,
+    checkpoints: Sequence[Path | str],
     *,
-    extra_prompts: Sequence[str],
-    seeds: int,
-    sampling: Callable[[Architecture], Sampling],
-    progress: Callable[[str, int, int], None],
+    extra_prompts: Sequence[str] = (),
+    seeds: int = 1,
+    sampling: Callable[[Architecture], Sampling] = own_sampling,
+    progress: Progress = silent,
 ) -> Preview:
     """Draw the same prompts and seeds with each checkpoint.
 
-    ``extra_prompts`` are shown beside the recipe's own.  ``progress`` gets the name of the
-    checkpoint at work and the denoising steps done and in all.  Raises CheckpointError for a file
-    that makes no pictures.
+    The recipe is one that was loaded, or a YAML file.  ``extra_prompts`` are shown beside the
+    recipe's own.  ``progress`` gets the name of the checkpoint at work and the denoising steps done
+    and in all.  Raises RecipeError for a recipe that is none, CheckpointError for a file that makes
+    no pictures.
     """
+    recipe = as_recipe(recipe)
     pictures = []
-    for number, path in enumerate(checkpoints):
-        pipeline, architecture = load_pipeline(path)
+    names = [Path(path).name for path in checkpoints]
+    for number, name in enumerate(names):
+        pipeline, architecture = load_pipeline(Path(checkpoints[number]))
         prompts = preview_prompts(recipe, [*extra_prompts, *architecture.others])
         seeded = [SeededPrompt(prompt.prompt, seed) for prompt in prompts for seed in range(seeds)]
         settings = sampling(architecture)
@@ -92,8 +132,8 @@ def preview(
         def advance(steps: int) -> None:
             nonlocal done
             done += steps
-            progress(path.name, done, total)  # noqa: B023  # called at once
+            progress(name, done, total)  # noqa: B023  # called at once
 
         with torch.inference_mode():
             pictures.append(generate(pipeline, architecture, seeded, settings, advance))
-    return Preview(prompts, tuple(path.name for path in checkpoints), tuple(pictures))
+    return Preview(prompts, tuple(names), tuple(pictures))

@@ -8,6 +8,7 @@ vocabulary, in the inner product of keys and values (``language.nearness.key_val
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,10 +19,12 @@ from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.language.moments import last_features
 from erasepro_convert.language.nearness import distances, key_value_metric, synonyms
 from erasepro_convert.language.prompts import whole_words
+from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
-from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint
+from erasepro_convert.sd1.sd1_checkpoint import SD1Checkpoint, open_sd1_checkpoint
 from erasepro_convert.sd1.sd1_weights import SD1Weights
 from erasepro_convert.storage.cache import cached_tensors
+from erasepro_convert.storage.location import Location, locate
 
 BATCH = 2048
 """Words that are encoded together."""
@@ -35,7 +38,7 @@ CROWD = 20
 MOST_SYNONYMS = 16
 """A target gets so many synonyms at most, the nearest ones."""
 
-Progress = Callable[[int, int], None]
+Count = Callable[[int, int], None]
 """The callback gets the words done and the total."""
 
 
@@ -58,18 +61,31 @@ class Neighbours:
     is_unknown: bool
 
 
-def suggest(source: SD1Checkpoint, word: str, count: int, progress: Progress) -> Neighbours:
-    """Return the ``count`` nearest whole words of CLIP's vocabulary.
+def suggest(
+    checkpoint: "SD1Checkpoint | Location | str",
+    word: str,
+    count: int = 12,
+    progress: Progress = silent,
+) -> Neighbours:
+    """Return the ``count`` words of CLIP's vocabulary that are nearest to a word in a checkpoint.
 
-    ``progress`` is not called where the features of the vocabulary are cached.  Words that ``word``
-    itself consists of are left out.
+    The checkpoint is an open one, a path, or the URL of an object in a store.  ``progress`` is told
+    of the stage ``vocabulary``, unless the features of the vocabulary are cached.  Words that
+    ``word`` itself consists of are left out.
 
-    Raises RecipeError for a word that does not fit into a prompt.
+    Raises RecipeError for a word that does not fit into a prompt, CheckpointError for a file that
+    is not a sound SD1.x checkpoint, StorageError when a store fails; OSError passes through.
     """
-    names, features = list(whole_words()), _vocabulary_features(_encoder(source), progress)
+    if isinstance(checkpoint, SD1Checkpoint):
+        source = checkpoint
+    else:
+        source = open_sd1_checkpoint(locate(checkpoint))
+    encoder = _encoder(source)
+    features = _vocabulary_features(encoder, partial(progress, "vocabulary"))
+    names = list(whole_words())
     metric, mean = key_value_metric(source.read, features), features.mean(0)
     tokens = tokenize(f"a {word}")
-    (feature,) = last_features(_encoder(source), [tokens], 1)
+    (feature,) = last_features(encoder, [tokens], 1)
     centred, given = features - mean, feature - mean
     projected = given @ metric
     lengths = distances(features, mean, metric) * (given @ projected).sqrt()
@@ -92,7 +108,7 @@ def _indistinct(feature: Tensor, features: Tensor, metric: Tensor) -> list[int]:
 
 
 def find_synonyms(
-    source: SD1Weights, pairs: Sequence[tuple[str, str]], progress: Progress
+    source: SD1Weights, pairs: Sequence[tuple[str, str]], progress: Count
 ) -> dict[str, dict[str, float]]:
     """Return the words that mean the same to a checkpoint as each target, nearest first.
 
@@ -121,7 +137,7 @@ def _encoder(source: SD1Weights) -> TextEncoder:
     return TextEncoder(source.read, torch.float32, source.rows)
 
 
-def _vocabulary_features(encoder: TextEncoder, progress: Progress) -> Tensor:
+def _vocabulary_features(encoder: TextEncoder, progress: Count) -> Tensor:
     """Return the features (words × d) of the vocabulary, cached on disk."""
     words = list(whole_words())
 

@@ -74,7 +74,7 @@ def test_the_cache_is_of_the_weights_not_of_the_file(
     copy.write_bytes(checkpoint_file.read_bytes())
     calls: list[int] = []
 
-    def count(done: int, total: int) -> None:
+    def count(_: str, done: int, total: int) -> None:
         calls.append(done)
 
     first = suggest.suggest(open_sd1_checkpoint(checkpoint_file), "dog", 3, count)

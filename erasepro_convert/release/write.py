@@ -1,0 +1,94 @@
+"""Write the documents of a release beside it, for programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from erasepro_convert.output.destinations import Inputs, put, require_outputs
+from erasepro_convert.recipe.release import Release
+from erasepro_convert.release.results import REPORT, Results, read_results, require_unchanged
+from erasepro_convert.storage.location import sibling
+
+CARD, CIVITAI = ".card.md", ".civitai.html"
+
+
+def write_report(output: Path | str, *, force: bool = False) -> Path:
+    """Write the report of an output, a file or a diffusers folder, and return where it lies.
+
+    It shows what the output's manifest says, and what ``preview`` and ``evaluate`` put beside the
+    output.  ``force`` replaces a report that lies there.
+
+    Raises UsageError for an output without a manifest and for a place that cannot be written to;
+    OSError passes through.
+    """
+    from erasepro_convert.report import html  # drawing charts is a heavy import
+
+    def page(results: Results) -> str:
+        drawn, evaluation = results.pictures, results.evaluation
+        return html(
+            results.manifest,
+            drawn.read_bytes() if drawn else None,
+            evaluation.model_dump() if evaluation else None,
+        )
+
+    return _write(Path(output), REPORT, page, force=force)
+
+
+def write_card(output: Path | str, *, force: bool = False) -> Path:
+    """Write the model card of an output, as Hugging Face reads it, and return where it lies.
+
+    Raises VerificationError for an output that is not what its manifest says; otherwise as
+    ``write_report``.
+    """
+    from erasepro_convert.release.card import model_card
+
+    return _write(Path(output), CARD, lambda r: model_card(_unchanged(r), _stated(r)), force=force)
+
+
+def write_civitai(output: Path | str, *, force: bool = False) -> Path:
+    """Write the short text of an output for Civitai, and return where it lies.
+
+    It raises what ``write_card`` raises.
+    """
+    from erasepro_convert.release.civitai import civitai_text
+
+    return _write(
+        Path(output), CIVITAI, lambda r: civitai_text(_unchanged(r), _stated(r)), force=force
+    )
+
+
+def write_evidence(output: Path | str, *, force: bool = False) -> Path:
+    """Write the evidence of an output, one zip that stands alone, and return where it lies.
+
+    The manifest names it from then on.  It raises what ``write_card`` raises, and UsageError for an
+    output that is signed: the command signs both again.
+    """
+    from erasepro_convert.release.bundle import ENDING
+    from erasepro_convert.release.evidence import make_evidence
+    from erasepro_convert.release.publish import publish, signature_to_renew
+
+    results = read_results(Path(output))
+    target, inputs = sibling(results.output, ENDING), Inputs(results.files)
+    require_outputs([target], inputs, force=force)
+    signature_to_renew(results, None)
+    publish(results, *make_evidence(_unchanged(results), _stated(results)), target, inputs)
+    return target
+
+
+def _write(output: Path, ending: str, text: Callable[[Results], str], *, force: bool) -> Path:
+    results = read_results(output)
+    target, inputs = (
+        sibling(results.output, ending),
+        Inputs((results.output, results.manifest_file)),
+    )
+    require_outputs([target], inputs, force=force)
+    put(target, text(results).encode(), inputs)
+    return target
+
+
+def _unchanged(results: Results) -> Results:
+    require_unchanged(results)
+    return results
+
+
+def _stated(results: Results) -> Release:
+    return results.manifest.recipe.release or Release()
