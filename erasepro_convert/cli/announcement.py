@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def announce(source: "Location", *, quiet: bool, to_stderr: bool) -> None:
     """Say what is read, if somebody looks at the stream."""
     stream = sys.stderr if to_stderr else sys.stdout
-    if quiet or not stream.isatty():
+    if quiet or stream is None or not stream.isatty():  # None: whoever called has closed it
         return
     from erasepro_convert.runtime.printable import printable
     from erasepro_convert.storage.location import file_name

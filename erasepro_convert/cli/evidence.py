@@ -1,7 +1,6 @@
 """``erasepro-convert evidence OUT``: everything that is known of a release, in one zip."""
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +53,7 @@ def evidence_command(
     from erasepro_convert.release.bundle import ENDING, ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.words import Words
+    from erasepro_convert.runtime.printable import shell_word
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
@@ -86,7 +86,7 @@ def evidence_command(
     terminal.say(
         f"{results.manifest_file} names it" + (f", and {renewed} is made anew" if renewed else "")
     )
-    terminal.say(f"to check it: erasepro-convert verify {shlex.quote(str(target))}")
+    terminal.say(f"to check it: erasepro-convert verify {shell_word(str(target))}")
 
 
 def _show(evidence: "Evidence", terminal: "Terminal") -> None:

@@ -1,7 +1,6 @@
 """``erasepro-convert new [FILE]``: write a recipe from answers."""
 
 import re
-import shlex
 from pathlib import Path
 
 import click
@@ -49,6 +48,7 @@ def new_command(
     from erasepro_convert.recipe.schema import SCHEMA_FILE, schema_json
     from erasepro_convert.recipe.template import recipe_text
     from erasepro_convert.recipe.yaml_document import parse_document
+    from erasepro_convert.runtime.printable import shell_word
 
     place = file or Path(f"{_slug(name)}.yaml")
     if place.suffix.lower() not in SUFFIXES:
@@ -64,7 +64,7 @@ def new_command(
     if not schema.exists():
         put(schema, schema_json().encode(), inputs)
         click.echo(f"wrote {schema}, which editors check recipes with")
-    click.echo(f"next: erasepro-convert {shlex.quote(click.format_filename(place))} IN OUT")
+    click.echo(f"next: erasepro-convert {shell_word(click.format_filename(place))} IN OUT")
     click.echo(
         "      erasepro-convert suggest IN WORD lists what else means the same to a checkpoint"
     )

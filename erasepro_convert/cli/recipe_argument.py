@@ -70,10 +70,14 @@ def read_recipe(
             "Got unexpected extra argument: RECIPE is one word; join several recipes with commas"
         )
     if given and (targets or anchors):
-        raise click.UsageError("RECIPE and --target are given: leave out one of the two")
+        raise click.UsageError(
+            f"{given[0]!r} stands in RECIPE's place, but --target is given: leave out one of the "
+            "two, and put quotes around words that belong together"
+        )
     if not (given or targets or anchors):
         raise click.UsageError(
-            "Missing argument: each is needed, but --target and --anchor can stand in for RECIPE"
+            "Missing argument: nothing says what to erase; name a recipe, or give --target and "
+            "--anchor"
         )
     from erasepro_convert.recipe import load_recipe, recipe_from_words
 

@@ -1,6 +1,7 @@
 """``erasepro-convert recipes``: what recipes there are, by name."""
 
 import json
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from erasepro_convert.library import NamedFile
 
 SHIPPED = "shipped"
+EDITOR_LINE = re.compile(r"\A# yaml-language-server:.*\n")
+"""Where the schema lies as seen from the library; a copy has it elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def show_command(name: str) -> None:
 
     for file in recipe_files(name):
         read_document(file)  # refuses what is no YAML
-        click.echo(read_text(file), nl=False)
+        click.echo(EDITOR_LINE.sub("", read_text(file)), nl=False)
 
 
 def _described() -> "list[Described]":

@@ -39,7 +39,7 @@ def report_command(
     """Draw what MANIFEST says: updates, distances and probes, layer by layer.
 
     Writes one self-contained page (.html), or its charts alone (.png), beside the output OUT.  The
-    page also shows the pictures that ``preview`` drew and the metrics that ``evaluate`` computed,
+    page also shows the pictures that preview drew and the metrics that evaluate computed,
     where their files lie beside OUT.
     """
     from erasepro_convert.cli.terminal import Terminal

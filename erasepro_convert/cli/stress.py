@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from erasepro_convert.runtime.progress import Progress
 
 OUTPUTS = (".json", ".csv")
+DISTANCE = (
+    "distance: 0 is what the original is given for the target, 1 is as far from it as the anchor"
+)
 
 
 def _attacks_help() -> str:
@@ -187,6 +190,7 @@ def stress_command(
                 progress,
             )
         terminal.show(stress_table(found.rows))
+        terminal.say(DISTANCE)
         for line in found.warnings:
             terminal.say(line)
         with uninterrupted():

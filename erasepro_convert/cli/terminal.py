@@ -137,16 +137,19 @@ class Terminal:
         columns = (
             TextColumn("{task.description}", table_column=Column(overflow="fold")),
             *([BarColumn()] if self._console.width >= ROOM_FOR_BAR else []),
-            TextColumn(f"{{task.completed}}/{{task.total}} {unit}"),
+            TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(elapsed_when_finished=False),
         )
         with self._bars(*columns, transient=True) as bars:
-            task = bars.add_task("loading", total=None)
+            task = bars.add_task("loading", total=None, amount="")
 
             def update(text: str, done: int, total: int) -> None:
-                bars.update(task, description=escape(text), completed=done, total=total)
+                amount = f"{done}/{total} {unit}"
+                bars.update(
+                    task, description=escape(text), completed=done, total=total, amount=amount
+                )
 
             yield update
 

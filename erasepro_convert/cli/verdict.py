@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from erasepro_convert.cli.terminal import LINE, MARKS, Terminal
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.manifest.verdict import MEASURED, Verdict
-from erasepro_convert.runtime.printable import printable, shortened
+from erasepro_convert.runtime.printable import printable, shell_word, shortened
 from erasepro_convert.runtime.wording import counted
 from erasepro_convert.storage.location import Location, redacted
 
@@ -116,8 +116,8 @@ def _command(places: Places, first: str, second: str) -> list[str]:
     recipe = [places.recipe] if places.recipe else places.words
     names = {
         "RECIPE": shlex.join(recipe),
-        "OUT": shlex.quote(redacted(places.target)),
-        "IN": shlex.quote(redacted(places.source)),
+        "OUT": shell_word(redacted(places.target)),
+        "IN": shell_word(redacted(places.source)),
     }
     words = {word: word for word in names}
     if not places.recipe:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from erasepro_convert.release.verify_evidence import VerifiedEvidence
 
 HELD = {
-    "bundle": "each file has its size and its digest, none is missing and none too many",
+    "bundle": "each file has its size and digest; none is missing, none too many",
     "evidence": "true to itself, and says what manifest and results say",
     "manifest": "true to itself, and named by the evidence",
     "recipe": "reads as the one in the manifest",

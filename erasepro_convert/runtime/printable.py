@@ -1,5 +1,6 @@
 """Text from an untrusted file, made safe for messages and lists."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,3 +47,8 @@ def prefixing_errors(name: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from error
+
+
+def shell_word(text: str) -> str:
+    """Return a text as one word of a command line; a leading hyphen makes no option of it."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
