@@ -72,13 +72,12 @@ class Verdict:
 
 def verdict(manifest: Manifest) -> Verdict:
     """Return the verdict on a conversion."""
-    probes = [manifest.probe, *([manifest.ema.probe] if manifest.ema else [])]
     weights = [file for file in manifest.output.files if file.is_weights]
     return Verdict(
         source=manifest.input.name,
         state="written" if manifest.output.written else "dry run",
         erased=_pairs(manifest.recipe),
-        checks=tuple(check_measures(manifest.recipe, probes, manifest.all_edits)),
+        checks=tuple(check_measures(manifest.recipe, manifest.probes, manifest.all_edits)),
         changes=_changes(manifest),
         warnings=tuple(_warnings(manifest)),
         autov2=weights[0].autov2 if len(weights) == 1 else None,

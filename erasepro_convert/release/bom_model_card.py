@@ -39,12 +39,13 @@ def model_card(
 
 
 def _probed(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Give leak and drift, which every manifest has."""
-    for name, measures in (("leak", manifest.probe.leak), ("drift", manifest.probe.drift)):
-        for measure in measures:
-            feed = f"{measure.feed.text_encoder} text encoder, clip skip {measure.feed.clip_skip}"
-            of = measure.concept or "other prompts"
-            yield _metric(f"{name} on text features", f"{of}; {feed}", measure.mean)
+    """Give leak and drift, which every manifest has; of a kept EMA copy too."""
+    for part, probe in zip(("", "; EMA copy of the U-Net"), manifest.probes, strict=False):
+        for name, measures in (("leak", probe.leak), ("drift", probe.drift)):
+            for m in measures:
+                feed = f"{m.feed.text_encoder} text encoder, clip skip {m.feed.clip_skip}"
+                of = f"{m.concept or 'other prompts'}; {feed}{part}"
+                yield _metric(f"{name} on text features", of, m.mean)
 
 
 def _evaluated(evaluation: Evaluation | None) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release import sentences
-from erasepro_convert.release.checks import checks
+from erasepro_convert.release.checks import checks, least_reaches
 from erasepro_convert.release.metadata import card_data
 from erasepro_convert.release.results import Results
 from erasepro_convert.release.untested import untested
@@ -36,6 +36,7 @@ def model_card(results: Results, release: Release) -> str:
         held=listed([words.concept(target) for target in results.manifest.alignment.held]),
         checks=found,
         verdict=sentences.verdict_sentence(found),
+        reaches=least_reaches(results.manifest),
         encoders=ENCODERS,
         links=[path.name for path in (results.report, results.manifest_file) if path],
         pictures=None if words.are_private else results.pictures,

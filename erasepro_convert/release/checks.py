@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from erasepro_convert.manifest import Manifest, PromptMeasure
+from erasepro_convert.manifest import Manifest, PromptMeasure, Reach
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Check:
 
 def checks(manifest: Manifest) -> Iterator[Check]:
     """Give the leak of each concept, then the drift of other prompts."""
-    probes = [manifest.probe, *([manifest.ema.probe] if manifest.ema else [])]
+    probes = manifest.probes
     limits = manifest.recipe.limits
     leaks: dict[str | None, list[PromptMeasure]] = {}
     for probe in probes:
@@ -30,6 +30,15 @@ def checks(manifest: Manifest) -> Iterator[Check]:
     for concept, measures in leaks.items():
         yield _check(concept, measures, limits.leak)
     yield _check(None, (m for probe in probes for m in probe.drift), limits.drift)
+
+
+def least_reaches(manifest: Manifest) -> list[Reach]:
+    """Return the least reach of each concept with each clip skip."""
+    least: dict[tuple[str, int], Reach] = {}
+    for reach in (reach for probe in manifest.probes for reach in probe.reach):
+        key = reach.concept, reach.clip_skip
+        least[key] = min(least.get(key, reach), reach, key=lambda found: found.reach)
+    return [*least.values()]
 
 
 def _check(concept: str | None, measures: Iterable[PromptMeasure], limit: float | None) -> Check:

@@ -23,7 +23,7 @@ def untested(results: Results, words: Words) -> Iterator[str]:
         yield "No attack was tried: whether somebody can get the targets back was not tested."
     elif not results.stress.drawing:
         yield "Attacks were measured on text features. No pictures were drawn under attack."
-    measured = {measure.feed.clip_skip for measure in results.manifest.probe.drift}
+    measured = {m.feed.clip_skip for probe in results.manifest.probes for m in probe.drift}
     for skip in sorted({1, 2} - measured):
         yield f"Clip skip {skip} was not measured."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from erasepro_convert.manifest import EmaRecord
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials, schema_error, stated_digests
 from erasepro_convert.release.results import Evaluation, Stress
@@ -80,6 +81,16 @@ def test_its_model_card_has_all_figures_with_their_intervals(made: Made) -> None
     assert card["modelParameters"]["task"] == "text-to-image"
     limitations = " ".join(card["considerations"]["technicalLimitations"])
     assert "merging with the original" in limitations
+
+
+def test_an_ema_copy_has_its_figures_too(made: Made) -> None:
+    manifest = made.manifest
+    ema = EmaRecord(edits=(), probe=manifest.probe)
+    kept = Made(made.base, made.output, manifest.model_copy(update={"ema": ema}))
+    card = component(kept)["modelCard"]
+    metrics = card["quantitativeAnalysis"]["performanceMetrics"]
+    of_ema = [m for m in metrics if m["slice"].endswith("; EMA copy of the U-Net")]
+    assert len(of_ema) * 2 == len(metrics)
 
 
 @pytest.mark.parametrize(
