@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.manifest import read_manifest
+from erasepro_convert.manifest.verdict import verdict
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.card import model_card
 from erasepro_convert.release.civitai import civitai_text
@@ -204,22 +205,24 @@ def test_what_was_not_tested_follows_from_what_is_absent(erased: Path) -> None:
         assert said in text
 
 
-def test_limits_are_said_to_hold_where_there_are_some(
+def test_both_say_what_the_verdict_says(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     for number, (limits, said) in enumerate(
         {
-            "{leak: null, drift: null}": "The recipe sets no limit on leak or drift.",
-            "{leak: 99, drift: null}": "Leak is within the recipe's limit.",
-            "{leak: 99, drift: 99}": "Leak and drift are within the recipe's limits.",
+            "{leak: null, drift: null}": ("– Van Gogh: ", "– other prompts moved by "),
+            "{leak: 99, drift: null}": ("✓ Van Gogh is erased: ", "– other prompts moved by "),
+            "{leak: 99, drift: 99}": ("✓ Van Gogh is erased: ", "✓ other prompts stayed: "),
         }.items()
     ):
         text = re.sub(r"limits: .*", f"limits: {limits}", PROBED)
         output = tmp_path / f"{number}.safetensors"
         assert cli("--quiet", write_recipe(text), checkpoint_file, output).code == 0
+        found = verdict(read_manifest(output.with_suffix(".manifest.json")))
+        whole = [*(f"{check.mark} {check.what}" for check in found.checks), found.changes]
         card, civitai = texts(output)
-        assert said in read_card(card).text
-        assert said in Reader(civitai).text
+        for text in (read_card(card).text, Reader(civitai).text):
+            assert all(sentence in text for sentence in (*said, *whole, *found.warnings))
 
 
 def test_hostile_words_stay_words(
@@ -262,6 +265,15 @@ def test_hostile_words_stay_words(
     assert {line.count("|") for line in rows} <= {3, 5, 7, 8}
 
 
+def hold(output: Path) -> None:
+    """Let the manifest say that its first target was erased before, which the verdict names."""
+    path = output.with_suffix(".manifest.json")
+    manifest = read_manifest(path)
+    held = manifest.alignment.model_copy(update={"held": (manifest.recipe.concepts[0].target,)})
+    changed = manifest.model_copy(update={"alignment": held}).sealed()
+    path.write_text(changed.to_json(), encoding="utf-8")
+
+
 def test_private_words_stay_private(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -269,6 +281,7 @@ def test_private_words_stay_private(
     text = PROBED.replace("name: van-gogh", "name: quiet")
     assert cli("--quiet", "--private", write_recipe(text), checkpoint_file, output).code == 0
     measure(output)
+    hold(output)
     ran = cli("card", output)
     assert "made with --private" in ran.out
     for ending in (".card.md", ".civitai.html"):
@@ -278,6 +291,7 @@ def test_private_words_stay_private(
         assert "in the rain" not in text
         assert "a fish" not in text
         assert "concept 1" in text
+        assert "erased before, and kept so" in text
         assert "before-after.png" not in text
 
 
