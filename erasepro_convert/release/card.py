@@ -4,13 +4,13 @@ import shlex
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.manifest.verdict import MEASURED, verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release import sentences
 from erasepro_convert.release.metadata import card_data
 from erasepro_convert.release.results import Results
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
 from erasepro_convert.release.worst_measures import largest_means, least_reaches
 from erasepro_convert.runtime.markdown import fill_markdown

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.manifest.verdict import MEASURED, verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Evaluation, Results, Stress, StressRow
@@ -20,7 +21,6 @@ from erasepro_convert.release.sentences import (
     title,
 )
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.printable import on_one_line

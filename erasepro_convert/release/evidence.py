@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.manifest import Tool
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials
 from erasepro_convert.release.bundle import EVIDENCE, Files
@@ -23,7 +24,6 @@ from erasepro_convert.release.summaries import (
     stress_run,
 )
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
 from erasepro_convert.report import html
 from erasepro_convert.runtime.version import __version__

@@ -6,9 +6,9 @@ from pydantic import JsonValue
 
 from erasepro_convert.manifest import Tool
 from erasepro_convert.manifest.fields import Count, Record, Sha256
+from erasepro_convert.manifest.ways_back import WayBack
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Drawing, Settings
-from erasepro_convert.release.ways_back import WayBack
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
 
