@@ -196,7 +196,7 @@ def _responsible(release: Release) -> OrganizationalEntity | None:
 
 
 def _erased(manifest: Manifest) -> str:
-    pairs = ", ".join(f"{c.target} to {c.anchor}" for c in manifest.recipe.concepts)
+    pairs = ", ".join(f"{c.target} to {c.anchor or 'no words'}" for c in manifest.recipe.concepts)
     return f"Erased from {manifest.input.name}: {pairs}"
 
 

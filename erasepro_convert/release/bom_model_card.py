@@ -29,7 +29,7 @@ def model_card(
             "ethicalConsiderations": [
                 {
                     "name": f"{concept.target} was erased",
-                    "mitigationStrategy": f"prompts for it give {concept.anchor}"
+                    "mitigationStrategy": f"prompts for it give {concept.anchor or 'no words'}"
                     + "".join(f"; {text}" for text in why),
                 }
                 for concept in manifest.recipe.concepts

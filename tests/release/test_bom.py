@@ -83,6 +83,17 @@ def test_its_model_card_has_all_figures_with_their_intervals(made: Made) -> None
     assert "merging with the original" in limitations
 
 
+def test_a_target_without_an_anchor_became_no_words(made: Made) -> None:
+    recipe = made.manifest.recipe
+    concepts = (recipe.concepts[0].model_copy(update={"anchor": ""}),)
+    recipe = recipe.model_copy(update={"concepts": concepts})
+    manifest = made.manifest.model_copy(update={"recipe": recipe})
+    found = component(Made(made.base, made.output, manifest))
+    assert found["description"] == "Erased from mini.safetensors: Van Gogh to no words"
+    (considered,) = found["modelCard"]["considerations"]["ethicalConsiderations"]
+    assert considered["mitigationStrategy"].startswith("prompts for it give no words")
+
+
 def test_an_ema_copy_has_its_figures_too(made: Made) -> None:
     manifest = made.manifest
     ema = EmaRecord(edits=(), probe=manifest.probe)
