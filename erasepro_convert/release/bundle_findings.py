@@ -1,14 +1,14 @@
 """What does not hold in a bundle of evidence: of its files, and between them."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.recipe import load_recipe
+from erasepro_convert.manifest.fields import first_mistake
+from erasepro_convert.recipe import recipe_from_yaml
+from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
 from erasepro_convert.release.bom import REFERENCES, schema_error, stated_digests
 from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files
 from erasepro_convert.release.evidence_model import Evidence
@@ -24,7 +24,7 @@ from erasepro_convert.verification import Finding
 from erasepro_convert.verification.against_manifest import verify_manifest
 
 
-def verify_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
+def verify_bundle_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
     """Check the files of a bundle against the evidence, and against each other."""
     yield from _digests(files, evidence)
     yield from verify_manifest(manifest)
@@ -43,12 +43,6 @@ def verify_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterat
     yield from _recipe(files, manifest)
     yield from _bill_of_materials(files, manifest)
     yield from _results(files, evidence, manifest)
-
-
-def first_mistake(error: ValidationError) -> str:
-    """Return the first mistake of a file that has another form, with its place."""
-    mistake = error.errors()[0]
-    return f"{'.'.join(map(str, mistake['loc'])) or 'the file'}: {mistake['msg'].lower()}"
 
 
 def _digests(files: Files, evidence: Evidence) -> Iterator[Finding]:
@@ -70,13 +64,14 @@ def _recipe(files: Files, manifest: Manifest) -> Iterator[Finding]:
     if "recipe.yaml" not in files:
         yield Finding("recipe", "recipe.yaml", "there", "missing")
         return
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "recipe.yaml")
-        path.write_bytes(files["recipe.yaml"])
-        try:
-            found = load_recipe(path).digest
-        except RecipeError as error:
-            found = str(error).replace(f"{folder}/", "")
+    if len(files["recipe.yaml"]) > SIZE_LIMIT:
+        sizes = f"at most {SIZE_LIMIT}", str(len(files["recipe.yaml"]))
+        yield Finding("recipe", "recipe.yaml", *sizes, "size")
+        return
+    try:
+        found = recipe_from_yaml(files["recipe.yaml"].decode()).digest
+    except (RecipeError, UnicodeDecodeError) as error:
+        found = str(error)
     if found != manifest.recipe_sha256:
         yield Finding("recipe", "recipe.yaml", manifest.recipe_sha256, found)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
@@ -239,11 +240,7 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
     try:
         found = kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(
-            f"{path}: not what {command} writes: {where}: {first['msg'].lower()}"
-        ) from error
+        raise UsageError(f"{path}: not what {command} writes: {first_mistake(error)}") from error
     if found.erased_sha256 != manifest.output.weights_sha256:
         raise UsageError(
             f"{path}: is of another checkpoint; remove it, or run {command} anew with --force"

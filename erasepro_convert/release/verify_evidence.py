@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_beside
+from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.release.bundle import ENDING, EVIDENCE, SIGNATURE, Files, read_bundle
-from erasepro_convert.release.bundle_findings import first_mistake, verify_files
+from erasepro_convert.release.bundle_findings import verify_bundle_files
 from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.storage.location import sibling
@@ -92,7 +93,7 @@ def verify_evidence(
     evidence = _read(bundle, files, EVIDENCE, Evidence)
     manifest = _read(bundle, files, "manifest.json", Manifest)
     findings = [] if is_plain else [Finding("bundle", bundle.name, THE_ZIP, "another zip")]
-    findings += verify_files(files, evidence, manifest)
+    findings += verify_bundle_files(files, evidence, manifest)
     done = CHECKS.keys() - {"signature", "checkpoint", "link"}
     place = checkpoint or _beside(bundle, manifest)
     with TemporaryDirectory() as name:

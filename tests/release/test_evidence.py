@@ -19,6 +19,7 @@ from erasepro_convert.errors import VerificationError
 from erasepro_convert.manifest import read_manifest
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
 from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, write_bundle
 from erasepro_convert.release.evidence_model import Evidence, schema_json
 from erasepro_convert.release.summaries import bundle_file
@@ -291,6 +292,7 @@ def test_evidence_that_was_written_anew_is_held_against_the_rest(
     [
         ("recipe.yaml", b"strength: 1", b"strength: 2", "recipe: recipe.yaml"),
         ("recipe.yaml", b"version: 1", b"version: 9", "recipe: recipe.yaml"),
+        ("recipe.yaml", b"version: 1", b"version: \xff", "recipe: recipe.yaml"),
         ("bom.cdx.json", b'"checkpoint"', b'"checkpoint" ,', "bom: bom.cdx.json"),
         ("bom.cdx.json", b'"specVersion": "1.6"', b'"specVersion": "x"', "bom: bom.cdx.json"),
         ("stress.json", b'"prefix"', b'"tricks"', "evidence: evidence.json: stress"),
@@ -305,6 +307,13 @@ def test_files_that_were_written_anew_are_held_against_the_rest(
     assert old in files[name]
     changed = resealed({**files, name: files[name].replace(old, new)})
     assert found in findings(made, changed)
+
+
+def test_a_recipe_that_is_larger_than_any_is_not_read(made: Made) -> None:
+    files = files_of(made)
+    large = files["recipe.yaml"] + b"#" * SIZE_LIMIT
+    found = findings(made, resealed({**files, "recipe.yaml": large}))
+    assert "recipe: recipe.yaml: size" in found
 
 
 def test_results_of_another_checkpoint_are_found(made: Made) -> None:
