@@ -10,9 +10,17 @@ from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.recipe import recipe_from_yaml
 from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
 from erasepro_convert.release.bom import REFERENCES, schema_error, stated_digests
-from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files
+from erasepro_convert.release.bundle import (
+    BILL,
+    EVALUATION,
+    EVIDENCE,
+    RECIPE,
+    SIGNATURE,
+    STRESS,
+    Files,
+)
 from erasepro_convert.release.evidence_model import Evidence
-from erasepro_convert.release.results import Evaluation, Measured, Stress
+from erasepro_convert.release.results_model import Evaluation, Measured, Stress
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
@@ -61,23 +69,23 @@ def _digests(files: Files, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _recipe(files: Files, manifest: Manifest) -> Iterator[Finding]:
-    if "recipe.yaml" not in files:
-        yield Finding("recipe", "recipe.yaml", "there", "missing")
+    if RECIPE not in files:
+        yield Finding("recipe", RECIPE, "there", "missing")
         return
-    if len(files["recipe.yaml"]) > SIZE_LIMIT:
-        sizes = f"at most {SIZE_LIMIT}", str(len(files["recipe.yaml"]))
-        yield Finding("recipe", "recipe.yaml", *sizes, "size")
+    if len(files[RECIPE]) > SIZE_LIMIT:
+        sizes = f"at most {SIZE_LIMIT}", str(len(files[RECIPE]))
+        yield Finding("recipe", RECIPE, *sizes, "size")
         return
     try:
-        found = recipe_from_yaml(files["recipe.yaml"].decode()).digest
+        found = recipe_from_yaml(files[RECIPE].decode()).digest
     except (RecipeError, UnicodeDecodeError) as error:
         found = str(error)
     if found != manifest.recipe_sha256:
-        yield Finding("recipe", "recipe.yaml", manifest.recipe_sha256, found)
+        yield Finding("recipe", RECIPE, manifest.recipe_sha256, found)
 
 
 def _bill_of_materials(files: Files, manifest: Manifest) -> Iterator[Finding]:
-    name = "bom.cdx.json"
+    name = BILL
     if name not in files:
         yield Finding("bom", name, "there", "missing")
         return
@@ -108,15 +116,15 @@ def _results(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[F
     """Check that evaluation and stress test are of this checkpoint, and are summed up rightly."""
     evaluation = stress = None
     try:
-        if "evaluation.json" in files:
-            evaluation = Evaluation.model_validate_json(files["evaluation.json"])
-        if "stress.json" in files:
-            stress = Stress.model_validate_json(files["stress.json"])
+        if EVALUATION in files:
+            evaluation = Evaluation.model_validate_json(files[EVALUATION])
+        if STRESS in files:
+            stress = Stress.model_validate_json(files[STRESS])
     except ValidationError as error:
-        kind = "evaluation.json" if error.title == "Evaluation" else "stress.json"
+        kind = EVALUATION if error.title == "Evaluation" else STRESS
         yield Finding("results", kind, "what this program writes", first_mistake(error))
         return
-    measured: dict[str, Measured | None] = {"evaluation.json": evaluation, "stress.json": stress}
+    measured: dict[str, Measured | None] = {EVALUATION: evaluation, STRESS: stress}
     for name, part in measured.items():
         if part and part.erased_sha256 != manifest.output.weights_sha256:
             expected, found = manifest.output.weights_sha256, part.erased_sha256

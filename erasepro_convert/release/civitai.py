@@ -13,7 +13,8 @@ from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results import Evaluation, Results, Stress, StressRow
+from erasepro_convert.release.results import Results
+from erasepro_convert.release.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.release.sentences import (
     attacks_not_tried,
     format_estimate,

@@ -1,9 +1,7 @@
 """Make the evidence of a release: what was done, what is known of it, and what is not."""
 
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
@@ -11,11 +9,24 @@ from erasepro_convert.manifest import Tool
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials
-from erasepro_convert.release.bundle import EVIDENCE, Files
+from erasepro_convert.release.bundle import (
+    BILL,
+    CARD,
+    EVALUATION,
+    EVIDENCE,
+    MANIFEST,
+    PICTURES,
+    README,
+    RECIPE,
+    REPORT,
+    STRESS,
+    Files,
+)
 from erasepro_convert.release.card import model_card
 from erasepro_convert.release.evidence_model import AttackNotRun, Evidence
 from erasepro_convert.release.readme import readme
-from erasepro_convert.release.results import EVALUATION, STRESS, Results, Stress
+from erasepro_convert.release.results import Results
+from erasepro_convert.release.results_model import Stress
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
@@ -26,8 +37,8 @@ from erasepro_convert.release.summaries import (
 from erasepro_convert.release.untested import untested
 from erasepro_convert.release.words import Words
 from erasepro_convert.report import html
+from erasepro_convert.runtime.software_versions import library_versions
 from erasepro_convert.runtime.version import __version__
-from erasepro_convert.storage.location import sibling
 
 LIBRARIES = ("cyclonedx-python-lib", "huggingface_hub", "matplotlib", "pydantic")
 """What the bytes of a bundle depend on."""
@@ -51,24 +62,24 @@ def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
     """
     manifest = results.manifest.model_copy(update={"evidence_sha256": None})
     files = {
-        "manifest.json": manifest.to_json().encode(),
-        "recipe.yaml": manifest.recipe.to_yaml().encode(),
-        "card.md": model_card(_named_as_here(results), release).encode(),
+        MANIFEST: manifest.to_json().encode(),
+        RECIPE: manifest.recipe.to_yaml().encode(),
+        CARD: model_card(_named_as_here(results), release).encode(),
     }
     if results.evaluation:
-        files["evaluation.json"] = sibling(results.output, EVALUATION).read_bytes()
+        files[EVALUATION] = results.evaluation_file.read_bytes()
     if results.stress:
-        files["stress.json"] = sibling(results.output, STRESS).read_bytes()
+        files[STRESS] = results.stress_file.read_bytes()
     if results.pictures:
-        files["before-after.png"] = results.pictures.read_bytes()
+        files[PICTURES] = results.pictures.read_bytes()
     evaluation = results.evaluation.model_dump() if results.evaluation else None
-    files["report.html"] = html(manifest, files.get("before-after.png"), evaluation).encode()
-    files["README.txt"] = readme(manifest.output.name, files).encode()
-    files["bom.cdx.json"] = bill_of_materials(
+    files[REPORT] = html(manifest, files.get(PICTURES), evaluation).encode()
+    files[README] = readme(manifest.output.name, files).encode()
+    files[BILL] = bill_of_materials(
         manifest, release, results.evaluation, results.stress, files
     ).encode()
     evidence = Evidence(
-        tool=_tool(),
+        tool=Tool(version=__version__, libraries=library_versions(LIBRARIES)),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
         checkpoint=checkpoint_files(manifest),
@@ -89,9 +100,9 @@ def _named_as_here(results: Results) -> Results:
     """Return results whose files have the names of the bundle, which its card leads to."""
     return replace(
         results,
-        manifest_file=Path("manifest.json"),
-        report=Path("report.html"),
-        pictures=results.pictures and Path("before-after.png"),
+        manifest_file=Path(MANIFEST),
+        report=Path(REPORT),
+        pictures=results.pictures and Path(PICTURES),
     )
 
 
@@ -111,8 +122,3 @@ def _not_tested(results: Results) -> Iterator[str]:
 def _not_stated(release: Release) -> Iterator[str]:
     stated = release.model_dump(exclude_none=True)
     yield from (words for key, words in UNSTATED.items() if key not in stated)
-
-
-def _tool() -> Tool:
-    libraries = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-    return Tool(version=__version__, libraries=libraries)

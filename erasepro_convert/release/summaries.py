@@ -11,7 +11,7 @@ from erasepro_convert.release.evidence_model import (
     EvaluationRun,
     StressRun,
 )
-from erasepro_convert.release.results import Evaluation, Stress
+from erasepro_convert.release.results_model import Evaluation, Stress
 
 
 def bundle_file(content: bytes) -> BundleFile:
