@@ -4,7 +4,7 @@ It stands alone; where the checkpoint is there too, that is held against the bun
 the manifest beside it against the evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,12 +29,13 @@ from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification import Finding, verify
 from erasepro_convert.verification.signature import signature_verifier
+from erasepro_convert.verification.verify import CHECKS as CHECKS_OF_CHECKPOINT
 
 Model = TypeVar("Model", bound=BaseModel)
 
 THE_ZIP = "the zip that evidence writes (if it was zipped anew, unpack it and verify the folder)"
 
-CHECKS = {
+CHECKS: dict[str, Set[str]] = {
     "bundle": {"bundle"},
     "evidence": {"evidence"},
     "manifest": {"manifest"},
@@ -42,7 +43,7 @@ CHECKS = {
     "bom": {"bom"},
     "results": {"results"},
     "signature": {"signature"},
-    "checkpoint": {"file", "metadata", "tensor"},
+    "checkpoint": CHECKS_OF_CHECKPOINT["file"],
     "link": {"link"},
 }
 """What can be checked, and the kinds of deviations that each check finds."""

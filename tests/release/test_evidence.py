@@ -233,6 +233,21 @@ def test_manifest_and_evidence_name_one_another(made: Made, cli: Cli) -> None:
     assert "link: out.evidence.zip" in cli("verify", made.output).out
 
 
+def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli) -> None:
+    made = make(checkpoint_file, tmp_path, lora=tmp_path / "lora.safetensors")
+    assert cli("evidence", made.output).code == 0
+    assert verify_evidence(made.bundle).checked["checkpoint"]
+    assert made.manifest.lora
+    lora = made.output.with_name(made.manifest.lora.file.name)
+    content = bytearray(lora.read_bytes())
+    content[-1] ^= 1
+    lora.write_bytes(content)
+    assert verify_evidence(made.bundle).checked["checkpoint"] is False
+    ran = cli("verify", made.bundle)
+    assert ran.code == 5
+    assert "✗ checkpoint: deviates" in ran.out
+
+
 def test_a_manifest_from_before_the_evidence_is_no_deviation(made: Made) -> None:
     made.record.write_text(made.manifest.to_json(), encoding="utf-8")
     verified = verify_evidence(made.bundle)
