@@ -26,11 +26,12 @@ from erasepro_convert.release.card import model_card
 from erasepro_convert.release.evidence_model import AttackNotRun, Evidence
 from erasepro_convert.release.readme import readme
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Stress
+from erasepro_convert.release.sentences import attacks_not_tried
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
     evaluation_run,
+    not_stated,
     original_files,
     stress_run,
 )
@@ -42,16 +43,6 @@ from erasepro_convert.runtime.version import __version__
 
 LIBRARIES = ("cyclonedx-python-lib", "huggingface_hub", "matplotlib", "pydantic")
 """What the bytes of a bundle depend on."""
-
-UNSTATED = {
-    "responsible": "Nobody is named as responsible for the release.",
-    "purpose": "Why the targets were erased is not stated.",
-    "reference": "No request, law or policy is named that asked for it.",
-    "contact": "No contact for questions and complaints is given.",
-    "license": "No licence is stated.",
-    "review": "No day is set on which the release is looked at again.",
-}
-"""What evidence says of a statement that the release lacks."""
 
 
 def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
@@ -87,10 +78,13 @@ def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
         release=release,
         evaluation=evaluation_run(results.evaluation) if results.evaluation else None,
         stress=stress_run(results.stress) if results.stress else None,
-        attacks_not_run=tuple(_not_run(results.stress)),
+        attacks_not_run=tuple(
+            AttackNotRun(attack=attack, description=DESCRIPTIONS[attack])
+            for attack in attacks_not_tried(results.stress)
+        ),
         known_ways_back=WAYS_BACK,
         not_tested=tuple(_not_tested(results)),
-        not_stated=tuple(_not_stated(release)),
+        not_stated=not_stated(release),
         files={name: bundle_file(content) for name, content in files.items()},
     ).sealed()
     return evidence, files | {EVIDENCE: evidence.to_json().encode()}
@@ -106,19 +100,7 @@ def _named_as_here(results: Results) -> Results:
     )
 
 
-def _not_run(stress: Stress | None) -> Iterator[AttackNotRun]:
-    run = {row.attack for row in stress.rows} if stress else set()
-    for name, description in DESCRIPTIONS.items():
-        if name not in run:
-            yield AttackNotRun(attack=name, description=description)
-
-
 def _not_tested(results: Results) -> Iterator[str]:
     yield from untested(results, Words(results.manifest))
     if not results.pictures:
         yield "No pictures of before and after were drawn."
-
-
-def _not_stated(release: Release) -> Iterator[str]:
-    stated = release.model_dump(exclude_none=True)
-    yield from (words for key, words in UNSTATED.items() if key not in stated)

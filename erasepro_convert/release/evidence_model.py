@@ -51,7 +51,7 @@ class AttackRun(Record):
     attack: str
     description: str
     concepts: tuple[str, ...]
-    """Targets that were attacked."""
+    """Targets that were attacked; none where every one was left out."""
     variants: Count
     """In how many ways, over all targets."""
     budget: dict[str, JsonValue]
@@ -98,7 +98,7 @@ class Evidence(Record):
     not_tested: tuple[str, ...]
     """What nobody looked at, in words."""
     not_stated: tuple[str, ...]
-    """What nobody stated, in words."""
+    """What nobody stated, in words; it follows from ``release``."""
     files: dict[str, BundleFile]
     """All other files of the bundle, but for the signature of this one."""
     evidence_sha256: Sha256 = "0" * 64

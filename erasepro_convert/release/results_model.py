@@ -130,6 +130,8 @@ class Drawing(Said):
 class Stress(Measured):
     """What ``stress`` found; ``drawing`` is None where it drew nothing."""
 
+    attacks: tuple[str, ...]
+    """Those that were made, also where every concept was left out."""
     effort: Effort
     budgets: Mapping[str, Mapping[str, JsonValue]]
     """What each attack that was made could spend, trial seeds among it."""

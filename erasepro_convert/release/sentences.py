@@ -1,6 +1,6 @@
 """Sentences and figures that the card and the text for Civitai share, beside the verdict's."""
 
-from erasepro_convert.attacks.names import DESCRIPTIONS
+from erasepro_convert.attacks.names import DESCRIPTIONS, Attack
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Results
 from erasepro_convert.release.results_model import Estimate, Evaluation, Settings, Stress, StressRow
@@ -71,7 +71,7 @@ def format_number(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3f}"
 
 
-def attacks_not_tried(stress: Stress | None) -> list[str]:
-    """Return the attacks that ``stress`` knows and that have no row."""
-    tried = {row.attack for row in stress.rows} if stress else set()
+def attacks_not_tried(stress: Stress | None) -> list[Attack]:
+    """Return the attacks that there are and that ``stress`` did not make."""
+    tried = stress.attacks if stress else ()
     return [attack for attack in DESCRIPTIONS if attack not in tried]

@@ -186,6 +186,16 @@ def test_attacks_without_pictures_have_distances_and_no_results(erased: Path) ->
     assert "merge: text features come to a distance of 0.75 from Van Gogh" in civitai
 
 
+def test_an_attack_whose_targets_were_left_out_was_tried(erased: Path) -> None:
+    measure(erased)
+    path = erased.with_suffix(".stress.json")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"rows": []}), encoding="utf-8")
+    text = read_card(texts(erased)[0]).text
+    assert f"merge: {DESCRIPTIONS['merge']}" not in text
+    assert "No attack was tried on Van Gogh." in text
+    assert "Van Gogh was left out: no prompt names it." in text
+
+
 def test_what_was_not_tested_follows_from_what_is_absent(erased: Path) -> None:
     measure(erased)
     text = read_card(texts(erased)[0]).text

@@ -125,6 +125,24 @@ def test_it_says_what_was_done_and_what_was_not(shared: Made) -> None:
     assert evidence.original[0].sha256 == shared.manifest.input.files[0].sha256
 
 
+def test_an_attack_that_left_every_target_out_is_no_attack_that_was_not_made(
+    made: Made, cli: Cli
+) -> None:
+    path = made.output.with_name("out.stress.json")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"rows": []}), encoding="utf-8")
+    assert cli("evidence", made.output, *STATED, "--force").code == 0
+    verified = verify_evidence(made.bundle)
+    assert verified.findings == ()
+    evidence = verified.evidence
+    assert evidence.stress
+    assert [(run.attack, run.concepts) for run in evidence.stress.attacks] == [
+        ("prefix", ()),
+        ("merge", ()),
+    ]
+    assert not {"prefix", "merge"} & {attack.attack for attack in evidence.attacks_not_run}
+    assert "No attack was tried on Van Gogh." in evidence.not_tested
+
+
 def test_what_is_absent_is_said_to_be_absent(
     checkpoint_file: Path, tmp_path: Path, cli: Cli
 ) -> None:
