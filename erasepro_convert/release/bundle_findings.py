@@ -25,6 +25,7 @@ from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
     evaluation_run,
+    not_stated,
     original_files,
     stress_run,
 )
@@ -42,12 +43,17 @@ def verify_bundle_files(files: Files, evidence: Evidence, manifest: Manifest) ->
         "recipe_sha256": (manifest.recipe_sha256, evidence.recipe_sha256),
         "checkpoint": (checkpoint_files(manifest), evidence.checkpoint),
         "original": (original_files(manifest), evidence.original),
+        "not_stated": (not_stated(evidence.release), evidence.not_stated),
     }
     for name, (expected, found) in pairs.items():
         if expected != found:
             yield Finding("evidence", EVIDENCE, str(expected), str(found), name)
     if files[EVIDENCE] != evidence.to_json().encode():
         yield Finding("evidence", EVIDENCE, "its own spelling of JSON", "another")
+    run = {made.attack for made in evidence.stress.attacks} if evidence.stress else set()
+    for attack in (other.attack for other in evidence.attacks_not_run):
+        if attack in run:
+            yield Finding("evidence", EVIDENCE, "made or not", "both", f"attack {attack}")
     yield from _recipe(files, manifest)
     yield from _bill_of_materials(files, manifest)
     yield from _results(files, evidence, manifest)

@@ -299,6 +299,18 @@ def forge_original(data: dict[str, Any]) -> None:
     data["original"][0]["size"] += 1
 
 
+def forge_statements(data: dict[str, Any]) -> None:
+    del data["release"]["purpose"]
+
+
+def forge_gaps(data: dict[str, Any]) -> None:
+    data["not_stated"] = []
+
+
+def forge_not_run(data: dict[str, Any]) -> None:
+    data["attacks_not_run"].append({"attack": "merge", "description": ""})
+
+
 def forge_manifest(data: dict[str, Any]) -> None:
     data["manifest_sha256"] = "0" * 64
 
@@ -311,6 +323,9 @@ def forge_manifest(data: dict[str, Any]) -> None:
         (forge_evaluation, "evidence: evidence.json: evaluation"),
         (forge_checkpoint, "evidence: evidence.json: checkpoint"),
         (forge_original, "evidence: evidence.json: original"),
+        (forge_statements, "evidence: evidence.json: not_stated"),
+        (forge_gaps, "evidence: evidence.json: not_stated"),
+        (forge_not_run, "evidence: evidence.json: attack merge"),
         (forge_manifest, "evidence: evidence.json: manifest_sha256"),
     ],
 )
