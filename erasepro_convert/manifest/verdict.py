@@ -23,7 +23,7 @@ MEASURED = "Measured on the text of unseen prompts, on average; no picture was l
 """What all checks of prompts have in common."""
 NAME = 16
 """The width in cells of a target in a sentence, so that the sentence fits into a line of 80."""
-Name = Callable[[str], str]
+Naming = Callable[[str], str]
 """What a target is called in sentences: itself, or a number where its words are private."""
 
 
@@ -77,11 +77,11 @@ class Verdict:
         return all(check.held is not False for check in self.checks)
 
 
-def verdict(manifest: Manifest, name: Name = str) -> Verdict:
+def verdict(manifest: Manifest, name: Naming = str) -> Verdict:
     """Return the verdict on a conversion.
 
     ``name`` gives what stands for a target in the sentences, which have no other word of the
-    recipe: ``what`` of each check, ``changes`` and ``warnings``.
+    recipe: ``what`` of each check, ``changes`` and ``warnings``.  All else has the recipe's words.
     """
     weights = [file for file in manifest.output.files if file.is_weights]
     return Verdict(
@@ -111,7 +111,7 @@ def _pairs(recipe: Recipe) -> tuple[tuple[str, str], ...]:
 
 
 def check_measures(
-    recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change], name: Name = str
+    recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change], name: Naming = str
 ) -> Iterator[Check]:
     """Give the checks of an erasure; the arguments are those of ``refusal`` and ``verdict``."""
     limits = recipe.limits
@@ -128,7 +128,7 @@ def check_measures(
 
 
 def _leak(
-    leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float | None, name: Name
+    leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float | None, name: Naming
 ) -> Check:
     measured = [m for m in leaks if encoder in (None, m.feed.text_encoder)]
     targets = dict.fromkeys(str(m.concept) for m in measured)
@@ -228,7 +228,7 @@ def _changes(manifest: Manifest) -> str:
     return f"{tensors.edited} of {total} changed ({by}){repaired}; the rest is {rest}"
 
 
-def _warnings(manifest: Manifest, name: Name) -> Iterator[str]:
+def _warnings(manifest: Manifest, name: Naming) -> Iterator[str]:
     """Give what deserves attention, the most important first."""
     alignment, tensors = manifest.alignment, manifest.tensors
     if manifest.trained:
