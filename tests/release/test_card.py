@@ -11,7 +11,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
-from erasepro_convert.manifest import read_manifest
+from erasepro_convert.manifest import EmaRecord, read_manifest
 from erasepro_convert.manifest.verdict import verdict
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.card import model_card
@@ -233,6 +233,22 @@ def test_both_say_what_the_verdict_says(
         card, civitai = texts(output)
         for text in (read_card(card).text, Reader(civitai).text):
             assert all(sentence in text for sentence in (*said, *whole, *found.warnings))
+
+
+def test_the_table_has_the_worst_of_model_and_ema_copy(erased: Path) -> None:
+    path = erased.with_suffix(".manifest.json")
+    manifest = read_manifest(path)
+    probe = manifest.probe
+    leak = probe.leak[-1].model_copy(update={"mean": 9.25})
+    reach = probe.reach[0].model_copy(update={"reach": 0.0})
+    worse = probe.model_copy(update={"leak": (leak,), "reach": (reach,)})
+    ema = EmaRecord(edits=(), probe=worse)
+    path.write_text(manifest.model_copy(update={"ema": ema}).sealed().to_json(), encoding="utf-8")
+    text = read_card(texts(erased)[0]).text
+    assert re.search(r"leak of Van Gogh\n[^\n]*\n1.00\n9.25\n", text)
+    row = f"reach of Van Gogh\nany, clip skip {reach.clip_skip}\n–\n"
+    assert f"{row}0.00\n" in text
+    assert text.count(row) == 1
 
 
 def test_hostile_words_stay_words(
