@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELD = {
     "bundle": "each file has its size and digest; none is missing, none too many",
-    "evidence": "true to itself, and says what manifest and results say",
+    "evidence": "true to itself; digests, runs and what is not stated fit the rest",
     "manifest": "true to itself, and named by the evidence",
     "recipe": "reads as the one in the manifest",
     "bom": "valid CycloneDX 1.6, with the manifest's digests",

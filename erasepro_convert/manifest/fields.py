@@ -1,8 +1,8 @@
-"""The base class of all pieces of a manifest, and the types of their fields."""
+"""The base class of all pieces of a manifest, the types of their fields, and their mistakes."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Blake3 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -14,6 +14,12 @@ Encoder = Literal["edited", "stock"]
 def is_none(value: object) -> bool:
     """Whether a field has no value, for one that is left out then."""
     return value is None
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return the first mistake of a file that has another form, with its place."""
+    mistake = error.errors()[0]
+    return f"{'.'.join(map(str, mistake['loc'])) or 'the file'}: {mistake['msg'].lower()}"
 
 
 class Record(BaseModel):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, overload
 from pydantic import ValidationError
 
 from erasepro_convert.errors import StorageError, UsageError
+from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.manifest.model import Manifest
 from erasepro_convert.storage.listing import exists, is_folder
 from erasepro_convert.storage.location import Location, locate, redacted, sibling
@@ -48,8 +49,4 @@ def read_manifest(path: "Location | str") -> Manifest:
     try:
         return Manifest.model_validate_json(read_bytes(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(
-            f"{redacted(path)}: not a manifest: {where}: {first['msg'].lower()}"
-        ) from error
+        raise UsageError(f"{redacted(path)}: not a manifest: {first_mistake(error)}") from error

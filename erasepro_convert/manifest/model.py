@@ -9,6 +9,7 @@ from erasepro_convert.manifest.fields import NonNegative, Record, Sha256, is_non
 from erasepro_convert.manifest.files import Input, Output, Previous, Tensors, Variant
 from erasepro_convert.manifest.lora import LoraRecord
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord
+from erasepro_convert.manifest.safetensors_metadata import CONCEPTS
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
@@ -72,6 +73,16 @@ class Manifest(Record):
         """All changes, of the model and of a kept EMA copy."""
         trained = self.trained.changes if self.trained else ()
         return (*self.edits, *trained, *(self.ema.edits if self.ema else ()))
+
+    @property
+    def probes(self) -> tuple[ProbeRecord, ...]:
+        """The measures of the model, then those of a kept EMA copy in its place."""
+        return (self.probe, *((self.ema.probe,) if self.ema else ()))
+
+    @property
+    def is_private(self) -> bool:
+        """Whether ``--private`` kept the words of the recipe out of the output's metadata."""
+        return CONCEPTS not in self.output.metadata
 
     def to_json(self) -> str:
         """Return sorted, indented JSON text with a final newline."""

@@ -34,6 +34,9 @@ HISTORY = "erasepro.history"
 EMBEDDED = "erasepro.manifest"
 """What a manifest can say before the file is written: ``record.provenance``."""
 
+CONCEPTS = "erasepro.concepts"
+"""JSON list of all targets with their anchors; a private output has none."""
+
 STATEMENTS = ("version", "method", "recipe_sha256", "recipe", "concepts")
 
 
@@ -72,7 +75,7 @@ def output_metadata(
     if not private:
         concepts = [{"target": c.target, "anchor": c.anchor} for c in recipe.concepts]
         ours["erasepro.recipe"] = recipe.name
-        ours["erasepro.concepts"] = json.dumps(concepts, ensure_ascii=False)
+        ours[CONCEPTS] = json.dumps(concepts, ensure_ascii=False)
         if recipe.release:
             ours |= _release_fields(recipe.release)
     if embedded is not None:

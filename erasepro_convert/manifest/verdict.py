@@ -4,7 +4,7 @@ The command line, the report and whatever else shows a result take it from here,
 figures is computed in two places.  docs/verdict.md explains each sentence.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,8 @@ MEASURED = "Measured on the text of unseen prompts, on average; no picture was l
 """What all checks of prompts have in common."""
 NAME = 16
 """The width in cells of a target in a sentence, so that the sentence fits into a line of 80."""
+Naming = Callable[[str], str]
+"""What a target is called in sentences: itself, or a number where its words are private."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Check:
     worst: float
     worst_prompt: str = ""
     concept: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """Return a sign for whether it held; a dash where there is no limit."""
+        return "–" if self.held is None else "✓" if self.held else "✗"
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,20 @@ class Verdict:
         return all(check.held is not False for check in self.checks)
 
 
-def verdict(manifest: Manifest) -> Verdict:
-    """Return the verdict on a conversion."""
-    probes = [manifest.probe, *([manifest.ema.probe] if manifest.ema else [])]
+def verdict(manifest: Manifest, name: Naming = str) -> Verdict:
+    """Return the verdict on a conversion.
+
+    ``name`` gives what stands for a target in the sentences, which have no other word of the
+    recipe: ``what`` of each check, ``changes`` and ``warnings``.  All else has the recipe's words.
+    """
     weights = [file for file in manifest.output.files if file.is_weights]
     return Verdict(
         source=manifest.input.name,
         state="written" if manifest.output.written else "dry run",
         erased=_pairs(manifest.recipe),
-        checks=tuple(check_measures(manifest.recipe, probes, manifest.all_edits)),
+        checks=tuple(check_measures(manifest.recipe, manifest.probes, manifest.all_edits, name)),
         changes=_changes(manifest),
-        warnings=tuple(_warnings(manifest)),
+        warnings=tuple(_warnings(manifest, name)),
         autov2=weights[0].autov2 if len(weights) == 1 else None,
     )
 
@@ -101,28 +111,30 @@ def _pairs(recipe: Recipe) -> tuple[tuple[str, str], ...]:
 
 
 def check_measures(
-    recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change]
+    recipe: Recipe, probes: Sequence[ProbeRecord], changes: Sequence[Change], name: Naming = str
 ) -> Iterator[Check]:
-    """Give the checks of an erasure; the arguments are those of ``refusal``."""
+    """Give the checks of an erasure; the arguments are those of ``refusal`` and ``verdict``."""
     limits = recipe.limits
     text_is_edited = any(change.changed and change.name.startswith(TEXT) for change in changes)
     encoders: tuple[Encoder | None, ...] = ("edited", "stock") if text_is_edited else (None,)
     # Text features do not tell what training made of a target, unless the recipe relies on them.
     if not recipe.training or limits.leak is not None:
         leaks = [measure for probe in probes for measure in probe.leak]
-        yield from (_leak(leaks, encoder, limits.leak) for encoder in encoders)
+        yield from (_leak(leaks, encoder, limits.leak, name) for encoder in encoders)
     drifts = [measure for probe in probes for measure in probe.drift]
     yield from (_drift(drifts, encoder, limits.drift) for encoder in encoders)
     if limits.relative_update is not None and changes:
         yield _update(changes, limits.relative_update)
 
 
-def _leak(leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float | None) -> Check:
+def _leak(
+    leaks: Sequence[PromptMeasure], encoder: Encoder | None, limit: float | None, name: Naming
+) -> Check:
     measured = [m for m in leaks if encoder in (None, m.feed.text_encoder)]
     targets = dict.fromkeys(str(m.concept) for m in measured)
     above = {m.concept for m in measured if exceeds(m.mean, limit)}
     if len(targets) == 1:
-        subject = shortened(next(iter(targets)), NAME)
+        subject = shortened(name(next(iter(targets))), NAME)
         state = "is not erased" if above else "is erased"
     elif above:
         subject, state = f"{len(above)} of {len(targets)} targets", "not erased"
@@ -216,7 +228,7 @@ def _changes(manifest: Manifest) -> str:
     return f"{tensors.edited} of {total} changed ({by}){repaired}; the rest is {rest}"
 
 
-def _warnings(manifest: Manifest) -> Iterator[str]:
+def _warnings(manifest: Manifest, name: Naming) -> Iterator[str]:
     """Give what deserves attention, the most important first."""
     alignment, tensors = manifest.alignment, manifest.tensors
     if manifest.trained:
@@ -226,7 +238,7 @@ def _warnings(manifest: Manifest) -> Iterator[str]:
     if conflicts := len(alignment.deeper_layers.conflicts):
         yield f"{counted(conflicts, 'token')} sent to several anchors at once: a residual is left"
     if alignment.held:
-        yield f"erased before, and kept so: {_names(alignment.held)}"
+        yield f"erased before, and kept so: {_names([name(target) for target in alignment.held])}"
     carriers = {EMA_COPY, *(what for _, what in CONCEPT_CARRIERS)}
     for reason in dict.fromkeys(entry.reason for entry in tensors.dropped):
         if reason in carriers:

@@ -5,7 +5,6 @@ into what the library writes; all of it is then held against the standard's sche
 Nothing is random: the serial number comes from the manifest's digest, the time is the conversion's.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -33,19 +32,28 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom_model_card import model_card
-from erasepro_convert.release.bundle import Files
-from erasepro_convert.release.results import Evaluation, Stress
+from erasepro_convert.release.bundle import (
+    CARD,
+    EVALUATION,
+    MANIFEST,
+    RECIPE,
+    REPORT,
+    STRESS,
+    Files,
+)
+from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.release.summaries import bundle_file
 from erasepro_convert.runtime.hashing import pretty_json
 
 MAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
 PAGE = re.compile(r"https?://[!-~]+")
 REFERENCES = {
-    "manifest.json": ExternalReferenceType.BUILD_META,
-    "recipe.yaml": ExternalReferenceType.CONFIGURATION,
-    "report.html": ExternalReferenceType.DOCUMENTATION,
-    "card.md": ExternalReferenceType.MODEL_CARD,
-    "evaluation.json": ExternalReferenceType.QUALITY_METRICS,
-    "stress.json": ExternalReferenceType.PENTEST_REPORT,
+    MANIFEST: ExternalReferenceType.BUILD_META,
+    RECIPE: ExternalReferenceType.CONFIGURATION,
+    REPORT: ExternalReferenceType.DOCUMENTATION,
+    CARD: ExternalReferenceType.MODEL_CARD,
+    EVALUATION: ExternalReferenceType.QUALITY_METRICS,
+    STRESS: ExternalReferenceType.PENTEST_REPORT,
 }
 """What CycloneDX calls the files of a bundle."""
 
@@ -127,10 +135,12 @@ def _checkpoint(manifest: Manifest, release: Release, files: Files) -> Component
         component.licenses = [LicenseFactory().make_from_string(release.license)]
     component.pedigree = Pedigree(
         ancestors=[_original(manifest, release)],
-        notes=f"{_erased(manifest)}; manifest.json says how.",
+        notes=f"{_erased(manifest)}; {MANIFEST} says how.",
     )
     component.external_references = [
-        ExternalReference(type=kind, url=XsUri(name), hashes=[_sha256(_digest(files[name]))])
+        ExternalReference(
+            type=kind, url=XsUri(name), hashes=[_sha256(bundle_file(files[name]).sha256)]
+        )
         for name, kind in REFERENCES.items()
         if name in files
     ]
@@ -196,12 +206,8 @@ def _responsible(release: Release) -> OrganizationalEntity | None:
 
 
 def _erased(manifest: Manifest) -> str:
-    pairs = ", ".join(f"{c.target} to {c.anchor}" for c in manifest.recipe.concepts)
+    pairs = ", ".join(f"{c.target} to {c.anchor or 'no words'}" for c in manifest.recipe.concepts)
     return f"Erased from {manifest.input.name}: {pairs}"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _sha256(digest: str) -> HashType:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from erasepro_convert.manifest import Manifest
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results import Evaluation, Interval, Stress
-from erasepro_convert.release.ways_back import WAYS_BACK
+from erasepro_convert.release.results_model import Evaluation, Interval, Stress
 
 
 def model_card(
@@ -29,7 +29,7 @@ def model_card(
             "ethicalConsiderations": [
                 {
                     "name": f"{concept.target} was erased",
-                    "mitigationStrategy": f"prompts for it give {concept.anchor}"
+                    "mitigationStrategy": f"prompts for it give {concept.anchor or 'no words'}"
                     + "".join(f"; {text}" for text in why),
                 }
                 for concept in manifest.recipe.concepts
@@ -39,12 +39,13 @@ def model_card(
 
 
 def _probed(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Give leak and drift, which every manifest has."""
-    for name, measures in (("leak", manifest.probe.leak), ("drift", manifest.probe.drift)):
-        for measure in measures:
-            feed = f"{measure.feed.text_encoder} text encoder, clip skip {measure.feed.clip_skip}"
-            of = measure.concept or "other prompts"
-            yield _metric(f"{name} on text features", f"{of}; {feed}", measure.mean)
+    """Give leak and drift, which every manifest has; of a kept EMA copy too."""
+    for part, probe in zip(("", "; EMA copy of the U-Net"), manifest.probes, strict=False):
+        for name, measures in (("leak", probe.leak), ("drift", probe.drift)):
+            for m in measures:
+                feed = f"{m.feed.text_encoder} text encoder, clip skip {m.feed.clip_skip}"
+                of = f"{m.concept or 'other prompts'}; {feed}{part}"
+                yield _metric(f"{name} on text features", of, m.mean)
 
 
 def _evaluated(evaluation: Evaluation | None) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,10 @@ Files = Mapping[str, bytes]
 """The content of each file, by name."""
 
 EVIDENCE, SIGNATURE = "evidence.json", "evidence.sig"
+MANIFEST, RECIPE, BILL = "manifest.json", "recipe.yaml", "bom.cdx.json"
+REPORT, CARD, README = "report.html", "card.md", "README.txt"
+EVALUATION, STRESS, PICTURES = "evaluation.json", "stress.json", "before-after.png"
+"""The names of a bundle's files."""
 ZIP = ".zip"
 ENDING = f".evidence{ZIP}"
 """What the name of a bundle beside an output ends in."""

@@ -1,22 +1,31 @@
 """What does not hold in a bundle of evidence: of its files, and between them."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
 from erasepro_convert.errors import RecipeError
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.recipe import load_recipe
+from erasepro_convert.manifest.fields import first_mistake
+from erasepro_convert.recipe import recipe_from_yaml
+from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
 from erasepro_convert.release.bom import REFERENCES, schema_error, stated_digests
-from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files
+from erasepro_convert.release.bundle import (
+    BILL,
+    EVALUATION,
+    EVIDENCE,
+    RECIPE,
+    SIGNATURE,
+    STRESS,
+    Files,
+)
 from erasepro_convert.release.evidence_model import Evidence
-from erasepro_convert.release.results import Evaluation, Measured, Stress
+from erasepro_convert.release.results_model import Evaluation, Measured, Stress
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
     evaluation_run,
+    not_stated,
     original_files,
     stress_run,
 )
@@ -24,7 +33,7 @@ from erasepro_convert.verification import Finding
 from erasepro_convert.verification.against_manifest import verify_manifest
 
 
-def verify_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
+def verify_bundle_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[Finding]:
     """Check the files of a bundle against the evidence, and against each other."""
     yield from _digests(files, evidence)
     yield from verify_manifest(manifest)
@@ -34,21 +43,20 @@ def verify_files(files: Files, evidence: Evidence, manifest: Manifest) -> Iterat
         "recipe_sha256": (manifest.recipe_sha256, evidence.recipe_sha256),
         "checkpoint": (checkpoint_files(manifest), evidence.checkpoint),
         "original": (original_files(manifest), evidence.original),
+        "not_stated": (not_stated(evidence.release), evidence.not_stated),
     }
     for name, (expected, found) in pairs.items():
         if expected != found:
             yield Finding("evidence", EVIDENCE, str(expected), str(found), name)
     if files[EVIDENCE] != evidence.to_json().encode():
         yield Finding("evidence", EVIDENCE, "its own spelling of JSON", "another")
+    run = {made.attack for made in evidence.stress.attacks} if evidence.stress else set()
+    for attack in (other.attack for other in evidence.attacks_not_run):
+        if attack in run:
+            yield Finding("evidence", EVIDENCE, "made or not", "both", f"attack {attack}")
     yield from _recipe(files, manifest)
     yield from _bill_of_materials(files, manifest)
     yield from _results(files, evidence, manifest)
-
-
-def first_mistake(error: ValidationError) -> str:
-    """Return the first mistake of a file that has another form, with its place."""
-    mistake = error.errors()[0]
-    return f"{'.'.join(map(str, mistake['loc'])) or 'the file'}: {mistake['msg'].lower()}"
 
 
 def _digests(files: Files, evidence: Evidence) -> Iterator[Finding]:
@@ -67,22 +75,23 @@ def _digests(files: Files, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _recipe(files: Files, manifest: Manifest) -> Iterator[Finding]:
-    if "recipe.yaml" not in files:
-        yield Finding("recipe", "recipe.yaml", "there", "missing")
+    if RECIPE not in files:
+        yield Finding("recipe", RECIPE, "there", "missing")
         return
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "recipe.yaml")
-        path.write_bytes(files["recipe.yaml"])
-        try:
-            found = load_recipe(path).digest
-        except RecipeError as error:
-            found = str(error).replace(f"{folder}/", "")
+    if len(files[RECIPE]) > SIZE_LIMIT:
+        sizes = f"at most {SIZE_LIMIT}", str(len(files[RECIPE]))
+        yield Finding("recipe", RECIPE, *sizes, "size")
+        return
+    try:
+        found = recipe_from_yaml(files[RECIPE].decode()).digest
+    except (RecipeError, UnicodeDecodeError) as error:
+        found = str(error)
     if found != manifest.recipe_sha256:
-        yield Finding("recipe", "recipe.yaml", manifest.recipe_sha256, found)
+        yield Finding("recipe", RECIPE, manifest.recipe_sha256, found)
 
 
 def _bill_of_materials(files: Files, manifest: Manifest) -> Iterator[Finding]:
-    name = "bom.cdx.json"
+    name = BILL
     if name not in files:
         yield Finding("bom", name, "there", "missing")
         return
@@ -113,15 +122,15 @@ def _results(files: Files, evidence: Evidence, manifest: Manifest) -> Iterator[F
     """Check that evaluation and stress test are of this checkpoint, and are summed up rightly."""
     evaluation = stress = None
     try:
-        if "evaluation.json" in files:
-            evaluation = Evaluation.model_validate_json(files["evaluation.json"])
-        if "stress.json" in files:
-            stress = Stress.model_validate_json(files["stress.json"])
+        if EVALUATION in files:
+            evaluation = Evaluation.model_validate_json(files[EVALUATION])
+        if STRESS in files:
+            stress = Stress.model_validate_json(files[STRESS])
     except ValidationError as error:
-        kind = "evaluation.json" if error.title == "Evaluation" else "stress.json"
+        kind = EVALUATION if error.title == "Evaluation" else STRESS
         yield Finding("results", kind, "what this program writes", first_mistake(error))
         return
-    measured: dict[str, Measured | None] = {"evaluation.json": evaluation, "stress.json": stress}
+    measured: dict[str, Measured | None] = {EVALUATION: evaluation, STRESS: stress}
     for name, part in measured.items():
         if part and part.erased_sha256 != manifest.output.weights_sha256:
             expected, found = manifest.output.weights_sha256, part.erased_sha256

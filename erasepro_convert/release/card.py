@@ -3,17 +3,18 @@
 import shlex
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
+from erasepro_convert.manifest.verdict import MEASURED, verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release import sentences
-from erasepro_convert.release.checks import checks
 from erasepro_convert.release.metadata import card_data
 from erasepro_convert.release.results import Results
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
+from erasepro_convert.release.worst_measures import largest_means, least_reaches
 from erasepro_convert.runtime.markdown import fill_markdown
-from erasepro_convert.runtime.wording import counted, listed
+from erasepro_convert.runtime.wording import counted
 
 ENCODERS = {"edited": "its own", "stock": "the original's"}
 
@@ -24,7 +25,6 @@ def model_card(results: Results, release: Release) -> str:
     Every word of a recipe, a prompt or a file's name comes out as plain text.
     """
     words = Words(results.manifest)
-    found = list(checks(results.manifest))
     metadata = card_data(results, release, words).to_yaml()
     body = fill_markdown(
         "release/card.md.jinja",
@@ -33,9 +33,10 @@ def model_card(results: Results, release: Release) -> str:
         release=release,
         statements=sentences.stated(release),
         words=words,
-        held=listed([words.concept(target) for target in results.manifest.alignment.held]),
-        checks=found,
-        verdict=sentences.verdict_sentence(found),
+        measured=MEASURED,
+        verdict=verdict(results.manifest, words.concept),
+        largest=largest_means(results.manifest),
+        reaches=least_reaches(results.manifest),
         encoders=ENCODERS,
         links=[path.name for path in (results.report, results.manifest_file) if path],
         pictures=None if words.are_private else results.pictures,
@@ -48,7 +49,6 @@ def model_card(results: Results, release: Release) -> str:
         ways_back=WAYS_BACK,
         output=results.name,
         method=METHODS[results.manifest.recipe.method],
-        changes=sentences.changes_sentence(results.manifest),
         attack_name=sentences.attack_name,
         drawn_with=sentences.drawn_with,
         estimate=sentences.format_estimate,

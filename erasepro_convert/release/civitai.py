@@ -9,20 +9,19 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from erasepro_convert.manifest import Manifest
+from erasepro_convert.manifest.verdict import MEASURED, verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.checks import checks
-from erasepro_convert.release.results import Evaluation, Results, Stress, StressRow
+from erasepro_convert.release.results import Results
+from erasepro_convert.release.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.release.sentences import (
     attacks_not_tried,
-    changes_sentence,
     format_estimate,
     stated,
     title,
-    verdict_sentence,
 )
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.printable import on_one_line
@@ -35,7 +34,6 @@ SHOWN = 12
 def civitai_text(results: Results, release: Release) -> str:
     """Return the page to paste from; it depends on its arguments alone."""
     words = Words(results.manifest)
-    found = list(checks(results.manifest))
     page = fill_template(
         "release/civitai.html.jinja",
         lambda value: on_one_line(value) if isinstance(value, str) else value,
@@ -43,10 +41,8 @@ def civitai_text(results: Results, release: Release) -> str:
         title=title(results, release),
         release=release,
         words=words,
-        verdict=verdict_sentence(found),
-        leak=max((c.largest.mean for c in found if c.concept is not None), default=None),
-        drift=found[-1].largest.mean,
-        changes=changes_sentence(results.manifest),
+        measured=MEASURED,
+        verdict=verdict(results.manifest, words.concept),
         erased=[] if words.are_private else _first(_erased(results.manifest)),
         judged=_first(_judged(results.evaluation, words)) if results.evaluation else [],
         tried=_first(_tried(results.stress, words)) if results.stress else [],

@@ -1,46 +1,48 @@
 """Make the evidence of a release: what was done, what is known of it, and what is not."""
 
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.manifest import Tool
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials
-from erasepro_convert.release.bundle import EVIDENCE, Files
+from erasepro_convert.release.bundle import (
+    BILL,
+    CARD,
+    EVALUATION,
+    EVIDENCE,
+    MANIFEST,
+    PICTURES,
+    README,
+    RECIPE,
+    REPORT,
+    STRESS,
+    Files,
+)
 from erasepro_convert.release.card import model_card
 from erasepro_convert.release.evidence_model import AttackNotRun, Evidence
 from erasepro_convert.release.readme import readme
-from erasepro_convert.release.results import EVALUATION, STRESS, Results, Stress
+from erasepro_convert.release.results import Results
+from erasepro_convert.release.sentences import attacks_not_tried
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
     evaluation_run,
+    not_stated,
     original_files,
     stress_run,
 )
 from erasepro_convert.release.untested import untested
-from erasepro_convert.release.ways_back import WAYS_BACK
 from erasepro_convert.release.words import Words
 from erasepro_convert.report import html
+from erasepro_convert.runtime.software_versions import library_versions
 from erasepro_convert.runtime.version import __version__
-from erasepro_convert.storage.location import sibling
 
 LIBRARIES = ("cyclonedx-python-lib", "huggingface_hub", "matplotlib", "pydantic")
 """What the bytes of a bundle depend on."""
-
-UNSTATED = {
-    "responsible": "Nobody is named as responsible for the release.",
-    "purpose": "Why the targets were erased is not stated.",
-    "reference": "No request, law or policy is named that asked for it.",
-    "contact": "No contact for questions and complaints is given.",
-    "license": "No licence is stated.",
-    "review": "No day is set on which the release is looked at again.",
-}
-"""What evidence says of a statement that the release lacks."""
 
 
 def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
@@ -51,24 +53,24 @@ def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
     """
     manifest = results.manifest.model_copy(update={"evidence_sha256": None})
     files = {
-        "manifest.json": manifest.to_json().encode(),
-        "recipe.yaml": manifest.recipe.to_yaml().encode(),
-        "card.md": model_card(_named_as_here(results), release).encode(),
+        MANIFEST: manifest.to_json().encode(),
+        RECIPE: manifest.recipe.to_yaml().encode(),
+        CARD: model_card(_named_as_here(results), release).encode(),
     }
     if results.evaluation:
-        files["evaluation.json"] = sibling(results.output, EVALUATION).read_bytes()
+        files[EVALUATION] = results.evaluation_file.read_bytes()
     if results.stress:
-        files["stress.json"] = sibling(results.output, STRESS).read_bytes()
+        files[STRESS] = results.stress_file.read_bytes()
     if results.pictures:
-        files["before-after.png"] = results.pictures.read_bytes()
+        files[PICTURES] = results.pictures.read_bytes()
     evaluation = results.evaluation.model_dump() if results.evaluation else None
-    files["report.html"] = html(manifest, files.get("before-after.png"), evaluation).encode()
-    files["README.txt"] = readme(manifest.output.name, files).encode()
-    files["bom.cdx.json"] = bill_of_materials(
+    files[REPORT] = html(manifest, files.get(PICTURES), evaluation).encode()
+    files[README] = readme(manifest.output.name, files).encode()
+    files[BILL] = bill_of_materials(
         manifest, release, results.evaluation, results.stress, files
     ).encode()
     evidence = Evidence(
-        tool=_tool(),
+        tool=Tool(version=__version__, libraries=library_versions(LIBRARIES)),
         manifest_sha256=manifest.manifest_sha256,
         recipe_sha256=manifest.recipe_sha256,
         checkpoint=checkpoint_files(manifest),
@@ -76,10 +78,13 @@ def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
         release=release,
         evaluation=evaluation_run(results.evaluation) if results.evaluation else None,
         stress=stress_run(results.stress) if results.stress else None,
-        attacks_not_run=tuple(_not_run(results.stress)),
+        attacks_not_run=tuple(
+            AttackNotRun(attack=attack, description=DESCRIPTIONS[attack])
+            for attack in attacks_not_tried(results.stress)
+        ),
         known_ways_back=WAYS_BACK,
         not_tested=tuple(_not_tested(results)),
-        not_stated=tuple(_not_stated(release)),
+        not_stated=not_stated(release),
         files={name: bundle_file(content) for name, content in files.items()},
     ).sealed()
     return evidence, files | {EVIDENCE: evidence.to_json().encode()}
@@ -89,30 +94,13 @@ def _named_as_here(results: Results) -> Results:
     """Return results whose files have the names of the bundle, which its card leads to."""
     return replace(
         results,
-        manifest_file=Path("manifest.json"),
-        report=Path("report.html"),
-        pictures=results.pictures and Path("before-after.png"),
+        manifest_file=Path(MANIFEST),
+        report=Path(REPORT),
+        pictures=results.pictures and Path(PICTURES),
     )
-
-
-def _not_run(stress: Stress | None) -> Iterator[AttackNotRun]:
-    run = {row.attack for row in stress.rows} if stress else set()
-    for name, description in DESCRIPTIONS.items():
-        if name not in run:
-            yield AttackNotRun(attack=name, description=description)
 
 
 def _not_tested(results: Results) -> Iterator[str]:
     yield from untested(results, Words(results.manifest))
     if not results.pictures:
         yield "No pictures of before and after were drawn."
-
-
-def _not_stated(release: Release) -> Iterator[str]:
-    stated = release.model_dump(exclude_none=True)
-    yield from (words for key, words in UNSTATED.items() if key not in stated)
-
-
-def _tool() -> Tool:
-    libraries = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-    return Tool(version=__version__, libraries=libraries)

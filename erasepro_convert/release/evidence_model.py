@@ -6,9 +6,9 @@ from pydantic import JsonValue
 
 from erasepro_convert.manifest import Tool
 from erasepro_convert.manifest.fields import Count, Record, Sha256
+from erasepro_convert.manifest.ways_back import WayBack
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results import Drawing, Settings
-from erasepro_convert.release.ways_back import WayBack
+from erasepro_convert.release.results_model import Drawing, Settings
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
 
@@ -51,7 +51,7 @@ class AttackRun(Record):
     attack: str
     description: str
     concepts: tuple[str, ...]
-    """Targets that were attacked."""
+    """Targets that were attacked; none where every one was left out."""
     variants: Count
     """In how many ways, over all targets."""
     budget: dict[str, JsonValue]
@@ -98,7 +98,7 @@ class Evidence(Record):
     not_tested: tuple[str, ...]
     """What nobody looked at, in words."""
     not_stated: tuple[str, ...]
-    """What nobody stated, in words."""
+    """What nobody stated, in words; it follows from ``release``."""
     files: dict[str, BundleFile]
     """All other files of the bundle, but for the signature of this one."""
     evidence_sha256: Sha256 = "0" * 64

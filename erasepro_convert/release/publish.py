@@ -8,7 +8,7 @@ from erasepro_convert.manifest import manifest_path
 from erasepro_convert.manifest.signature import Sign, signature_path
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files, write_bundle
-from erasepro_convert.release.bundle_findings import verify_files
+from erasepro_convert.release.bundle_findings import verify_bundle_files
 from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.release.results import Results
 from erasepro_convert.storage.atomic import replacing
@@ -45,7 +45,7 @@ def publish(
     made anew, VerificationError where the files do not hold against each other, as those of an
     edited manifest; OSError passes through.
     """
-    for finding in verify_files(files, evidence, results.manifest):
+    for finding in verify_bundle_files(files, evidence, results.manifest):
         raise VerificationError(
             f"{results.output}: no sound evidence can be made: {finding.place}: expected "
             f"{finding.expected}, found {finding.found}"

@@ -3,22 +3,34 @@
 from collections.abc import Iterable
 from textwrap import fill
 
+from erasepro_convert.release.bundle import (
+    BILL,
+    CARD,
+    EVALUATION,
+    EVIDENCE,
+    MANIFEST,
+    PICTURES,
+    README,
+    RECIPE,
+    REPORT,
+    SIGNATURE,
+    STRESS,
+)
 from erasepro_convert.runtime.printable import printable
 
 CONTENTS = {
-    "evidence.json": "who answers for the release and why, what was tested and what was not, known "
+    EVIDENCE: "who answers for the release and why, what was tested and what was not, known "
     "ways back, and the digests of all other files",
-    "evidence.sig": "the signature of evidence.json, where it is signed",
-    "manifest.json": "the record of the conversion: what was read, changed and written",
-    "recipe.yaml": "what was asked for, with all defaults: the program makes the checkpoint "
-    "of it again",
-    "report.html": "the same for people; it opens in any browser and loads nothing",
-    "card.md": "the model card",
-    "evaluation.json": "what judges saw in pictures of the original and of this checkpoint",
-    "stress.json": "what came back under attack",
-    "before-after.png": "pictures of the original and of this checkpoint",
-    "bom.cdx.json": "a bill of materials (CycloneDX 1.6): the model, its original, its card",
-    "README.txt": "this text",
+    SIGNATURE: "the signature of evidence.json, where it is signed",
+    MANIFEST: "the record of the conversion: what was read, changed and written",
+    RECIPE: "what was asked for, with all defaults: the program makes the checkpoint of it again",
+    REPORT: "the same for people; it opens in any browser and loads nothing",
+    CARD: "the model card",
+    EVALUATION: "what judges saw in pictures of the original and of this checkpoint",
+    STRESS: "what came back under attack",
+    PICTURES: "pictures of the original and of this checkpoint",
+    BILL: "a bill of materials (CycloneDX 1.6): the model, its original, its card",
+    README: "this text",
 }
 """What each file of a bundle is, in the order in which they are read."""
 
@@ -48,7 +60,7 @@ INDENT = 2 + max(map(len, CONTENTS)) + 2
 
 def readme(output: str, names: Iterable[str]) -> str:
     """Return the text for a bundle that has these files beside those that every bundle has."""
-    there = {*names, "bom.cdx.json", "evidence.json", "evidence.sig", "README.txt"}
+    there = {*names, BILL, EVIDENCE, SIGNATURE, README}
     lines = [
         fill(
             f"  {name:<{INDENT - 2}}{words}",

@@ -1,19 +1,19 @@
 """What lies beside a release: its manifest, and what was measured and drawn since.
 
-``evaluate`` and ``stress`` write JSON; here is what of it a release's documents say.  Files of
-another checkpoint are refused.  A picture does not say what it was drawn with, so that the one
-beside the output is taken for its own.
+Files of another checkpoint are refused.  A picture does not say what it was drawn with, so that
+the one beside the output is taken for its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.manifest.fields import first_mistake
+from erasepro_convert.release.results_model import Evaluation, Measured, Stress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
@@ -22,135 +22,6 @@ STRESS = ".stress.json"
 PICTURES = ".before-after.png"
 REPORT = ".html"
 """What the names of files beside an output end in: see ``sibling``."""
-
-
-class Said(BaseModel):
-    """A part of a file of ours; what later versions add to it is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class Interval(Said):
-    """Where a figure lies in 95 of 100 samples."""
-
-    low: float
-    high: float
-
-
-class Estimate(Said):
-    """A figure, with its interval where it has one."""
-
-    value: float
-    interval: Interval | None
-
-
-class Settings(Said):
-    """How pictures were drawn."""
-
-    steps: int
-    guidance: float
-    size: int
-    sampler: str
-
-
-class Measured(Said):
-    """What an evaluation and a stress test both say."""
-
-    tool: str
-    original_sha256: str
-    erased_sha256: str
-    warnings: tuple[str, ...]
-
-
-class Prompt(Said):
-    """A prompt that was drawn, and what it was to show."""
-
-    concept: str
-    role: str
-
-
-class Figure(Said):
-    """A metric of both models; ``concept`` is None where it covers all of them."""
-
-    judge: str
-    concept: str | None
-    column: str
-    better: str
-    original: Estimate | None
-    erased: Estimate
-    difference: Estimate | None
-    images: int
-    prompts: int
-    worst: str | None
-    worst_value: float | None
-
-
-class Evaluation(Measured):
-    """What ``evaluate`` found."""
-
-    settings: Settings
-    seeds: int
-    judges: Mapping[str, str]
-    missing: tuple[str, ...]
-    prompts: tuple[Prompt, ...]
-    figures: tuple[Figure, ...]
-
-
-class Distances(Said):
-    """How near text features came to the target's: 0 is there, 1 as far as the anchor."""
-
-    erased: float
-    original: float | None
-    control: float | None
-
-
-class DrawnRates(Said):
-    """In what share of the pictures ``wanted`` is seen."""
-
-    wanted: str
-    original: Estimate | None
-    erased: Estimate
-    recovered: Estimate | None
-    control: Estimate | None
-    images: int
-    prompts: int
-
-
-class StressRow(Said):
-    """One attack on one concept; "none" is the file without an attack."""
-
-    concept: str
-    attack: str
-    how: str
-    distances: Distances | None
-    drawn: DrawnRates | None
-
-
-class Effort(Said):
-    """How hard attacks tried: steps of a training, trials, words of a search."""
-
-    steps: int
-    seeds: int
-    candidates: int
-
-
-class Drawing(Said):
-    """How attacks were drawn and judged."""
-
-    judge: str
-    judge_sha256: str
-    settings: Settings
-    seeds: int
-
-
-class Stress(Measured):
-    """What ``stress`` found; ``drawing`` is None where it drew nothing."""
-
-    effort: Effort
-    budgets: Mapping[str, Mapping[str, JsonValue]]
-    """What each attack that was made could spend, trial seeds among it."""
-    drawing: Drawing | None
-    rows: tuple[StressRow, ...]
 
 
 @dataclass(frozen=True)
@@ -171,9 +42,19 @@ class Results:
         return self.output.name or self.output.resolve().name
 
     @property
+    def evaluation_file(self) -> Path:
+        """Where the evaluation lies, if there is one."""
+        return sibling(self.output, EVALUATION)
+
+    @property
+    def stress_file(self) -> Path:
+        """Where the stress test lies, if there is one."""
+        return sibling(self.output, STRESS)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that there are, the output first."""
-        beside = (sibling(self.output, ending) for ending in (EVALUATION, STRESS))
+        beside = (self.evaluation_file, self.stress_file)
         found = (*(path for path in beside if path.exists()), self.pictures, self.report)
         return (self.output, self.manifest_file, *filter(None, found))
 
@@ -239,11 +120,7 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
     try:
         found = kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(
-            f"{path}: not what {command} writes: {where}: {first['msg'].lower()}"
-        ) from error
+        raise UsageError(f"{path}: not what {command} writes: {first_mistake(error)}") from error
     if found.erased_sha256 != manifest.output.weights_sha256:
         raise UsageError(
             f"{path}: is of another checkpoint; remove it, or run {command} anew with --force"

@@ -4,6 +4,7 @@ import hashlib
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
 from erasepro_convert.manifest import Manifest
+from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.evidence_model import (
     AttackRun,
     BundleFile,
@@ -11,7 +12,17 @@ from erasepro_convert.release.evidence_model import (
     EvaluationRun,
     StressRun,
 )
-from erasepro_convert.release.results import Evaluation, Stress
+from erasepro_convert.release.results_model import Evaluation, Stress
+
+UNSTATED = {
+    "responsible": "Nobody is named as responsible for the release.",
+    "purpose": "Why the targets were erased is not stated.",
+    "reference": "No request, law or policy is named that asked for it.",
+    "contact": "No contact for questions and complaints is given.",
+    "license": "No licence is stated.",
+    "review": "No day is set on which the release is looked at again.",
+}
+"""What evidence says of a statement that the release lacks."""
 
 
 def bundle_file(content: bytes) -> BundleFile:
@@ -35,6 +46,12 @@ def original_files(manifest: Manifest) -> tuple[CheckpointFile, ...]:
     )
 
 
+def not_stated(release: Release) -> tuple[str, ...]:
+    """Return a sentence for each statement that a release lacks."""
+    stated = release.model_dump(exclude_none=True)
+    return tuple(words for key, words in UNSTATED.items() if key not in stated)
+
+
 def evaluation_run(evaluation: Evaluation) -> EvaluationRun:
     """Say what an evaluation looked at."""
     return EvaluationRun(
@@ -51,7 +68,7 @@ def stress_run(stress: Stress) -> StressRun:
     """Say which attacks a stress test made, with what budget and seeds."""
     attacks = []
     known: dict[str, str] = {str(name): text for name, text in DESCRIPTIONS.items()}
-    for name in dict.fromkeys(row.attack for row in stress.rows if row.attack != "none"):
+    for name in stress.attacks:
         rows = [row for row in stress.rows if row.attack == name]
         attacks.append(
             AttackRun(

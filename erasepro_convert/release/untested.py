@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from erasepro_convert.release.results import Evaluation, Results
+from erasepro_convert.release.results import Results
+from erasepro_convert.release.results_model import Evaluation
 from erasepro_convert.release.words import Words
 from erasepro_convert.runtime.wording import listed
 
@@ -14,16 +15,20 @@ def untested(results: Results, words: Words) -> Iterator[str]:
         "Leak, drift and reach are measured on text features. They do not show that no picture has "
         "the target."
     )
+    targets = [concept.target for concept in recipe.concepts]
     if results.evaluation:
-        targets = [concept.target for concept in recipe.concepts]
         yield from _unjudged(results.evaluation, targets, words)
     else:
         yield "No pictures were judged."
-    if not results.stress:
+    if results.stress:
+        attacked = {row.concept for row in results.stress.rows}
+        if left := [words.concept(target) for target in targets if target not in attacked]:
+            yield f"No attack was tried on {listed(left)}."
+        if not results.stress.drawing:
+            yield "Attacks were measured on text features. No pictures were drawn under attack."
+    else:
         yield "No attack was tried: whether somebody can get the targets back was not tested."
-    elif not results.stress.drawing:
-        yield "Attacks were measured on text features. No pictures were drawn under attack."
-    measured = {measure.feed.clip_skip for measure in results.manifest.probe.drift}
+    measured = {m.feed.clip_skip for probe in results.manifest.probes for m in probe.drift}
     for skip in sorted({1, 2} - measured):
         yield f"Clip skip {skip} was not measured."
 

@@ -4,7 +4,7 @@ It stands alone; where the checkpoint is there too, that is held against the bun
 the manifest beside it against the evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,19 +14,28 @@ from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_beside
-from erasepro_convert.release.bundle import ENDING, EVIDENCE, SIGNATURE, Files, read_bundle
-from erasepro_convert.release.bundle_findings import first_mistake, verify_files
+from erasepro_convert.manifest.fields import first_mistake
+from erasepro_convert.release.bundle import (
+    ENDING,
+    EVIDENCE,
+    MANIFEST,
+    SIGNATURE,
+    Files,
+    read_bundle,
+)
+from erasepro_convert.release.bundle_findings import verify_bundle_files
 from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification import Finding, verify
 from erasepro_convert.verification.signature import signature_verifier
+from erasepro_convert.verification.verify import CHECKS as CHECKS_OF_CHECKPOINT
 
 Model = TypeVar("Model", bound=BaseModel)
 
 THE_ZIP = "the zip that evidence writes (if it was zipped anew, unpack it and verify the folder)"
 
-CHECKS = {
+CHECKS: dict[str, Set[str]] = {
     "bundle": {"bundle"},
     "evidence": {"evidence"},
     "manifest": {"manifest"},
@@ -34,7 +43,7 @@ CHECKS = {
     "bom": {"bom"},
     "results": {"results"},
     "signature": {"signature"},
-    "checkpoint": {"file", "metadata", "tensor"},
+    "checkpoint": CHECKS_OF_CHECKPOINT["file"],
     "link": {"link"},
 }
 """What can be checked, and the kinds of deviations that each check finds."""
@@ -90,14 +99,14 @@ def verify_evidence(
     verifier = signature_verifier(key, certificates) if key or certificates else None
     files, is_plain = read_bundle(bundle)
     evidence = _read(bundle, files, EVIDENCE, Evidence)
-    manifest = _read(bundle, files, "manifest.json", Manifest)
+    manifest = _read(bundle, files, MANIFEST, Manifest)
     findings = [] if is_plain else [Finding("bundle", bundle.name, THE_ZIP, "another zip")]
-    findings += verify_files(files, evidence, manifest)
+    findings += verify_bundle_files(files, evidence, manifest)
     done = CHECKS.keys() - {"signature", "checkpoint", "link"}
     place = checkpoint or _beside(bundle, manifest)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for part in {EVIDENCE, SIGNATURE, "manifest.json"} & files.keys():
+        for part in {EVIDENCE, SIGNATURE, MANIFEST} & files.keys():
             (folder / part).write_bytes(files[part])
         if verifier:
             done |= {"signature"}
@@ -105,7 +114,7 @@ def verify_evidence(
             findings += verifier.check_files(signed, folder / SIGNATURE)
         if place:
             done |= {"checkpoint"}
-            findings += verify(place, folder / "manifest.json", progress=progress).findings
+            findings += verify(place, folder / MANIFEST, progress=progress).findings
             if beside := manifest_beside(place):
                 findings += verify_link(beside, evidence)
                 done |= {"link"} if beside.evidence_sha256 else set()

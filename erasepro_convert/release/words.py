@@ -7,9 +7,9 @@ class Words:
     """Gives the names of concepts and prompts that documents of a release may show."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Look at what the output's own metadata gives away."""
+        """Number the targets, in the order of the recipe."""
         targets = dict.fromkeys(concept.target for concept in manifest.recipe.concepts)
-        self.are_private = "erasepro.concepts" not in manifest.output.metadata
+        self.are_private = manifest.is_private
         self._numbers = {target: number for number, target in enumerate(targets, 1)}
 
     def concept(self, target: str) -> str:

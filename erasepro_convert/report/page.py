@@ -1,5 +1,6 @@
 """The report: one page of HTML that holds everything and loads nothing."""
 
+import shlex
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from erasepro_convert.manifest import Manifest, PromptMeasure, edited_layers
 from erasepro_convert.manifest.measures import exceeds
 from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import MEASURED, verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.report.charts import svg
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.wording import counted
@@ -30,6 +32,7 @@ def html(
         "report/page.html.jinja",
         m=manifest,
         counted=counted,
+        quoted=shlex.quote,
         charts=Markup(svg(manifest)),  # noqa: S704  # matplotlib has escaped it
         verdict=verdict(manifest),
         measured=MEASURED,
@@ -40,6 +43,7 @@ def html(
         evaluation=evaluation,
         value=_format_estimate,
         pictures=b64encode(pictures).decode() if pictures else None,
+        ways_back=WAYS_BACK,
         recipe=manifest.recipe.to_yaml(),
     )
 

@@ -42,7 +42,7 @@ def verify_replay(
         embed_manifest=EMBEDDED in manifest.output.metadata,
         autov3=any(file.autov3 for file in manifest.output.files),
         tensor_digests=manifest.output.algorithm,
-        private="erasepro.concepts" not in manifest.output.metadata,
+        private=manifest.is_private,
         # Another one is none that a conversion writes: the files will differ.
         thumbnail=thumbnail if thumbnail.startswith(URI) else None,
         dry_run=True,

@@ -104,6 +104,15 @@ def test_each_measure_has_a_sentence_beside_its_limit(made: Manifest) -> None:
     assert found.changes.endswith("); the rest is bit-identical")
 
 
+def test_sentences_can_do_without_the_words_of_a_recipe(made: Manifest) -> None:
+    held = made.alignment.model_copy(update={"held": ("Van Gogh",)})
+    found = verdict(measured(made, alignment=held), lambda target: f"no {len(target)}")
+    assert whats(found)[0].startswith("no 8 is erased: ")
+    assert "erased before, and kept so: no 8" in found.warnings
+    sentences = (*whats(found), found.changes, *found.warnings)
+    assert not any("Gogh" in sentence for sentence in sentences)
+
+
 def test_the_worst_of_many_targets_counts(made: Manifest) -> None:
     manifest = measured(made, ["a", "b", "c"])
     worse = manifest.probe.leak[1].model_copy(update={"mean": 0.61})

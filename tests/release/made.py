@@ -60,5 +60,6 @@ def add_results(made: Made) -> None:
     data = json.loads(path.read_bytes())
     prefix = {**data["rows"][0], "attack": "prefix", "how": "“<b> …”", "drawn": None}
     data["rows"].insert(1, prefix)
+    data["attacks"] = ["prefix", "merge"]
     data["budgets"] = {"prefix": {"words_at_most": 1000}, "merge": {"shares": [0.5]}}
     path.write_text(json.dumps(data), encoding="utf-8")

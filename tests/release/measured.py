@@ -81,7 +81,7 @@ def stress(erased_sha256: str, *, drawn: bool) -> StressResult:
         effort=Effort(100, 5, 1000),
         drawing=Drawing("demo judge", "2" * 64, SETTINGS, 2) if drawn else None,
         rows=rows,
-        warnings=(),
+        warnings=("Van Gogh was left out: no prompt names it.",),
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from erasepro_convert.manifest import EmaRecord
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials, schema_error, stated_digests
-from erasepro_convert.release.results import Evaluation, Stress
+from erasepro_convert.release.results_model import Evaluation, Stress
 from tests.release.made import Made, make
 from tests.release.measured import evaluation, stress
 
@@ -80,6 +81,27 @@ def test_its_model_card_has_all_figures_with_their_intervals(made: Made) -> None
     assert card["modelParameters"]["task"] == "text-to-image"
     limitations = " ".join(card["considerations"]["technicalLimitations"])
     assert "merging with the original" in limitations
+
+
+def test_a_target_without_an_anchor_became_no_words(made: Made) -> None:
+    recipe = made.manifest.recipe
+    concepts = (recipe.concepts[0].model_copy(update={"anchor": ""}),)
+    recipe = recipe.model_copy(update={"concepts": concepts})
+    manifest = made.manifest.model_copy(update={"recipe": recipe})
+    found = component(Made(made.base, made.output, manifest))
+    assert found["description"] == "Erased from mini.safetensors: Van Gogh to no words"
+    (considered,) = found["modelCard"]["considerations"]["ethicalConsiderations"]
+    assert considered["mitigationStrategy"].startswith("prompts for it give no words")
+
+
+def test_an_ema_copy_has_its_figures_too(made: Made) -> None:
+    manifest = made.manifest
+    ema = EmaRecord(edits=(), probe=manifest.probe)
+    kept = Made(made.base, made.output, manifest.model_copy(update={"ema": ema}))
+    card = component(kept)["modelCard"]
+    metrics = card["quantitativeAnalysis"]["performanceMetrics"]
+    of_ema = [m for m in metrics if m["slice"].endswith("; EMA copy of the U-Net")]
+    assert len(of_ema) * 2 == len(metrics)
 
 
 @pytest.mark.parametrize(

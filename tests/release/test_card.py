@@ -11,7 +11,8 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from markdown_it import MarkdownIt
 
 from erasepro_convert.attacks.names import DESCRIPTIONS
-from erasepro_convert.manifest import read_manifest
+from erasepro_convert.manifest import EmaRecord, read_manifest
+from erasepro_convert.manifest.verdict import verdict
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.card import model_card
 from erasepro_convert.release.civitai import civitai_text
@@ -185,6 +186,16 @@ def test_attacks_without_pictures_have_distances_and_no_results(erased: Path) ->
     assert "merge: text features come to a distance of 0.75 from Van Gogh" in civitai
 
 
+def test_an_attack_whose_targets_were_left_out_was_tried(erased: Path) -> None:
+    measure(erased)
+    path = erased.with_suffix(".stress.json")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"rows": []}), encoding="utf-8")
+    text = read_card(texts(erased)[0]).text
+    assert f"merge: {DESCRIPTIONS['merge']}" not in text
+    assert "No attack was tried on Van Gogh." in text
+    assert "Van Gogh was left out: no prompt names it." in text
+
+
 def test_what_was_not_tested_follows_from_what_is_absent(erased: Path) -> None:
     measure(erased)
     text = read_card(texts(erased)[0]).text
@@ -204,22 +215,40 @@ def test_what_was_not_tested_follows_from_what_is_absent(erased: Path) -> None:
         assert said in text
 
 
-def test_limits_are_said_to_hold_where_there_are_some(
+def test_both_say_what_the_verdict_says(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     for number, (limits, said) in enumerate(
         {
-            "{leak: null, drift: null}": "The recipe sets no limit on leak or drift.",
-            "{leak: 99, drift: null}": "Leak is within the recipe's limit.",
-            "{leak: 99, drift: 99}": "Leak and drift are within the recipe's limits.",
+            "{leak: null, drift: null}": ("– Van Gogh: ", "– other prompts moved by "),
+            "{leak: 99, drift: null}": ("✓ Van Gogh is erased: ", "– other prompts moved by "),
+            "{leak: 99, drift: 99}": ("✓ Van Gogh is erased: ", "✓ other prompts stayed: "),
         }.items()
     ):
         text = re.sub(r"limits: .*", f"limits: {limits}", PROBED)
         output = tmp_path / f"{number}.safetensors"
         assert cli("--quiet", write_recipe(text), checkpoint_file, output).code == 0
+        found = verdict(read_manifest(output.with_suffix(".manifest.json")))
+        whole = [*(f"{check.mark} {check.what}" for check in found.checks), found.changes]
         card, civitai = texts(output)
-        assert said in read_card(card).text
-        assert said in Reader(civitai).text
+        for text in (read_card(card).text, Reader(civitai).text):
+            assert all(sentence in text for sentence in (*said, *whole, *found.warnings))
+
+
+def test_the_table_has_the_worst_of_model_and_ema_copy(erased: Path) -> None:
+    path = erased.with_suffix(".manifest.json")
+    manifest = read_manifest(path)
+    probe = manifest.probe
+    leak = probe.leak[-1].model_copy(update={"mean": 9.25})
+    reach = probe.reach[0].model_copy(update={"reach": 0.0})
+    worse = probe.model_copy(update={"leak": (leak,), "reach": (reach,)})
+    ema = EmaRecord(edits=(), probe=worse)
+    path.write_text(manifest.model_copy(update={"ema": ema}).sealed().to_json(), encoding="utf-8")
+    text = read_card(texts(erased)[0]).text
+    assert re.search(r"leak of Van Gogh\n[^\n]*\n1.00\n9.25\n", text)
+    row = f"reach of Van Gogh\nany, clip skip {reach.clip_skip}\n–\n"
+    assert f"{row}0.00\n" in text
+    assert text.count(row) == 1
 
 
 def test_hostile_words_stay_words(
@@ -262,6 +291,15 @@ def test_hostile_words_stay_words(
     assert {line.count("|") for line in rows} <= {3, 5, 7, 8}
 
 
+def hold(output: Path) -> None:
+    """Let the manifest say that its first target was erased before, which the verdict names."""
+    path = output.with_suffix(".manifest.json")
+    manifest = read_manifest(path)
+    held = manifest.alignment.model_copy(update={"held": (manifest.recipe.concepts[0].target,)})
+    changed = manifest.model_copy(update={"alignment": held}).sealed()
+    path.write_text(changed.to_json(), encoding="utf-8")
+
+
 def test_private_words_stay_private(
     cli: Cli, write_recipe: WriteRecipe, checkpoint_file: Path, tmp_path: Path
 ) -> None:
@@ -269,6 +307,7 @@ def test_private_words_stay_private(
     text = PROBED.replace("name: van-gogh", "name: quiet")
     assert cli("--quiet", "--private", write_recipe(text), checkpoint_file, output).code == 0
     measure(output)
+    hold(output)
     ran = cli("card", output)
     assert "made with --private" in ran.out
     for ending in (".card.md", ".civitai.html"):
@@ -278,6 +317,7 @@ def test_private_words_stay_private(
         assert "in the rain" not in text
         assert "a fish" not in text
         assert "concept 1" in text
+        assert "erased before, and kept so" in text
         assert "before-after.png" not in text
 
 

@@ -19,6 +19,7 @@ from erasepro_convert.errors import VerificationError
 from erasepro_convert.manifest import read_manifest
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
 from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, write_bundle
 from erasepro_convert.release.evidence_model import Evidence, schema_json
 from erasepro_convert.release.summaries import bundle_file
@@ -122,6 +123,24 @@ def test_it_says_what_was_done_and_what_was_not(shared: Made) -> None:
     assert {way.name for way in evidence.known_ways_back} >= {"merging with the original"}
     assert evidence.checkpoint[0].sha256 == shared.manifest.output.files[0].sha256
     assert evidence.original[0].sha256 == shared.manifest.input.files[0].sha256
+
+
+def test_an_attack_that_left_every_target_out_is_no_attack_that_was_not_made(
+    made: Made, cli: Cli
+) -> None:
+    path = made.output.with_name("out.stress.json")
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"rows": []}), encoding="utf-8")
+    assert cli("evidence", made.output, *STATED, "--force").code == 0
+    verified = verify_evidence(made.bundle)
+    assert verified.findings == ()
+    evidence = verified.evidence
+    assert evidence.stress
+    assert [(run.attack, run.concepts) for run in evidence.stress.attacks] == [
+        ("prefix", ()),
+        ("merge", ()),
+    ]
+    assert not {"prefix", "merge"} & {attack.attack for attack in evidence.attacks_not_run}
+    assert "No attack was tried on Van Gogh." in evidence.not_tested
 
 
 def test_what_is_absent_is_said_to_be_absent(
@@ -232,6 +251,21 @@ def test_manifest_and_evidence_name_one_another(made: Made, cli: Cli) -> None:
     assert "link: out.evidence.zip" in cli("verify", made.output).out
 
 
+def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli) -> None:
+    made = make(checkpoint_file, tmp_path, lora=tmp_path / "lora.safetensors")
+    assert cli("evidence", made.output).code == 0
+    assert verify_evidence(made.bundle).checked["checkpoint"]
+    assert made.manifest.lora
+    lora = made.output.with_name(made.manifest.lora.file.name)
+    content = bytearray(lora.read_bytes())
+    content[-1] ^= 1
+    lora.write_bytes(content)
+    assert verify_evidence(made.bundle).checked["checkpoint"] is False
+    ran = cli("verify", made.bundle)
+    assert ran.code == 5
+    assert "✗ checkpoint: deviates" in ran.out
+
+
 def test_a_manifest_from_before_the_evidence_is_no_deviation(made: Made) -> None:
     made.record.write_text(made.manifest.to_json(), encoding="utf-8")
     verified = verify_evidence(made.bundle)
@@ -265,6 +299,18 @@ def forge_original(data: dict[str, Any]) -> None:
     data["original"][0]["size"] += 1
 
 
+def forge_statements(data: dict[str, Any]) -> None:
+    del data["release"]["purpose"]
+
+
+def forge_gaps(data: dict[str, Any]) -> None:
+    data["not_stated"] = []
+
+
+def forge_not_run(data: dict[str, Any]) -> None:
+    data["attacks_not_run"].append({"attack": "merge", "description": ""})
+
+
 def forge_manifest(data: dict[str, Any]) -> None:
     data["manifest_sha256"] = "0" * 64
 
@@ -277,6 +323,9 @@ def forge_manifest(data: dict[str, Any]) -> None:
         (forge_evaluation, "evidence: evidence.json: evaluation"),
         (forge_checkpoint, "evidence: evidence.json: checkpoint"),
         (forge_original, "evidence: evidence.json: original"),
+        (forge_statements, "evidence: evidence.json: not_stated"),
+        (forge_gaps, "evidence: evidence.json: not_stated"),
+        (forge_not_run, "evidence: evidence.json: attack merge"),
         (forge_manifest, "evidence: evidence.json: manifest_sha256"),
     ],
 )
@@ -291,6 +340,7 @@ def test_evidence_that_was_written_anew_is_held_against_the_rest(
     [
         ("recipe.yaml", b"strength: 1", b"strength: 2", "recipe: recipe.yaml"),
         ("recipe.yaml", b"version: 1", b"version: 9", "recipe: recipe.yaml"),
+        ("recipe.yaml", b"version: 1", b"version: \xff", "recipe: recipe.yaml"),
         ("bom.cdx.json", b'"checkpoint"', b'"checkpoint" ,', "bom: bom.cdx.json"),
         ("bom.cdx.json", b'"specVersion": "1.6"', b'"specVersion": "x"', "bom: bom.cdx.json"),
         ("stress.json", b'"prefix"', b'"tricks"', "evidence: evidence.json: stress"),
@@ -305,6 +355,13 @@ def test_files_that_were_written_anew_are_held_against_the_rest(
     assert old in files[name]
     changed = resealed({**files, name: files[name].replace(old, new)})
     assert found in findings(made, changed)
+
+
+def test_a_recipe_that_is_larger_than_any_is_not_read(made: Made) -> None:
+    files = files_of(made)
+    large = files["recipe.yaml"] + b"#" * SIZE_LIMIT
+    found = findings(made, resealed({**files, "recipe.yaml": large}))
+    assert "recipe: recipe.yaml: size" in found
 
 
 def test_results_of_another_checkpoint_are_found(made: Made) -> None:

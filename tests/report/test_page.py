@@ -9,6 +9,8 @@ from markupsafe import escape
 from erasepro_convert.manifest import Manifest, edited_layers, read_manifest
 from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import verdict
+from erasepro_convert.manifest.ways_back import WAYS_BACK
+from erasepro_convert.report import html
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
 
 KINDS = ("json", "csv", "png")
@@ -79,6 +81,23 @@ def test_the_same_manifest_gives_the_same_page(cli: Cli, manifest: Path, tmp_pat
     for name in ("a.html", "b.html"):
         assert cli("report", manifest, "--out", tmp_path / name).code == 0
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_the_page_names_the_known_ways_back(manifest: Path) -> None:
+    page = html(read_manifest(manifest))
+    for way in WAYS_BACK:
+        assert str(escape(way.name)) in page
+        assert str(escape(way.description)) in page
+
+
+def test_commands_to_copy_quote_names_for_the_shell(manifest: Path) -> None:
+    record = read_manifest(manifest)
+    output = record.output.model_copy(update={"name": "my out; reboot.safetensors"})
+    source = record.input.model_copy(update={"name": "$(in).ckpt"})
+    page = html(record.model_copy(update={"output": output, "input": source}))
+    name, base = escape("'my out; reboot.safetensors'"), escape("'$(in).ckpt'")
+    assert f"erasepro-convert verify {name}\n" in page
+    assert f"verify {name} --base {base} --replay" in page
 
 
 def test_the_charts_alone(cli: Cli, manifest: Path, tmp_path: Path) -> None:
