@@ -51,6 +51,15 @@ class Input(Record):
     files: tuple[InputFile, ...]
     """One, or those of a diffusers folder, and the file that a missing text encoder came from."""
 
+    def is_named(self, digest: str) -> bool:
+        """Whether an evaluation or a stress test that names its original so is about this input.
+
+        True where a part of the input was never read, so that nothing is known of its digest.
+        """
+        digests = [file.sha256 for file in self.files if file.sha256]
+        whole = len(digests) < len(self.files) or digest == files_digest(digests)
+        return whole or digest in digests
+
 
 class Previous(Record):
     """The manifest of the erasure before this one, found beside the input and true of it."""

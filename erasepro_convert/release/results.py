@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.manifest.fields import first_mistake
-from erasepro_convert.release.results_model import Evaluation, Measured, Stress
+from erasepro_convert.release.results_model import Evaluation, Stress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
@@ -111,7 +111,7 @@ def read_stress(output: Path, manifest: Manifest) -> Stress | None:
     return _read(sibling(output, STRESS), Stress, "stress", manifest)
 
 
-Kind = TypeVar("Kind", bound=Measured)
+Kind = TypeVar("Kind", Evaluation, Stress)
 
 
 def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kind | None:
@@ -124,6 +124,17 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
     if found.erased_sha256 != manifest.output.weights_sha256:
         raise UsageError(
             f"{path}: is of another checkpoint; remove it, or run {command} anew with --force"
+        )
+    if not manifest.input.is_named(found.original_sha256):
+        raise UsageError(
+            f"{path}: compares with another original than {manifest.input.name}, which the "
+            f"manifest names; run {command} anew with --force"
+        )
+    targets = {concept.target for concept in manifest.recipe.concepts}
+    if others := sorted({concept for concept in found.targets if concept not in targets}):
+        raise UsageError(
+            f"{path}: is about {others[0]!r}, which was not erased here; run {command} with the "
+            "recipe of this file"
         )
     return found
 

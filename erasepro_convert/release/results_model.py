@@ -79,6 +79,11 @@ class Evaluation(Measured):
     prompts: tuple[Prompt, ...]
     figures: tuple[Figure, ...]
 
+    @property
+    def targets(self) -> frozenset[str]:
+        """The targets that figures are about."""
+        return frozenset(figure.concept for figure in self.figures if figure.concept)
+
 
 class Distances(Said):
     """How near text features came to the target's: 0 is there, 1 as far as the anchor."""
@@ -137,3 +142,8 @@ class Stress(Measured):
     """What each attack that was made could spend, trial seeds among it."""
     drawing: Drawing | None
     rows: tuple[StressRow, ...]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The targets that were attacked."""
+        return frozenset(row.concept for row in self.rows)

@@ -17,12 +17,15 @@ SETTINGS = Settings(20, 4.0, 64, "dpm++")
 RATE = Estimate(0.125, Interval(0.0625, 0.25))
 
 
-def digest(output: Path) -> str:
-    return read_manifest(output.with_suffix(".manifest.json")).output.weights_sha256
+def digests(output: Path) -> tuple[str, str]:
+    """What names the original and the output."""
+    manifest = read_manifest(output.with_suffix(".manifest.json"))
+    return str(manifest.input.files[0].sha256), manifest.output.weights_sha256
 
 
-def evaluation(erased_sha256: str) -> Evaluation:
+def evaluation(output: Path) -> Evaluation:
     """An evaluation as ``evaluate`` makes one."""
+    original_sha256, erased_sha256 = digests(output)
     prompts = (
         EvalPrompt("Van Gogh", "artist", "target", "Van Gogh", "1"),
         EvalPrompt("Van Gogh", "artist", "implied", "The Starry Night", "2"),
@@ -46,7 +49,7 @@ def evaluation(erased_sha256: str) -> Evaluation:
     return Evaluation(
         tool="0.1.0",
         recipe_sha256="0" * 64,
-        original_sha256="1" * 64,
+        original_sha256=original_sha256,
         erased_sha256=erased_sha256,
         settings=SETTINGS,
         seeds=2,
@@ -58,8 +61,9 @@ def evaluation(erased_sha256: str) -> Evaluation:
     )
 
 
-def stress(erased_sha256: str, *, drawn: bool) -> StressResult:
+def stress(output: Path, *, drawn: bool) -> StressResult:
     """A stress test as ``stress`` makes one."""
+    original_sha256, erased_sha256 = digests(output)
     distances = Distances(0.75, 0.0, None)
     rates = DrawnRates("Van Gogh", RATE, RATE, Estimate(0.5), None, 10, 5, "Van Gogh", 1.0)
     rows = (
@@ -71,7 +75,7 @@ def stress(erased_sha256: str, *, drawn: bool) -> StressResult:
         libraries={"python": "3.11.0"},
         recipe="van-gogh",
         recipe_sha256="0" * 64,
-        original_sha256="1" * 64,
+        original_sha256=original_sha256,
         erased_sha256=erased_sha256,
         concepts={"Van Gogh": "artist"},
         prompts={"Van Gogh": AttackedPrompts(("art by Van Gogh",), ())},
@@ -87,10 +91,9 @@ def stress(erased_sha256: str, *, drawn: bool) -> StressResult:
 
 def measure(output: Path, *, drawn: bool = True) -> None:
     """Put an evaluation, a stress test and pictures beside an output."""
-    sha256 = digest(output)
     for ending, data in (
-        (".evaluation.json", evaluation(sha256).to_data()),
-        (".stress.json", stress(sha256, drawn=drawn).to_data()),
+        (".evaluation.json", evaluation(output).to_data()),
+        (".stress.json", stress(output, drawn=drawn).to_data()),
     ):
         output.with_suffix(ending).write_text(json.dumps(data), encoding="utf-8")
     output.with_suffix(".before-after.png").write_bytes(b"a picture")

@@ -55,8 +55,8 @@ def test_its_model_card_has_all_figures_with_their_intervals(made: Made) -> None
     text = bill_of_materials(
         made.manifest,
         Release(),
-        Evaluation.model_validate_json(json.dumps(evaluation("0" * 64).to_data())),
-        Stress.model_validate_json(json.dumps(stress("0" * 64, drawn=True).to_data())),
+        Evaluation.model_validate_json(json.dumps(evaluation(made.output).to_data())),
+        Stress.model_validate_json(json.dumps(stress(made.output, drawn=True).to_data())),
         {},
     )
     assert schema_error(text) is None

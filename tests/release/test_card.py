@@ -266,7 +266,7 @@ def test_hostile_words_stay_words(
         evil = json.dumps(f"{EVIL}\n# head \u202e")[1:-1]
         path.write_text(
             path.read_text("utf-8")
-            .replace("Van Gogh", evil)
+            .replace("Van Gogh", json.dumps(EVIL)[1:-1])
             .replace("demo judge", evil)
             .replace("few", evil)
             .replace("a fish", evil),

@@ -9,7 +9,7 @@ import pytest
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.release.results import read_results, require_unchanged
 from tests.conftest import Cli
-from tests.release.measured import digest, evaluation, measure, stress
+from tests.release.measured import evaluation, measure, stress
 
 
 def test_what_commands_write_is_what_is_read(erased: Path) -> None:
@@ -18,11 +18,11 @@ def test_what_commands_write_is_what_is_read(erased: Path) -> None:
     results = read_results(erased)
     assert results.evaluation
     assert results.stress
-    written = json.loads(json.dumps(evaluation(digest(erased)).to_data()))
+    written = json.loads(json.dumps(evaluation(erased).to_data()))
     for name, value in results.evaluation.model_dump(mode="json", exclude={"prompts"}).items():
         assert _covers(written[name], value), name
     assert [prompt.role for prompt in results.evaluation.prompts] == ["target", "implied", "other"]
-    written = json.loads(json.dumps(stress(digest(erased), drawn=True).to_data()))
+    written = json.loads(json.dumps(stress(erased, drawn=True).to_data()))
     assert _covers(written, results.stress.model_dump(mode="json"))
 
 
@@ -66,6 +66,27 @@ def test_results_of_another_checkpoint_are_refused(erased: Path, kind: str) -> N
     other = json.loads(path.read_text("utf-8")) | {"erased_sha256": "f" * 64}
     path.write_text(json.dumps(other), encoding="utf-8")
     with pytest.raises(UsageError, match=f"out.{kind}.json: is of another checkpoint"):
+        read_results(erased)
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "stress"])
+def test_results_beside_another_original_are_refused(erased: Path, kind: str) -> None:
+    measure(erased)
+    path = erased.with_suffix(f".{kind}.json")
+    other = json.loads(path.read_text("utf-8")) | {"original_sha256": "f" * 64}
+    path.write_text(json.dumps(other), encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"out.{kind}.json: compares with another original"):
+        read_results(erased)
+
+
+@pytest.mark.parametrize(("kind", "part"), [("evaluation", "figures"), ("stress", "rows")])
+def test_results_about_another_target_are_refused(erased: Path, kind: str, part: str) -> None:
+    measure(erased)
+    path = erased.with_suffix(f".{kind}.json")
+    found = json.loads(path.read_text("utf-8"))
+    found[part][0]["concept"] = "Monet"
+    path.write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is about 'Monet', which was not erased here"):
         read_results(erased)
 
 
