@@ -8,13 +8,17 @@ from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import existing_path
 from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
 from erasepro_convert.errors import UsageError
+from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 OUTPUTS = (".html", ".png")
 
 
 @click.command("report")
 @click.argument(
-    "manifest", type=click.Path(path_type=Path), shell_complete=complete_files("manifest.json")
+    "place",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_files("manifest.json", *CHECKPOINT_SUFFIXES),
 )
 @click.option(
     "--base",
@@ -30,13 +34,13 @@ OUTPUTS = (".html", ".png")
 @out_option(OUTPUTS, "OUT.html")
 @force_option
 def report_command(
-    manifest: Path,
+    place: Path,
     base: Path | None,
     text_encoder: Path | None,
     out: tuple[Path, ...],
     force: bool,
 ) -> None:
-    """Draw what MANIFEST says: updates, distances and probes, layer by layer.
+    """Draw what the manifest of OUT says: updates, distances and probes, layer by layer.
 
     Writes one self-contained page (.html), or its charts alone (.png), beside the output OUT.  The
     page also shows the pictures that preview drew and the metrics that evaluate computed,
@@ -49,15 +53,15 @@ def report_command(
         EVALUATION,
         PICTURES,
         REPORT,
-        output_of,
+        manifest_and_output,
         read_evaluation,
     )
     from erasepro_convert.storage.location import sibling
 
     if text_encoder and base is None:
         raise UsageError("--text-encoder needs --base")
+    manifest, output = manifest_and_output(place)
     record = read_manifest(manifest)
-    output = output_of(manifest)
     outputs = chosen_outputs(out, [sibling(output, REPORT)], OUTPUTS)
     drawn, found = sibling(output, PICTURES), sibling(output, EVALUATION)
     originals = [path for path in (base, text_encoder) if path]

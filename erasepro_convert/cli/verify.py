@@ -10,6 +10,7 @@ from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.errors import UsageError, VerificationError
+from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("target", metavar="OUT", type=location)
+@click.argument(
+    "target",
+    metavar="OUT",
+    type=location,
+    shell_complete=complete_files(*CHECKPOINT_SUFFIXES, ".zip"),
+)
 @click.option(
     "--manifest",
     "record",

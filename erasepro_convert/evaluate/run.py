@@ -107,11 +107,24 @@ def evaluate(session: Session, available: AvailableJudges, progress: Progress) -
     )
 
 
+TARGET_SEEN = "T: target seen"
+"""The column of a target's own pictures, for judges that look for it."""
+
+
 def _warnings(metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Warn of the smallest samples: of prompts for all metrics, of images for KID and FID."""
+    """Warn of targets that the original does not draw, and of the smallest samples.
+
+    The latter are of prompts for all metrics, of images for KID and FID.
+    """
     if not metrics:
         return ("no judge has anything to say of these concepts",)
     lines = prompt_count_warnings(min(metric.prompts for metric in metrics))
+    lines += [
+        f"{metric.concept}: {metric.judge} sees it in no picture of the original either, so that "
+        "its figures show nothing."
+        for metric in metrics
+        if metric.column == TARGET_SEEN and metric.original and not metric.original.value
+    ]
     for name, warn in (("KID", kid_warnings), ("FID", fid_warnings)):
         if images := [metric.images for metric in metrics if name in metric.column]:
             lines += warn(min(images))

@@ -65,16 +65,10 @@ def read_results(place: Path) -> Results:
     Raises UsageError where there is no manifest of a written output, for a file that is not what
     its name says, and for results of another checkpoint; OSError passes through.
     """
-    if not place.exists():
-        raise UsageError(f"{place}: there is no such file")
-    is_manifest = place.suffix == ".json" and place.is_file()
-    manifest_file = place if is_manifest else manifest_path(place, folder=place.is_dir())
-    if not manifest_file.exists():
-        raise UsageError(f"{place}: its manifest, {manifest_file}, is not there")
+    manifest_file, output = manifest_and_output(place)
     manifest = read_manifest(manifest_file)
     if not manifest.output.written:
         raise UsageError(f"{manifest_file}: is of a dry run, which wrote nothing")
-    output = output_of(manifest_file) if is_manifest else place
     pictures = sibling(output, PICTURES)
     return Results(
         output,
@@ -87,7 +81,22 @@ def read_results(place: Path) -> Results:
     )
 
 
-def output_of(manifest_file: Path) -> Path:
+def manifest_and_output(place: Path) -> tuple[Path, Path]:
+    """Return where the manifest and the output lie, of which ``place`` is one.
+
+    Raises UsageError where one is not there.
+    """
+    if not place.exists():
+        raise UsageError(f"{place}: there is no such file")
+    if place.suffix == ".json" and place.is_file():
+        return place, _output_of(place)
+    manifest_file = manifest_path(place, folder=place.is_dir())
+    if not manifest_file.exists():
+        raise UsageError(f"{place}: its manifest, {manifest_file}, is not there")
+    return manifest_file, place
+
+
+def _output_of(manifest_file: Path) -> Path:
     """Return the checkpoint beside a manifest, or the output folder that it is inside of."""
     if manifest_file.name == "manifest.json":
         return manifest_file.resolve().parent
