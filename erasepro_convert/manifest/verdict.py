@@ -18,6 +18,7 @@ from erasepro_convert.runtime.printable import shortened
 from erasepro_convert.runtime.wording import counted, listed
 from erasepro_convert.sd1.dropped_tensors import CONCEPT_CARRIERS, EMA_COPY
 from erasepro_convert.sd1.keys import TEXT
+from erasepro_convert.sd1.statements import UNCLEAR
 
 MEASURED = "Measured on the text of unseen prompts, on average; no picture was looked at:"
 """What all checks of prompts have in common."""
@@ -248,6 +249,7 @@ def _warnings(manifest: Manifest, name: Naming) -> Iterator[str]:
     if manifest.variant.clip_skip_from == "metadata":
         skips = " and ".join(map(str, manifest.recipe.clip_skip))
         yield f"measured with clip skip {skips}, which the input's metadata ask for"
+    yield from (line for line in manifest.variant.evidence if line.endswith(UNCLEAR))
     for repaired in tensors.repaired:
         yield f"repaired {repaired.name}: {repaired.defect}"
 

@@ -32,6 +32,8 @@ PREDICTIONS = {
 YES, NO = ("true", "1", "yes"), ("false", "0", "no")
 NOTHING = ("", "none", "null")
 """Values that state nothing, such as Python's None written as text."""
+UNCLEAR = "which is not understood and not followed"
+"""How a line on a statement ends that nothing here follows."""
 VALUE_LIMIT = 100
 """The most characters of a value that are shown or written to another file."""
 
@@ -76,7 +78,7 @@ def read_statements(tensors: Collection[str], metadata: Mapping[str, str]) -> St
                 found[key] = meanings[value]
             elif value not in NOTHING:
                 text = printable(metadata[key][:VALUE_LIMIT])
-                unclear.append(f"{key} says {text}, which is not understood and not followed")
+                unclear.append(f"{key} says {text}, {UNCLEAR}")
         return found
 
     truth = {**dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}

@@ -51,7 +51,7 @@ class TestEveryCommand:
             assert "leak of snoopy" in ran.out
         drawn = ("preview", "said.safetensors", "--base", "in.safetensors", "--steps", 1)
         assert cli(*drawn, "--seeds", 1, *WORDS).code == 0
-        assert cli(*drawn, "--seeds", 1, "--recipe", "snoopy").code == 0
+        assert cli(*drawn, "--seeds", 1, "--recipe", "snoopy", "--force").code == 0
         assert cli(*drawn).code == 2
 
     @pytest.mark.slow

@@ -244,7 +244,9 @@ def test_the_command_and_the_report(folder: Path, evaluation: Evaluation, cli: C
     page = (folder / "out.html").read_text("utf-8")
     assert "Judged on pictures" in page
     assert "KIDp O" in page
-    (folder / "out.evaluation.json").write_text(json.dumps({"erased_sha256": "0"}))
+    told = json.loads((folder / "out.evaluation.json").read_text("utf-8"))
+    other = json.dumps(told | {"erased_sha256": "0"})
+    (folder / "out.evaluation.json").write_text(other, encoding="utf-8")
     ran = cli("report", folder / "out.manifest.json", "--force")
     assert ran.code == 2
     assert "of another checkpoint" in ran.err
@@ -338,6 +340,7 @@ def test_a_shard_by_the_command(folder: Path, cli: Cli) -> None:
     (folder / "coco.csv").write_text(COCO, encoding="utf-8")
     words: list[Any] = ["evaluate", folder / "recipe.yaml", folder / "out.safetensors"]
     words += ["--base", folder / "in.safetensors", "--images", folder / "pictures"]
+    (folder / "out.evaluation.json").unlink(missing_ok=True)
     ran = cli(*words, "--dataset", folder / "coco.csv", "--shard", "2/2")
     assert ran.code == 0, ran.err
     assert "shard 2/2: its" in ran.out
