@@ -299,7 +299,7 @@ def test_what_the_system_says_has_words_and_a_code(error: OSError, code: int, wo
         (("--quiet", "evalute", "x"), "did you mean evaluate?"),
         (("--json", "inspect", "x"), "options come after the command: inspect --json …"),
         (("r.yaml",), "Missing argument 'IN'"),
-        (("r.yaml", "in.ckpt"), "Missing argument: each is needed"),
+        (("r.yaml", "in.ckpt"), "Missing argument: nothing says what to erase"),
         (("r.yaml", "in.ckpt", "out.safetensors", "more"), "unexpected extra argument"),
     ],
 )
@@ -325,10 +325,12 @@ def test_a_missing_recipe_is_no_mistyped_command(cli: Cli, recipe: str, told: st
     assert "did you mean" not in ran.err
 
 
-def test_a_folder_is_no_manifest(cli: Cli, tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_has_no_report(cli: Cli, tmp_path: Path) -> None:
     for folder in (tmp_path, "."):
         ran = cli("report", folder)
-        assert (ran.code, ran.err) == (2, f"error: {folder}: is a folder, not a file\n")
+        missing = Path(folder) / "manifest.json"
+        said = f"error: {Path(folder)}: its manifest, {missing}, is not there\n"
+        assert (ran.code, ran.err) == (2, said)
 
 
 def test_a_recipe_may_be_named_like_a_command(

@@ -63,7 +63,7 @@ def test_the_main_command_is_completed_without_its_name(folder: Path) -> None:
 
 def test_files_are_those_that_are_meant(folder: Path) -> None:
     assert offered("inspect", "models/") == ["models/a.ckpt"]
-    assert offered("report", "") == [*FOLDERS, "out.manifest.json"]
+    assert offered("report", "out") == ["out.manifest.json"]
     assert offered("verify", "x", "--manifest", "o") == ["out.manifest.json"]
     assert offered("van-gogh", "x", "y", "--sign", "n") == ["notes.txt"]
     assert offered("compare", "r", "i", "--images", "") == FOLDERS
