@@ -274,7 +274,7 @@ def test_a_second_job_waits_and_a_closed_tab_kills_no_write(
     page.wait_for("Drawing many in demo.safetensors")
     page.press("Start over")
     page.wait_for("Every field is empty again")
-    page.page.wait_for_timeout(1000)  # other parts of the same answer may still be on their way
+    page.page.wait_for_timeout(3000)  # other parts of the same answer may still be on their way
     page.choose("Checkpoint", "demo.safetensors")
     page.choose("Recipes", "snoopy.yaml")
     page.output.fill("first.safetensors")
