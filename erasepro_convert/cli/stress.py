@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from erasepro_convert.runtime.progress import Progress
 
 OUTPUTS = (".json", ".csv")
-DISTANCE = (
-    "distance: 0 is what the original is given for the target, 1 is as far from it as the anchor"
-)
+DISTANCE = "distance: 0 is the target as the original has it, 1 is as far as the anchor"
 
 
 def _attacks_help() -> str:

@@ -188,4 +188,4 @@ def test_attacks_on_text_draw_nothing(
     assert "--attack ti is made of pictures: add --draw" in ran.err
     ran = cli(*args, "--attack", "prefixes")
     assert ran.code == 2
-    assert "--attack prefixes: there is none of this name" in ran.err
+    assert "--attack prefixes: unknown attack; known are swap-te" in ran.err
