@@ -49,6 +49,7 @@ def report_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.release.report_page import report_page
     from erasepro_convert.release.results import (
         EVALUATION,
         PICTURES,
@@ -67,7 +68,7 @@ def report_command(
     originals = [path for path in (base, text_encoder) if path]
     inputs = Inputs((manifest, drawn, found, *originals))
     require_outputs(outputs, inputs, force=force)
-    from erasepro_convert.report import html, png
+    from erasepro_convert.report import png
 
     terminal = Terminal(quiet=False, to_stderr=False)
     if base:
@@ -77,10 +78,8 @@ def report_command(
             record = with_burden(record, base, output, text_encoder, progress)
 
     def page() -> bytes:
-        pictures = drawn.read_bytes() if drawn.exists() else None
-        evaluation = read_evaluation(output, record)
-        data = evaluation.model_dump() if evaluation else None
-        return html(record, pictures, data).encode()
+        pictures = drawn if drawn.exists() else None
+        return report_page(record, pictures, read_evaluation(output, record))
 
     for file in outputs:
         put(file, page() if file.suffix == ".html" else png(record), inputs)

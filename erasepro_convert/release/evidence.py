@@ -25,6 +25,7 @@ from erasepro_convert.release.bundle import (
 from erasepro_convert.release.card import model_card
 from erasepro_convert.release.evidence_model import AttackNotRun, Evidence
 from erasepro_convert.release.readme import readme
+from erasepro_convert.release.report_page import report_page
 from erasepro_convert.release.results import Results
 from erasepro_convert.release.sentences import attacks_not_tried
 from erasepro_convert.release.summaries import (
@@ -37,7 +38,6 @@ from erasepro_convert.release.summaries import (
 )
 from erasepro_convert.release.untested import untested
 from erasepro_convert.release.words import Words
-from erasepro_convert.report import html
 from erasepro_convert.runtime.software_versions import library_versions
 from erasepro_convert.runtime.version import __version__
 
@@ -63,8 +63,7 @@ def make_evidence(results: Results, release: Release) -> tuple[Evidence, Files]:
         files[STRESS] = results.stress_file.read_bytes()
     if results.pictures:
         files[PICTURES] = results.pictures.read_bytes()
-    evaluation = results.evaluation.model_dump() if results.evaluation else None
-    files[REPORT] = html(manifest, files.get(PICTURES), evaluation).encode()
+    files[REPORT] = report_page(manifest, results.pictures, results.evaluation)
     files[README] = readme(manifest.output.name, files).encode()
     files[BILL] = bill_of_materials(
         manifest, release, results.evaluation, results.stress, files

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from erasepro_convert.output.destinations import Inputs, put, require_outputs
 from erasepro_convert.recipe.release import Release
+from erasepro_convert.release.report_page import report_page
 from erasepro_convert.release.results import REPORT, Results, read_results, require_unchanged
 from erasepro_convert.storage.location import sibling
 
@@ -20,17 +21,12 @@ def write_report(output: Path | str, *, force: bool = False) -> Path:
     Raises UsageError for an output without a manifest and for a place that cannot be written to;
     OSError passes through.
     """
-    from erasepro_convert.report import html  # drawing charts is a heavy import
-
-    def page(results: Results) -> str:
-        drawn, evaluation = results.pictures, results.evaluation
-        return html(
-            results.manifest,
-            drawn.read_bytes() if drawn else None,
-            evaluation.model_dump() if evaluation else None,
-        )
-
-    return _write(Path(output), REPORT, page, force=force)
+    return _write(
+        Path(output),
+        REPORT,
+        lambda r: report_page(r.manifest, r.pictures, r.evaluation),
+        force=force,
+    )
 
 
 def write_card(output: Path | str, *, force: bool = False) -> Path:
@@ -41,7 +37,9 @@ def write_card(output: Path | str, *, force: bool = False) -> Path:
     """
     from erasepro_convert.release.card import model_card
 
-    return _write(Path(output), CARD, lambda r: model_card(_unchanged(r), _stated(r)), force=force)
+    return _write(
+        Path(output), CARD, lambda r: model_card(_unchanged(r), _stated(r)).encode(), force=force
+    )
 
 
 def write_civitai(output: Path | str, *, force: bool = False) -> Path:
@@ -52,7 +50,10 @@ def write_civitai(output: Path | str, *, force: bool = False) -> Path:
     from erasepro_convert.release.civitai import civitai_text
 
     return _write(
-        Path(output), CIVITAI, lambda r: civitai_text(_unchanged(r), _stated(r)), force=force
+        Path(output),
+        CIVITAI,
+        lambda r: civitai_text(_unchanged(r), _stated(r)).encode(),
+        force=force,
     )
 
 
@@ -74,14 +75,14 @@ def write_evidence(output: Path | str, *, force: bool = False) -> Path:
     return target
 
 
-def _write(output: Path, ending: str, text: Callable[[Results], str], *, force: bool) -> Path:
+def _write(output: Path, ending: str, text: Callable[[Results], bytes], *, force: bool) -> Path:
     results = read_results(output)
     target, inputs = (
         sibling(results.output, ending),
         Inputs((results.output, results.manifest_file)),
     )
     require_outputs([target], inputs, force=force)
-    put(target, text(results).encode(), inputs)
+    put(target, text(results), inputs)
     return target
 
 
