@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.comparison import Line, append, locked, read
 from benchmarks.comparison_tasks import VARIED, recipe_of
 from benchmarks.stress_tables import METHODS, RESULTS
+from benchmarks.text_encoders import text_encoders
 from erasepro_convert.attacks.case import Effort
 from erasepro_convert.attacks.gallery import Gallery
 from erasepro_convert.attacks.image_renderer import ImageRenderer
@@ -90,15 +91,21 @@ def _attacked(recipe: Recipe, attack: Attack, base: Path, erased: Path) -> Stres
     model = original.architecture
     settings = Settings(model.steps, model.guidance, model.size, "dpm++")
     renderer = ImageRenderer(model, settings, SEEDS, ImageStore(PLACE / "pictures"), print, silent)
+    planned = plan_prompts(recipe, (), is_demo=True)
+    encoders: list[LoadedModel] = []
+    if attack == "swap-te":
+        others = tuple(prompt.prompt for prompt in planned if prompt.role == "other")
+        encoders = text_encoders(PLACE, original, recipe.concepts[0].target, others)
     return stress(
         recipe,
         original,
         LoadedModel(erased),
-        plan_prompts(recipe, (), is_demo=True),
+        planned,
         [attack],
         Gallery(renderer, DemoJudge(), settings, SEEDS),
         Effort(steps=100, seeds=TRIALS.get(attack, 5), candidates=1000),
         silent,
+        encoders,
     )
 
 

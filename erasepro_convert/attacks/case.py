@@ -67,7 +67,8 @@ class AttackContext:
     ``prompts`` contain the target's words; they are what is drawn.  ``pictures`` are where the
     original model's pictures of them lie once they have been drawn; with ``draws`` they will be.
     ``distances`` measures attacks on the prompts of the recipe's probe; ``report`` gets how far a
-    search has come.  ``others`` are prompts that name no target.
+    search has come.  ``others`` are prompts that name no target.  ``text_encoders`` are models
+    whose text encoders are put in the erased one's place.
     """
 
     original: LoadedModel
@@ -80,6 +81,7 @@ class AttackContext:
     effort: Effort
     report: Progress
     others: tuple[str, ...]
+    text_encoders: tuple[LoadedModel, ...]
 
     @property
     def searches(self) -> int:

@@ -51,7 +51,7 @@ def finetune_cases(context: AttackContext) -> Iterator[AttackCase]:
     if not context.draws:
         return
     seeds = range(context.effort.seeds)
-    others = [_OtherPictures(context.original, context.others, seed) for seed in seeds]
+    others = [OriginalPictures(context.original, context.others, seed) for seed in seeds]
 
     def on_others(model: LoadedModel) -> tuple[ModelVariant, ...]:
         return tuple(
@@ -100,8 +100,8 @@ def _case(
     )
 
 
-class _OtherPictures:
-    """The original's pictures of other prompts, drawn once for both models; one set for a seed."""
+class OriginalPictures:
+    """The original's pictures of some prompts, drawn when first needed; one set for a seed."""
 
     def __init__(self, original: LoadedModel, prompts: tuple[str, ...], seed: int) -> None:
         self._original, self._seed = original, seed

@@ -24,7 +24,7 @@ Attack = Literal[
 ]
 
 ON_TEXT: Mapping[Attack, str] = {
-    "swap-te": "the original's text encoder beside this U-Net, and the other way round",
+    "swap-te": "another text encoder beside this U-Net; this one beside the original's U-Net",
     "prefix": "a word before the prompt, the best of many",
     "tricks": "other spellings, letters and languages, weights of words",
     "ring-a-bell": "words in the target's place, found in the original's encoder (Ring-A-Bell)",

@@ -37,6 +37,7 @@ from erasepro_convert.attacks.word_attacks import (
     ring_a_bell_cases,
     unlearn_diff_cases,
 )
+from erasepro_convert.errors import CheckpointError
 from erasepro_convert.evaluate.metrics.rates import prompt_count_warnings
 from erasepro_convert.evaluate.output import estimate_cells
 from erasepro_convert.evaluate.plan import EvalPrompt
@@ -85,7 +86,8 @@ class StressResult:
     ``concepts`` maps each target of the recipe to its anchor, ``prompts`` each that was attacked to
     its prompts; ``warnings`` say why others were left out.  ``attacks`` were run, each within its
     budget; ``not_run`` are the others that there are.  ``drawing`` is None where nothing was drawn;
-    its pictures have the seeds 0 to ``seeds`` - 1.
+    its pictures have the seeds 0 to ``seeds`` - 1.  ``text_encoders`` has the digest of each other
+    model whose text encoder was tried, by file name.
     """
 
     tool: str
@@ -99,6 +101,7 @@ class StressResult:
     attacks: tuple[Attack, ...]
     not_run: tuple[Attack, ...]
     budgets: Mapping[Attack, Budget]
+    text_encoders: Mapping[str, str]
     effort: Effort
     drawing: Drawing | None
     rows: tuple["StressRow", ...]
@@ -147,15 +150,19 @@ def stress(
     gallery: Gallery | None,
     effort: Effort,
     progress: Progress,
+    text_encoders: Sequence[LoadedModel] = (),
 ) -> StressResult:
     """Attack the erased model with each attack on each concept of a recipe.
 
     ``gallery`` draws with those of the planned prompts that name a target, and judges; without it
-    attacks are measured on text features alone.
+    attacks are measured on text features alone.  ``text_encoders`` are other models, of other file
+    names, whose text encoders ``swap-te`` puts in the erased one's place.
 
-    Raises CheckpointError for a file that makes no pictures, RecipeError for a concept that CLIP
-    does not read.
+    Raises CheckpointError for a file that makes no pictures and for a text encoder of another
+    width, RecipeError for a concept that CLIP does not read.
     """
+    for model in text_encoders:
+        _require_same_width(model, original)
     rows: list[StressRow] = []
     warnings: list[str] = []
     attacked: dict[str, AttackedPrompts] = {}
@@ -190,6 +197,7 @@ def stress(
             ),
             effort, progress,
             tuple(prompt.prompt for prompt in planned if prompt.role == "other"),
+            tuple(text_encoders),
         )  # fmt: skip
         attacked[target] = AttackedPrompts(context.distances.prompts, prompts)
         rows += _rows(context, attacks, gallery)
@@ -206,11 +214,20 @@ def stress(
         attacks=tuple(attacks),
         not_run=tuple(attack for attack in ATTACKS if attack not in attacks),
         budgets={attack: allowed[attack] for attack in attacks},
+        text_encoders={model.path.name: model.digest for model in text_encoders},
         effort=effort,
         drawing=gallery.described if gallery else None,
         rows=tuple(rows),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _require_same_width(model: LoadedModel, original: LoadedModel) -> None:
+    found, wanted = (m.checkpoint.layout.widths.text for m in (model, original))
+    if found != wanted:
+        raise CheckpointError(
+            f"{model.path}: its text encoder's features are {found} wide, the model's {wanted}"
+        )
 
 
 def _rows(

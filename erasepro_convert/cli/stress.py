@@ -60,6 +60,14 @@ def _attacks_help() -> str:
     help="The checkpoint before erasure.",
 )
 @click.option(
+    "--text-encoder",
+    "text_encoders",
+    metavar="FILE",
+    type=existing_path,
+    multiple=True,
+    help="Another SD1.x checkpoint; swap-te puts its text encoder before OUT's U-Net.",
+)
+@click.option(
     "--attack",
     "attacks",
     metavar="LIST",
@@ -113,6 +121,7 @@ def stress_command(
     anchors: tuple[str, ...],
     checkpoint: Path,
     base: Path,
+    text_encoders: tuple[Path, ...],
     attacks: str | None,
     draw: bool,
     seeds: int,
@@ -148,8 +157,9 @@ def stress_command(
     from erasepro_convert.storage.location import sibling
 
     chosen = _chosen(attacks, draw=draw)
+    _require_use_of(text_encoders, chosen)
     loaded, files = read_recipe(recipe, targets, anchors)
-    inputs = Inputs((*files, checkpoint, base, clip, loaded.evaluate.csv))
+    inputs = Inputs((*files, checkpoint, base, *text_encoders, clip, loaded.evaluate.csv))
     default = [sibling(checkpoint, f".stress{suffix}") for suffix in OUTPUTS]
     outputs = chosen_outputs(out, default, OUTPUTS)
     require_outputs(outputs, inputs, force=force)
@@ -186,6 +196,7 @@ def stress_command(
                 gallery,
                 Effort(ti_steps, trials, words),
                 progress,
+                [LoadedModel(file) for file in text_encoders],
             )
         terminal.show(stress_table(found.rows))
         terminal.say(DISTANCE)
@@ -208,6 +219,16 @@ def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
         if name not in possible:
             raise UsageError(f"--attack {name} is made of pictures: add --draw")
     return tuple(attack for attack in possible if attack in names)
+
+
+def _require_use_of(text_encoders: tuple[Path, ...], chosen: tuple[Attack, ...]) -> None:
+    """Raise UsageError for text encoders that nothing tries, or that have the same file name."""
+    if text_encoders and "swap-te" not in chosen:
+        raise UsageError("--text-encoder is for the attack swap-te, which --attack leaves out")
+    names = [file.name for file in text_encoders]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--text-encoder {name}: there are two files of this name; rename one")
 
 
 def _gallery(

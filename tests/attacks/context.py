@@ -36,4 +36,5 @@ def snoopy_context(
     return AttackContext(
         original, erased, "snoopy", prompts, pictures, draws=bool(pictures), distances=distances,
         effort=Effort(steps=1, seeds=2, candidates=40), report=report, others=DRIFT_PROMPTS,
+        text_encoders=(),
     )  # fmt: skip

@@ -59,6 +59,7 @@ def context(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
         effort=Effort(steps=1, seeds=2, candidates=1),
         report=lambda *_: None,
         others=("a dog", "a house"),
+        text_encoders=(),
     )
 
 

@@ -1,5 +1,6 @@
 """Attacks that are searched for on text features: what they find, and what they may not find."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +171,37 @@ def test_rece_derives_the_targets_features_from_themselves_where_nothing_was_era
         derived = prepared.embed(["a photo of snoopy"])
         plain, _ = prepared.pipeline.encode_prompt("a photo of snoopy", "cpu", 1, False)
     assert torch.allclose(derived, plain, atol=0.3)
+
+
+def test_other_peoples_text_encoders_are_put_before_the_erased_unet(
+    cli: Cli, models: tuple[LoadedModel, LoadedModel], checkpoint_file: Path, tmp_path: Path
+) -> None:
+    """Here the other person's checkpoint is a copy of the original."""
+    original, erased = models
+    other = tmp_path / "[red]other.safetensors"
+    other.symlink_to(original.path)
+    args = "stress", RECIPE, erased.path, "--base", original.path, "--attack", "swap-te"
+    results = tmp_path / "out.json"
+    ran = cli(*args, "--text-encoder", other, "--out", results)
+    assert ran.code == 0, ran.err
+    assert "text encoder of [red]other.safetensors" in ran.out
+    found = json.loads(results.read_text("utf-8"))
+    assert found["text_encoders"] == {other.name: original.digest}
+    rows = {row["how"]: row["distances"] for row in found["rows"]}
+    same, theirs = rows["original text encoder"], rows[f"text encoder of {other.name}"]
+    assert (theirs["erased"], theirs["control"]) == (same["erased"], same["control"])
+    assert theirs["original"] == pytest.approx(0, abs=1e-3)
+    assert theirs["erased"] > 0.5
+
+    twin = tmp_path / "twin" / other.name
+    twin.parent.mkdir()
+    twin.symlink_to(original.path)
+    ran = cli(*args, "--text-encoder", other, "--text-encoder", twin)
+    assert (ran.code, "two files of this name" in ran.err) == (2, True)
+    ran = cli(*args[:-1], "rece", "--text-encoder", other)
+    assert (ran.code, "--attack leaves out" in ran.err) == (2, True)
+    ran = cli(*args, "--text-encoder", checkpoint_file)
+    assert (ran.code, "features are" in ran.err) == (4, True)
 
 
 def test_attacks_on_text_draw_nothing(

@@ -82,6 +82,7 @@ def stress(output: Path, *, drawn: bool) -> StressResult:
         attacks=("merge",),
         not_run=("rece",),
         budgets={"merge": {}},
+        text_encoders={},
         effort=Effort(100, 5, 1000),
         drawing=Drawing("demo judge", "2" * 64, SETTINGS, 2) if drawn else None,
         rows=rows,
