@@ -89,6 +89,7 @@ def compare_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import COMPARISON, COST
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -97,10 +98,10 @@ def compare_command(
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
     selected = _select_methods(methods)
-    folder = out or sibling(base, ".comparison")
+    folder = out or sibling(base, COMPARISON)
     inputs = Inputs((*files, base, prompts, loaded.evaluate.csv, clip, inception))
     outputs = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
-    inputs.require_apart(*outputs.values(), *(folder / f"{m}.cost.json" for m in selected))
+    inputs.require_apart(*outputs.values(), *(folder / (m + COST) for m in selected))
     if folder.exists():
         require_outputs(outputs.values(), inputs, force=force)
     silence_libraries()

@@ -105,6 +105,7 @@ def evaluate_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import DRAWN, EVALUATION
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -115,7 +116,7 @@ def evaluate_command(
     for path in (erased, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
-    default = [sibling(erased, f".evaluation{suffix}") for suffix in OUTPUTS]
+    default = [sibling(erased, EVALUATION).with_suffix(suffix) for suffix in OUTPUTS]
     outputs = () if shard else chosen_outputs(out, default, OUTPUTS)
     inputs = Inputs(
         (*files, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
@@ -130,7 +131,7 @@ def evaluate_command(
     from erasepro_convert.images.open_model import OpenModel
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    pictures = images or sibling(erased, ".pictures")
+    pictures = images or sibling(erased, DRAWN)
     original = OpenModel(base)
     judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
     session = Session.plan(

@@ -47,10 +47,11 @@ def evidence_command(
     the digest of everything.  OUT's manifest names it in turn.  verify checks it.
     """
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import EVIDENCE
     from erasepro_convert.manifest.signature import require_key, signer
     from erasepro_convert.output.destinations import Inputs, require_outputs, require_parent
     from erasepro_convert.recipe.release import Release, with_statements
-    from erasepro_convert.release.bundle import ENDING, ZIP
+    from erasepro_convert.release.bundle import ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.words import Words
     from erasepro_convert.runtime.printable import shell_word
@@ -59,7 +60,7 @@ def evidence_command(
 
     require_key(sign, certificate, chain)
     results = read_results(checkpoint)
-    target = target or sibling(results.output, ENDING)
+    target = target or sibling(results.output, EVIDENCE)
     inputs = Inputs((*results.files, sign, certificate, *chain))
     if target.suffix == ZIP:
         require_outputs([target], inputs, force=force)

@@ -69,13 +69,14 @@ def preview_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import PICTURES
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
     loaded, files = read_recipe([recipe] if recipe else [], targets, anchors)
-    outputs = chosen_outputs(out, [sibling(checkpoints[0], ".before-after.png")], OUTPUTS)
+    outputs = chosen_outputs(out, [sibling(checkpoints[0], PICTURES)], OUTPUTS)
     inputs = Inputs((*files, base, *checkpoints))
     require_outputs(outputs, inputs, force=force)
     silence_libraries()

@@ -48,15 +48,10 @@ def report_command(
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
+    from erasepro_convert.manifest.names_beside import EVALUATION, PICTURES, REPORT
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
     from erasepro_convert.release.report_page import report_page
-    from erasepro_convert.release.results import (
-        EVALUATION,
-        PICTURES,
-        REPORT,
-        manifest_and_output,
-        read_evaluation,
-    )
+    from erasepro_convert.release.results import manifest_and_output, read_evaluation
     from erasepro_convert.storage.location import sibling
 
     if text_encoder and base is None:

@@ -152,6 +152,7 @@ def stress_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import STRESS
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -160,7 +161,7 @@ def stress_command(
     _require_use_of(text_encoders, chosen)
     loaded, files = read_recipe(recipe, targets, anchors)
     inputs = Inputs((*files, checkpoint, base, *text_encoders, clip, loaded.evaluate.csv))
-    default = [sibling(checkpoint, f".stress{suffix}") for suffix in OUTPUTS]
+    default = [sibling(checkpoint, STRESS).with_suffix(suffix) for suffix in OUTPUTS]
     outputs = chosen_outputs(out, default, OUTPUTS)
     require_outputs(outputs, inputs, force=force)
     silence_libraries()

@@ -13,15 +13,10 @@ from pydantic import ValidationError
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.manifest.fields import first_mistake
+from erasepro_convert.manifest.names_beside import EVALUATION, MANIFEST, PICTURES, REPORT, STRESS
 from erasepro_convert.release.results_model import Evaluation, Stress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
-
-EVALUATION = ".evaluation.json"
-STRESS = ".stress.json"
-PICTURES = ".before-after.png"
-REPORT = ".html"
-"""What the names of files beside an output end in: see ``sibling``."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ def _output_of(manifest_file: Path) -> Path:
     """Return the checkpoint beside a manifest, or the output folder that it is inside of."""
     if manifest_file.name == "manifest.json":
         return manifest_file.resolve().parent
-    name = manifest_file.name.removesuffix(".manifest.json")
+    name = manifest_file.name.removesuffix(MANIFEST)
     return manifest_file.with_name(f"{name}.safetensors")
 
 

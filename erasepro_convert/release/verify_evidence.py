@@ -13,10 +13,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
-from erasepro_convert.manifest import Manifest, manifest_beside
+from erasepro_convert.manifest import Manifest, manifest_beside, names_beside
 from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.release.bundle import (
-    ENDING,
     EVIDENCE,
     MANIFEST,
     SIGNATURE,
@@ -134,7 +133,10 @@ def _beside(bundle: Path, manifest: Manifest) -> Path | None:
     None where there is neither.
     """
     written = Path(manifest.output.name)
-    for name in (f"{bundle.name.removesuffix(ENDING)}{written.suffix}", written.name):
+    for name in (
+        f"{bundle.name.removesuffix(names_beside.EVIDENCE)}{written.suffix}",
+        written.name,
+    ):
         place = bundle.absolute().parent / name
         if name not in ("", "..", bundle.name) and place.exists():
             return place
@@ -146,7 +148,7 @@ def verify_evidence_beside(manifest: Manifest, output: Path) -> list[Finding]:
 
     None is no deviation: evidence may lie elsewhere.
     """
-    place = sibling(output, ENDING)
+    place = sibling(output, names_beside.EVIDENCE)
     if not (manifest.evidence_sha256 and place.exists()):
         return []
     try:
