@@ -50,7 +50,6 @@ def evidence_command(
     from erasepro_convert.manifest.names_beside import EVIDENCE
     from erasepro_convert.manifest.signature import require_key, signer
     from erasepro_convert.output.destinations import Inputs, require_outputs, require_parent
-    from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.bundle import ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.words import Words
@@ -69,7 +68,7 @@ def evidence_command(
         require_parent(target)
         if os.path.lexists(target):
             raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
-    statements = with_statements(results.manifest.recipe.release, release) or Release()
+    statements = results.stated(release)
     signs = signer(sign, certificate, chain) if sign else None
     from erasepro_convert.release.evidence import make_evidence
     from erasepro_convert.release.publish import publish, signature_to_renew

@@ -133,10 +133,8 @@ def _beside(bundle: Path, manifest: Manifest) -> Path | None:
     None where there is neither.
     """
     written = Path(manifest.output.name)
-    for name in (
-        f"{bundle.name.removesuffix(names_beside.EVIDENCE)}{written.suffix}",
-        written.name,
-    ):
+    stem = bundle.name.removesuffix(names_beside.EVIDENCE)
+    for name in (stem + written.suffix, written.name):
         place = bundle.absolute().parent / name
         if name not in ("", "..", bundle.name) and place.exists():
             return place
