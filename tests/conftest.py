@@ -90,6 +90,17 @@ def checkpoint_file(state: State, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two key pairs: key.pem and key.pub, other.pem and other.pub."""
+    from tests.keys import write_pair  # its library is not there where the core alone is tested
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("key", "other"):
+        write_pair(folder, name)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium that finds no other host by its name."""
