@@ -63,7 +63,7 @@ def report_command(
     originals = [path for path in (base, text_encoder) if path]
     inputs = Inputs((manifest, drawn, found, *originals))
     require_outputs(outputs, inputs, force=force)
-    from erasepro_convert.report import png
+    from erasepro_convert.report.charts import png
 
     terminal = Terminal(quiet=False, to_stderr=False)
     if base:

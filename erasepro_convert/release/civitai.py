@@ -14,7 +14,6 @@ from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.release.sentences import (
     attacks_not_tried,
     format_estimate,
@@ -23,6 +22,7 @@ from erasepro_convert.release.sentences import (
 )
 from erasepro_convert.release.untested import untested
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.printable import on_one_line
 from erasepro_convert.runtime.wording import counted

@@ -8,7 +8,7 @@ from erasepro_convert.manifest import Tool
 from erasepro_convert.manifest.fields import Count, Record, Sha256
 from erasepro_convert.manifest.ways_back import WayBack
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results_model import Drawing, Settings
+from erasepro_convert.report.results_model import Drawing, Settings
 from erasepro_convert.runtime.hashing import json_digest, pretty_json
 
 

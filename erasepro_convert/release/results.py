@@ -16,7 +16,7 @@ from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.manifest.names_beside import EVALUATION, MANIFEST, PICTURES, REPORT, STRESS
 from erasepro_convert.recipe.release import Release, with_statements
-from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.report.results_model import Evaluation, Stress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 

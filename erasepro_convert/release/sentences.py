@@ -3,8 +3,8 @@
 from erasepro_convert.attacks.names import DESCRIPTIONS, Attack
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Estimate, Evaluation, Settings, Stress, StressRow
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Estimate, Evaluation, Settings, Stress, StressRow
 from erasepro_convert.runtime.wording import counted, listed
 from erasepro_convert.storage.location import checkpoint_stem
 

@@ -2,9 +2,7 @@
 
 import shlex
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
@@ -14,6 +12,7 @@ from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.report.charts import svg
+from erasepro_convert.report.results_model import Estimate, Evaluation
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.wording import counted
 
@@ -21,12 +20,12 @@ from erasepro_convert.runtime.wording import counted
 def html(
     manifest: Manifest,
     pictures: bytes | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    evaluation: Evaluation | None = None,
 ) -> str:
     """Return the page, with prompts and names escaped; it depends on its arguments alone.
 
-    ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
-    ``evaluate`` wrote.
+    ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is what ``evaluate``
+    found.
     """
     return fill_template(
         "report/page.html.jinja",
@@ -48,13 +47,13 @@ def html(
     )
 
 
-def _format_estimate(estimate: Mapping[str, Any] | None) -> str:
+def _format_estimate(estimate: Estimate | None) -> str:
     """Format an estimate of an evaluation with its interval, to three places."""
     if estimate is None:
         return "–"
-    interval = estimate["interval"]
-    text = f"{estimate['value']:.3f}"
-    return f"{text} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else text
+    interval = estimate.interval
+    text = f"{estimate.value:.3f}"
+    return f"{text} [{interval.low:.3f}, {interval.high:.3f}]" if interval else text
 
 
 @dataclass(frozen=True)

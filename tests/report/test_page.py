@@ -10,7 +10,7 @@ from erasepro_convert.manifest import Manifest, edited_layers, read_manifest
 from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
-from erasepro_convert.report import html
+from erasepro_convert.report.page import html
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
 
 KINDS = ("json", "csv", "png")
