@@ -192,15 +192,14 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.compare.output import COSTS, cost_cells, estimate_texts, table_columns
+    from erasepro_convert.compare.output import COSTS, cost_cells, format_estimate, table_columns
     from erasepro_convert.evaluate.results import ARROWS
 
     def format_cell(cell: "Cell | None") -> str:
         if cell is None:
             return "–"
-        value, interval = estimate_texts(cell.value)
-        below = f"\n[dim]{interval}[/]" if interval else ""
-        return (f"[bold green]{value}[/]" if cell.best else value) + below
+        value = "[bold green]{}[/]" if cell.best else "{}"
+        return format_estimate(cell.value, "\n[dim]{}…{}[/]", value)
 
     parts = ((judge, part) for judge, shown in table_columns(comparison) for part in _split(shown))
     for judge, columns in parts:
@@ -210,7 +209,7 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         table.add_column("", no_wrap=True)
         for column in columns:
             table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
-        values = [estimate_texts(c.original)[0] if c.original else "–" for c in columns]
+        values = [format_estimate(column.original, ends="") for column in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:
             cells = (format_cell(column.cells.get(method)) for column in columns)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.evaluate.judges import AvailableJudges
-    from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.evaluate.run import Evaluation
     from erasepro_convert.evaluate.session import Session
     from erasepro_convert.output.destinations import Inputs
@@ -212,6 +211,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     from rich.table import Table
 
     from erasepro_convert.evaluate.results import ARROWS
+    from erasepro_convert.runtime.figures import format_estimate
 
     for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -223,7 +223,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
             prefix = f"{metric.concept}: " if metric.concept else ""
             name = escape(f"{prefix}{metric.column} {ARROWS[metric.better]}")
             sides = (metric.original, metric.erased, metric.difference)
-            values = [_format_estimate(side) for side in sides]
+            values = [format_estimate(side, 3, "\n[dim]{}…{}[/]") for side in sides]
             table.add_row(name, *values, f"{metric.images}/{metric.prompts}")
         yield table
 
@@ -235,11 +235,3 @@ def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
         if metric.worst is not None and metric.worst_value not in (None, perfect):
             prefix = f"{metric.concept}, " if metric.concept else ""
             yield f"worst of {prefix}{metric.column}: {metric.worst_value:.2f} at {metric.worst}"
-
-
-def _format_estimate(estimate: "Estimate | None") -> str:
-    """Format a value and, below it, its 95% interval, to three places."""
-    if estimate is None:
-        return "–"
-    value, interval = f"{estimate.value:.3f}", estimate.interval
-    return f"{value}\n[dim]{interval.low:.3f}…{interval.high:.3f}[/]" if interval else value

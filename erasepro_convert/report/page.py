@@ -3,6 +3,7 @@
 import shlex
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
@@ -12,7 +13,8 @@ from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.report.charts import svg
-from erasepro_convert.report.results_model import Estimate, Evaluation
+from erasepro_convert.report.results_model import Evaluation
+from erasepro_convert.runtime.figures import format_estimate
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.wording import counted
 
@@ -40,20 +42,11 @@ def html(
         remarks=list(remarks(manifest)),
         prompts=_prompts(manifest),
         evaluation=evaluation,
-        value=_format_estimate,
+        value=partial(format_estimate, places=3, ends=" [{}, {}]"),
         pictures=b64encode(pictures).decode() if pictures else None,
         ways_back=WAYS_BACK,
         recipe=manifest.recipe.to_yaml(),
     )
-
-
-def _format_estimate(estimate: Estimate | None) -> str:
-    """Format an estimate of an evaluation with its interval, to three places."""
-    if estimate is None:
-        return "–"
-    interval = estimate.interval
-    text = f"{estimate.value:.3f}"
-    return f"{text} [{interval.low:.3f}, {interval.high:.3f}]" if interval else text
 
 
 @dataclass(frozen=True)
