@@ -260,7 +260,7 @@ def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli
     assert verify_evidence(made.bundle).checked["checkpoint"] is False
     ran = cli("verify", made.bundle)
     assert ran.code == 5
-    assert "✗ checkpoint: deviates" in ran.out
+    assert "✗ checkpoint: 2 deviations" in ran.out
 
 
 def test_a_manifest_from_before_the_evidence_is_no_deviation(made: Made) -> None:
