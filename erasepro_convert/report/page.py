@@ -39,7 +39,7 @@ def html(
         measured=MEASURED,
         exceeds=exceeds,
         layers=edited_layers(manifest.edits),
-        remarks=list(remarks(manifest)),
+        remarks=[remark for remark in remarks(manifest) if remark.more or not remark.is_warning],
         prompts=_prompts(manifest),
         evaluation=evaluation,
         value=partial(format_estimate, places=3, ends=" [{}, {}]"),

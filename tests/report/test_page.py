@@ -54,7 +54,7 @@ def test_the_page_has_all_that_details_say(
     cli("report", tmp_path / "out.manifest.json")
     page = (tmp_path / "out.html").read_text("utf-8")
     record = read_manifest(tmp_path / "out.manifest.json")
-    said = [*record.variant.evidence, *remarks(record), record.output.files[0].sha256]
+    said = [*record.variant.evidence, *map(str, remarks(record)), record.output.files[0].sha256]
     assert len(said) > 5
     for text in said:
         assert text in ran.out
