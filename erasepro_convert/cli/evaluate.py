@@ -1,6 +1,6 @@
 """``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from erasepro_convert.cli.output_options import (
     json_option,
     out_option,
     quiet_option,
+    write_outputs,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from erasepro_convert.evaluate.judges import AvailableJudges
     from erasepro_convert.evaluate.run import Evaluation
     from erasepro_convert.evaluate.session import Session
-    from erasepro_convert.output.destinations import Inputs
 
 OUTPUTS = (".json", ".csv", ".png")
 
@@ -147,7 +147,7 @@ def evaluate_command(
             _draw_shard(session, *shard, terminal)
         else:
             evaluation = _evaluate(session, judges, terminal)
-            _write(evaluation, outputs, inputs, terminal, as_json=as_json)
+            write_outputs(outputs, _contents(evaluation), inputs, terminal, as_json=as_json)
 
 
 def _draw_shard(session: "Session", number: int, count: int, terminal: "Terminal") -> None:
@@ -178,31 +178,16 @@ def _evaluate(session: "Session", judges: "AvailableJudges", terminal: "Terminal
     return evaluation
 
 
-def _write(
-    evaluation: "Evaluation",
-    outputs: Sequence[Path],
-    inputs: "Inputs",
-    terminal: "Terminal",
-    *,
-    as_json: bool,
-) -> None:
-    """Write an evaluation to each output, in the form that its suffix says."""
+def _contents(evaluation: "Evaluation") -> dict[str, bytes]:
+    """Return what each suffix of an output stands for."""
     from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.output.destinations import put
-    from erasepro_convert.runtime.signals import uninterrupted
 
-    contents = {
+    return {
         ".json": to_json(evaluation).encode(),
         ".csv": to_csv(evaluation).encode(),
         ".png": to_png(draw_grid({"erased": evaluation})),
     }
-    with uninterrupted():
-        for output in outputs:
-            put(output, contents[output.suffix], inputs)
-        terminal.say(f"wrote {', '.join(map(str, outputs))}")
-        if as_json:
-            click.echo(contents[".json"], nl=False)
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:

@@ -1,12 +1,16 @@
 """Where commands write: one convention for all of them, which docs/commands.md explains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from erasepro_convert.errors import UsageError
+
+if TYPE_CHECKING:
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.output.destinations import Inputs
 
 Command = Callable[..., Any]
 
@@ -48,3 +52,26 @@ def chosen_outputs(
         if file.suffix not in suffixes:
             raise UsageError(f"{file}: the file's name must end in {' or '.join(suffixes)}")
     return tuple(given or default)
+
+
+def write_outputs(
+    outputs: Sequence[Path],
+    contents: Mapping[str, bytes],
+    inputs: "Inputs",
+    terminal: "Terminal",
+    *,
+    as_json: bool = False,
+) -> None:
+    """Write each output with what its suffix stands for, and say so, uninterrupted.
+
+    ``as_json`` prints the JSON too.  Raises what ``put`` does.
+    """
+    from erasepro_convert.output.destinations import put
+    from erasepro_convert.runtime.signals import uninterrupted
+
+    with uninterrupted():
+        for output in outputs:
+            put(output, contents[output.suffix], inputs)
+        terminal.say(f"wrote {', '.join(map(str, outputs))}")
+        if as_json:
+            click.echo(contents[".json"], nl=False)

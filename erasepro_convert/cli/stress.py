@@ -18,20 +18,19 @@ from erasepro_convert.cli.output_options import (
     json_option,
     out_option,
     quiet_option,
+    write_outputs,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from erasepro_convert.attacks.detector import ConceptDetector
     from erasepro_convert.attacks.gallery import Gallery
     from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import StressResult
-    from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs
     from erasepro_convert.recipe import Recipe
     from erasepro_convert.runtime.progress import Progress
 
@@ -169,7 +168,6 @@ def stress_command(
     from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import stress
     from erasepro_convert.evaluate.plan import plan_prompts
-    from erasepro_convert.runtime.signals import uninterrupted
 
     original = LoadedModel(base)
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
@@ -203,8 +201,7 @@ def stress_command(
         terminal.say(DISTANCE)
         for line in found.warnings:
             terminal.say(line)
-        with uninterrupted():
-            _write(found, outputs, inputs, terminal, as_json=as_json)
+        write_outputs(outputs, _contents(found), inputs, terminal, as_json=as_json)
 
 
 def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
@@ -279,24 +276,11 @@ def _find_detector(
     return DemoJudge()
 
 
-def _write(
-    found: "StressResult",
-    outputs: "Sequence[Path]",
-    inputs: "Inputs",
-    terminal: "Terminal",
-    *,
-    as_json: bool,
-) -> None:
-    """Write the results to each output, in the form that its suffix says."""
-    from erasepro_convert.output.destinations import put
+def _contents(found: "StressResult") -> dict[str, bytes]:
+    """Return what each suffix of an output stands for."""
     from erasepro_convert.runtime.hashing import pretty_json
 
-    contents = {".json": pretty_json(found.to_data()), ".csv": _to_csv(found)}
-    for output in outputs:
-        put(output, contents[output.suffix].encode(), inputs)
-    terminal.say(f"wrote {', '.join(map(str, outputs))}")
-    if as_json:
-        click.echo(contents[".json"], nl=False)
+    return {".json": pretty_json(found.to_data()).encode(), ".csv": _to_csv(found).encode()}
 
 
 def _to_csv(found: "StressResult") -> str:
