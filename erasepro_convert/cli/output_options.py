@@ -1,6 +1,7 @@
 """Where commands write: one convention for all of them, which docs/commands.md explains."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ Command = Callable[..., Any]
 
 force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
 quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return what adds options to a command, which its help lists in this order."""
+    return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
 
 def json_option(what: str) -> Callable[[Command], Command]:
