@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
 import atexit
+import hashlib
 import shutil
 import signal
 import tempfile
@@ -121,6 +122,17 @@ def copy_of_demo(folder: Path) -> Path:
     with demo.checkpoint() as shipped:
         shutil.copyfile(shipped, path)
     return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the test, an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
