@@ -12,7 +12,9 @@ from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import Location
+    from erasepro_convert.verification import Verified
 
 
 @click.command("verify")
@@ -104,9 +106,7 @@ def verify_command(
     if checkpoint:
         raise UsageError("--checkpoint is for evidence: OUT is a checkpoint itself")
     from erasepro_convert.cli.findings import print_json, require_none, show_findings
-    from erasepro_convert.cli.terminal import LINE, Terminal
-    from erasepro_convert.runtime.printable import printable
-    from erasepro_convert.runtime.wording import counted, listed
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import redacted
     from erasepro_convert.verification.verify import CHECKS, verify
 
@@ -132,27 +132,9 @@ def verify_command(
         more = {"compared": verified.compared, "absent": verified.absent}
         print_json(findings, verified.checked, **more)
     held = HELD | {"file": TENSORS_ALONE} if tensors_only else HELD
-    show_findings(terminal, findings, verified.checked, CHECKS, held, HOW)
+    show_findings(terminal, findings, verified.checked, CHECKS, held, NOT_MADE)
     require_none(findings, redacted(target))
-    compared = counted(verified.compared, "tensor")
-    terminal.say(f"{redacted(target)}: {compared} as the manifest says")
-    if verified.lora:
-        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
-    if verified.absent:
-        missing = counted(len(verified.absent), "tensor is", "tensors are")
-        names = printable(listed(verified.absent), LINE)
-        terminal.say(
-            f"{missing} not in this copy, for which some containers have no place: {names}"
-        )
-    if replay and verified.manifest.trained:
-        from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
-
-        terminal.say(
-            "trained again: all figures are computed from the two files, exactly; the same bytes "
-            "come on the same processor with the same libraries, elsewhere the norm of the whole "
-            f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
-            f"{FIRST_LOSS_TOLERANCE:.0%}"
-        )
+    _say_what_holds(terminal, verified, redacted(target), is_replayed=replay)
 
 
 HELD = {
@@ -164,9 +146,38 @@ HELD = {
 }
 TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
 """What a check says that found nothing."""
-HOW = {
+NOT_MADE = {
     "base": "give --base IN",
     "replay": "give --base IN --replay",
     "signature": "give --key PUB or --certificate CERT",
 }
-"""What to give for a check that was not made."""
+"""Why a check was not made."""
+
+
+def _say_what_holds(
+    terminal: "Terminal", verified: "Verified", target: str, *, is_replayed: bool
+) -> None:
+    """Say how much was compared without a deviation, and what is not in this copy."""
+    from erasepro_convert.cli.terminal import LINE
+    from erasepro_convert.runtime.printable import printable
+    from erasepro_convert.runtime.wording import counted, listed
+
+    compared = counted(verified.compared, "tensor")
+    terminal.say(f"{target}: {compared} as the manifest says")
+    if verified.lora:
+        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
+    if verified.absent:
+        missing = counted(len(verified.absent), "tensor is", "tensors are")
+        names = printable(listed(verified.absent), LINE)
+        terminal.say(
+            f"{missing} not in this copy, for which some containers have no place: {names}"
+        )
+    if is_replayed and verified.manifest.trained:
+        from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
+
+        terminal.say(
+            "trained again: all figures are computed from the two files, exactly; the same bytes "
+            "come on the same processor with the same libraries, elsewhere the norm of the whole "
+            f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
+            f"{FIRST_LOSS_TOLERANCE:.0%}"
+        )
