@@ -25,14 +25,7 @@ from erasepro_convert.cli.sampling_options import guidance_option, seeds_option,
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from erasepro_convert.attacks.detector import ConceptDetector
-    from erasepro_convert.attacks.gallery import Gallery
-    from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import StressResult
-    from erasepro_convert.recipe import Recipe
-    from erasepro_convert.runtime.progress import Progress
 
 OUTPUTS = (".json", ".csv")
 DISTANCE = "distance: 0 is the target as the original has it, 1 is as far as the anchor"
@@ -175,16 +168,12 @@ def stress_command(
         with TemporaryDirectory() as folder, terminal.steps() as progress:
             gallery = None
             if draw:
-                detector = _find_detector(loaded, base, clip, is_demo=original.is_demo)
-                gallery = _gallery(
-                    original,
-                    detector,
-                    images or Path(folder),
-                    seeds,
-                    steps,
-                    guidance,
-                    terminal.say,
-                    progress,
+                from erasepro_convert.cli.stress_gallery import find_detector, open_gallery
+
+                detector = find_detector(loaded, base, clip, is_demo=original.is_demo)
+                places = images or Path(folder)
+                gallery = open_gallery(
+                    original, detector, places, seeds, steps, guidance, terminal.say, progress
                 )
             found = stress(
                 loaded,
@@ -227,53 +216,6 @@ def _require_use_of(text_encoders: tuple[Path, ...], chosen: tuple[Attack, ...])
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"--text-encoder {name}: there are two files of this name; rename one")
-
-
-def _gallery(
-    original: "LoadedModel",
-    detector: "ConceptDetector",
-    folder: Path,
-    seeds: int,
-    steps: int | None,
-    guidance: float | None,
-    announce: "Callable[[str], None]",
-    progress: "Progress",
-) -> "Gallery":
-    """Return what draws and judges, with the model's own settings where none are given."""
-    from erasepro_convert.attacks.gallery import Gallery
-    from erasepro_convert.attacks.image_renderer import ImageRenderer
-    from erasepro_convert.evaluate.image_store import ImageStore, Settings
-
-    model = original.architecture
-    settings = Settings(
-        model.steps if steps is None else steps,
-        model.guidance if guidance is None else guidance,
-        model.size,
-        "dpm++",
-    )
-    renderer = ImageRenderer(model, settings, seeds, ImageStore(folder), announce, progress)
-    return Gallery(renderer, detector, settings, seeds)
-
-
-def _find_detector(
-    recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool
-) -> "ConceptDetector":
-    """Return CLIP if it was given, else the demo model's judge.
-
-    Raises UsageError for another model without CLIP.
-    """
-    from erasepro_convert.attacks.zero_shot import ZeroShot
-    from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
-    from erasepro_convert.evaluate.judges.demo import DemoJudge
-
-    if clip:
-        return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})
-    if not is_demo:
-        raise UsageError(
-            f"{base.name}: there is no judge for its pictures; give --clip FOLDER, "
-            "a local copy of openai/clip-vit-base-patch32"
-        )
-    return DemoJudge()
 
 
 def _contents(found: "StressResult") -> dict[str, bytes]:
