@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
 
 import atexit
+import hashlib
 import shutil
 import signal
 import tempfile
@@ -90,6 +91,17 @@ def checkpoint_file(state: State, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two key pairs: key.pem and key.pub, other.pem and other.pub."""
+    from tests.keys import write_pair  # its library is not there where the core alone is tested
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("key", "other"):
+        write_pair(folder, name)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium that finds no other host by its name."""
@@ -110,6 +122,17 @@ def copy_of_demo(folder: Path) -> Path:
     with demo.checkpoint() as shipped:
         shutil.copyfile(shipped, path)
     return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the test, an empty one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def recipes() -> dict[str, Recipe]:
     return {name: load_recipe(one.file) for name, one in LIBRARY.items()}
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 class TestNames:
     def test_a_name_is_a_file_of_the_library(self) -> None:
         assert recipe_files("van-gogh") == (shipped_root() / "artists" / "van-gogh.yaml",)

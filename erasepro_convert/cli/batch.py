@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,10 @@ from erasepro_convert.cli.conversion_options import conversion_options
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
-from erasepro_convert.library import SUFFIXES, has_the_form_of_a_name, recipe_files
+from erasepro_convert.library import SUFFIXES, has_the_form_of_a_name
 from erasepro_convert.runtime.memory import free_memory
 
 if TYPE_CHECKING:
-    from erasepro_convert.batch.jobs import Job, NamedRecipe
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.storage.location import Location
 
@@ -141,48 +140,31 @@ def batch_command(
     """
     if scheduler and memory is not None:
         raise UsageError("--memory is of this machine; with --scheduler, --jobs says how many")
-    from erasepro_convert.batch.inputs import MATCH, find_inputs
-    from erasepro_convert.batch.jobs import (
-        NAME,
-        pair_all,
-        require_apart,
-        require_distinct,
-    )
-
-    asked = [g for g in given if _is_recipe(g)]
-    files = tuple(file for g in asked for file in recipe_files(g))
-    recipes, jobs = _read(asked, template or NAME)
-    lines = filter(None, map(str.strip, listed or ()))
-    inputs = [*(g for g in given if g not in asked), *lines]
-    if bool(recipes) != bool(inputs):
-        raise UsageError("give recipes and checkpoints" if given else "nothing to do")
-    found = find_inputs(inputs, match or MATCH, out_dir)
-    jobs += pair_all(recipes, found.inputs, template or NAME)
-    if not jobs:
-        raise UsageError("nothing to do: give recipes and checkpoints")
-    require_distinct(jobs)
-
-    from erasepro_convert.batch.ledger_store import open_ledger, publish_records
-    from erasepro_convert.batch.scheduler import Batch
+    from erasepro_convert.batch.convert_batch import plan_batch
+    from erasepro_convert.batch.inputs import MATCH
+    from erasepro_convert.batch.jobs import NAME
+    from erasepro_convert.batch.ledger_store import publish_records
     from erasepro_convert.cli.batch_view import BatchView
     from erasepro_convert.conversion.options import Options
-    from erasepro_convert.manifest.signature import signer
-    from erasepro_convert.output.destinations import is_caseless
     from erasepro_convert.storage.location import redacted
 
-    if listed and listed.name != STDIN:
-        files = (*files, Path(listed.name))
-    conversion = Options(beside=files, **options)
-    sources = require_apart(jobs, out_dir, records, conversion)
-    if conversion.sign:  # a mistake in the keys is reported now, not by every job
-        signer(conversion.sign, conversion.certificate, conversion.chain)
-    view = BatchView(jobs, found.passed_over, quiet=quiet, as_json=as_json)
+    recipes = [word for word in given if _is_recipe(word)]
+    lines = filter(None, map(str.strip, listed or ()))
+    plan = plan_batch(
+        recipes,
+        [*(word for word in given if word not in recipes), *lines],
+        out_dir,
+        Options(beside=(Path(listed.name),) if listed and listed.name != STDIN else (), **options),
+        match=match or MATCH,
+        template=template or NAME,
+        records=records,
+    )
+    view = BatchView(plan.jobs, plan.passed_over, quiet=quiet, as_json=as_json)
     with (
-        closing(open_ledger(out_dir, records)) as ledger,
+        plan.open_ledger() as ledger,
         _executor(scheduler, out_dir, at_once, memory, view) as (open_executor, workers),
     ):
-        require_distinct(jobs, caseless=isinstance(out_dir, Path) and is_caseless(ledger.path))
-        batch = Batch(jobs, out_dir, ledger, conversion, sources, view)
+        batch = plan.batch(ledger, view)
         try:
             with view:
                 batch.run(open_executor, workers)
@@ -190,13 +172,13 @@ def batch_command(
             raise InterruptedRunError("run it again to do the rest") from None
         finally:
             try:
-                publish_records(ledger, out_dir, found.passed_over)
+                publish_records(ledger, out_dir, plan.passed_over)
             except (OSError, StorageError) as error:
                 click.echo(f"the records are not complete: {error}", err=True)
             view.print_summary(ledger.path.parent)
     if batch.disk_full:
         raise BatchError(f"there is no room left in {redacted(out_dir)}: run it again with more", 1)
-    _require_done(view, len(jobs))
+    _require_done(view, len(plan.jobs))
 
 
 def _require_done(view: "BatchView", total: int) -> None:
@@ -204,15 +186,6 @@ def _require_done(view: "BatchView", total: int) -> None:
     for outcome, code, text in UNSUCCESSFUL:
         if count := view.counts[outcome]:
             raise BatchError(f"{count} of {total} {text}", code)
-
-
-def _read(given: list[str], template: str) -> "tuple[list[NamedRecipe], list[Job]]":
-    """Read recipes, and the jobs of job files."""
-    from erasepro_convert.batch.jobs import NamedRecipe, read_recipe_or_jobs
-
-    read = [read_recipe_or_jobs(text, template) for text in given]
-    recipes = [item for item in read if isinstance(item, NamedRecipe)]
-    return recipes, [job for item in read if not isinstance(item, NamedRecipe) for job in item]
 
 
 def _is_recipe(given: str) -> bool:

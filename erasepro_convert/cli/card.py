@@ -40,15 +40,14 @@ def card_command(
     from rich.filesize import decimal
 
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import CARD, CIVITAI
     from erasepro_convert.output.destinations import Inputs, put, require_outputs
-    from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.results import read_results, require_unchanged
-    from erasepro_convert.release.write import CARD, CIVITAI
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
     results = read_results(place)
-    stated = with_statements(results.manifest.recipe.release, release) or Release()
+    stated = results.stated(release)
     default = [sibling(results.output, ending) for ending in (CARD, CIVITAI)]
     outputs = chosen_outputs(out, default, OUTPUTS)
     inputs = Inputs(results.files)

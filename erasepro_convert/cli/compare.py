@@ -89,6 +89,7 @@ def compare_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import COMPARISON, COST
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -97,10 +98,10 @@ def compare_command(
     if not base.exists():
         raise UsageError(f"{base}: there is no such file")
     selected = _select_methods(methods)
-    folder = out or sibling(base, ".comparison")
+    folder = out or sibling(base, COMPARISON)
     inputs = Inputs((*files, base, prompts, loaded.evaluate.csv, clip, inception))
     outputs = {kind: folder / f"comparison.{kind}" for kind in ("json", "csv", "md", "png")}
-    inputs.require_apart(*outputs.values(), *(folder / f"{m}.cost.json" for m in selected))
+    inputs.require_apart(*outputs.values(), *(folder / (m + COST) for m in selected))
     if folder.exists():
         require_outputs(outputs.values(), inputs, force=force)
     silence_libraries()
@@ -191,15 +192,14 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.compare.output import COSTS, cost_cells, estimate_texts, table_columns
+    from erasepro_convert.compare.output import COSTS, cost_cells, format_estimate, table_columns
     from erasepro_convert.evaluate.results import ARROWS
 
     def format_cell(cell: "Cell | None") -> str:
         if cell is None:
             return "–"
-        value, interval = estimate_texts(cell.value)
-        below = f"\n[dim]{interval}[/]" if interval else ""
-        return (f"[bold green]{value}[/]" if cell.best else value) + below
+        value = "[bold green]{}[/]" if cell.best else "{}"
+        return format_estimate(cell.value, "\n[dim]{}…{}[/]", value)
 
     parts = ((judge, part) for judge, shown in table_columns(comparison) for part in _split(shown))
     for judge, columns in parts:
@@ -209,7 +209,7 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         table.add_column("", no_wrap=True)
         for column in columns:
             table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
-        values = [estimate_texts(c.original)[0] if c.original else "–" for c in columns]
+        values = [format_estimate(column.original, ends="") for column in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:
             cells = (format_cell(column.cells.get(method)) for column in columns)

@@ -1,17 +1,14 @@
 """The options of a conversion, for every command that converts."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.output_options import all_of
 from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS
 
-Command = Callable[..., Any]
-
-_SIGNING = (
+signing_options = all_of(
     click.option(
         "--sign",
         metavar="KEY",
@@ -33,7 +30,9 @@ _SIGNING = (
     ),
 )
 
-_OPTIONS = (
+"""The options of a signature."""
+
+conversion_options = all_of(
     click.option(
         "--dtype",
         type=click.Choice(list(DTYPE_OPTIONS)),
@@ -69,9 +68,10 @@ _OPTIONS = (
         is_flag=True,
         help="Put the AutoV3 of IN and OUT into the manifest too, for one more pass of SHA-256.",
     ),
-    *_SIGNING,
+    signing_options,
     click.option("--private", is_flag=True, help="Keep the recipe's words out of OUT's metadata."),
 )
+"""The options of a conversion, under the names of ``Options``."""
 
 release_option = click.option(
     "--release",
@@ -80,17 +80,3 @@ release_option = click.option(
     help="A statement on the release (title, author, license, purpose, contact, …), as in the "
     "recipe's release section; can be given several times.",
 )
-
-
-def conversion_options(command: Command) -> Command:
-    """Add the options of a conversion to a command, under the names of ``Options``."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def signing_options(command: Command) -> Command:
-    """Add the options of a signature to a command."""
-    for option in reversed(_SIGNING):
-        command = option(command)
-    return command

@@ -33,8 +33,8 @@ def show_details(terminal: Terminal, manifest: Manifest) -> None:
     if manifest.ema:
         terminal.say("the EMA copy of the U-Net, edited too:")
         terminal.show(probe_table(manifest.ema.probe))
-    for line in remarks(manifest):
-        terminal.say(line)
+    for remark in remarks(manifest):
+        terminal.say(str(remark))
     for file in manifest.output.files:
         terminal.say(f"{file.name}: {decimal(file.size)}, sha256 {file.sha256}")
     terminal.say("")

@@ -1,6 +1,6 @@
 """``erasepro-convert evaluate``: judge pictures that the original and the erased model draw."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from erasepro_convert.cli.output_options import (
     json_option,
     out_option,
     quiet_option,
+    write_outputs,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.evaluate.judges import AvailableJudges
-    from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.evaluate.run import Evaluation
     from erasepro_convert.evaluate.session import Session
-    from erasepro_convert.output.destinations import Inputs
 
 OUTPUTS = (".json", ".csv", ".png")
 
@@ -105,6 +104,7 @@ def evaluate_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import DRAWN, EVALUATION
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -115,7 +115,7 @@ def evaluate_command(
     for path in (erased, base):
         if not path.exists():
             raise UsageError(f"{path}: there is no such file")
-    default = [sibling(erased, f".evaluation{suffix}") for suffix in OUTPUTS]
+    default = [sibling(erased, EVALUATION).with_suffix(suffix) for suffix in OUTPUTS]
     outputs = () if shard else chosen_outputs(out, default, OUTPUTS)
     inputs = Inputs(
         (*files, erased, base, prompts, loaded.evaluate.csv, clip, inception, *datasets)
@@ -130,7 +130,7 @@ def evaluate_command(
     from erasepro_convert.images.open_model import OpenModel
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
-    pictures = images or sibling(erased, ".pictures")
+    pictures = images or sibling(erased, DRAWN)
     original = OpenModel(base)
     judges = find_judges(is_demo=original.is_demo, clip=clip, inception=inception)
     session = Session.plan(
@@ -147,7 +147,7 @@ def evaluate_command(
             _draw_shard(session, *shard, terminal)
         else:
             evaluation = _evaluate(session, judges, terminal)
-            _write(evaluation, outputs, inputs, terminal, as_json=as_json)
+            write_outputs(outputs, _contents(evaluation), inputs, terminal, as_json=as_json)
 
 
 def _draw_shard(session: "Session", number: int, count: int, terminal: "Terminal") -> None:
@@ -178,31 +178,16 @@ def _evaluate(session: "Session", judges: "AvailableJudges", terminal: "Terminal
     return evaluation
 
 
-def _write(
-    evaluation: "Evaluation",
-    outputs: Sequence[Path],
-    inputs: "Inputs",
-    terminal: "Terminal",
-    *,
-    as_json: bool,
-) -> None:
-    """Write an evaluation to each output, in the form that its suffix says."""
+def _contents(evaluation: "Evaluation") -> dict[str, bytes]:
+    """Return what each suffix of an output stands for."""
     from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.output.destinations import put
-    from erasepro_convert.runtime.signals import uninterrupted
 
-    contents = {
+    return {
         ".json": to_json(evaluation).encode(),
         ".csv": to_csv(evaluation).encode(),
         ".png": to_png(draw_grid({"erased": evaluation})),
     }
-    with uninterrupted():
-        for output in outputs:
-            put(output, contents[output.suffix], inputs)
-        terminal.say(f"wrote {', '.join(map(str, outputs))}")
-        if as_json:
-            click.echo(contents[".json"], nl=False)
 
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
@@ -211,6 +196,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     from rich.table import Table
 
     from erasepro_convert.evaluate.results import ARROWS
+    from erasepro_convert.runtime.figures import format_estimate
 
     for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -222,7 +208,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
             prefix = f"{metric.concept}: " if metric.concept else ""
             name = escape(f"{prefix}{metric.column} {ARROWS[metric.better]}")
             sides = (metric.original, metric.erased, metric.difference)
-            values = [_format_estimate(side) for side in sides]
+            values = [format_estimate(side, 3, "\n[dim]{}…{}[/]") for side in sides]
             table.add_row(name, *values, f"{metric.images}/{metric.prompts}")
         yield table
 
@@ -234,11 +220,3 @@ def worst_prompts(evaluation: "Evaluation") -> Iterator[str]:
         if metric.worst is not None and metric.worst_value not in (None, perfect):
             prefix = f"{metric.concept}, " if metric.concept else ""
             yield f"worst of {prefix}{metric.column}: {metric.worst_value:.2f} at {metric.worst}"
-
-
-def _format_estimate(estimate: "Estimate | None") -> str:
-    """Format a value and, below it, its 95% interval, to three places."""
-    if estimate is None:
-        return "–"
-    value, interval = f"{estimate.value:.3f}", estimate.interval
-    return f"{value}\n[dim]{interval.low:.3f}…{interval.high:.3f}[/]" if interval else value

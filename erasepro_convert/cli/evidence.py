@@ -47,10 +47,10 @@ def evidence_command(
     the digest of everything.  OUT's manifest names it in turn.  verify checks it.
     """
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import EVIDENCE
     from erasepro_convert.manifest.signature import require_key, signer
     from erasepro_convert.output.destinations import Inputs, require_outputs, require_parent
-    from erasepro_convert.recipe.release import Release, with_statements
-    from erasepro_convert.release.bundle import ENDING, ZIP
+    from erasepro_convert.release.bundle import ZIP
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.words import Words
     from erasepro_convert.runtime.printable import shell_word
@@ -59,7 +59,7 @@ def evidence_command(
 
     require_key(sign, certificate, chain)
     results = read_results(checkpoint)
-    target = target or sibling(results.output, ENDING)
+    target = target or sibling(results.output, EVIDENCE)
     inputs = Inputs((*results.files, sign, certificate, *chain))
     if target.suffix == ZIP:
         require_outputs([target], inputs, force=force)
@@ -68,7 +68,7 @@ def evidence_command(
         require_parent(target)
         if os.path.lexists(target):
             raise UsageError(f"{target}: exists already; remove it first, a folder is not replaced")
-    statements = with_statements(results.manifest.recipe.release, release) or Release()
+    statements = results.stated(release)
     signs = signer(sign, certificate, chain) if sign else None
     from erasepro_convert.release.evidence import make_evidence
     from erasepro_convert.release.publish import publish, signature_to_renew

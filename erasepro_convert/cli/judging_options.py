@@ -1,14 +1,12 @@
 """The options of an evaluation, for every command whose pictures are judged."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-Command = Callable[..., Any]
+from erasepro_convert.cli.output_options import all_of
 
-_OPTIONS = (
+judging_options = all_of(
     click.option(
         "--prompts",
         metavar="FILE",
@@ -34,10 +32,3 @@ _OPTIONS = (
         help="A local copy of inception-2015-12-05.pt, for KID and FID as papers have them.",
     ),
 )
-
-
-def judging_options(command: Command) -> Command:
-    """Add the options of an evaluation to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command

@@ -1,17 +1,27 @@
 """Where commands write: one convention for all of them, which docs/commands.md explains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from erasepro_convert.errors import UsageError
 
+if TYPE_CHECKING:
+    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.output.destinations import Inputs
+
 Command = Callable[..., Any]
 
 force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
 quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return what adds options to a command, which its help lists in this order."""
+    return lambda command: reduce(lambda made, add: add(made), reversed(options), command)
 
 
 def json_option(what: str) -> Callable[[Command], Command]:
@@ -48,3 +58,26 @@ def chosen_outputs(
         if file.suffix not in suffixes:
             raise UsageError(f"{file}: the file's name must end in {' or '.join(suffixes)}")
     return tuple(given or default)
+
+
+def write_outputs(
+    outputs: Sequence[Path],
+    contents: Mapping[str, bytes],
+    inputs: "Inputs",
+    terminal: "Terminal",
+    *,
+    as_json: bool = False,
+) -> None:
+    """Write each output with what its suffix stands for, and say so, uninterrupted.
+
+    ``as_json`` prints the JSON too.  Raises what ``put`` does.
+    """
+    from erasepro_convert.output.destinations import put
+    from erasepro_convert.runtime.signals import uninterrupted
+
+    with uninterrupted():
+        for output in outputs:
+            put(output, contents[output.suffix], inputs)
+        terminal.say(f"wrote {', '.join(map(str, outputs))}")
+        if as_json:
+            click.echo(contents[".json"], nl=False)

@@ -11,6 +11,7 @@ from erasepro_convert.cli.output_options import (
     force_option,
     out_option,
     quiet_option,
+    write_outputs,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, words_options
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
@@ -69,13 +70,13 @@ def preview_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.manifest.names_beside import PICTURES
+    from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
-    from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
 
     loaded, files = read_recipe([recipe] if recipe else [], targets, anchors)
-    outputs = chosen_outputs(out, [sibling(checkpoints[0], ".before-after.png")], OUTPUTS)
+    outputs = chosen_outputs(out, [sibling(checkpoints[0], PICTURES)], OUTPUTS)
     inputs = Inputs((*files, base, *checkpoints))
     require_outputs(outputs, inputs, force=force)
     silence_libraries()
@@ -97,8 +98,4 @@ def preview_command(
                 ),
                 progress=progress,
             )
-        content = to_png(grid.image())
-        with uninterrupted():
-            for output in outputs:
-                put(output, content, inputs)
-            terminal.say(f"wrote {', '.join(map(str, outputs))}")
+        write_outputs(outputs, {".png": to_png(grid.image())}, inputs, terminal)

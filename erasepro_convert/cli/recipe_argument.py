@@ -1,20 +1,19 @@
 """The recipe on the command line: by path, by name, or as words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from erasepro_convert.cli.completion import complete_recipe_first
+from erasepro_convert.cli.output_options import Command, all_of
 from erasepro_convert.library import recipe_files
 
 if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
 
-Command = Callable[..., Any]
-
-_WORDS = (
+words_options = all_of(
     click.option(
         "--target",
         "targets",
@@ -30,13 +29,7 @@ _WORDS = (
         help="What they become: once for all --target, or once for each.",
     ),
 )
-
-
-def words_options(command: Command) -> Command:
-    """Add the options that stand in for RECIPE, as ``targets`` and ``anchors``."""
-    for option in reversed(_WORDS):
-        command = option(command)
-    return command
+"""The options that stand in for RECIPE, as ``targets`` and ``anchors``."""
 
 
 def recipe_argument(command: Command) -> Command:

@@ -6,7 +6,12 @@ import click
 
 from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import existing_path
-from erasepro_convert.cli.output_options import chosen_outputs, force_option, out_option
+from erasepro_convert.cli.output_options import (
+    chosen_outputs,
+    force_option,
+    out_option,
+    write_outputs,
+)
 from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
@@ -48,15 +53,10 @@ def report_command(
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.manifest.names_beside import EVALUATION, PICTURES, REPORT
+    from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.release.report_page import report_page
-    from erasepro_convert.release.results import (
-        EVALUATION,
-        PICTURES,
-        REPORT,
-        manifest_and_output,
-        read_evaluation,
-    )
+    from erasepro_convert.release.results import manifest_and_output, read_evaluation
     from erasepro_convert.storage.location import sibling
 
     if text_encoder and base is None:
@@ -68,7 +68,7 @@ def report_command(
     originals = [path for path in (base, text_encoder) if path]
     inputs = Inputs((manifest, drawn, found, *originals))
     require_outputs(outputs, inputs, force=force)
-    from erasepro_convert.report import png
+    from erasepro_convert.report.charts import png
 
     terminal = Terminal(quiet=False, to_stderr=False)
     if base:
@@ -81,6 +81,5 @@ def report_command(
         pictures = drawn if drawn.exists() else None
         return report_page(record, pictures, read_evaluation(output, record))
 
-    for file in outputs:
-        put(file, page() if file.suffix == ".html" else png(record), inputs)
-    terminal.say(f"wrote {', '.join(map(str, outputs))}")
+    contents = {f.suffix: page() if f.suffix == ".html" else png(record) for f in outputs}
+    write_outputs(outputs, contents, inputs, terminal)

@@ -18,22 +18,14 @@ from erasepro_convert.cli.output_options import (
     json_option,
     out_option,
     quiet_option,
+    write_outputs,
 )
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.cli.sampling_options import guidance_option, seeds_option, steps_option
 from erasepro_convert.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from erasepro_convert.attacks.detector import ConceptDetector
-    from erasepro_convert.attacks.gallery import Gallery
-    from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import StressResult
-    from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs
-    from erasepro_convert.recipe import Recipe
-    from erasepro_convert.runtime.progress import Progress
 
 OUTPUTS = (".json", ".csv")
 DISTANCE = "distance: 0 is the target as the original has it, 1 is as far as the anchor"
@@ -152,6 +144,7 @@ def stress_command(
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.tables import stress_table
     from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.manifest.names_beside import STRESS
     from erasepro_convert.output.destinations import Inputs, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.storage.location import sibling
@@ -160,7 +153,7 @@ def stress_command(
     _require_use_of(text_encoders, chosen)
     loaded, files = read_recipe(recipe, targets, anchors)
     inputs = Inputs((*files, checkpoint, base, *text_encoders, clip, loaded.evaluate.csv))
-    default = [sibling(checkpoint, f".stress{suffix}") for suffix in OUTPUTS]
+    default = [sibling(checkpoint, STRESS).with_suffix(suffix) for suffix in OUTPUTS]
     outputs = chosen_outputs(out, default, OUTPUTS)
     require_outputs(outputs, inputs, force=force)
     silence_libraries()
@@ -168,7 +161,6 @@ def stress_command(
     from erasepro_convert.attacks.model import LoadedModel
     from erasepro_convert.attacks.run import stress
     from erasepro_convert.evaluate.plan import plan_prompts
-    from erasepro_convert.runtime.signals import uninterrupted
 
     original = LoadedModel(base)
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
@@ -176,16 +168,12 @@ def stress_command(
         with TemporaryDirectory() as folder, terminal.steps() as progress:
             gallery = None
             if draw:
-                detector = _find_detector(loaded, base, clip, is_demo=original.is_demo)
-                gallery = _gallery(
-                    original,
-                    detector,
-                    images or Path(folder),
-                    seeds,
-                    steps,
-                    guidance,
-                    terminal.say,
-                    progress,
+                from erasepro_convert.cli.stress_gallery import find_detector, open_gallery
+
+                detector = find_detector(loaded, base, clip, is_demo=original.is_demo)
+                places = images or Path(folder)
+                gallery = open_gallery(
+                    original, detector, places, seeds, steps, guidance, terminal.say, progress
                 )
             found = stress(
                 loaded,
@@ -202,8 +190,7 @@ def stress_command(
         terminal.say(DISTANCE)
         for line in found.warnings:
             terminal.say(line)
-        with uninterrupted():
-            _write(found, outputs, inputs, terminal, as_json=as_json)
+        write_outputs(outputs, _contents(found), inputs, terminal, as_json=as_json)
 
 
 def _chosen(given: str | None, *, draw: bool) -> tuple[Attack, ...]:
@@ -231,71 +218,11 @@ def _require_use_of(text_encoders: tuple[Path, ...], chosen: tuple[Attack, ...])
             raise UsageError(f"--text-encoder {name}: there are two files of this name; rename one")
 
 
-def _gallery(
-    original: "LoadedModel",
-    detector: "ConceptDetector",
-    folder: Path,
-    seeds: int,
-    steps: int | None,
-    guidance: float | None,
-    announce: "Callable[[str], None]",
-    progress: "Progress",
-) -> "Gallery":
-    """Return what draws and judges, with the model's own settings where none are given."""
-    from erasepro_convert.attacks.gallery import Gallery
-    from erasepro_convert.attacks.image_renderer import ImageRenderer
-    from erasepro_convert.evaluate.image_store import ImageStore, Settings
-
-    model = original.architecture
-    settings = Settings(
-        model.steps if steps is None else steps,
-        model.guidance if guidance is None else guidance,
-        model.size,
-        "dpm++",
-    )
-    renderer = ImageRenderer(model, settings, seeds, ImageStore(folder), announce, progress)
-    return Gallery(renderer, detector, settings, seeds)
-
-
-def _find_detector(
-    recipe: "Recipe", base: Path, clip: Path | None, *, is_demo: bool
-) -> "ConceptDetector":
-    """Return CLIP if it was given, else the demo model's judge.
-
-    Raises UsageError for another model without CLIP.
-    """
-    from erasepro_convert.attacks.zero_shot import ZeroShot
-    from erasepro_convert.evaluate.judges.clip_features import ClipFeatures
-    from erasepro_convert.evaluate.judges.demo import DemoJudge
-
-    if clip:
-        return ZeroShot(ClipFeatures(clip), {c.target: c.anchor for c in recipe.concepts})
-    if not is_demo:
-        raise UsageError(
-            f"{base.name}: there is no judge for its pictures; give --clip FOLDER, "
-            "a local copy of openai/clip-vit-base-patch32"
-        )
-    return DemoJudge()
-
-
-def _write(
-    found: "StressResult",
-    outputs: "Sequence[Path]",
-    inputs: "Inputs",
-    terminal: "Terminal",
-    *,
-    as_json: bool,
-) -> None:
-    """Write the results to each output, in the form that its suffix says."""
-    from erasepro_convert.output.destinations import put
+def _contents(found: "StressResult") -> dict[str, bytes]:
+    """Return what each suffix of an output stands for."""
     from erasepro_convert.runtime.hashing import pretty_json
 
-    contents = {".json": pretty_json(found.to_data()), ".csv": _to_csv(found)}
-    for output in outputs:
-        put(output, contents[output.suffix].encode(), inputs)
-    terminal.say(f"wrote {', '.join(map(str, outputs))}")
-    if as_json:
-        click.echo(contents[".json"], nl=False)
+    return {".json": pretty_json(found.to_data()).encode(), ".csv": _to_csv(found).encode()}
 
 
 def _to_csv(found: "StressResult") -> str:

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from erasepro_convert.cli.terminal import LINE
 from erasepro_convert.manifest import ProbeRecord, PromptMeasure
+from erasepro_convert.runtime.figures import format_estimate
 from erasepro_convert.runtime.printable import printable
 
 if TYPE_CHECKING:  # at run time these would import torch
     from erasepro_convert.attacks.run import StressRow
-    from erasepro_convert.evaluate.results import Estimate
     from erasepro_convert.inspection import Inspection
     from erasepro_convert.probing.neighbours import Neighbour
 
@@ -124,10 +124,9 @@ def stress_table(rows: Sequence["StressRow"]) -> Table:
         near = row.distances
         cells = [_two_digits(near.erased if near else None)]
         if drawn := row.drawn:
-            interval = drawn.recovered.interval if drawn.recovered else None
-            ends = f" [dim]{interval.low:.2f}…{interval.high:.2f}[/]" if interval else ""
-            cells += [_plain(drawn.original), _plain(drawn.erased)]
-            cells += [_plain(drawn.recovered) + ends, _plain(drawn.control)]
+            cells += [format_estimate(rate, 2) for rate in (drawn.original, drawn.erased)]
+            cells.append(format_estimate(drawn.recovered, 2, " [dim]{}…{}[/]"))
+            cells.append(format_estimate(drawn.control, 2))
         else:
             cells.append(_two_digits(near.original if near else None))
             cells.append(_two_digits(near.control if near else None))
@@ -137,8 +136,3 @@ def stress_table(rows: Sequence["StressRow"]) -> Table:
 
 def _two_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _plain(estimate: "Estimate | None") -> str:
-    """Format an estimate without its interval."""
-    return f"{estimate.value:.2f}" if estimate else "–"

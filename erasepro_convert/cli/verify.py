@@ -1,6 +1,5 @@
 """``erasepro-convert verify OUT``: check that a release is what its manifest says."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +8,13 @@ import click
 from erasepro_convert.cli.completion import complete_files
 from erasepro_convert.cli.location import path as location
 from erasepro_convert.cli.output_options import json_option, quiet_option
-from erasepro_convert.errors import UsageError, VerificationError
+from erasepro_convert.errors import UsageError
 from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import Location
     from erasepro_convert.verification import Verified
-    from erasepro_convert.verification.finding import Finding
 
 
 @click.command("verify")
@@ -109,13 +105,10 @@ def verify_command(
         return
     if checkpoint:
         raise UsageError("--checkpoint is for evidence: OUT is a checkpoint itself")
-    from dataclasses import asdict
-
-    from erasepro_convert.cli.terminal import LINE, Terminal
-    from erasepro_convert.runtime.printable import printable
-    from erasepro_convert.runtime.wording import counted, listed
+    from erasepro_convert.cli.findings import print_json, require_none, show_findings
+    from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import redacted
-    from erasepro_convert.verification import verify
+    from erasepro_convert.verification.verify import CHECKS, verify
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     with terminal.progress() as progress:
@@ -136,38 +129,12 @@ def verify_command(
 
         findings = (*findings, *verify_evidence_beside(verified.manifest, target))
     if as_json:
-        data = {
-            "checked": verified.checked,
-            "compared": verified.compared,
-            "absent": verified.absent,
-            "findings": [asdict(finding) for finding in findings],
-        }
-        click.echo(json.dumps(data, indent=2))
-    if findings:
-        show(findings, terminal)
-    for line, colour in _checks(verified, tensors_only=tensors_only):
-        terminal.say(line, colour)
-    if findings:
-        raise VerificationError(f"{redacted(target)}: {counted(len(findings), 'deviation')}")
-    compared = counted(verified.compared, "tensor")
-    terminal.say(f"{redacted(target)}: {compared} as the manifest says")
-    if verified.lora:
-        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
-    if verified.absent:
-        missing = counted(len(verified.absent), "tensor is", "tensors are")
-        names = printable(listed(verified.absent), LINE)
-        terminal.say(
-            f"{missing} not in this copy, for which some containers have no place: {names}"
-        )
-    if replay and verified.manifest.trained:
-        from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
-
-        terminal.say(
-            "trained again: all figures are computed from the two files, exactly; the same bytes "
-            "come on the same processor with the same libraries, elsewhere the norm of the whole "
-            f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
-            f"{FIRST_LOSS_TOLERANCE:.0%}"
-        )
+        more = {"compared": verified.compared, "absent": verified.absent}
+        print_json(findings, verified.checked, **more)
+    held = HELD | {"file": TENSORS_ALONE} if tensors_only else HELD
+    show_findings(terminal, findings, verified.checked, CHECKS, held, NOT_MADE)
+    require_none(findings, redacted(target))
+    _say_what_holds(terminal, verified, redacted(target), is_replayed=replay)
 
 
 HELD = {
@@ -179,42 +146,38 @@ HELD = {
 }
 TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
 """What a check says that found nothing."""
-HOW = {
+NOT_MADE = {
     "base": "give --base IN",
     "replay": "give --base IN --replay",
     "signature": "give --key PUB or --certificate CERT",
 }
-"""What to give for a check that was not made."""
+"""Why a check was not made."""
 
 
-def _checks(verified: "Verified", *, tensors_only: bool) -> "Iterator[tuple[str, str]]":
-    """Give a line with its colour for each check: it held, found deviations, or was not made."""
-    from erasepro_convert.cli.terminal import MARKS
-    from erasepro_convert.runtime.wording import counted
-
-    for check, held in verified.checked.items():
-        mark, colour = MARKS[held]
-        if held is None:
-            said = f"not checked ({HOW[check]})" if check in HOW else "not checked"
-        elif held:
-            said = TENSORS_ALONE if tensors_only and check == "file" else HELD[check]
-        else:
-            said = counted(len(verified.found_by(check)), "deviation")
-        yield f"{mark} {check}: {said}", colour
-
-
-def show(findings: "Sequence[Finding]", terminal: "Terminal") -> None:
-    """Print a line for each kind of deviation where some share one, then each deviation."""
+def _say_what_holds(
+    terminal: "Terminal", verified: "Verified", target: str, *, is_replayed: bool
+) -> None:
+    """Say how much was compared without a deviation, and what is not in this copy."""
     from erasepro_convert.cli.terminal import LINE
     from erasepro_convert.runtime.printable import printable
-    from erasepro_convert.verification.finding import summarised
+    from erasepro_convert.runtime.wording import counted, listed
 
-    # Names and values come from the file: a terminal must not obey them.
-    kinds = summarised(findings)
-    if len(kinds) < len(findings):
-        for line in kinds:
-            terminal.say(printable(line, LINE))
-    for finding in findings:
-        terminal.say(printable(f"{finding.kind}: {finding.place}", LINE), style="bold")
-        terminal.say(printable(f"  expected {finding.expected}", LINE))
-        terminal.say(printable(f"  found    {finding.found}", LINE))
+    compared = counted(verified.compared, "tensor")
+    terminal.say(f"{target}: {compared} as the manifest says")
+    if verified.lora:
+        terminal.say(printable(f"{verified.lora.name}: the LoRA that the manifest says", LINE))
+    if verified.absent:
+        missing = counted(len(verified.absent), "tensor is", "tensors are")
+        names = printable(listed(verified.absent), LINE)
+        terminal.say(
+            f"{missing} not in this copy, for which some containers have no place: {names}"
+        )
+    if is_replayed and verified.manifest.trained:
+        from erasepro_convert.verification.replay import FIRST_LOSS_TOLERANCE, UPDATE_TOLERANCE
+
+        terminal.say(
+            "trained again: all figures are computed from the two files, exactly; the same bytes "
+            "come on the same processor with the same libraries, elsewhere the norm of the whole "
+            f"update within {UPDATE_TOLERANCE:.0%} and the loss of the first step within "
+            f"{FIRST_LOSS_TOLERANCE:.0%}"
+        )

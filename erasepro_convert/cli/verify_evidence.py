@@ -1,16 +1,6 @@
 """How ``verify`` checks a bundle of evidence, and what it says of it."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import click
-
-from erasepro_convert.errors import VerificationError
-
-if TYPE_CHECKING:
-    from erasepro_convert.release.verify_evidence import VerifiedEvidence
 
 HELD = {
     "bundle": "each file has its size and digest; none is missing, none too many",
@@ -24,6 +14,12 @@ HELD = {
     "link": "the manifest beside the checkpoint names this evidence",
 }
 """What a check says that found nothing."""
+NOT_MADE = {
+    "signature": "give --key PUB or --certificate CERT",
+    "checkpoint": "it does not lie beside: give --checkpoint OUT",
+    "link": "no manifest that names evidence lies beside the checkpoint",
+}
+"""Why a check was not made."""
 
 
 def verify_bundle(
@@ -39,11 +35,9 @@ def verify_bundle(
 
     Raises VerificationError if anything deviates, and what ``verify_evidence`` raises.
     """
-    from dataclasses import asdict
-
+    from erasepro_convert.cli.findings import print_json, require_none, show_findings
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.cli.verify import show
-    from erasepro_convert.release.verify_evidence import verify_evidence
+    from erasepro_convert.release.verify_evidence import CHECKS, verify_evidence
     from erasepro_convert.runtime.wording import counted
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
@@ -51,34 +45,10 @@ def verify_bundle(
         verified = verify_evidence(
             bundle, checkpoint=checkpoint, key=key, certificates=chain, progress=progress
         )
-    findings = verified.findings
+    findings, checked = verified.findings, verified.checked
     if as_json:
-        data = {"checked": verified.checked, "findings": [asdict(found) for found in findings]}
-        click.echo(json.dumps(data, indent=2))
-    if findings:
-        show(findings, terminal)
-    for line, colour in _checks(verified):
-        terminal.say(line, colour)
-    if findings:
-        raise VerificationError(f"{bundle}: {counted(len(findings), 'deviation')}")
+        print_json(findings, checked)
+    not_made = NOT_MADE if verified.is_signed else NOT_MADE | {"signature": "it is not signed"}
+    show_findings(terminal, findings, checked, CHECKS, HELD, not_made)
+    require_none(findings, str(bundle))
     terminal.say(f"{bundle}: {counted(len(verified.evidence.files), 'file')} as the evidence says")
-
-
-def _checks(verified: "VerifiedEvidence") -> Iterator[tuple[str, str]]:
-    """Give a line with its colour for each check: it held, deviates, or was not made."""
-    from erasepro_convert.cli.terminal import MARKS
-
-    how = {
-        "signature": "give --key PUB or --certificate CERT"
-        if verified.is_signed
-        else "it is not signed",
-        "checkpoint": "it does not lie beside: give --checkpoint OUT",
-        "link": "no manifest that names evidence lies beside the checkpoint",
-    }
-    for check, held in verified.checked.items():
-        mark, colour = MARKS[held]
-        if held is None:
-            said = f"not checked ({how[check]})"
-        else:
-            said = HELD[check] if held else "deviates"
-        yield f"{mark} {check}: {said}", colour

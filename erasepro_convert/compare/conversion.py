@@ -16,6 +16,7 @@ from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError, describe_error
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
+from erasepro_convert.manifest.names_beside import COST
 from erasepro_convert.output.destinations import Inputs, put
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.memory import configure_allocator
@@ -49,7 +50,7 @@ def convert_measured(recipe: Recipe, source: Path, target: Path, progress: Progr
     Raises UsageError with the reason where the conversion failed, and where a file that no
     comparison made is in the way.
     """
-    cost_file = sibling(target, ".cost.json")
+    cost_file = sibling(target, COST)
     earlier = _earlier_manifest(recipe, source, target)
     if earlier and cost_file.exists():
         return Cost(**json.loads(cost_file.read_text("utf-8")))

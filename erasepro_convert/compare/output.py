@@ -10,6 +10,7 @@ from erasepro_convert.compare.conversion import Cost
 from erasepro_convert.compare.run import Comparison
 from erasepro_convert.evaluate.output import estimate_cells
 from erasepro_convert.evaluate.results import ARROWS, Estimate
+from erasepro_convert.runtime import figures
 from erasepro_convert.runtime.hashing import pretty_json
 
 MEGABYTE = 10**6
@@ -92,34 +93,23 @@ def cost_cells(cost: Cost) -> list[str]:
     ]
 
 
-def format_estimate(estimate: Estimate | None) -> str:
-    """Format an estimate with its interval."""
-    if estimate is None:
-        return "–"
-    value, interval = estimate_texts(estimate)
-    return f"{value} ({interval})" if interval else value
-
-
-def estimate_texts(estimate: Estimate) -> tuple[str, str]:
-    """Format an estimate and its interval apart; the interval is empty where there is none.
+def format_estimate(estimate: Estimate | None, ends: str = " ({}…{})", value: str = "{}") -> str:
+    """Format an estimate with its interval, as ``figures.format_estimate`` does.
 
     The number of decimals follows the width of the interval, else the size of the value.
     """
-    interval = estimate.interval
-    size = interval.high - interval.low if interval else abs(estimate.value)
+    interval = estimate.interval if estimate else None
+    size = interval.high - interval.low if interval else abs(estimate.value) if estimate else 0.0
     decimals = 2 if size >= 0.05 or size == 0 else 3 if size >= 0.01 else 4
-    value, *ends = (
-        f"{number:z.{decimals}f}"
-        for number in (estimate.value, *((interval.low, interval.high) if interval else ()))
-    )
-    return value, "…".join(ends)
+    return figures.format_estimate(estimate, decimals, ends, value)
 
 
 def format_cell(cell: Cell | None) -> str:
     """Format a method's estimate with its interval, in bold where it is best beyond chance."""
     if cell is None:
         return "–"
-    return f"**{format_estimate(cell.value)}**" if cell.best else format_estimate(cell.value)
+    text = format_estimate(cell.value)
+    return f"**{text}**" if cell.best else text
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

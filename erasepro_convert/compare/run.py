@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from erasepro_convert.compare.columns import Column, columns
 from erasepro_convert.compare.conversion import Cost, convert_measured
@@ -64,13 +63,12 @@ def compare(
     *,
     user_prompts: Sequence[EvalPrompt] = (),
     seeds: int | None = None,
-    training: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Comparison:
     """Convert ``base`` by each method into ``folder``, and evaluate all on the same seeds.
 
-    The first method is the reference that others are compared with.  ``training`` has settings of
-    gradient methods, for recipes without such.  ``user_prompts`` and ``seeds`` take precedence
-    over the recipe's.
+    The first method is the reference that others are compared with.  ``user_prompts`` and
+    ``seeds`` take precedence over the recipe's.
+
     Raises CheckpointError for a base that makes no pictures, UsageError for a picture size that
     the model's judge does not see, and UsageError where every method failed.
     """
@@ -87,7 +85,7 @@ def compare(
             progress(f"{method}, {stage}", done, total)  # noqa: B023  # it is called at once
 
         try:
-            method_recipe = recipe_for_method(recipe, method, training)
+            method_recipe = recipe_for_method(recipe, method)
             costs[method] = convert_measured(method_recipe, base.path, target, report)
         except (UsageError, RecipeError, ValueError) as error:
             failed[method] = str(error)

@@ -7,7 +7,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from erasepro_convert.conversion.preflight import Conversion
-from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import option_dtype
 from erasepro_convert.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class BackgroundErasure:
         edited = self.result().weights.get(name)
         if edited is not None:
             return edited
-        option = self._conversion.options.dtype
+        dtype = option_dtype(self._conversion.options.dtype)
         stored = self._conversion.base.read(name)
-        return stored.to(torch_dtype(DTYPE_OPTIONS[option])) if option else stored
+        return stored.to(dtype) if dtype else stored
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from erasepro_convert.manifest.verdict import Verdict, refusal
 from erasepro_convert.probing.already_erased import claimed_erased, measured_erased
 from erasepro_convert.probing.limits import exceeded, leaking_concepts
 from erasepro_convert.recipe import Concept, Recipe
-from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import option_dtype
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.sd1_weights import SD1Weights
 
@@ -71,7 +71,7 @@ def erase_checkpoint(
     where there is nothing for the LoRA that was asked for.
     """
     base, options = conversion.base, conversion.options
-    dtype = torch_dtype(DTYPE_OPTIONS[options.dtype]) if options.dtype else None
+    dtype = option_dtype(options.dtype)
     recipe, found = with_synonyms(conversion.recipe, base, progress)
     run = partial(run_erasure, recipe=recipe, dtype=dtype, progress=progress, anew=anew)
     erase = partial(run, base, state=conversion.training_state)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from erasepro_convert.runtime.hashing import pretty_json
+
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Blake3 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -28,3 +30,7 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    def to_json(self) -> str:
+        """Return sorted, indented JSON text with a final newline."""
+        return pretty_json(self.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from erasepro_convert.errors import StorageError, UsageError
 from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.manifest.model import Manifest
+from erasepro_convert.manifest.names_beside import MANIFEST
 from erasepro_convert.storage.listing import exists, is_folder
 from erasepro_convert.storage.location import Location, locate, redacted, sibling
 from erasepro_convert.storage.remote_file import read_bytes
@@ -22,7 +23,7 @@ def manifest_path(output: Path, *, folder: bool = False) -> Path: ...
 def manifest_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
 def manifest_path(output: Location, *, folder: bool = False) -> Location:
     """Where the manifest lies: beside ``out.safetensors`` as ``out.manifest.json``, or inside."""
-    return output / "manifest.json" if folder else sibling(output, ".manifest.json")
+    return output / "manifest.json" if folder else sibling(output, MANIFEST)
 
 
 def manifest_beside(checkpoint: Location) -> Manifest | None:

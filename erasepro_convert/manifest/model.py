@@ -11,7 +11,7 @@ from erasepro_convert.manifest.lora import LoraRecord
 from erasepro_convert.manifest.measures import EmaRecord, ProbeRecord
 from erasepro_convert.manifest.safetensors_metadata import CONCEPTS
 from erasepro_convert.recipe import Recipe
-from erasepro_convert.runtime.hashing import json_digest, pretty_json
+from erasepro_convert.runtime.hashing import json_digest, schema_text
 
 
 class Tool(Record):
@@ -84,10 +84,6 @@ class Manifest(Record):
         """Whether ``--private`` kept the words of the recipe out of the output's metadata."""
         return CONCEPTS not in self.output.metadata
 
-    def to_json(self) -> str:
-        """Return sorted, indented JSON text with a final newline."""
-        return pretty_json(self.model_dump(mode="json"))
-
     def digest(self) -> str:
         """Return the digest that ``manifest_sha256`` has to be."""
         later = {"manifest_sha256", "varies_between_runs", "evidence_sha256"}
@@ -100,5 +96,4 @@ class Manifest(Record):
 
 def schema_json() -> str:
     """Return the JSON Schema of manifests, as shipped in ``manifest.schema.json``."""
-    schema = Manifest.model_json_schema(mode="serialization")
-    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    return schema_text(Manifest.model_json_schema(mode="serialization"))

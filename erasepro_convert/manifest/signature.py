@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, overload
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.manifest.names_beside import SIGNATURE
 from erasepro_convert.storage.location import Location, sibling
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def signature_path(output: Path, *, folder: bool = False) -> Path: ...
 def signature_path(output: "UPath", *, folder: bool = False) -> "UPath": ...
 def signature_path(output: Location, *, folder: bool = False) -> Location:
     """Where the signature lies: beside ``out.safetensors`` as ``out.sig``, or inside a folder."""
-    return output / "model.sig" if folder else sibling(output, ".sig")
+    return output / "model.sig" if folder else sibling(output, SIGNATURE)
 
 
 def require_key(key: Path | None, certificate: Path | None, chain: Sequence[Path]) -> None:

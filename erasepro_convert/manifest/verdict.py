@@ -12,11 +12,10 @@ from erasepro_convert.manifest.erasure import Change, largest_update
 from erasepro_convert.manifest.fields import Encoder
 from erasepro_convert.manifest.measures import ProbeRecord, PromptMeasure, exceeds
 from erasepro_convert.manifest.model import Manifest
-from erasepro_convert.manifest.remarks import is_harmful
+from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.recipe import Recipe
 from erasepro_convert.runtime.printable import shortened
 from erasepro_convert.runtime.wording import counted, listed
-from erasepro_convert.sd1.dropped_tensors import CONCEPT_CARRIERS, EMA_COPY
 from erasepro_convert.sd1.keys import TEXT
 from erasepro_convert.sd1.statements import UNCLEAR
 
@@ -231,28 +230,9 @@ def _changes(manifest: Manifest) -> str:
 
 def _warnings(manifest: Manifest, name: Naming) -> Iterator[str]:
     """Give what deserves attention, the most important first."""
-    alignment, tensors = manifest.alignment, manifest.tensors
-    if manifest.trained:
-        yield "whether a training erased its targets only pictures tell: see evaluate"
-    if is_harmful(manifest):
-        yield "the exact solve (tolerance 0) of nearly collinear columns harms the model"
-    if conflicts := len(alignment.deeper_layers.conflicts):
-        yield f"{counted(conflicts, 'token')} sent to several anchors at once: a residual is left"
-    if alignment.held:
-        yield f"erased before, and kept so: {_names([name(target) for target in alignment.held])}"
-    carriers = {EMA_COPY, *(what for _, what in CONCEPT_CARRIERS)}
-    for reason in dict.fromkeys(entry.reason for entry in tensors.dropped):
-        if reason in carriers:
-            yield f"left out, since it could bring targets back: {reason.partition(':')[0]}"
-    if manifest.ema:
-        yield "the EMA copy of the U-Net was erased too, and is in these figures"
-    if manifest.variant.clip_skip_from == "metadata":
-        skips = " and ".join(map(str, manifest.recipe.clip_skip))
-        yield f"measured with clip skip {skips}, which the input's metadata ask for"
+
+    def first_two(targets: Sequence[str]) -> str:
+        return listed([shortened(name(target), NAME) for target in targets], 2)
+
+    yield from (remark.what for remark in remarks(manifest, first_two) if remark.is_warning)
     yield from (line for line in manifest.variant.evidence if line.endswith(UNCLEAR))
-    for repaired in tensors.repaired:
-        yield f"repaired {repaired.name}: {repaired.defect}"
-
-
-def _names(names: Sequence[str]) -> str:
-    return listed([shortened(name, NAME) for name in names], 2)

@@ -66,7 +66,7 @@ class Release(Section):
     """The day on which the release is looked at again, as YYYY-MM-DD."""
 
 
-def with_statements(release: Release | None, statements: Iterable[str]) -> Release | None:
+def with_statements(release: Release | None, statements: Iterable[str]) -> Release:
     """Return a release with the keys of texts such as ``author=Jane Doe``; tags have commas.
 
     Raises UsageError for a text of another form, an unknown key, one that is set twice and a value
@@ -81,10 +81,9 @@ def with_statements(release: Release | None, statements: Iterable[str]) -> Relea
         if key in keys:
             raise UsageError(f"--release: {key} is set twice")
         keys[key] = text.split(",") if key == "tags" else text
-    if not keys:
-        return release
+    release = release or Release()
     try:
-        return Release.model_validate({**(release.model_dump() if release else {}), **keys})
+        return Release.model_validate(release.model_dump() | keys) if keys else release
     except ValidationError as error:
         mistake = error.errors()[0]  # of a text every mistake is found by one of our own checks
         raise UsageError(f"--release {mistake['loc'][0]}: {mistake['ctx']['error']}") from error

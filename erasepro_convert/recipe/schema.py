@@ -1,7 +1,7 @@
 """The JSON Schema of recipes, for editors: it accepts what the loader accepts."""
 
 from erasepro_convert.recipe.model import Recipe
-from erasepro_convert.runtime.hashing import pretty_json
+from erasepro_convert.runtime.hashing import schema_text
 
 SCHEMA_FILE = "recipe.schema.json"
 
@@ -11,7 +11,7 @@ def schema_json() -> str:
     schema = Recipe.model_json_schema(mode="validation")
     schema["required"] = ["version", "concepts"]  # the file's name stands in for a missing name
     del schema["$defs"]["Training"]["required"]  # the method has defaults for each
-    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    return schema_text(schema)
 
 
 def schema_line(place: str) -> str:

@@ -41,8 +41,8 @@ from erasepro_convert.release.bundle import (
     STRESS,
     Files,
 )
-from erasepro_convert.release.results_model import Evaluation, Stress
 from erasepro_convert.release.summaries import bundle_file
+from erasepro_convert.report.results_model import Evaluation, Stress
 from erasepro_convert.runtime.hashing import pretty_json
 
 MAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)

@@ -6,7 +6,7 @@ from typing import Any
 from erasepro_convert.manifest import Manifest
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results_model import Evaluation, Interval, Stress
+from erasepro_convert.report.results_model import Evaluation, Interval, Stress
 
 
 def model_card(

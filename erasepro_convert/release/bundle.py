@@ -26,8 +26,6 @@ REPORT, CARD, README = "report.html", "card.md", "README.txt"
 EVALUATION, STRESS, PICTURES = "evaluation.json", "stress.json", "before-after.png"
 """The names of a bundle's files."""
 ZIP = ".zip"
-ENDING = f".evidence{ZIP}"
-"""What the name of a bundle beside an output ends in."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 """The names that files of a bundle can have; none leads out of its folder."""
 SIZE_LIMIT = 256 << 20

@@ -20,7 +20,6 @@ from erasepro_convert.release.bundle import (
     Files,
 )
 from erasepro_convert.release.evidence_model import Evidence
-from erasepro_convert.release.results_model import Evaluation, Measured, Stress
 from erasepro_convert.release.summaries import (
     bundle_file,
     checkpoint_files,
@@ -29,6 +28,7 @@ from erasepro_convert.release.summaries import (
     original_files,
     stress_run,
 )
+from erasepro_convert.report.results_model import Evaluation, Measured, Stress
 from erasepro_convert.verification import Finding
 from erasepro_convert.verification.against_manifest import verify_manifest
 

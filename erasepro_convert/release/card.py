@@ -51,7 +51,7 @@ def model_card(results: Results, release: Release) -> str:
         method=METHODS[results.manifest.recipe.method],
         attack_name=sentences.attack_name,
         drawn_with=sentences.drawn_with,
-        estimate=sentences.format_estimate,
+        estimate=sentences.three_places,
         counted=counted,
         quoted=shlex.quote,
     )

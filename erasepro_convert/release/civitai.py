@@ -14,15 +14,15 @@ from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.recipe.methods import METHODS
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.release.sentences import (
     attacks_not_tried,
-    format_estimate,
     stated,
+    three_places,
     title,
 )
 from erasepro_convert.release.untested import untested
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Evaluation, Stress, StressRow
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.printable import on_one_line
 from erasepro_convert.runtime.wording import counted
@@ -76,10 +76,10 @@ def _judged(evaluation: Evaluation, words: Words) -> Iterator[str]:
         if figure.worst is None:
             continue
         concept = f"{words.concept(figure.concept)}, " if figure.concept else ""
-        original = format_estimate(figure.original)
+        original = three_places(figure.original)
         yield (
             f"{figure.judge}, {concept}{figure.column}: {original} in the original, "
-            f"{format_estimate(figure.erased)} in this file ({figure.better} is better, "
+            f"{three_places(figure.erased)} in this file ({figure.better} is better, "
             f"{counted(figure.images, 'picture')})"
         )
 
@@ -93,7 +93,7 @@ def _tried(stress: Stress, words: Words) -> Iterator[str]:
     for (concept, attack), cases in rows.items():
         if drawn := [row.drawn.recovered for row in cases if row.drawn and row.drawn.recovered]:
             most = max(drawn, key=lambda estimate: estimate.value)
-            yield f"{attack}: up to {format_estimate(most)} of {words.concept(concept)} recovered"
+            yield f"{attack}: up to {three_places(most)} of {words.concept(concept)} recovered"
         elif near := [row.distances.erased for row in cases if row.distances]:
             yield (
                 f"{attack}: text features come to a distance of {min(near):.2f} from "

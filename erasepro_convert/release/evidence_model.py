@@ -8,8 +8,8 @@ from erasepro_convert.manifest import Tool
 from erasepro_convert.manifest.fields import Count, Record, Sha256
 from erasepro_convert.manifest.ways_back import WayBack
 from erasepro_convert.recipe.release import Release
-from erasepro_convert.release.results_model import Drawing, Settings
-from erasepro_convert.runtime.hashing import json_digest, pretty_json
+from erasepro_convert.report.results_model import Drawing, Settings
+from erasepro_convert.runtime.hashing import json_digest, schema_text
 
 
 class CheckpointFile(Record):
@@ -104,10 +104,6 @@ class Evidence(Record):
     evidence_sha256: Sha256 = "0" * 64
     """The digest of all but this, as canonical JSON (sorted keys, no white space)."""
 
-    def to_json(self) -> str:
-        """Return sorted, indented JSON text with a final newline."""
-        return pretty_json(self.model_dump(mode="json"))
-
     def digest(self) -> str:
         """Return the digest that ``evidence_sha256`` has to be."""
         return json_digest(self.model_dump(mode="json", exclude={"evidence_sha256"}))
@@ -119,5 +115,4 @@ class Evidence(Record):
 
 def schema_json() -> str:
     """Return the JSON Schema of evidence, as shipped in ``evidence.schema.json``."""
-    schema = Evidence.model_json_schema(mode="serialization")
-    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+    return schema_text(Evidence.model_json_schema(mode="serialization"))

@@ -12,9 +12,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.licenses import hub_license
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Evaluation, Settings, Stress
 from erasepro_convert.release.sentences import attack_name, title
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Evaluation, Settings, Stress
 from erasepro_convert.runtime.printable import on_one_line
 
 TASK = "text-to-image"

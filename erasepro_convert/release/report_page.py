@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.release.results_model import Evaluation
+from erasepro_convert.report.results_model import Evaluation
 
 
 def report_page(manifest: Manifest, pictures: Path | None, evaluation: Evaluation | None) -> bytes:
@@ -11,10 +11,10 @@ def report_page(manifest: Manifest, pictures: Path | None, evaluation: Evaluatio
 
     OSError passes through.
     """
-    from erasepro_convert.report import html  # drawing charts is a heavy import
+    from erasepro_convert.report.page import html  # drawing charts is a heavy import
 
     return html(
         manifest,
         pictures.read_bytes() if pictures else None,
-        evaluation.model_dump() if evaluation else None,
+        evaluation,
     ).encode()

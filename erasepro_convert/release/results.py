@@ -4,6 +4,7 @@ Files of another checkpoint are refused.  A picture does not say what it was dra
 the one beside the output is taken for its own.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,15 +14,11 @@ from pydantic import ValidationError
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.manifest.fields import first_mistake
-from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.manifest.names_beside import EVALUATION, MANIFEST, PICTURES, REPORT, STRESS
+from erasepro_convert.recipe.release import Release, with_statements
+from erasepro_convert.report.results_model import Evaluation, Stress
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
-
-EVALUATION = ".evaluation.json"
-STRESS = ".stress.json"
-PICTURES = ".before-after.png"
-REPORT = ".html"
-"""What the names of files beside an output end in: see ``sibling``."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,10 @@ class Results:
     def name(self) -> str:
         """The output's name, also of the folder that one is in."""
         return self.output.name or self.output.resolve().name
+
+    def stated(self, statements: Iterable[str] = ()) -> Release:
+        """Return what the recipe states of the release, with what these texts add to it."""
+        return with_statements(self.manifest.recipe.release, statements)
 
     @property
     def evaluation_file(self) -> Path:
@@ -100,7 +101,7 @@ def _output_of(manifest_file: Path) -> Path:
     """Return the checkpoint beside a manifest, or the output folder that it is inside of."""
     if manifest_file.name == "manifest.json":
         return manifest_file.resolve().parent
-    name = manifest_file.name.removesuffix(".manifest.json")
+    name = manifest_file.name.removesuffix(MANIFEST)
     return manifest_file.with_name(f"{name}.safetensors")
 
 

@@ -3,8 +3,9 @@
 from erasepro_convert.attacks.names import DESCRIPTIONS, Attack
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Estimate, Evaluation, Settings, Stress, StressRow
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Estimate, Evaluation, Settings, Stress, StressRow
+from erasepro_convert.runtime.figures import format_estimate
 from erasepro_convert.runtime.wording import counted, listed
 from erasepro_convert.storage.location import checkpoint_stem
 
@@ -56,19 +57,9 @@ def drawn_with(settings: Settings) -> str:
     )
 
 
-def format_estimate(estimate: Estimate | None) -> str:
+def three_places(estimate: Estimate | None) -> str:
     """Format a figure to three places, with its interval where it has one."""
-    if estimate is None:
-        return "–"
-    text, interval = format_number(estimate.value), estimate.interval
-    if interval is None:
-        return text
-    return f"{text} ({format_number(interval.low)} to {format_number(interval.high)})"
-
-
-def format_number(value: float) -> str:
-    """Format a number to three places; there is no negative zero."""
-    return f"{round(value, 3) + 0.0:.3f}"
+    return format_estimate(estimate, 3, " ({} to {})")
 
 
 def attacks_not_tried(stress: Stress | None) -> list[Attack]:

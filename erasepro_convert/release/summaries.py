@@ -12,7 +12,7 @@ from erasepro_convert.release.evidence_model import (
     EvaluationRun,
     StressRun,
 )
-from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.report.results_model import Evaluation, Stress
 
 UNSTATED = {
     "responsible": "Nobody is named as responsible for the release.",

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from erasepro_convert.release.results import Results
-from erasepro_convert.release.results_model import Evaluation
 from erasepro_convert.release.words import Words
+from erasepro_convert.report.results_model import Evaluation
 from erasepro_convert.runtime.wording import listed
 
 

@@ -4,7 +4,7 @@ It stands alone; where the checkpoint is there too, that is held against the bun
 the manifest beside it against the evidence.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +13,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from erasepro_convert.errors import UsageError, VerificationError
-from erasepro_convert.manifest import Manifest, manifest_beside
+from erasepro_convert.manifest import Manifest, manifest_beside, names_beside
 from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.release.bundle import (
-    ENDING,
     EVIDENCE,
     MANIFEST,
     SIGNATURE,
@@ -28,6 +27,7 @@ from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification import Finding, verify
+from erasepro_convert.verification.finding import Checks, outcomes_of
 from erasepro_convert.verification.signature import signature_verifier
 from erasepro_convert.verification.verify import CHECKS as CHECKS_OF_CHECKPOINT
 
@@ -35,7 +35,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 THE_ZIP = "the zip that evidence writes (if it was zipped anew, unpack it and verify the folder)"
 
-CHECKS: dict[str, Set[str]] = {
+CHECKS: Checks = {
     "bundle": {"bundle"},
     "evidence": {"evidence"},
     "manifest": {"manifest"},
@@ -46,7 +46,7 @@ CHECKS: dict[str, Set[str]] = {
     "checkpoint": CHECKS_OF_CHECKPOINT["file"],
     "link": {"link"},
 }
-"""What can be checked, and the kinds of deviations that each check finds."""
+"""What can be checked."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,7 @@ class VerifiedEvidence:
     @property
     def checked(self) -> dict[str, bool | None]:
         """Whether each check found nothing; None for one that was not made."""
-        found = {finding.kind for finding in self.findings}
-        return {
-            check: False if kinds & found else True if check in self.done else None
-            for check, kinds in CHECKS.items()
-        }
+        return outcomes_of(CHECKS, self.findings, self.done)
 
 
 def verify_evidence(
@@ -134,7 +130,8 @@ def _beside(bundle: Path, manifest: Manifest) -> Path | None:
     None where there is neither.
     """
     written = Path(manifest.output.name)
-    for name in (f"{bundle.name.removesuffix(ENDING)}{written.suffix}", written.name):
+    stem = bundle.name.removesuffix(names_beside.EVIDENCE)
+    for name in (stem + written.suffix, written.name):
         place = bundle.absolute().parent / name
         if name not in ("", "..", bundle.name) and place.exists():
             return place
@@ -146,7 +143,7 @@ def verify_evidence_beside(manifest: Manifest, output: Path) -> list[Finding]:
 
     None is no deviation: evidence may lie elsewhere.
     """
-    place = sibling(output, ENDING)
+    place = sibling(output, names_beside.EVIDENCE)
     if not (manifest.evidence_sha256 and place.exists()):
         return []
     try:

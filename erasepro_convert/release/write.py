@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from erasepro_convert.manifest.names_beside import CARD, CIVITAI, EVIDENCE, REPORT
 from erasepro_convert.output.destinations import Inputs, put, require_outputs
-from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.report_page import report_page
-from erasepro_convert.release.results import REPORT, Results, read_results, require_unchanged
+from erasepro_convert.release.results import Results, read_results, require_unchanged
 from erasepro_convert.storage.location import sibling
-
-CARD, CIVITAI = ".card.md", ".civitai.html"
 
 
 def write_report(output: Path | str, *, force: bool = False) -> Path:
@@ -38,7 +36,7 @@ def write_card(output: Path | str, *, force: bool = False) -> Path:
     from erasepro_convert.release.card import model_card
 
     return _write(
-        Path(output), CARD, lambda r: model_card(_unchanged(r), _stated(r)).encode(), force=force
+        Path(output), CARD, lambda r: model_card(_unchanged(r), r.stated()).encode(), force=force
     )
 
 
@@ -52,7 +50,7 @@ def write_civitai(output: Path | str, *, force: bool = False) -> Path:
     return _write(
         Path(output),
         CIVITAI,
-        lambda r: civitai_text(_unchanged(r), _stated(r)).encode(),
+        lambda r: civitai_text(_unchanged(r), r.stated()).encode(),
         force=force,
     )
 
@@ -63,15 +61,14 @@ def write_evidence(output: Path | str, *, force: bool = False) -> Path:
     The manifest names it from then on.  It raises what ``write_card`` raises, and UsageError for an
     output that is signed: the command signs both again.
     """
-    from erasepro_convert.release.bundle import ENDING
     from erasepro_convert.release.evidence import make_evidence
     from erasepro_convert.release.publish import publish, signature_to_renew
 
     results = read_results(Path(output))
-    target, inputs = sibling(results.output, ENDING), Inputs(results.files)
+    target, inputs = sibling(results.output, EVIDENCE), Inputs(results.files)
     require_outputs([target], inputs, force=force)
     signature_to_renew(results, None)
-    publish(results, *make_evidence(_unchanged(results), _stated(results)), target, inputs)
+    publish(results, *make_evidence(_unchanged(results), results.stated()), target, inputs)
     return target
 
 
@@ -89,7 +86,3 @@ def _write(output: Path, ending: str, text: Callable[[Results], bytes], *, force
 def _unchanged(results: Results) -> Results:
     require_unchanged(results)
     return results
-
-
-def _stated(results: Results) -> Release:
-    return results.manifest.recipe.release or Release()

@@ -9,7 +9,7 @@ from pathlib import Path
 from erasepro_convert.conversion.erasure import measure_erasure
 from erasepro_convert.errors import UsageError
 from erasepro_convert.manifest import Manifest
-from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import option_dtype
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from erasepro_convert.storage.location import file_name
@@ -27,7 +27,7 @@ def with_burden(
     original = open_sd1_checkpoint(base, manifest.variant.ema or "drop", text_encoder)
     if found := next(verify_input(manifest, original), None):
         raise UsageError(f"{file_name(base)}: not what this was made from: {found.place} differs")
-    dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
+    dtype = option_dtype(manifest.tensors.dtype)
     measured = measure_erasure(
         original,
         manifest.recipe,

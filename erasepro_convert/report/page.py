@@ -2,9 +2,8 @@
 
 import shlex
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from markupsafe import Markup
 
@@ -14,6 +13,8 @@ from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import MEASURED, verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
 from erasepro_convert.report.charts import svg
+from erasepro_convert.report.results_model import Evaluation
+from erasepro_convert.runtime.figures import format_estimate
 from erasepro_convert.runtime.html_template import fill_template
 from erasepro_convert.runtime.wording import counted
 
@@ -21,12 +22,12 @@ from erasepro_convert.runtime.wording import counted
 def html(
     manifest: Manifest,
     pictures: bytes | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    evaluation: Evaluation | None = None,
 ) -> str:
     """Return the page, with prompts and names escaped; it depends on its arguments alone.
 
-    ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is the JSON that
-    ``evaluate`` wrote.
+    ``pictures`` is a PNG of pictures before and after erasure; ``evaluation`` is what ``evaluate``
+    found.
     """
     return fill_template(
         "report/page.html.jinja",
@@ -38,23 +39,14 @@ def html(
         measured=MEASURED,
         exceeds=exceeds,
         layers=edited_layers(manifest.edits),
-        remarks=list(remarks(manifest)),
+        remarks=[remark for remark in remarks(manifest) if remark.more or not remark.is_warning],
         prompts=_prompts(manifest),
         evaluation=evaluation,
-        value=_format_estimate,
+        value=partial(format_estimate, places=3, ends=" [{}, {}]"),
         pictures=b64encode(pictures).decode() if pictures else None,
         ways_back=WAYS_BACK,
         recipe=manifest.recipe.to_yaml(),
     )
-
-
-def _format_estimate(estimate: Mapping[str, Any] | None) -> str:
-    """Format an estimate of an evaluation with its interval, to three places."""
-    if estimate is None:
-        return "–"
-    interval = estimate["interval"]
-    text = f"{estimate['value']:.3f}"
-    return f"{text} [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else text
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def torch_dtype(code: str) -> "torch.dtype":
     return dtype
 
 
+def option_dtype(option: DtypeOption | None) -> "torch.dtype | None":
+    """Return the torch dtype of a value of ``--dtype``; None where it was not given."""
+    return torch_dtype(DTYPE_OPTIONS[option]) if option else None
+
+
 def dtype_code(dtype: "torch.dtype") -> str:
     """Return the safetensors code of a torch dtype."""
     return next(code for code, (_, name, _) in _TABLE.items() if str(dtype) == f"torch.{name}")

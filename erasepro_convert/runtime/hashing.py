@@ -80,6 +80,11 @@ def pretty_json(data: object) -> str:
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def schema_text(schema: dict[str, object]) -> str:
+    """Return a JSON Schema as it is shipped."""
+    return pretty_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
 def json_digest(data: object) -> str:
     """Return the digest of ``data`` as canonical JSON."""
     return hashlib.sha256(canonical_json(data).encode()).hexdigest()

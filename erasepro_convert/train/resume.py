@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.manifest.names_beside import TRAINING
 from erasepro_convert.storage.location import sibling
 
 EVERY = 60.0
@@ -29,7 +30,7 @@ ANCHOR_LATENTS = "pictures"
 
 def state_path(output: Path) -> Path:
     """Return where the state of an output's training lies."""
-    return sibling(output, ".training.safetensors")
+    return sibling(output, TRAINING)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from erasepro_convert.clip.text_encoder import ReadTensor
 from erasepro_convert.conversion.erasure import measure_erasure
 from erasepro_convert.manifest import Change, EditRecord, Manifest
 from erasepro_convert.output.output_tensors import output_tensors
-from erasepro_convert.runtime.dtypes import DTYPE_OPTIONS, torch_dtype
+from erasepro_convert.runtime.dtypes import option_dtype
 from erasepro_convert.runtime.hashing import tensor_digest
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.sd1.keys import UNET
@@ -68,7 +68,7 @@ def verify_figures(
 ) -> Iterator[Finding]:
     """Compute every figure anew from the two files: norms, residuals, leak, drift and reach."""
     recipe = manifest.recipe
-    dtype = torch_dtype(DTYPE_OPTIONS[manifest.tensors.dtype]) if manifest.tensors.dtype else None
+    dtype = option_dtype(manifest.tensors.dtype)
     already_erased = frozenset(manifest.alignment.held)
     measured = measure_erasure(
         base,

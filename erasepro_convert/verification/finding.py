@@ -1,6 +1,6 @@
 """The findings of a verification, and their summary."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import isclose
 
@@ -31,6 +31,21 @@ class Finding:
     def place(self) -> str:
         """The name, and the part where there is one."""
         return f"{self.name}: {self.what}" if self.what else self.name
+
+
+Checks = Mapping[str, Set[str]]
+"""The kinds of deviations that each check finds."""
+
+
+def outcomes_of(
+    checks: Checks, findings: Iterable[Finding], done: Collection[str]
+) -> dict[str, bool | None]:
+    """Whether each check found nothing; None for one that was not made, or not to its end."""
+    found = {finding.kind for finding in findings}
+    return {
+        check: False if kinds & found else True if check in done else None
+        for check, kinds in checks.items()
+    }
 
 
 def summarised(findings: Sequence[Finding]) -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from erasepro_convert.checkpoint import open_checkpoint
 from erasepro_convert.errors import CheckpointError, EraseproError, UsageError, VerificationError
@@ -24,10 +23,8 @@ from erasepro_convert.verification.against_manifest import (
     verify_metadata,
     verify_tensors,
 )
-from erasepro_convert.verification.finding import Finding
+from erasepro_convert.verification.finding import Checks, Finding, outcomes_of
 from erasepro_convert.verification.signature import signature_verifier
-
-Check = Literal["manifest", "file", "base", "replay", "signature"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,14 @@ class Request:
     tensors_only: bool = False
 
 
-CHECKS: dict[Check, frozenset[str]] = {
-    "manifest": frozenset({"manifest"}),
-    "file": frozenset({"file", "metadata", "tensor", "lora"}),
-    "base": frozenset({"base", "untouched", "figure"}),
-    "replay": frozenset({"replay"}),
-    "signature": frozenset({"signature"}),
+CHECKS: Checks = {
+    "manifest": {"manifest"},
+    "file": {"file", "metadata", "tensor", "lora"},
+    "base": {"base", "untouched", "figure"},
+    "replay": {"replay"},
+    "signature": {"signature"},
 }
-"""What can be checked, and the kinds of deviations that each check finds."""
+"""What can be checked."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +66,12 @@ class Verified:
     compared: int = 0
     absent: tuple[str, ...] = ()
     lora: Path | None = None
-    done: tuple[Check, ...] = ()
-
-    def found_by(self, check: Check) -> list[Finding]:
-        """Return the deviations that a check found."""
-        return [finding for finding in self.findings if finding.kind in CHECKS[check]]
+    done: tuple[str, ...] = ()
 
     @property
-    def checked(self) -> dict[Check, bool | None]:
+    def checked(self) -> dict[str, bool | None]:
         """Whether each check found nothing; None for one that was not made, or not to its end."""
-        return {
-            check: False if self.found_by(check) else True if check in self.done else None
-            for check in CHECKS
-        }
+        return outcomes_of(CHECKS, self.findings, self.done)
 
 
 def verify(
@@ -166,7 +156,7 @@ def compare(manifest: Manifest, request: Request, progress: Progress) -> Verifie
     if manifest.lora and lora:
         findings += verify_lora(manifest.lora, lora)
     findings += tensors.findings
-    done: list[Check] = ["manifest", "file"]
+    done = ["manifest", "file"]
     if request.base is not None:
         # These import torch, which verification by the manifest alone does not need.
         from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from erasepro_convert import Entry, convert_batch, find_checkpoints
+from erasepro_convert import Entry, Options, convert_batch, find_checkpoints
 from erasepro_convert.errors import UsageError
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,23 @@ def test_nothing_to_do_is_said(van_gogh: Path, checkpoint_file: Path, tmp_path: 
         convert_batch([], [checkpoint_file], tmp_path / "out")
     with pytest.raises(UsageError, match="nothing to do"):
         convert_batch([van_gogh], [], tmp_path / "out")
+
+
+def test_it_takes_files_of_jobs(van_gogh: Path, checkpoint_file: Path, tmp_path: Path) -> None:
+    job = f"{{recipe: {van_gogh}, input: {checkpoint_file}, output: own.safetensors}}"
+    (tmp_path / "jobs.yaml").write_text(f"version: 1\njobs: [{job}]\n", encoding="utf-8")
+    (entry,) = convert_batch([tmp_path / "jobs.yaml"], [], tmp_path / "out")
+    assert (entry.output, entry.outcome) == ("own.safetensors", "done")
+
+
+def test_what_is_no_key_is_refused_before_any_work(
+    van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.pem").write_text("nonsense")
+    options = Options(sign=tmp_path / "odd.pem")
+    with pytest.raises(UsageError, match="no key to sign with"):
+        convert_batch([van_gogh], [checkpoint_file], tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_checkpoints_below_a_folder_are_found(checkpoint_file: Path, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_clip_skip_of_the_metadata_is_not_called_another(
     save_file(load_file(checkpoint_file), source, metadata={"modelspec.encoder_layer": "1"})
     recipe = write_recipe(VAN_GOGH + "clip_skip: [2]\n")
     ran = cli("--details", "--dry-run", recipe, source, tmp_path / "out.safetensors")
-    assert "its metadata adds to the recipe's clip skip: the result holds for 1 and 2" in ran.out
+    assert "measured with clip skip 1 and 2, which the input's metadata ask for\n" in ran.out
 
 
 MISSING = {

@@ -16,6 +16,7 @@ from erasepro_convert.cli.terminal import Terminal
 from erasepro_convert.cli.verdict import Places, closing_lines, show_verdict
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.manifest import DroppedEntry, EmaRecord, Manifest, PromptMeasure, Trained
+from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import Verdict, verdict
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.sd1.dropped_tensors import EMA_COPY
@@ -215,6 +216,8 @@ def test_what_deserves_attention_is_cut_to_what_fits(
     assert any("could bring targets back: EMA copy of the U-Net" in w for w in found.warnings)
     assert any("erased before, and kept so: Van Gogh" in w for w in found.warnings)
     assert len(found.warnings) > 2
+    details = "\n".join(map(str, remarks(manifest)))
+    assert all(line.removesuffix(" and 7 more") in details for line in found.warnings)
     lines = shown(manifest, capsys, monkeypatch)
     assert any(re.fullmatch(r"! \d more remarks: see --details", line) for line in lines)
 

@@ -85,9 +85,9 @@ def test_flips_are_tested_against_the_reference_and_adjusted_for_all() -> None:
     few, many = [i < 3 for i in range(50)], [i < 30 for i in range(50)]
     column = only({"a": [seen([False] * 50)], "b": [seen(few)], "c": [seen(many)]})
     assert column.cells["a"].against is None
-    format_estimate = [mcnemar([False] * 50, hits).p for hits in (few, many)]
+    p_values = [mcnemar([False] * 50, hits).p for hits in (few, many)]
     found = [column.cells[m].against for m in ("b", "c")]
-    assert [against.p for against in found if against] == list(holm(format_estimate))
+    assert [against.p for against in found if against] == list(holm(p_values))
     assert [against.difference.value for against in found if against] == [0.06, 0.6]
 
 

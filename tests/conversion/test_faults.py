@@ -40,7 +40,7 @@ from erasepro_convert.sd1.keys import Widths
 from erasepro_convert.storage import atomic
 from erasepro_convert.storage.atomic import replacing, replacing_folder
 from erasepro_convert.storage.location import Location
-from tests.conftest import VAN_GOGH, Cli
+from tests.conftest import VAN_GOGH, Cli, sha256
 from tests.fork_server import CANNOT, ROOT, ForkServer, fork, wait
 from tests.miniature import state_dict
 
@@ -90,10 +90,6 @@ def assert_untouched(old: Path) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def silent(*_: object) -> None:

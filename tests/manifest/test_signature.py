@@ -14,28 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from erasepro_convert.demo import checkpoint
 from tests.conftest import Cli
-
-
-def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two key pairs: key.pem and key.pub, other.pem and other.pub."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("key", "other"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        (folder / f"{name}.pem").write_bytes(pem(key))
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        (folder / f"{name}.pub").write_bytes(public)
-    return folder
+from tests.keys import encoded, public, write_pair
 
 
 def signed(cli: Cli, recipe: Path, source: Path, target: Path, keys: Path) -> None:
@@ -148,7 +127,7 @@ def test_signing_with_a_certificate(
     root = certificate("Root", root_key, None, root_key)
     leaf = certificate("Releaser", key, root, root_key)
     stranger = certificate("Stranger", root_key, None, root_key)
-    (tmp_path / "key.pem").write_bytes(pem(key))
+    (tmp_path / "key.pem").write_bytes(encoded(key))
     for name, made in (("root", root), ("leaf", leaf), ("stranger", stranger)):
         (tmp_path / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     target = tmp_path / "out.safetensors"
@@ -173,24 +152,6 @@ def test_what_is_no_key_is_refused_before_any_work(
         assert "no key to sign with" in ran.err
     assert cli("--certificate", tmp_path / "x", van_gogh, checkpoint_file, target).code == 2
     assert not target.exists()
-
-
-def encoded(key: Any, *, password: bytes = b"", der: bool = False) -> bytes:
-    scheme = (
-        serialization.BestAvailableEncryption(password)
-        if password
-        else serialization.NoEncryption()
-    )
-    container = serialization.Encoding.DER if der else serialization.Encoding.PEM
-    return bytes(key.private_bytes(container, serialization.PrivateFormat.PKCS8, scheme))
-
-
-def public(key: Any) -> bytes:
-    return bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
 
 
 EC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
@@ -235,14 +196,12 @@ def test_keys_that_cannot_be_used_are_refused_in_words(
     assert ran.err == said
 
 
-@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+@pytest.mark.parametrize("curve", [ec.SECP384R1, ec.SECP521R1])
 @pytest.mark.slow
 def test_larger_curves_sign_too(
-    curve: ec.EllipticCurve, cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+    curve: type[ec.EllipticCurve], cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
 ) -> None:
-    key = ec.generate_private_key(curve)
-    (tmp_path / "key.pem").write_bytes(encoded(key))
-    (tmp_path / "key.pub").write_bytes(public(key))
+    write_pair(tmp_path, "key", curve)
     target = tmp_path / "out.safetensors"
     signed(cli, van_gogh, checkpoint_file, target, tmp_path)
     assert cli("verify", target, "--key", tmp_path / "key.pub").code == 0

@@ -61,7 +61,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, line: str, said: str) -
 def test_statements_go_before_what_the_recipe_says() -> None:
     release = with_statements(Release(title="A", author="B"), ["title=C = D", "tags=x, y"])
     assert release == Release(title="C = D", author="B", tags=("x", "y"))
-    assert with_statements(None, []) is None
+    assert with_statements(None, []) == Release()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from erasepro_convert.manifest import EmaRecord
 from erasepro_convert.recipe.release import Release
 from erasepro_convert.release.bom import bill_of_materials, schema_error, stated_digests
-from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.report.results_model import Evaluation, Stress
 from tests.release.made import Made, make
 from tests.release.measured import evaluation, stress
 

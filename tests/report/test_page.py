@@ -10,7 +10,7 @@ from erasepro_convert.manifest import Manifest, edited_layers, read_manifest
 from erasepro_convert.manifest.remarks import remarks
 from erasepro_convert.manifest.verdict import verdict
 from erasepro_convert.manifest.ways_back import WAYS_BACK
-from erasepro_convert.report import html
+from erasepro_convert.report.page import html
 from tests.conftest import VAN_GOGH, Cli, WriteRecipe, copy_of_demo
 
 KINDS = ("json", "csv", "png")
@@ -54,7 +54,7 @@ def test_the_page_has_all_that_details_say(
     cli("report", tmp_path / "out.manifest.json")
     page = (tmp_path / "out.html").read_text("utf-8")
     record = read_manifest(tmp_path / "out.manifest.json")
-    said = [*record.variant.evidence, *remarks(record), record.output.files[0].sha256]
+    said = [*record.variant.evidence, *map(str, remarks(record)), record.output.files[0].sha256]
     assert len(said) > 5
     for text in said:
         assert text in ran.out

@@ -40,7 +40,7 @@ from erasepro_convert.storage import byte_ranges, failures, remote_file, upload
 from erasepro_convert.storage.failures import translating_errors
 from erasepro_convert.storage.listing import exists
 from erasepro_convert.storage.location import TRIES, Location, file_name, locate, redacted
-from tests.conftest import SHORT, VAN_GOGH, Cli, Ran
+from tests.conftest import SHORT, VAN_GOGH, Cli, Ran, sha256
 from tests.miniature import State, components, state_dict, with_ema
 from tests.servers import Web, proxy, web_server
 
@@ -53,10 +53,6 @@ BUCKET = "models"
 
 def silent(*_: object) -> None:
     """Report nothing."""
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

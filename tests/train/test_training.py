@@ -392,7 +392,7 @@ def test_the_summary_has_losses_and_leaves_the_verdict_to_pictures(
     ran = cli("--details", recipe, base, tmp_path / "out.safetensors")
     assert ran.code == 0, ran.err
     assert "tensors trained in 1 step on cpu; loss " in ran.out
-    assert "only pictures tell: erasepro-convert evaluate" in ran.out
+    assert "only pictures tell: see evaluate" in ran.out
 
 
 def test_what_training_has_no_answer_to(base: Path, tmp_path: Path) -> None:

@@ -168,36 +168,12 @@ def mean_score(scores_by_prompt: Mapping[str, ArrayLike], seed: int = SEED) -> M
     return Mean(float(pool.mean()), len(pool), len(scores), interval)
 
 
-def paired_difference(
-    before_by_prompt: Mapping[str, ArrayLike],
-    after_by_prompt: Mapping[str, ArrayLike],
-    seed: int = SEED,
-) -> Mean:
-    """Return the mean of after − before, where a prompt has the same seeds in the same order.
-
-    Prompts, and pairs of images within them, are resampled as in ``mean_score``.  A difference is
-    more than chance where its interval does not contain 0.
-
-    Raises ValueError as ``mean_score`` does, and where prompts or their numbers of images differ.
-    """
-    if before_by_prompt.keys() != after_by_prompt.keys():
-        unpaired = sorted(before_by_prompt.keys() ^ after_by_prompt.keys())
-        raise ValueError(f"prompts of one side only: {unpaired}")
-    differences = {}
-    for prompt, values in before_by_prompt.items():
-        before, after = _scores(prompt, values), _scores(prompt, after_by_prompt[prompt])
-        if len(before) != len(after):
-            raise ValueError(f"{len(before)} and {len(after)} images cannot be pairs: {prompt!r}")
-        differences[prompt] = after - before
-    return mean_score(differences, seed)
-
-
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> Flips:
     """Test whether images flip one way more than the other: McNemar's test, exact and two-sided.
 
     p is that of a fair coin for each image that flips.  The test takes images for independent,
-    which images of one prompt are not: ``paired_difference`` of 0s and 1s is the safer test.  The
-    binomial tail is summed in whole numbers, so that p is exact.
+    which images of one prompt are not.  The binomial tail is summed in whole numbers, so that p is
+    exact.
 
     Raises ValueError where there are not as many images after as before.
     """

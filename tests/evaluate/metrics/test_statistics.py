@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from erasepro_convert.evaluate.metrics import bootstrap
-from erasepro_convert.evaluate.metrics.intervals import LEVEL, Interval, student_t, wilson_interval
+from erasepro_convert.evaluate.metrics.intervals import LEVEL, student_t, wilson_interval
 from erasepro_convert.evaluate.metrics.rates import (
     crossed_rate,
     fid_warnings,
@@ -17,7 +17,6 @@ from erasepro_convert.evaluate.metrics.rates import (
     kid_warnings,
     mcnemar,
     mean_score,
-    paired_difference,
     prompt_count_warnings,
     rate,
 )
@@ -205,21 +204,6 @@ def test_means_shift_with_scores(scores: Mapping[str, list[float]], shift: float
         assert now == pytest.approx(was + shift, abs=1e-8)
 
 
-def test_paired_differences_see_what_unpaired_ones_do_not() -> None:
-    """Prompts differ by 1, the change is 0.1."""
-    generator = np.random.default_rng(0)
-    before = {str(i): generator.normal() + generator.normal(size=8) for i in range(8)}
-    after = {name: values - 0.1 + 0.02 * generator.normal() for name, values in before.items()}
-    found = paired_difference(before, dict(reversed(after.items())))
-    assert found.mean == pytest.approx(-0.1, abs=0.02)
-    assert found.interval.high < 0
-    assert mean_score(after).interval.high > mean_score(before).mean
-    back = paired_difference(after, before)
-    assert back.interval.low == pytest.approx(-found.interval.high)
-    nothing = paired_difference(before, before)
-    assert nothing.interval == Interval(0, 0)
-
-
 def test_what_has_no_mean() -> None:
     for wrong, message in (
         ({}, "two images"),
@@ -229,10 +213,6 @@ def test_what_has_no_mean() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             mean_score(wrong)
-    with pytest.raises(ValueError, match=r"one side only: \['b'\]"):
-        paired_difference({"a": [1.0]}, {"a": [1.0], "b": [1.0]})
-    with pytest.raises(ValueError, match="2 and 3 images cannot be pairs: 'a'"):
-        paired_difference({"a": [1, 2]}, {"a": [1, 2, 3]})
 
 
 @pytest.mark.parametrize("wrong", [{}, {"a": (0, 0)}, {"a": (3, 2)}, {"a": (-1, 2)}])
