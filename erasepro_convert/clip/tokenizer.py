@@ -1,6 +1,7 @@
 """CLIP's tokenizer: it turns prompts into token ids, and tells which tokens words became."""
 
 import gzip
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -73,6 +74,11 @@ def tokenize(prompt: str, *, as_drawn: bool = False) -> Tokens:
         )
     if not as_drawn and (BOS in words or EOS in words):
         raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
+    return as_tokens(words, spans)
+
+
+def as_tokens(words: Sequence[int], spans: Iterable[tuple[int, int]] = ()) -> Tokens:
+    """Return the prompt of these token ids, which fit into it."""
     padding = [EOS] * (POSITIONS - 1 - len(words))
     return Tokens((BOS, *words, *padding), len(words) + 2, tuple(spans))
 
