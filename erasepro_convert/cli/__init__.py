@@ -25,6 +25,7 @@ from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.recipes import recipes_command
 from erasepro_convert.cli.report import report_command
+from erasepro_convert.cli.streams import never_failing
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.ui import ui_command
@@ -148,6 +149,8 @@ for command in (
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code; print a known error as a message."""
+    # What was done stays done, whether or not somebody reads of it.
+    sys.stdout, sys.stderr = never_failing(sys.stdout), never_failing(sys.stderr)
     # A run that is terminated, or whose terminal is closed, must clean up like an interrupted one.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
