@@ -3,8 +3,10 @@
 import signal
 import sys
 from difflib import get_close_matches
+from io import StringIO
 from itertools import dropwhile
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 from click.shell_completion import CompletionItem
@@ -159,17 +161,28 @@ def main(args: list[str] | None = None) -> None:
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        text = StringIO()
+        error.show(text)
+        _complain(text.getvalue().rstrip("\n"))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing was written", err=True)
+        _complain("interrupted: nothing was written")
         sys.exit(INTERRUPTED)
     except InterruptedRunError as error:
-        click.echo(f"interrupted: {error}", err=True)
+        _complain(f"interrupted: {error}")
         sys.exit(error.exit_code)
     except EraseproError as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(f"error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {describe_error(error)}", err=True)
+        _complain(f"error: {describe_error(error)}")
         sys.exit(exit_code_of(error))
+
+
+def _complain(text: str) -> None:
+    """Print what went wrong to standard error; a terminal gets no line that is too long for it."""
+    if sys.stderr.isatty():
+        from erasepro_convert.cli.line_breaks import wrapped
+
+        text = wrapped(text, get_terminal_size().columns)
+    click.echo(text, err=True)

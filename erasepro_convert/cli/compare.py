@@ -208,7 +208,7 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
         )
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
+            table.add_column(f"{ARROWS[column.better]} {escape(column.name)}", justify="right")
         values = [estimate_texts(c.original)[0] if c.original else "–" for c in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:

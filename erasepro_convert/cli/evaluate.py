@@ -215,15 +215,17 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(escape(judge))
+        table.add_column("", no_wrap=True)  # which way is better
         for heading in ("original", "erased", "difference"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("images/prompts", justify="right", no_wrap=True)
         for metric in metrics:
             prefix = f"{metric.concept}: " if metric.concept else ""
-            name = escape(f"{prefix}{metric.column} {ARROWS[metric.better]}")
+            name = escape(f"{prefix}{metric.column}")
             sides = (metric.original, metric.erased, metric.difference)
             values = [_format_estimate(side) for side in sides]
-            table.add_row(name, *values, f"{metric.images}/{metric.prompts}")
+            arrow = ARROWS[metric.better]
+            table.add_row(name, arrow, *values, f"{metric.images}/{metric.prompts}")
         yield table
 
 

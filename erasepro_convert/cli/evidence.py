@@ -86,7 +86,7 @@ def evidence_command(
     terminal.say(
         f"{results.manifest_file} names it" + (f", and {renewed} is made anew" if renewed else "")
     )
-    terminal.say(f"to check it: erasepro-convert verify {shell_word(str(target))}")
+    terminal.say(f"$ erasepro-convert verify {shell_word(str(target))}")
 
 
 def _show(evidence: "Evidence", terminal: "Terminal") -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from erasepro_convert import demo
 from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.language.prompts import whole_words
 from erasepro_convert.probing import neighbours as suggest
 from erasepro_convert.recipe import recipe_from_yaml
 from erasepro_convert.sd1.keys import TOKEN_EMBEDDING
@@ -33,7 +34,7 @@ def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def few_words_beside_many_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Words that the demo model learned, and as many that it did not as make a crowd."""
-    words = suggest.whole_words()
+    words = whole_words()
     known = dict.fromkeys(("snoopy", "peanuts", "beagle", "dog", "house", "burning", "artist"))
     with demo.checkpoint() as path:
         table = open_sd1_checkpoint(path).read(TOKEN_EMBEDDING)
