@@ -41,6 +41,7 @@ from erasepro_convert.errors import (
 )
 from erasepro_convert.library import recipe_names
 from erasepro_convert.runtime.memory import configure_allocator
+from erasepro_convert.runtime.printable import harmless, quoted
 from erasepro_convert.runtime.version import __version__
 
 
@@ -80,7 +81,7 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
         if word not in names:
             near = get_close_matches(word.lower(), [*self.commands, *names], n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
-            raise click.UsageError(f"{word!r} is no command and no recipe; {known}", ctx)
+            raise click.UsageError(f"{quoted(word)} is no command and no recipe; {known}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands and options, and what the main command begins with."""
@@ -180,7 +181,11 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _complain(text: str) -> None:
-    """Print what went wrong to standard error; a terminal gets no line that is too long for it."""
+    """Print what went wrong to standard error; a terminal gets no line that is too long for it.
+
+    A message can have the names of files and words of others, which may be made to do harm.
+    """
+    text = harmless(text)
     if sys.stderr.isatty():
         from erasepro_convert.cli.line_breaks import wrapped
 

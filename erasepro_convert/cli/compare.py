@@ -13,6 +13,7 @@ from erasepro_convert.cli.location import local_path
 from erasepro_convert.cli.output_options import force_option, json_option, quiet_option
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
+from erasepro_convert.runtime.printable import quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,7 +138,7 @@ def _select_methods(names: str | None) -> tuple[str, ...]:
     selected = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for method in selected:
         if method not in METHODS:
-            raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+            raise UsageError(f"--methods: {quoted(method)} is none of {', '.join(METHODS)}")
     return selected
 
 
@@ -188,9 +189,9 @@ def _write(
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     """Give a table for each judge, with a row for each method, then a table of costs."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import cell
     from erasepro_convert.compare.output import COSTS, cost_cells, estimate_texts, table_columns
     from erasepro_convert.evaluate.results import ARROWS
 
@@ -204,11 +205,11 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     parts = ((judge, part) for judge, shown in table_columns(comparison) for part in _split(shown))
     for judge, columns in parts:
         table = Table(
-            box=None, pad_edge=False, header_style="bold", title=escape(judge), title_justify="left"
+            box=None, pad_edge=False, header_style="bold", title=cell(judge), title_justify="left"
         )
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(f"{ARROWS[column.better]} {escape(column.name)}", justify="right")
+            table.add_column(f"{ARROWS[column.better]} {cell(column.name)}", justify="right")
         values = [estimate_texts(c.original)[0] if c.original else "–" for c in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:

@@ -207,21 +207,21 @@ def _write(
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     """Give a table for each judge, with columns for the original, the erased model, the change."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import cell
     from erasepro_convert.evaluate.results import ARROWS
 
     for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(escape(judge))
+        table.add_column(cell(judge))
         table.add_column("", no_wrap=True)  # which way is better
         for heading in ("original", "erased", "difference"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("images/prompts", justify="right", no_wrap=True)
         for metric in metrics:
             prefix = f"{metric.concept}: " if metric.concept else ""
-            name = escape(f"{prefix}{metric.column}")
+            name = cell(f"{prefix}{metric.column}")
             sides = (metric.original, metric.erased, metric.difference)
             values = [_format_estimate(side) for side in sides]
             arrow = ARROWS[metric.better]

@@ -8,6 +8,7 @@ import click
 
 from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.library import recipe_files
+from erasepro_convert.runtime.printable import quoted
 
 if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
@@ -71,8 +72,8 @@ def read_recipe(
         )
     if given and (targets or anchors):
         raise click.UsageError(
-            f"{given[0]!r} stands in RECIPE's place, but --target is given: leave out one of the "
-            "two, and put quotes around words that belong together"
+            f"{quoted(given[0])} stands in RECIPE's place, but --target is given: leave out one of "
+            "the two, and put quotes around words that belong together"
         )
     if not (given or targets or anchors):
         raise click.UsageError(

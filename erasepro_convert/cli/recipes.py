@@ -11,6 +11,7 @@ import click
 from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.runtime.printable import quoted, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,8 @@ def search_command(word: str, as_json: bool) -> None:
     found = [one for one in _described() if one.contains(word)]
     if not found:
         raise UsageError(
-            f"no recipe has {word!r} in it; --target {word!r} --anchor … erases it without one"
+            f"no recipe has {quoted(word)} in it; --target {shell_word(word)} --anchor WORDS "
+            "erases it without one"
         )
     _print(found, as_json=as_json)
 
@@ -118,11 +120,9 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
         ]
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))
         return
-    from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.runtime.printable import printable
+    from erasepro_convert.cli.terminal import Terminal, cell
 
     terminal = Terminal(quiet=False, to_stderr=False)
     for number, (place, group) in enumerate(
@@ -130,10 +130,12 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
     ):
         origin, folder = place
         heading = folder if origin == SHIPPED else f"{origin} {folder}".strip()
-        terminal.say("\n" * bool(number) + printable(heading), style="bold")
+        if number:
+            terminal.say("")
+        terminal.say(heading, style="bold")
         table = Table(box=None, pad_edge=True, show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for one in group:
-            table.add_row(escape(printable(one.named.name)), escape(printable(one.about)))
+            table.add_row(cell(one.named.name), cell(one.about))
         terminal.show(table)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,7 +21,7 @@ from rich.text import Text
 from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
 from erasepro_convert.cli.line_breaks import wrapped
 from erasepro_convert.cli.time_left import TimeLeft
-from erasepro_convert.runtime.printable import printable
+from erasepro_convert.runtime.printable import harmless, printable
 from erasepro_convert.runtime.progress import silent
 
 STAGES = {
@@ -142,6 +143,11 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}"
 
 
+def cell(text: str) -> str:
+    """Return a text of others as the cell of a table: neither markup nor orders to a terminal."""
+    return escape(printable(text, LINE))
+
+
 class Terminal:
     """Prints for people; ``quiet`` prints nothing, ``to_stderr`` leaves standard output alone."""
 
@@ -198,7 +204,11 @@ class Terminal:
             self.say(line.rstrip())  # the last column would be padded to its longest text
 
     def say(self, line: str, style: str = "") -> None:
-        """Print a line without markup; a terminal gets it in several if it is too long for one."""
+        """Print a line without markup; a terminal gets it in several if it is too long for one.
+
+        Nothing in it can be an order to the terminal, or begin another line.
+        """
+        line = harmless(line, kept="")
         if not self._is_unicode:
             encoding = self._console.encoding
             line = line.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)

@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from erasepro_convert.errors import RecipeError
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.sd1.keys import BOS, EOS, POSITIONS, VOCABULARY
 
 MERGES = VOCABULARY - 2 - 2 * 256  # all tokens but two for each byte and two control tokens
@@ -70,10 +71,10 @@ def tokenize(prompt: str, *, as_drawn: bool = False) -> Tokens:
     if len(words) > POSITIONS - 2:
         raise RecipeError(
             f"prompt has {len(words) + 2} tokens, {POSITIONS} is the most that the model reads: "
-            f"{prompt[:80]!r}"
+            f"{quoted(prompt, 80)}"
         )
     if not as_drawn and (BOS in words or EOS in words):
-        raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
+        raise RecipeError(f"prompt contains one of CLIP's control tokens: {quoted(prompt, 80)}")
     return as_tokens(words, spans)
 
 

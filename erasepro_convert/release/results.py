@@ -14,6 +14,7 @@ from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import Manifest, manifest_path, read_manifest
 from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.release.results_model import Evaluation, Stress
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
@@ -142,8 +143,8 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
     targets = {concept.target for concept in manifest.recipe.concepts}
     if others := sorted({concept for concept in found.targets if concept not in targets}):
         raise UsageError(
-            f"{path}: is about {others[0]!r}, which was not erased here; run {command} with the "
-            "recipe of this file"
+            f"{path}: is about {quoted(others[0])}, which was not erased here; run {command} with "
+            "the recipe of this file"
         )
     return found
 

@@ -146,7 +146,7 @@ class TestList:
     def test_a_search_that_finds_nothing(self, cli: Cli) -> None:
         ran = cli("recipes", "search", "qqqq")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.startswith("error: no recipe has 'qqqq' in it; --target 'qqqq'")
+        assert ran.err.startswith("error: no recipe has 'qqqq' in it; --target qqqq --anchor")
 
     def test_a_recipe_is_shown_to_be_copied(self, cli: Cli) -> None:
         """Without the line for editors: the schema lies elsewhere as seen from a copy."""

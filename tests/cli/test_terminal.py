@@ -12,7 +12,7 @@ import pytest
 from rich.table import Table
 
 from erasepro_convert.cli.evaluate import evaluation_tables
-from erasepro_convert.cli.terminal import Terminal
+from erasepro_convert.cli.terminal import Terminal, cell
 from erasepro_convert.evaluate.metrics.intervals import Interval
 from erasepro_convert.evaluate.results import Estimate, Metric
 from tests.conftest import VAN_GOGH, Cli, Ran, WriteRecipe
@@ -200,3 +200,26 @@ def test_no_arrow_stands_alone_below_its_metric(
     assert heading.split() == ["judge", "original", "erased", "difference", "images/prompts"]
     assert first.split() == ["snoopy:", "T:", "target", "↓", "1.000", "1.000", "-1.000", "10/10"]
     assert second.split() == ["seen", "0.722…1.000", "0.722…1.000", "-1.000…-1.000"]
+
+
+HOSTILE = "sno\topy \x1b[31m\x1b]0;title\x07\nok: \u202e it's"
+SHOWN = r"sno\topy \x1b[31m\x1b]0;title\x07\nok: \u202e it's"
+
+
+def test_nothing_that_is_said_is_an_order_to_the_terminal_or_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", "200")
+    terminal = Terminal(quiet=False, to_stderr=False)
+    terminal.say(HOSTILE)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row(cell(f"{HOSTILE}[bold]"))
+    terminal.show(table)
+    assert ANSI.sub("", capsys.readouterr().out) == f"{SHOWN}\n{SHOWN}[bold]\n"
+
+
+@pytest.mark.parametrize("command", ["inspect", "card", "verify", "report", "evidence"])
+def test_a_name_in_an_error_is_harmless(command: str, cli: Cli, tmp_path: Path) -> None:
+    ran = cli(command, tmp_path / "a\tb\x1b[31m.safetensors")
+    assert ran.code == 2
+    assert r"a\tb\x1b[31m.safetensors: there is no such file" in ran.err
