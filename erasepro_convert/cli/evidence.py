@@ -86,7 +86,23 @@ def evidence_command(
     terminal.say(
         f"{results.manifest_file} names it" + (f", and {renewed} is made anew" if renewed else "")
     )
+    if results.manifest.evidence_sha256 not in (None, evidence.evidence_sha256):
+        terminal.say(
+            "the manifest named other evidence before, which verify finds to be superseded: "
+            "remove it where it still lies" + _where(results.output, target),
+            "yellow",
+        )
     terminal.say(f"$ erasepro-convert verify {shell_word(str(target))}")
+
+
+def _where(output: Path, target: Path) -> str:
+    """Name the place of evidence beside an output, unless it was written now."""
+    from erasepro_convert.release.bundle import ENDING
+    from erasepro_convert.storage.location import sibling
+
+    usual = sibling(output, ENDING)
+    is_other = usual.exists() and not (target.exists() and usual.samefile(target))
+    return f", as {usual}" if is_other else ""
 
 
 def _show(evidence: "Evidence", terminal: "Terminal") -> None:

@@ -251,6 +251,27 @@ def test_manifest_and_evidence_name_one_another(made: Made, cli: Cli) -> None:
     assert "link: out.evidence.zip" in cli("verify", made.output).out
 
 
+def test_earlier_evidence_is_said_to_be_superseded_and_what_to_do(made: Made, cli: Cli) -> None:
+    later = made.output.with_name("later.zip")
+    assert cli("evidence", made.output, "--force").code == 0
+    same = cli("evidence", made.output, "--out", made.output.with_name("same.zip"))
+    assert "superseded" not in same.out
+    ran = cli("evidence", made.output, "--out", later, "--release", "contact=me@example.org")
+    assert ran.code == 0
+    assert f"superseded: remove it where it still lies, as {made.bundle}\n" in ran.out
+    assert cli("verify", later).code == 0
+    for place in (made.bundle, made.output):
+        ran = cli("verify", place)
+        assert ran.code == 5
+        assert ", which the manifest beside the checkpoint names: the evidence that was" in ran.out
+        assert ", other evidence: if you wrote some anew since, keep that and remove" in ran.out
+    made.bundle.unlink()
+    assert cli("verify", made.output).code == 0
+    again = cli("evidence", made.output)
+    assert "superseded: remove it where it still lies\n" in again.out
+    assert cli("verify", made.bundle).code == 0
+
+
 def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli) -> None:
     made = make(checkpoint_file, tmp_path, lora=tmp_path / "lora.safetensors")
     assert cli("evidence", made.output).code == 0
