@@ -40,7 +40,7 @@ def card_command(
     from rich.filesize import decimal
 
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.recipe.release import Release, with_statements
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.release.write import CARD, CIVITAI
@@ -63,9 +63,9 @@ def card_command(
     write = {".md": model_card, ".html": civitai_text}
     contents = {file: write[file.suffix](results, stated).encode() for file in outputs}
     with uninterrupted():
-        for file, content in contents.items():
-            put(file, content, inputs)
-            terminal.say(f"wrote {file}")
+        put_all(contents, inputs)
+    for file in contents:
+        terminal.say(f"wrote {file}")
     for line in _remarks(results, stated):
         terminal.say(line)
 

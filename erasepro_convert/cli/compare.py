@@ -168,7 +168,7 @@ def _write(
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.evaluate.output import draw_grid
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.output.destinations import put
+    from erasepro_convert.output.destinations import put_all
     from erasepro_convert.runtime.signals import uninterrupted
 
     contents = {
@@ -178,8 +178,7 @@ def _write(
         "png": to_png(draw_grid(comparison.evaluations)),
     }
     with uninterrupted():
-        for kind, content in contents.items():
-            put(outputs[kind], content, inputs)
+        put_all({outputs[kind]: content for kind, content in contents.items()}, inputs)
         terminal.say(
             f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
         )

@@ -189,7 +189,7 @@ def _write(
     """Write an evaluation to each output, in the form that its suffix says."""
     from erasepro_convert.evaluate.output import draw_grid, to_csv, to_json
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.output.destinations import put
+    from erasepro_convert.output.destinations import put_all
     from erasepro_convert.runtime.signals import uninterrupted
 
     contents = {
@@ -198,8 +198,7 @@ def _write(
         ".png": to_png(draw_grid({"erased": evaluation})),
     }
     with uninterrupted():
-        for output in outputs:
-            put(output, contents[output.suffix], inputs)
+        put_all({output: contents[output.suffix] for output in outputs}, inputs)
         terminal.say(f"wrote {', '.join(map(str, outputs))}")
         if as_json:
             click.echo(contents[".json"], nl=False)

@@ -44,7 +44,7 @@ def new_command(
         name = suggested if is_complete else click.prompt("Name", default=suggested)
     if about is None:
         about = "" if is_complete else _ask("What it is for, in one line")
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.recipe.parse import parse_recipe
     from erasepro_convert.recipe.schema import SCHEMA_FILE, schema_json
     from erasepro_convert.recipe.yaml_document import parse_document
@@ -58,11 +58,13 @@ def new_command(
     parse_recipe(parse_document(text, place), place)  # what it refuses is never written
     inputs = Inputs(())
     require_outputs([place], inputs, force=force)
-    put(place, text.encode(), inputs)
-    click.echo(f"wrote {place}")
     schema = place.with_name(SCHEMA_FILE)
-    if not schema.exists():
-        put(schema, schema_json().encode(), inputs)
+    has_schema = schema.exists()
+    put_all(
+        {place: text.encode()} | ({} if has_schema else {schema: schema_json().encode()}), inputs
+    )
+    click.echo(f"wrote {place}")
+    if not has_schema:
         click.echo(f"wrote {schema}, which editors check recipes with")
     click.echo(f"next: erasepro-convert {shell_word(click.format_filename(place))} IN OUT")
     click.echo(

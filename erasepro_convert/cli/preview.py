@@ -69,7 +69,7 @@ def preview_command(
     """
     from erasepro_convert.cli.interruption import reporting_interruption
     from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.runtime.library_logging import silence_libraries
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
@@ -99,6 +99,5 @@ def preview_command(
             )
         content = to_png(grid.image())
         with uninterrupted():
-            for output in outputs:
-                put(output, content, inputs)
+            put_all(dict.fromkeys(outputs, content), inputs)
             terminal.say(f"wrote {', '.join(map(str, outputs))}")

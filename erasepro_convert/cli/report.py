@@ -48,7 +48,7 @@ def report_command(
     """
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest import read_manifest
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.release.report_page import report_page
     from erasepro_convert.release.results import (
         EVALUATION,
@@ -81,6 +81,6 @@ def report_command(
         pictures = drawn if drawn.exists() else None
         return report_page(record, pictures, read_evaluation(output, record))
 
-    for file in outputs:
-        put(file, page() if file.suffix == ".html" else png(record), inputs)
+    contents = {file: page() if file.suffix == ".html" else png(record) for file in outputs}
+    put_all(contents, inputs)
     terminal.say(f"wrote {', '.join(map(str, outputs))}")

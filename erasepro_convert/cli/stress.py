@@ -266,12 +266,11 @@ def _write(
     as_json: bool,
 ) -> None:
     """Write the results to each output, in the form that its suffix says."""
-    from erasepro_convert.output.destinations import put
+    from erasepro_convert.output.destinations import put_all
     from erasepro_convert.runtime.hashing import pretty_json
 
     contents = {".json": pretty_json(found.to_data()), ".csv": _to_csv(found)}
-    for output in outputs:
-        put(output, contents[output.suffix].encode(), inputs)
+    put_all({output: contents[output.suffix].encode() for output in outputs}, inputs)
     terminal.say(f"wrote {', '.join(map(str, outputs))}")
     if as_json:
         click.echo(contents[".json"], nl=False)

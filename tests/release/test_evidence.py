@@ -1,6 +1,8 @@
 """Evidence stands alone, says what was not done, and every change of it is found."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,7 @@ from erasepro_convert.manifest import read_manifest
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
-from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, write_bundle
+from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, writing_bundle
 from erasepro_convert.release.evidence_model import Evidence, schema_json
 from erasepro_convert.release.summaries import bundle_file
 from erasepro_convert.release.verify_evidence import verify_evidence
@@ -181,7 +183,8 @@ def test_it_has_no_paths_of_this_machine_and_no_live_markup(shared: Made) -> Non
 def test_a_changed_byte_of_any_file_is_found(shared: Made, name: str, tmp_path: Path) -> None:
     """In a folder, where nothing but the digests tells."""
     files, folder = files_of(shared), tmp_path / "folder"
-    write_bundle(folder, files, Inputs([]))
+    with writing_bundle(folder, files, Inputs([]), ()):
+        pass
     assert verify_evidence(folder).findings == ()
     content = files[name]
     for place in (0, len(content) // 2, len(content) - 1):
@@ -270,6 +273,44 @@ def test_earlier_evidence_is_said_to_be_superseded_and_what_to_do(made: Made, cl
     again = cli("evidence", made.output)
     assert "superseded: remove it where it still lies\n" in again.out
     assert cli("verify", made.bundle).code == 0
+
+
+@pytest.mark.parametrize("name", ["new.zip", "new", "out.evidence.zip"])
+def test_the_evidence_and_what_names_it_are_written_together_or_not_at_all(
+    name: str, made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def full(old: Path, new: Path) -> None:
+        if Path(new) == made.record:
+            raise OSError(errno.ENOSPC, "full", str(new))
+        replace(old, new)
+
+    def there() -> dict[str, bytes]:
+        folder = made.output.parent
+        return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    before = there()
+    monkeypatch.setattr(os, "replace", full)
+    place = made.output.with_name(name)
+    ran = cli("evidence", made.output, "--out", place, "--force", "--release", "contact=x@y.org")
+    assert ran.code == 1
+    assert "out.manifest.json: the disk is full" in ran.err
+    assert there() == before
+    monkeypatch.undo()
+    assert cli("verify", made.bundle).code == 0
+
+
+def test_a_manifest_that_cannot_be_replaced_is_said_before_the_work(
+    made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != made.record.parent)
+    elsewhere = made.output.parent / "elsewhere"
+    elsewhere.mkdir()
+    ran = cli("evidence", made.output, "--out", elsewhere / "e.zip")
+    assert ran.code == 2
+    assert f"{made.record.parent}: not a folder that can be written to" in ran.err
+    assert not any(elsewhere.iterdir())
 
 
 def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli) -> None:
