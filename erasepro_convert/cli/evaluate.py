@@ -42,7 +42,7 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
     return int(number), int(count)
 
 
-@click.command("evaluate")
+@click.command("evaluate", options_metavar="--base IN [OPTIONS]")
 @recipe_argument
 @click.argument("erased", metavar="OUT", type=local_path)
 @click.option(

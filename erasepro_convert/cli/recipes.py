@@ -11,6 +11,7 @@ import click
 from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.library import recipe_names
 from erasepro_convert.runtime.printable import quoted, shell_word
 
 if TYPE_CHECKING:
@@ -45,7 +46,24 @@ class Described:
         return any(word.lower() in text.lower() for text in texts)
 
 
-@click.group("recipes", invoke_without_command=True)
+class _RecipesGroup(click.Group):
+    """Commands on the library; what is no command is taken for what is looked for, and told so."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name.  Raises UsageError for another word."""
+        word = args[0]
+        if not ctx.resilient_parsing and word not in self.commands and not word.startswith("-"):
+            verb = "show" if word in recipe_names() else "search"
+            raise click.UsageError(
+                f"{quoted(word)} is no command; did you mean: recipes {verb} {shell_word(word)}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group("recipes", cls=_RecipesGroup, invoke_without_command=True)
 @json_option("the list")
 @click.pass_context
 def recipes_command(ctx: click.Context, as_json: bool) -> None:

@@ -42,9 +42,16 @@ def suggest_command(
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.probing.neighbours import suggest
     from erasepro_convert.recipe import recipe_from_words
-    from erasepro_convert.runtime.printable import printable
+    from erasepro_convert.runtime.printable import printable, quoted
     from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
+    from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
+    if word.lower().endswith(CHECKPOINT_SUFFIXES):
+        raise click.BadParameter(
+            f"{quoted(word)} is a checkpoint by its name; it comes before WORD",
+            click.get_current_context(),
+            param_hint="'WORD'",
+        )
     if anchor is not None:
         recipe_from_words([word], [anchor])  # its mistakes are said before the vocabulary is read
     terminal = Terminal(quiet=quiet, to_stderr=True)

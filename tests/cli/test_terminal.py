@@ -174,7 +174,7 @@ def test_a_bar_of_steps_has_a_line_of_its_own_whatever_it_is_about(
 
 def test_an_error_is_broken_between_words() -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "erasepro_convert", "x.safetensors", "y.yaml", "z"]
+    command = [sys.executable, "-m", "erasepro_convert", "check", "x.safetensors"]
     environment = {**os.environ, "COLUMNS": "60"}
     ran = subprocess.run(command, stderr=theirs, env=environment, check=False)
     os.close(theirs)
