@@ -59,6 +59,7 @@ def card_command(
     require_unchanged(results)
     from erasepro_convert.release.card import model_card
     from erasepro_convert.release.civitai import civitai_text
+    from erasepro_convert.release.licenses import license_warning
 
     write = {".md": model_card, ".html": civitai_text}
     contents = {file: write[file.suffix](results, stated).encode() for file in outputs}
@@ -68,10 +69,13 @@ def card_command(
         terminal.say(f"wrote {file}")
     for line in _remarks(results, stated):
         terminal.say(line)
+    if warning := license_warning(stated.license, results.manifest.output.metadata):
+        Terminal(quiet=quiet, to_stderr=True).say(warning, "yellow")
 
 
 def _remarks(results: "Results", release: "Release") -> Iterator[str]:
     """Give a line on each thing that the card lacks, with what would add it."""
+    from erasepro_convert.manifest.safetensors_metadata import original_license
     from erasepro_convert.release.licenses import hub_license
     from erasepro_convert.release.words import Words
     from erasepro_convert.runtime.printable import on_one_line
@@ -87,7 +91,7 @@ def _remarks(results: "Results", release: "Release") -> Iterator[str]:
     if not release.base_model:
         yield "no base model is named: --release base_model=OWNER/NAME"
     if not release.license:
-        said = results.manifest.output.metadata.get("modelspec.license")
+        said = original_license(results.manifest.output.metadata)
         original = f" (the original's: {on_one_line(said)})" if said else ""
         yield f"no licence is stated: --release license=NAME{original}"
     elif hub_license(release.license).link == "LICENSE":

@@ -71,6 +71,7 @@ def evidence_command(
     statements = with_statements(results.manifest.recipe.release, release) or Release()
     signs = signer(sign, certificate, chain) if sign else None
     from erasepro_convert.release.evidence import make_evidence
+    from erasepro_convert.release.licenses import license_warning
     from erasepro_convert.release.publish import publish, signature_to_renew
 
     renewed = signature_to_renew(results, signs)
@@ -92,6 +93,8 @@ def evidence_command(
             "remove it where it still lies" + _where(results.output, target),
             "yellow",
         )
+    if warning := license_warning(statements.license, results.manifest.output.metadata):
+        Terminal(quiet=quiet, to_stderr=True).say(warning, "yellow")
     terminal.say(f"$ erasepro-convert verify {shell_word(str(target))}")
 
 
