@@ -86,6 +86,7 @@ class BatchError(EraseproError):
 
 _PATH_PROBLEMS = {
     errno.ENOENT: "there is no such file",
+    errno.EEXIST: "is there already, and is no folder",
     errno.EACCES: "this user may not read or write it",
     errno.EPERM: "this user may not read or write it",
     errno.EISDIR: "is a folder, not a file",

@@ -12,6 +12,7 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 from erasepro_convert.errors import UsageError
+from erasepro_convert.runtime.printable import quoted
 
 VARIABLE = "ERASEPRO_RECIPES"
 """The environment variable with the user's folders, separated as in PATH."""
@@ -100,7 +101,7 @@ def _find(text: str, folder: Path) -> Path:
         return path
     near = get_close_matches(text.lower(), named, n=3)
     advice = f"did you mean {' or '.join(near)}?" if near else "erasepro-convert recipes lists all"
-    raise UsageError(f"{text!r} is neither a file nor the name of a recipe; {advice}")
+    raise UsageError(f"{quoted(text)} is neither a file nor the name of a recipe; {advice}")
 
 
 def _add(found: dict[str, NamedFile], root: Path, folders: tuple[str, ...]) -> None:

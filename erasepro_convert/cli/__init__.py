@@ -3,8 +3,10 @@
 import signal
 import sys
 from difflib import get_close_matches
+from io import StringIO
 from itertools import dropwhile
 from pathlib import Path
+from shutil import get_terminal_size
 
 import click
 from click.shell_completion import CompletionItem
@@ -25,6 +27,7 @@ from erasepro_convert.cli.preview import preview_command
 from erasepro_convert.cli.probe import probe_command
 from erasepro_convert.cli.recipes import recipes_command
 from erasepro_convert.cli.report import report_command
+from erasepro_convert.cli.streams import never_failing
 from erasepro_convert.cli.stress import stress_command
 from erasepro_convert.cli.suggest import suggest_command
 from erasepro_convert.cli.ui import ui_command
@@ -38,6 +41,7 @@ from erasepro_convert.errors import (
 )
 from erasepro_convert.library import recipe_names
 from erasepro_convert.runtime.memory import configure_allocator
+from erasepro_convert.runtime.printable import harmless, quoted
 from erasepro_convert.runtime.version import __version__
 
 
@@ -77,7 +81,7 @@ class MainGroup(DefaultGroup):  # type: ignore[misc]  # the library has no types
         if word not in names:
             near = get_close_matches(word.lower(), [*self.commands, *names], n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.commands)}"
-            raise click.UsageError(f"{word!r} is no command and no recipe; {known}", ctx)
+            raise click.UsageError(f"{quoted(word)} is no command and no recipe; {known}", ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands and options, and what the main command begins with."""
@@ -148,6 +152,8 @@ for command in (
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code; print a known error as a message."""
+    # What was done stays done, whether or not somebody reads of it.
+    sys.stdout, sys.stderr = never_failing(sys.stdout), never_failing(sys.stderr)
     # A run that is terminated, or whose terminal is closed, must clean up like an interrupted one.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
@@ -156,17 +162,32 @@ def main(args: list[str] | None = None) -> None:
     try:
         group.main(args, prog_name="erasepro-convert", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        text = StringIO()
+        error.show(text)
+        _complain(text.getvalue().rstrip("\n"))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing was written", err=True)
+        _complain("interrupted: nothing was written")
         sys.exit(INTERRUPTED)
     except InterruptedRunError as error:
-        click.echo(f"interrupted: {error}", err=True)
+        _complain(f"interrupted: {error}")
         sys.exit(error.exit_code)
     except EraseproError as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(f"error: {error}")
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {describe_error(error)}", err=True)
+        _complain(f"error: {describe_error(error)}")
         sys.exit(exit_code_of(error))
+
+
+def _complain(text: str) -> None:
+    """Print what went wrong to standard error; a terminal gets no line that is too long for it.
+
+    A message can have the names of files and words of others, which may be made to do harm.
+    """
+    text = harmless(text)
+    if sys.stderr.isatty():
+        from erasepro_convert.cli.line_breaks import wrapped
+
+        text = wrapped(text, get_terminal_size().columns)
+    click.echo(text, err=True)

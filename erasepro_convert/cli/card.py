@@ -41,7 +41,7 @@ def card_command(
 
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.manifest.names_beside import CARD, CIVITAI
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.release.results import read_results, require_unchanged
     from erasepro_convert.runtime.signals import uninterrupted
     from erasepro_convert.storage.location import sibling
@@ -58,19 +58,23 @@ def card_command(
     require_unchanged(results)
     from erasepro_convert.release.card import model_card
     from erasepro_convert.release.civitai import civitai_text
+    from erasepro_convert.release.licenses import license_warning
 
     write = {".md": model_card, ".html": civitai_text}
     contents = {file: write[file.suffix](results, stated).encode() for file in outputs}
     with uninterrupted():
-        for file, content in contents.items():
-            put(file, content, inputs)
-            terminal.say(f"wrote {file}")
+        put_all(contents, inputs)
+    for file in contents:
+        terminal.say(f"wrote {file}")
     for line in _remarks(results, stated):
         terminal.say(line)
+    if warning := license_warning(stated.license, results.manifest.output.metadata):
+        Terminal(quiet=quiet, to_stderr=True).say(warning, "yellow")
 
 
 def _remarks(results: "Results", release: "Release") -> Iterator[str]:
     """Give a line on each thing that the card lacks, with what would add it."""
+    from erasepro_convert.manifest.safetensors_metadata import original_license
     from erasepro_convert.release.licenses import hub_license
     from erasepro_convert.release.words import Words
     from erasepro_convert.runtime.printable import on_one_line
@@ -86,7 +90,7 @@ def _remarks(results: "Results", release: "Release") -> Iterator[str]:
     if not release.base_model:
         yield "no base model is named: --release base_model=OWNER/NAME"
     if not release.license:
-        said = results.manifest.output.metadata.get("modelspec.license")
+        said = original_license(results.manifest.output.metadata)
         original = f" (the original's: {on_one_line(said)})" if said else ""
         yield f"no licence is stated: --release license=NAME{original}"
     elif hub_license(release.license).link == "LICENSE":

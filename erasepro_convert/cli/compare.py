@@ -13,6 +13,7 @@ from erasepro_convert.cli.location import local_path
 from erasepro_convert.cli.output_options import force_option, json_option, quiet_option
 from erasepro_convert.cli.recipe_argument import read_recipe, recipe_argument
 from erasepro_convert.errors import UsageError
+from erasepro_convert.runtime.printable import quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -138,7 +139,7 @@ def _select_methods(names: str | None) -> tuple[str, ...]:
     selected = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
     for method in selected:
         if method not in METHODS:
-            raise UsageError(f"--methods: {method!r} is none of {', '.join(METHODS)}")
+            raise UsageError(f"--methods: {quoted(method)} is none of {', '.join(METHODS)}")
     return selected
 
 
@@ -168,7 +169,7 @@ def _write(
     from erasepro_convert.compare.output import to_csv, to_json, to_markdown
     from erasepro_convert.evaluate.output import draw_grid
     from erasepro_convert.images.grid import to_png
-    from erasepro_convert.output.destinations import put
+    from erasepro_convert.output.destinations import put_all
     from erasepro_convert.runtime.signals import uninterrupted
 
     contents = {
@@ -178,8 +179,7 @@ def _write(
         "png": to_png(draw_grid(comparison.evaluations)),
     }
     with uninterrupted():
-        for kind, content in contents.items():
-            put(outputs[kind], content, inputs)
+        put_all({outputs[kind]: content for kind, content in contents.items()}, inputs)
         terminal.say(
             f"wrote {folder}/comparison.json, .csv, .md and .png, and each method's checkpoint"
         )
@@ -189,9 +189,9 @@ def _write(
 
 def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     """Give a table for each judge, with a row for each method, then a table of costs."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import cell
     from erasepro_convert.compare.output import COSTS, cost_cells, format_estimate, table_columns
     from erasepro_convert.evaluate.results import ARROWS
 
@@ -204,11 +204,11 @@ def comparison_tables(comparison: "Comparison") -> Iterator["Table"]:
     parts = ((judge, part) for judge, shown in table_columns(comparison) for part in _split(shown))
     for judge, columns in parts:
         table = Table(
-            box=None, pad_edge=False, header_style="bold", title=escape(judge), title_justify="left"
+            box=None, pad_edge=False, header_style="bold", title=cell(judge), title_justify="left"
         )
         table.add_column("", no_wrap=True)
         for column in columns:
-            table.add_column(f"{escape(column.name)} {ARROWS[column.better]}", justify="right")
+            table.add_column(f"{ARROWS[column.better]} {cell(column.name)}", justify="right")
         values = [format_estimate(column.original, ends="") for column in columns]
         table.add_row("original", *values, style="dim")
         for method in comparison.evaluations:

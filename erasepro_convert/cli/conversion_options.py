@@ -77,6 +77,6 @@ release_option = click.option(
     "--release",
     metavar="KEY=TEXT",
     multiple=True,
-    help="A statement on the release (title, author, license, purpose, contact, …), as in the "
+    help="A statement on the release (title, author, license, purpose, contact, ...), as in the "
     "recipe's release section; can be given several times.",
 )

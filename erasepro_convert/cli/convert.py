@@ -68,7 +68,7 @@ def convert_command(
     Writes the complete checkpoint OUT (.safetensors) and, beside it, OUT's manifest; where OUT
     ends in a slash, a diffusers folder with the manifest in it.  IN is a .safetensors, .ckpt or .pt
     file or a diffusers folder; nothing inside it is ever run.  Either can be a URL (s3://, gs://,
-    https:// for IN alone, …); only the needed parts of IN are transferred.
+    https:// for IN alone, ...); only the needed parts of IN are transferred.
 
     Exit codes: 0 done, 1 unexpected error, 2 wrong usage or recipe, 3 the result does not hold,
     4 IN refused, 130 interrupted.  Unless the code is 0, nothing has been written, except for the

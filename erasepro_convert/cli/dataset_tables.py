@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich.markup import escape
 from rich.table import Table
 
+from erasepro_convert.cli.terminal import cell
 from erasepro_convert.probing.dataset_probe import DatasetMeasure
 from erasepro_convert.runtime.printable import printable
 
@@ -31,7 +31,7 @@ def _target_table(target: str, measures: Sequence[DatasetMeasure]) -> Table:
     for (level, encoder), found in rows.items():
         presence, leak = found["presence"], found.get("leak")
         table.add_row(
-            escape(printable(level)),
+            cell(level),
             encoder,
             _count(presence),
             *([f"{leak.mean:.2f}", f"{leak.worst[0][0]:.2f}"] if leak else [NONE, NONE]),
@@ -47,13 +47,13 @@ def _neighbour_table(measures: Sequence[DatasetMeasure]) -> Table:
     for m in measures:
         name = f"near {m.concept}" if m.kind == "near" else "far"
         cells = f"{m.mean:.2f}", *_worst(m)
-        table.add_row(escape(name), _encoder(m, measures), _count(m), *cells)
+        table.add_row(cell(name), _encoder(m, measures), _count(m), *cells)
     return table
 
 
 def _table(first: str, *numbers: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(escape(first))
+    table.add_column(cell(first))
     table.add_column("encoder")
     for heading in ("no.", *numbers):
         table.add_column(heading, justify="right")
@@ -69,7 +69,7 @@ def _count(measure: DatasetMeasure) -> str:
 
 def _worst(measure: DatasetMeasure) -> tuple[str, str]:
     value, prompt, _ = measure.worst[0]
-    return f"{value:.2f}", escape(printable(prompt, LONGEST_PROMPT))
+    return f"{value:.2f}", cell(printable(prompt, LONGEST_PROMPT))
 
 
 def _encoder(measure: DatasetMeasure, all_measures: Sequence[DatasetMeasure]) -> str:

@@ -34,7 +34,8 @@ def demo_command(ctx: click.Context, folder: Path, force: bool) -> None:
     def run(*args: object) -> None:
         """Show a command, then run it in this process."""
         words = [str(arg) for arg in args]
-        terminal.say(f"\n$ erasepro-convert {shlex.join(words)}", style="bold")
+        terminal.say("")
+        terminal.say(f"$ erasepro-convert {shlex.join(words)}", style="bold")
         assert isinstance(group, click.Group)
         group.main(words, prog_name="erasepro-convert", standalone_mode=False)
 
@@ -73,7 +74,8 @@ def _demonstrate(
         put(model, embedded_model.read_bytes(), inputs)
     put(recipe, demo.recipe_text().encode(), inputs)
     terminal.say(f"wrote {model} and {recipe}:")
-    terminal.say(demo.recipe_text().rstrip(), style="dim")
+    for line in demo.recipe_text().splitlines():
+        terminal.say(line, style="dim")
     forced = ["--force"] if force else []
     run(recipe, model, erased, *forced)
     run(
@@ -82,7 +84,8 @@ def _demonstrate(
     )  # fmt: skip
     for place, content in config_files.items():
         put(place, content, inputs)
+    terminal.say("")
     terminal.say(
-        f"\nLook at {picture}.  diffusers opens both models with "
+        f"Look at {picture}.  diffusers opens both models with "
         f"StableDiffusionPipeline.from_single_file(…, config={str(config)!r})."
     )

@@ -41,7 +41,7 @@ def _parse_shard(_: click.Context, __: click.Parameter, text: str | None) -> tup
     return int(number), int(count)
 
 
-@click.command("evaluate")
+@click.command("evaluate", options_metavar="--base IN [OPTIONS]")
 @recipe_argument
 @click.argument("erased", metavar="OUT", type=local_path)
 @click.option(
@@ -192,24 +192,26 @@ def _contents(evaluation: "Evaluation") -> dict[str, bytes]:
 
 def evaluation_tables(evaluation: "Evaluation") -> Iterator["Table"]:
     """Give a table for each judge, with columns for the original, the erased model, the change."""
-    from rich.markup import escape
     from rich.table import Table
 
+    from erasepro_convert.cli.terminal import cell
     from erasepro_convert.evaluate.results import ARROWS
     from erasepro_convert.runtime.figures import format_estimate
 
     for judge, metrics in groupby(evaluation.metrics, lambda metric: metric.judge):
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(escape(judge))
+        table.add_column(cell(judge))
+        table.add_column("", no_wrap=True)  # which way is better
         for heading in ("original", "erased", "difference"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("images/prompts", justify="right", no_wrap=True)
         for metric in metrics:
             prefix = f"{metric.concept}: " if metric.concept else ""
-            name = escape(f"{prefix}{metric.column} {ARROWS[metric.better]}")
+            name = cell(f"{prefix}{metric.column}")
             sides = (metric.original, metric.erased, metric.difference)
             values = [format_estimate(side, 3, "\n[dim]{}…{}[/]") for side in sides]
-            table.add_row(name, *values, f"{metric.images}/{metric.prompts}")
+            arrow = ARROWS[metric.better]
+            table.add_row(name, arrow, *values, f"{metric.images}/{metric.prompts}")
         yield table
 
 

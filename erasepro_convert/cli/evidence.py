@@ -71,6 +71,7 @@ def evidence_command(
     statements = results.stated(release)
     signs = signer(sign, certificate, chain) if sign else None
     from erasepro_convert.release.evidence import make_evidence
+    from erasepro_convert.release.licenses import license_warning
     from erasepro_convert.release.publish import publish, signature_to_renew
 
     renewed = signature_to_renew(results, signs)
@@ -86,7 +87,25 @@ def evidence_command(
     terminal.say(
         f"{results.manifest_file} names it" + (f", and {renewed} is made anew" if renewed else "")
     )
-    terminal.say(f"to check it: erasepro-convert verify {shell_word(str(target))}")
+    if results.manifest.evidence_sha256 not in (None, evidence.evidence_sha256):
+        terminal.say(
+            "the manifest named other evidence before, which verify finds to be superseded: "
+            "remove it where it still lies" + _where(results.output, target),
+            "yellow",
+        )
+    if warning := license_warning(statements.license, results.manifest.output.metadata):
+        Terminal(quiet=quiet, to_stderr=True).say(warning, "yellow")
+    terminal.say(f"$ erasepro-convert verify {shell_word(str(target))}")
+
+
+def _where(output: Path, target: Path) -> str:
+    """Name the place of evidence beside an output, unless it was written now."""
+    from erasepro_convert.manifest.names_beside import EVIDENCE
+    from erasepro_convert.storage.location import sibling
+
+    usual = sibling(output, EVIDENCE)
+    is_other = usual.exists() and not (target.exists() and usual.samefile(target))
+    return f", as {usual}" if is_other else ""
 
 
 def _show(evidence: "Evidence", terminal: "Terminal") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from erasepro_convert.cli.location import path as location
+from erasepro_convert.cli.location import any_file
 from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import CheckpointError, UsageError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=location)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=any_file)
 @click.option(
     "--hash", "hashes", is_flag=True, help="Read all of each file for SHA-256, AutoV2 and AutoV3."
 )

@@ -1,6 +1,5 @@
 """``erasepro-convert new [FILE]``: write a recipe from answers."""
 
-import re
 from pathlib import Path
 
 import click
@@ -38,31 +37,34 @@ def new_command(
         anchor = _ask("What they become (such as artist; nothing: leave it empty)")
     if also is None:
         also = "" if is_complete else _ask("Other words for the same, separated by commas")
-    suggested = file.stem if file else _slug(target)
+    from erasepro_convert.recipe.template import commented_recipe_text, name_from
+
+    suggested = file.stem if file else name_from(target)
     if name is None:
         name = suggested if is_complete else click.prompt("Name", default=suggested)
     if about is None:
         about = "" if is_complete else _ask("What it is for, in one line")
-    from erasepro_convert.output.destinations import Inputs, put, require_outputs
+    from erasepro_convert.output.destinations import Inputs, put_all, require_outputs
     from erasepro_convert.recipe.parse import parse_recipe
     from erasepro_convert.recipe.schema import SCHEMA_FILE, schema_json
-    from erasepro_convert.recipe.template import recipe_text
     from erasepro_convert.recipe.yaml_document import parse_document
     from erasepro_convert.runtime.printable import shell_word
 
-    place = file or Path(f"{_slug(name)}.yaml")
+    place = file or Path(f"{name_from(name)}.yaml")
     if place.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{place}: a recipe's name ends in .yaml")
     words = [target, *filter(None, (word.strip() for word in also.split(",")))]
-    text = recipe_text(name, about, words, anchor)
+    text = commented_recipe_text(name, about, words, anchor)
     parse_recipe(parse_document(text, place), place)  # what it refuses is never written
     inputs = Inputs(())
     require_outputs([place], inputs, force=force)
-    put(place, text.encode(), inputs)
-    click.echo(f"wrote {place}")
     schema = place.with_name(SCHEMA_FILE)
-    if not schema.exists():
-        put(schema, schema_json().encode(), inputs)
+    has_schema = schema.exists()
+    put_all(
+        {place: text.encode()} | ({} if has_schema else {schema: schema_json().encode()}), inputs
+    )
+    click.echo(f"wrote {place}")
+    if not has_schema:
         click.echo(f"wrote {schema}, which editors check recipes with")
     click.echo(f"next: erasepro-convert {shell_word(click.format_filename(place))} IN OUT")
     click.echo(
@@ -73,8 +75,3 @@ def new_command(
 def _ask(question: str) -> str:
     answer: str = click.prompt(question, default="", show_default=False)
     return answer
-
-
-def _slug(text: str) -> str:
-    """Return a text as the name of a file: small letters and digits, joined by hyphens."""
-    return "-".join(re.findall(r"[^\W_]+", text.lower())) or "recipe"

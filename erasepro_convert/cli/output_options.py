@@ -70,14 +70,13 @@ def write_outputs(
 ) -> None:
     """Write each output with what its suffix stands for, and say so, uninterrupted.
 
-    ``as_json`` prints the JSON too.  Raises what ``put`` does.
+    ``as_json`` prints the JSON too.  Raises what ``put_all`` does.
     """
-    from erasepro_convert.output.destinations import put
+    from erasepro_convert.output.destinations import put_all
     from erasepro_convert.runtime.signals import uninterrupted
 
     with uninterrupted():
-        for output in outputs:
-            put(output, contents[output.suffix], inputs)
+        put_all({output: contents[output.suffix] for output in outputs}, inputs)
         terminal.say(f"wrote {', '.join(map(str, outputs))}")
         if as_json:
             click.echo(contents[".json"], nl=False)

@@ -19,7 +19,7 @@ from erasepro_convert.cli.sampling_options import guidance_option, seeds_option,
 OUTPUTS = (".png",)
 
 
-@click.command("preview")
+@click.command("preview", options_metavar="--base IN --recipe RECIPE [OPTIONS]")
 @click.argument(
     "checkpoints",
     metavar="OUT...",
@@ -29,12 +29,14 @@ OUTPUTS = (".png",)
 )
 @click.option(
     "--base",
+    metavar="IN",
     required=True,
     type=existing_path,
     help="The checkpoint before erasure.",
 )
 @click.option(
     "--recipe",
+    metavar="RECIPE",
     shell_complete=complete_recipe,
     help="What OUT was made with: a .yaml file or a name, or several with commas.",
 )

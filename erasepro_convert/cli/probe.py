@@ -63,9 +63,10 @@ def probe_command(
         raise UsageError("--dataset needs --base, the checkpoint before erasure")
     split = 0 if targets or anchors else 1
     loaded, _ = read_recipe(given[:split], targets, anchors)
-    checkpoints = [location(checkpoint) for checkpoint in given[split:]]
+    context = click.get_current_context()
+    checkpoints = [location(checkpoint, None, context) for checkpoint in given[split:]]
     if not checkpoints:
-        raise click.UsageError("Missing argument 'CKPT...'")
+        raise click.UsageError("Missing argument 'CKPT...'", context)
     from erasepro_convert.cli.dataset_tables import dataset_tables
     from erasepro_convert.cli.tables import distance_table, probe_table
     from erasepro_convert.cli.terminal import Terminal

@@ -9,6 +9,8 @@ import click
 from erasepro_convert.cli.completion import complete_recipe_first
 from erasepro_convert.cli.output_options import Command, all_of
 from erasepro_convert.library import recipe_files
+from erasepro_convert.runtime.printable import quoted
+from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from erasepro_convert.recipe import Recipe
@@ -64,13 +66,19 @@ def read_recipe(
         )
     if given and (targets or anchors):
         raise click.UsageError(
-            f"{given[0]!r} stands in RECIPE's place, but --target is given: leave out one of the "
-            "two, and put quotes around words that belong together"
+            f"{quoted(given[0])} stands in RECIPE's place, but --target is given: leave out one of "
+            "the two, and put quotes around words that belong together"
         )
     if not (given or targets or anchors):
         raise click.UsageError(
             "Missing argument: nothing says what to erase; name a recipe, or give --target and "
             "--anchor"
+        )
+    if given and given[0].lower().endswith(CHECKPOINT_SUFFIXES):
+        raise click.UsageError(
+            f"{quoted(given[0])} is a checkpoint by its name, and a recipe goes here: a .yaml "
+            "file, a name, or several with commas",
+            click.get_current_context(),
         )
     from erasepro_convert.recipe import load_recipe, recipe_from_words
 

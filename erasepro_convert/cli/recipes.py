@@ -11,6 +11,8 @@ import click
 from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.output_options import json_option
 from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.library import recipe_names
+from erasepro_convert.runtime.printable import quoted, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +46,24 @@ class Described:
         return any(word.lower() in text.lower() for text in texts)
 
 
-@click.group("recipes", invoke_without_command=True)
+class _RecipesGroup(click.Group):
+    """Commands on the library; what is no command is taken for what is looked for, and told so."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name.  Raises UsageError for another word."""
+        word = args[0]
+        if not ctx.resilient_parsing and word not in self.commands and not word.startswith("-"):
+            verb = "show" if word in recipe_names() else "search"
+            raise click.UsageError(
+                f"{quoted(word)} is no command; did you mean: recipes {verb} {shell_word(word)}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group("recipes", cls=_RecipesGroup, invoke_without_command=True)
 @json_option("the list")
 @click.pass_context
 def recipes_command(ctx: click.Context, as_json: bool) -> None:
@@ -66,7 +85,8 @@ def search_command(word: str, as_json: bool) -> None:
     found = [one for one in _described() if one.contains(word)]
     if not found:
         raise UsageError(
-            f"no recipe has {word!r} in it; --target {word!r} --anchor … erases it without one"
+            f"no recipe has {quoted(word)} in it; --target {shell_word(word)} --anchor WORDS "
+            "erases it without one"
         )
     _print(found, as_json=as_json)
 
@@ -118,11 +138,9 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
         ]
         click.echo(json.dumps(records, indent=2, ensure_ascii=False))
         return
-    from rich.markup import escape
     from rich.table import Table
 
-    from erasepro_convert.cli.terminal import Terminal
-    from erasepro_convert.runtime.printable import printable
+    from erasepro_convert.cli.terminal import Terminal, cell
 
     terminal = Terminal(quiet=False, to_stderr=False)
     for number, (place, group) in enumerate(
@@ -130,10 +148,12 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
     ):
         origin, folder = place
         heading = folder if origin == SHIPPED else f"{origin} {folder}".strip()
-        terminal.say("\n" * bool(number) + printable(heading), style="bold")
+        if number:
+            terminal.say("")
+        terminal.say(heading, style="bold")
         table = Table(box=None, pad_edge=True, show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for one in group:
-            table.add_row(escape(printable(one.named.name)), escape(printable(one.about)))
+            table.add_row(cell(one.named.name), cell(one.about))
         terminal.show(table)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from erasepro_convert.cli.completion import complete_files
-from erasepro_convert.cli.location import existing_path
+from erasepro_convert.cli.location import existing_path, local_path
 from erasepro_convert.cli.output_options import (
     chosen_outputs,
     force_option,
@@ -22,7 +22,7 @@ OUTPUTS = (".html", ".png")
 @click.argument(
     "place",
     metavar="OUT",
-    type=click.Path(path_type=Path),
+    type=local_path,
     shell_complete=complete_files("manifest.json", *CHECKPOINT_SUFFIXES),
 )
 @click.option(

@@ -42,11 +42,12 @@ def _attacks_help() -> str:
     return "\n\n".join(paragraphs)
 
 
-@click.command("stress", epilog=_attacks_help())
+@click.command("stress", options_metavar="--base IN [OPTIONS]", epilog=_attacks_help())
 @recipe_argument
 @click.argument("checkpoint", metavar="OUT", type=existing_path)
 @click.option(
     "--base",
+    metavar="IN",
     required=True,
     type=existing_path,
     help="The checkpoint before erasure.",

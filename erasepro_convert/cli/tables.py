@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
-from erasepro_convert.cli.terminal import LINE
+from erasepro_convert.cli.terminal import cell
 from erasepro_convert.manifest import ProbeRecord, PromptMeasure
 from erasepro_convert.runtime.figures import format_estimate
 from erasepro_convert.runtime.printable import printable
@@ -37,13 +36,13 @@ def probe_table(record: ProbeRecord) -> Table:
     def add(measured: str, measure: PromptMeasure) -> None:
         values = (f"{value:.2f}" for value in (measure.before, measure.mean, measure.worst))
         encoder = feed(measure.feed.text_encoder, measure.feed.clip_skip)
-        table.add_row(escape(measured), encoder, *values, escape(measure.worst_prompt))
+        table.add_row(cell(measured), encoder, *values, cell(measure.worst_prompt))
 
     for leak in record.leak:
         add(f"leak of {leak.concept}", leak)
     for reach in record.reach:
         value = f"{reach.reach:.2f}"
-        table.add_row(escape(f"reach of {reach.concept}"), feed("any", reach.clip_skip), "", value)
+        table.add_row(cell(f"reach of {reach.concept}"), feed("any", reach.clip_skip), "", value)
     for drift in record.drift:
         add("drift of others", drift)
     return table
@@ -57,7 +56,7 @@ def inspection_table(inspection: "Inspection") -> Table:
 
     def row(name: str, lines: Iterable[str]) -> None:
         for number, line in enumerate(lines):
-            table.add_row("" if number else name, escape(printable(line, LINE)))
+            table.add_row("" if number else name, cell(line))
 
     for file in inspection.files:
         row("file", [f"{file.name}: {file.container}, {decimal(file.size)}"])
@@ -94,7 +93,7 @@ def distance_table(record: ProbeRecord) -> Table:
     for measure in record.leak:
         if measure.feed.text_encoder == "stock":
             continue  # without a base there is no stock text encoder
-        table.add_row(escape(f"{measure.concept}"), f"{measure.distance_before:.2f}")
+        table.add_row(cell(f"{measure.concept}"), f"{measure.distance_before:.2f}")
     return table
 
 
@@ -104,7 +103,7 @@ def neighbour_table(neighbours: Sequence["Neighbour"]) -> Table:
     table.add_column("word", no_wrap=True)
     table.add_column("cosine", justify="right")
     for neighbour in neighbours:
-        table.add_row(escape(neighbour.word), f"{neighbour.cosine:.2f}")
+        table.add_row(cell(neighbour.word), f"{neighbour.cosine:.2f}")
     return table
 
 
@@ -130,7 +129,7 @@ def stress_table(rows: Sequence["StressRow"]) -> Table:
         else:
             cells.append(_two_digits(near.original if near else None))
             cells.append(_two_digits(near.control if near else None))
-        table.add_row(escape(name), *cells)
+        table.add_row(cell(name), *cells)
     return table
 
 

@@ -12,15 +12,16 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from erasepro_convert.cli.column_widths import UNLIMITED, fit, natural_width
+from erasepro_convert.cli.line_breaks import wrapped
 from erasepro_convert.cli.time_left import TimeLeft
+from erasepro_convert.runtime.printable import harmless, printable
 from erasepro_convert.runtime.progress import silent
 
 STAGES = {
@@ -41,8 +42,8 @@ SHARED = ("language", "probe")
 """Stages of which only the share that is done means anything."""
 LINE = 2000
 """The most characters of a text from a file that may be hostile."""
-ROOM_FOR_BAR = 80
-"""The width of a terminal from which a bar stands beside the names of files."""
+UNCOUNTABLE = 100_000
+"""Steps from which on a share says more than their number; they may be bytes."""
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "")}
 """The mark and the colour of a check by whether it held; None is no limit, or not checked."""
 PLAIN = str.maketrans(
@@ -97,9 +98,54 @@ class _StageBars(Progress):
         self.update(task, completed=done, total=total, visible=True, amount=amount)
 
 
+class _StepBar(Progress):
+    """A line on what is done, and below it a bar through all steps, with the time and what is left.
+
+    Names of files and figures are whole on a line of their own, and the bar keeps its length.
+    """
+
+    def __init__(self, console: Console, unit: str) -> None:
+        self._text = "loading"
+        super().__init__(
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            _TimesColumn(),
+            console=console,
+            transient=True,
+        )
+        self._unit = unit
+        self._task = self.add_task("", total=None, amount="")
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the text and the bar, as rich asks for ten times a second."""
+        yield Text(self._text, no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
+
+    def report(self, text: str, done: int, total: int) -> None:
+        """Show how far something has come."""
+        self._text = printable(text, LINE)
+        amount = f"{done}/{total} {self._unit}" if total < UNCOUNTABLE else f"{done / total:.0%}"
+        self.update(self._task, completed=done, total=total, amount=amount)
+
+
+class _TimesColumn(ProgressColumn):
+    """The time so far, and the time left where steps have shown how long they take."""
+
+    def render(self, task: Task) -> Text:
+        """Return both as text."""
+        left = task.time_remaining
+        so_far = _clock(task.elapsed or 0.0)
+        return Text(f"{so_far}, about {_clock(left)} left" if left else so_far)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}:{rest:02}"
+
+
+def cell(text: str) -> str:
+    """Return a text of others as the cell of a table: neither markup nor orders to a terminal."""
+    return escape(printable(text, LINE))
 
 
 class Terminal:
@@ -133,32 +179,12 @@ class Terminal:
 
     @contextmanager
     def steps(self, unit: str = "steps") -> Iterator[Callable[[str, int, int], None]]:
-        """Give a callback that moves one bar through many steps, with the time that is left."""
-        columns = (
-            TextColumn("{task.description}", table_column=Column(overflow="fold")),
-            *([BarColumn()] if self._console.width >= ROOM_FOR_BAR else []),
-            TextColumn("{task.fields[amount]}"),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-        )
-        with self._bars(*columns, transient=True) as bars:
-            task = bars.add_task("loading", total=None, amount="")
-
-            def update(text: str, done: int, total: int) -> None:
-                amount = f"{done}/{total} {unit}"
-                bars.update(
-                    task, description=escape(text), completed=done, total=total, amount=amount
-                )
-
-            yield update
-
-    def _bars(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
-        """Return bars on the terminal, or bars that print nothing where there is none."""
-        seen = self.is_interactive
-        # Before 14.3, rich ends even disabled bars with an empty line: these need a mute console.
-        console = self._console if seen else Console(quiet=True)
-        return Progress(*columns, console=console, disable=not seen, transient=transient)
+        """Give a callback that moves one bar through many steps, on a terminal."""
+        if not self.is_interactive:
+            yield silent
+            return
+        with _StepBar(self._console, unit) as bar:
+            yield bar.report
 
     def room_beside(self, table: Table) -> int:
         """Return the width left beside a table on the terminal; 0 where there is no terminal."""
@@ -178,10 +204,16 @@ class Terminal:
             self.say(line.rstrip())  # the last column would be padded to its longest text
 
     def say(self, line: str, style: str = "") -> None:
-        """Print one line without markup, with what the stream's encoding has for each character."""
-        encoding = self._console.encoding
+        """Print a line without markup; a terminal gets it in several if it is too long for one.
+
+        Nothing in it can be an order to the terminal, or begin another line.
+        """
+        line = harmless(line, kept="")
         if not self._is_unicode:
+            encoding = self._console.encoding
             line = line.translate(PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+        if self._console.is_terminal:
+            line = wrapped(line, self._console.width)
         self._console.print(Text(line, style), soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """CLIP's tokenizer: it turns prompts into token ids, and tells which tokens words became."""
 
 import gzip
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -9,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from erasepro_convert.errors import RecipeError
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.sd1.keys import BOS, EOS, POSITIONS, VOCABULARY
 
 MERGES = VOCABULARY - 2 - 2 * 256  # all tokens but two for each byte and two control tokens
@@ -69,10 +71,15 @@ def tokenize(prompt: str, *, as_drawn: bool = False) -> Tokens:
     if len(words) > POSITIONS - 2:
         raise RecipeError(
             f"prompt has {len(words) + 2} tokens, {POSITIONS} is the most that the model reads: "
-            f"{prompt[:80]!r}"
+            f"{quoted(prompt, 80)}"
         )
     if not as_drawn and (BOS in words or EOS in words):
-        raise RecipeError(f"prompt contains one of CLIP's control tokens: {prompt[:80]!r}")
+        raise RecipeError(f"prompt contains one of CLIP's control tokens: {quoted(prompt, 80)}")
+    return as_tokens(words, spans)
+
+
+def as_tokens(words: Sequence[int], spans: Iterable[tuple[int, int]] = ()) -> Tokens:
+    """Return the prompt of these token ids, which fit into it."""
     padding = [EOS] * (POSITIONS - 1 - len(words))
     return Tokens((BOS, *words, *padding), len(words) + 2, tuple(spans))
 

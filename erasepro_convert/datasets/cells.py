@@ -3,6 +3,7 @@
 from math import isfinite
 
 from erasepro_convert.datasets.csv_reader import CsvReader
+from erasepro_convert.runtime.printable import quoted
 
 SEEDS = 1 << 64
 """torch takes seeds below this number."""
@@ -17,7 +18,7 @@ def whole_number(table: CsvReader, row: dict[str, str], column: str) -> int:
     """Return a cell as a number below 2^64.  Raises UsageError for any other cell."""
     text = row[column]
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < SEEDS):
-        table.fail(f"{column} {text[:60]!r} is no whole number from 0 to 2^64 - 1")
+        table.fail(f"{column} {quoted(text, 60)} is no whole number from 0 to 2^64 - 1")
     return int(text)
 
 
@@ -34,7 +35,7 @@ def guidance_scale(table: CsvReader, row: dict[str, str], column: str | None) ->
     except ValueError:
         value = -1
     if not (isfinite(value) and value >= 0):
-        table.fail(f"{column} {text[:60]!r} is no guidance scale")
+        table.fail(f"{column} {quoted(text, 60)} is no guidance scale")
     return value
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from erasepro_convert import demo
 from erasepro_convert.datasets.csv_reader import CsvReader, read_lines
 from erasepro_convert.recipe import Concept, Recipe
+from erasepro_convert.runtime.printable import quoted
 
 Role = Literal["target", "implied", "anchor", "other"]
 """What a prompt tests.
@@ -194,5 +195,5 @@ def _read(lines: Iterable[str], name: str) -> Iterator[EvalPrompt]:
     for row in table:
         role = next((role for role in roles if role == row["role"]), None)
         if role is None:
-            table.fail(f"role {row['role']!r} is none of {', '.join(roles)}")
+            table.fail(f"role {quoted(row['role'])} is none of {', '.join(roles)}")
         yield EvalPrompt(row["concept"], row["anchor"], role, row["prompt"], row["prompt_id"])

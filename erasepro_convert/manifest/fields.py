@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from erasepro_convert.runtime.hashing import pretty_json
+from erasepro_convert.runtime.printable import printable
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Blake3 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -21,7 +22,8 @@ def is_none(value: object) -> bool:
 def first_mistake(error: ValidationError) -> str:
     """Return the first mistake of a file that has another form, with its place."""
     mistake = error.errors()[0]
-    return f"{'.'.join(map(str, mistake['loc'])) or 'the file'}: {mistake['msg'].lower()}"
+    place = printable(".".join(map(str, mistake["loc"])))  # a file can have any keys
+    return f"{place or 'the file'}: {mistake['msg'].lower()}"
 
 
 class Record(BaseModel):

@@ -37,6 +37,10 @@ EMBEDDED = "erasepro.manifest"
 CONCEPTS = "erasepro.concepts"
 """JSON list of all targets with their anchors; a private output has none."""
 
+LICENSE = "modelspec.license"
+ORIGINAL_LICENSE = "erasepro.original_license"
+"""The input's licence, where the recipe states another one."""
+
 STATEMENTS = ("version", "method", "recipe_sha256", "recipe", "concepts")
 
 
@@ -78,11 +82,18 @@ def output_metadata(
         ours[CONCEPTS] = json.dumps(concepts, ensure_ascii=False)
         if recipe.release:
             ours |= _release_fields(recipe.release)
+    if (original := original_license(kept)) and ours.get(LICENSE, original) != original:
+        ours[ORIGINAL_LICENSE] = original
     if embedded is not None:
         ours[EMBEDDED] = embedded
     if thumbnail is not None:
         ours[THUMBNAIL] = thumbnail
     return defaults | kept | ours
+
+
+def original_license(metadata: Mapping[str, str]) -> str | None:
+    """Return the licence of the first input, as metadata of it or of an output have it."""
+    return metadata.get(ORIGINAL_LICENSE) or metadata.get(LICENSE)
 
 
 def _release_fields(release: Release) -> dict[str, str]:

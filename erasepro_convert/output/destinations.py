@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -147,9 +147,15 @@ def put(target: Path, content: bytes, inputs: Inputs) -> None:
 
     Raises UsageError where it has come to be one of the inputs since they were looked at.
     """
-    inputs.require_apart(target)
-    with replacing(target) as (file,):
-        file.write(content)
+    put_all({target: content}, inputs)
+
+
+def put_all(contents: Mapping[Path, bytes], inputs: Inputs) -> None:
+    """Write small files as ``put`` does, all of them or none."""
+    inputs.require_apart(*contents)
+    with replacing(*contents) as files:
+        for file, content in zip(files, contents.values(), strict=True):
+            file.write(content)
 
 
 def _kind(path: Path) -> str:

@@ -6,6 +6,7 @@ from erasepro_convert.manifest import Change, ProbeRecord, PromptMeasure
 from erasepro_convert.manifest.measures import exceeds
 from erasepro_convert.recipe import Concept, Recipe
 from erasepro_convert.recipe.methods import METHODS
+from erasepro_convert.runtime.printable import quoted
 
 NAMED = 3
 """Concepts that a message names."""
@@ -41,7 +42,9 @@ def _leak(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
     worst_of: dict[str | None, PromptMeasure] = {}
     for measure in sorted(above, key=lambda m: -m.mean):
         worst_of.setdefault(measure.concept, measure)
-    named = [f"{concept!r} {m.mean:.2f}" for concept, m in list(worst_of.items())[:NAMED]]
+    named = [
+        f"{quoted(concept or '')} {m.mean:.2f}" for concept, m in list(worst_of.items())[:NAMED]
+    ]
     more = f" and {len(worst_of) - NAMED} more" if len(worst_of) > NAMED else ""
     yield (
         f"leak is above the limit of {limit:g}: {', '.join(named)}{more} of "
@@ -62,8 +65,8 @@ def _where(above: Sequence[PromptMeasure]) -> str:
     encoders = sorted({m.feed.text_encoder for m in above})
     worst = max(above, key=lambda m: m.worst)
     return (
-        f", with the {' and the '.join(encoders)} text encoder; most at {worst.worst_prompt!r} "
-        f"({worst.worst:.2f})"
+        f", with the {' and the '.join(encoders)} text encoder; most at "
+        f"{quoted(worst.worst_prompt)} ({worst.worst:.2f})"
     )
 
 
@@ -117,7 +120,9 @@ def _indistinct(recipe: Recipe, measured: ProbeRecord) -> Iterator[str]:
     )
     if near:
         names = ", ".join(
-            f"{target!r} from {leaking[target].anchor!r}" for target in list(near)[:NAMED] if target
+            f"{quoted(target)} from {quoted(leaking[target].anchor)}"
+            for target in list(near)[:NAMED]
+            if target
         )
         yield f"this model hardly tells {names}: it may not know the words at all"
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from erasepro_convert.clip.digests import encoder_digest, features_digest
 from erasepro_convert.clip.text_encoder import TextEncoder
-from erasepro_convert.clip.tokenizer import tokenize
+from erasepro_convert.clip.tokenizer import as_tokens, tokenize
+from erasepro_convert.errors import RecipeError
 from erasepro_convert.language.moments import last_features
 from erasepro_convert.language.nearness import distances, key_value_metric, synonyms
 from erasepro_convert.language.prompts import whole_words
@@ -33,7 +34,7 @@ CACHE_VERSION = 2
 SAME = 0.01
 """The share of the distance between two words, on average, below which words are not told apart."""
 CROWD = 20
-"""A word that is not told apart from so many others is unknown."""
+"""A token that is not told apart from so many others is unknown."""
 
 MOST_SYNONYMS = 16
 """A target gets so many synonyms at most, the nearest ones."""
@@ -54,7 +55,8 @@ class Neighbour:
 class Neighbours:
     """The nearest words of a word, nearest first.
 
-    ``is_unknown`` says that the checkpoint reads the word as it reads any that it does not know.
+    ``is_unknown`` says that the checkpoint reads a part of the word as it reads any that it does
+    not know: it never learned the word, and what is nearest to it is so by chance.
     """
 
     nearest: tuple[Neighbour, ...]
@@ -73,9 +75,12 @@ def suggest(
     of the stage ``vocabulary``, unless the features of the vocabulary are cached.  Words that
     ``word`` itself consists of are left out.
 
-    Raises RecipeError for a word that does not fit into a prompt, CheckpointError for a file that
-    is not a sound SD1.x checkpoint, StorageError when a store fails; OSError passes through.
+    Raises RecipeError for a word that has nothing to read or does not fit into a prompt,
+    CheckpointError for a file that is not a sound SD1.x checkpoint, StorageError when a store
+    fails; OSError passes through.
     """
+    if not tokenize(word).words:
+        raise RecipeError("there is no word to compare with others")
     if isinstance(checkpoint, SD1Checkpoint):
         source = checkpoint
     else:
@@ -92,19 +97,25 @@ def suggest(
     cosines = centred @ projected / lengths.clamp(min=torch.finfo(lengths.dtype).tiny)
     own = {name for name, number in whole_words().items() if number in tokens.ids}
     ranked = [i for i in cosines.argsort(descending=True).tolist() if names[i] not in own]
-    same = {names[i] for i in _indistinct(feature, features, metric)}
     return Neighbours(
         nearest=tuple(Neighbour(names[i], float(cosines[i])) for i in ranked[:count]),
-        is_unknown=len(same - own) >= CROWD,
+        is_unknown=_is_unknown(word, encoder, features, metric),
     )
 
 
-def _indistinct(feature: Tensor, features: Tensor, metric: Tensor) -> list[int]:
-    """The numbers of features (n × d) that are not told from a given one (d)."""
+def _is_unknown(text: str, encoder: TextEncoder, features: Tensor, metric: Tensor) -> bool:
+    """Whether the checkpoint reads a token of a text as it reads any that it never learned.
+
+    No text with such a token can have been in a caption that the checkpoint was trained on.  Each
+    token is read alone, behind "a" as the vocabulary's ``features`` (words × d) are: behind others
+    it would stand where no word of the vocabulary does.
+    """
+    article, tokens = tokenize("a").words, dict.fromkeys(tokenize(text).words)
     typical = distances(features, features.mean(0), metric).square().mean().mul(2).sqrt()
-    is_same = distances(features, feature, metric) < SAME * typical
-    found: list[int] = is_same.nonzero()[:, 0].tolist()
-    return found
+    alone = last_features(encoder, [as_tokens((*article, token)) for token in tokens], 1)
+    return any(
+        int((distances(features, one, metric) < SAME * typical).sum()) > CROWD for one in alone
+    )
 
 
 def find_synonyms(
@@ -118,16 +129,17 @@ def find_synonyms(
 
     Raises RecipeError for a target or an anchor that does not fit into a prompt.
     """
-    words, features = whole_words(), _vocabulary_features(_encoder(source), progress)
+    words, encoder = whole_words(), _encoder(source)
+    features = _vocabulary_features(encoder, progress)
     metric = key_value_metric(source.read, features)
     found = {}
     for target, anchor in pairs:
         prompts = [tokenize(f"a {text}".strip()) for text in (target, anchor)]
-        ends = last_features(_encoder(source), prompts, 1)
+        ends = last_features(encoder, prompts, 1)
         near = synonyms(list(words.values()), features, [(ends[0], ends[1])], metric)
         own = {*prompts[0].words, *prompts[1].words}
         shares = {word: near[n] for word, n in words.items() if n in near and n not in own}
-        is_unknown = len(_indistinct(ends[0], features, metric)) >= CROWD
+        is_unknown = _is_unknown(target, encoder, features, metric)
         nearest = [] if is_unknown else sorted(shares, key=shares.__getitem__)[:MOST_SYNONYMS]
         found[target] = {word: shares[word] for word in nearest}
     return found

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from erasepro_convert.runtime.printable import quoted
+
 _DOUBLE = "“”„‟«»‹›〝〞〟「」『』＂"
 _SINGLE = "‘’‚‛＇"
 _QUOTED = re.compile(
@@ -32,7 +34,7 @@ def find_invisible(text: str) -> str | None:
     if not found:
         return None
     before = text[: found.start()][-20:]
-    return f"{_named(found[0])} " + (f"after {before!r}" if before else "at its beginning")
+    return f"{_named(found[0])} " + (f"after {quoted(before)}" if before else "at its beginning")
 
 
 def syntax_hint(text: str) -> str:

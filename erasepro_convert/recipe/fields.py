@@ -16,6 +16,7 @@ from pydantic import (
 
 from erasepro_convert.clip.tokenizer import tokenize
 from erasepro_convert.errors import RecipeError
+from erasepro_convert.runtime.printable import printable, quoted
 
 PLACEHOLDER = "{}"
 VALUE_LIMIT = 60
@@ -39,8 +40,9 @@ def describe_value(value: object) -> str:
             return "a list"
         case dict():
             return "a mapping"
-    text = repr(value)
-    return text[: VALUE_LIMIT - 1] + "…" if len(text) > VALUE_LIMIT else text
+        case str():
+            return quoted(value, VALUE_LIMIT)
+    return printable(str(value), VALUE_LIMIT)
 
 
 def not_empty(value: Any) -> Any:
@@ -54,13 +56,15 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Refuse values that are repeated."""
     for value, count in Counter(values).items():
         if count > 1:
-            raise ValueError(f"{value!r} stands here twice")
+            raise ValueError(f"{describe_value(value)} stands here twice")
     return values
 
 
 def _one_placeholder(prompt: str) -> str:
     if prompt.count(PLACEHOLDER) != 1:
-        raise ValueError(f"{prompt!r} must contain {PLACEHOLDER} once: the concept goes there")
+        raise ValueError(
+            f"{quoted(prompt)} must contain {PLACEHOLDER} once: the concept goes there"
+        )
     return prompt
 
 

@@ -34,6 +34,7 @@ from erasepro_convert.recipe.sections import (
 )
 from erasepro_convert.recipe.training import Training
 from erasepro_convert.runtime.hashing import json_digest
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.sd1.keys import UNET_BLOCKS
 
 
@@ -43,7 +44,9 @@ def _distinct_pairs(concepts: tuple[Concept, ...]) -> tuple[Concept, ...]:
     for concept in concepts:
         tokens = tokenize(concept.target).ids, tokenize(concept.anchor).ids
         if tokens in seen:
-            raise ValueError(f"{concept.target!r} → {concept.anchor!r} stands here twice")
+            raise ValueError(
+                f"{quoted(concept.target)} → {quoted(concept.anchor)} stands here twice"
+            )
         seen.add(tokens)
     return concepts
 
@@ -201,7 +204,7 @@ class Recipe(Section):
             except RecipeError as error:
                 raise ValueError(str(error)) from error
             if shared is not None:
-                raise ValueError(f"evaluate.prompts and prompts share {shared!r}")
+                raise ValueError(f"evaluate.prompts and prompts share {quoted(shared)}")
         return value
 
     @field_validator("retain", "probe", "evaluate")
@@ -227,11 +230,11 @@ class Recipe(Section):
         """Refuse to measure on prompts that were solved for or retained."""
         for concept in self.concepts:
             if (shared := shared_prompt(concept, self.probe.prompts)) is not None:
-                raise ValueError(f"probe.prompts and prompts share {shared!r}")
+                raise ValueError(f"probe.prompts and prompts share {quoted(shared)}")
         retained = {tokenize(prompt).ids for prompt in self.retain.prompts}
         for prompt in self.probe.others:
             if tokenize(prompt).ids in retained:
-                raise ValueError(f"probe.others and retain.prompts share {prompt!r}")
+                raise ValueError(f"probe.others and retain.prompts share {quoted(prompt)}")
         return self
 
     @model_validator(mode="after")
@@ -240,8 +243,8 @@ class Recipe(Section):
         for concept in self.concepts:
             if not self.calibration_templates(concept):
                 raise ValueError(
-                    f"{concept.target!r} is solved for or probed in all of calibration.prompts: "
-                    "add other ones"
+                    f"{quoted(concept.target)} is solved for or probed in all of "
+                    "calibration.prompts: add other ones"
                 )
         if not self.calibration_others:
             raise ValueError(

@@ -9,13 +9,14 @@ from pydantic import AfterValidator, ValidationError
 
 from erasepro_convert.errors import UsageError
 from erasepro_convert.recipe.fields import Name, Section, distinct
+from erasepro_convert.runtime.printable import quoted
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def _a_repository(name: str) -> str:
     if not REPOSITORY.fullmatch(name):
-        raise ValueError(f"{name!r} is no model on Hugging Face: write OWNER/NAME")
+        raise ValueError(f"{quoted(name)} is no model on Hugging Face: write OWNER/NAME")
     return name
 
 
@@ -23,12 +24,12 @@ def _a_day(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise ValueError(f"{text!r} is no day: write YYYY-MM-DD") from None
+        raise ValueError(f"{quoted(text)} is no day: write YYYY-MM-DD") from None
 
 
 def _without_comma(tag: str) -> str:
     if "," in tag:
-        raise ValueError(f"{tag!r} is more than one tag: a comma stands between tags")
+        raise ValueError(f"{quoted(tag)} is more than one tag: a comma stands between tags")
     return tag
 
 

@@ -42,6 +42,7 @@ from erasepro_convert.recipe.layer_ranges import (
     block_names,
     layer_numbers,
 )
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.sd1.keys import POSITIONS, TEXT_LAYERS, UNET_BLOCKS
 
 
@@ -100,7 +101,9 @@ class Concept(Section):
         try:
             for target, anchor in self.prompt_pairs():
                 if tokenize(target).ids == tokenize(anchor).ids:
-                    raise ValueError(f"target and anchor are the same to the model: {target!r}")
+                    raise ValueError(
+                        f"target and anchor are the same to the model: {quoted(target)}"
+                    )
         except RecipeError as error:
             raise ValueError(str(error)) from error
         return self

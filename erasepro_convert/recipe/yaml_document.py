@@ -20,6 +20,7 @@ from erasepro_convert.recipe.confusable_characters import (
     syntax_hint,
     without_typographic_quotes,
 )
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.storage.location import CHECKPOINT_SUFFIXES
 
 SIZE_LIMIT = 1 << 20
@@ -148,7 +149,7 @@ def _build(
 
 def _scalar(text: str, file: Path, line: int, *, plain: bool) -> object:
     if found := find_invisible(text):
-        _fail(file, line, f"{text!r} has an invisible {found}; remove it")
+        _fail(file, line, f"{quoted(text)} has an invisible {found}; remove it")
     if not plain:
         return text
     if (without := without_typographic_quotes(text)) is not None:

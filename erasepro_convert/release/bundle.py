@@ -7,15 +7,17 @@ them.  A zip that differs from it in any byte is found, whatever the byte is for
 import io
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from erasepro_convert.checkpoint.file import open_for_reading
 from erasepro_convert.checkpoint.zip_index import read_index
 from erasepro_convert.errors import CheckpointError, UsageError, VerificationError
-from erasepro_convert.output.destinations import Inputs, put
+from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.storage.atomic import replacing_folder, sync
+from erasepro_convert.storage.atomic import replacing, replacing_folder, sync
 
 Files = Mapping[str, bytes]
 """The content of each file, by name."""
@@ -48,20 +50,29 @@ def pack(files: Files) -> bytes:
     return packed.getvalue()
 
 
-def write_bundle(target: Path, files: Files, inputs: Inputs) -> None:
-    """Write a bundle whole or not at all: a zip where the target's name says so, else a folder.
+@contextmanager
+def writing_bundle(
+    target: Path, files: Files, inputs: Inputs, beside: Sequence[Path]
+) -> Iterator[tuple[BinaryIO, ...]]:
+    """Write a bundle: a zip where the target's name says so, else a folder.
+
+    It opens files to be filled, which replace those ``beside``.  All appear together when the block
+    succeeds, and none of them otherwise.
 
     Raises UsageError where the target would replace an input; OSError passes through.
     """
-    if target.suffix == ZIP:
-        put(target, pack(files), inputs)
-        return
     inputs.require_apart(target)
-    with replacing_folder(target) as (folder, _):
+    if target.suffix == ZIP:
+        with replacing(target, *beside) as (file, *others):
+            file.write(pack(files))
+            yield tuple(others)
+        return
+    with replacing_folder(target, *beside) as (folder, opened):
         for name, content in files.items():
             with open(folder / name, "xb") as file:
                 file.write(content)
                 sync(file)
+        yield opened
 
 
 def is_bundle(path: Path) -> bool:

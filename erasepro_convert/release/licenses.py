@@ -5,7 +5,11 @@ docs/hub/repositories-licenses.md); the Hub refuses a card with another one.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from erasepro_convert.manifest.safetensors_metadata import original_license
+from erasepro_convert.runtime.printable import on_one_line
 
 _LISTED = """
 afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m
@@ -44,3 +48,17 @@ def hub_license(stated: str) -> License:
         return License("other", "custom", stated)
     name = re.sub(r"[^a-z0-9.]+", "-", words).strip("-.")
     return License("other", name[:96] or "custom", "LICENSE")
+
+
+def license_warning(stated: str | None, metadata: Mapping[str, str]) -> str | None:
+    """Say that a release states another licence than the original's metadata; None where not.
+
+    ``metadata`` are those of the output.  What either licence allows is not known here.
+    """
+    original = original_license(metadata)
+    if not (stated and original) or hub_license(stated) == hub_license(original):
+        return None
+    return (
+        f"warning: the release states the licence {on_one_line(stated)}, the original's metadata "
+        f"{on_one_line(original)}: see to it that the original's allows this"
+    )

@@ -6,19 +6,20 @@ from tempfile import TemporaryDirectory
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.manifest import manifest_path
 from erasepro_convert.manifest.signature import Sign, signature_path
-from erasepro_convert.output.destinations import Inputs
-from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files, write_bundle
+from erasepro_convert.output.destinations import Inputs, require_place
+from erasepro_convert.release.bundle import EVIDENCE, SIGNATURE, Files, writing_bundle
 from erasepro_convert.release.bundle_findings import verify_bundle_files
 from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.release.results import Results
-from erasepro_convert.storage.atomic import replacing
 
 
 def signature_to_renew(results: Results, sign: Sign | None) -> Path | None:
     """Return the signature beside an output, which covers its manifest; None where there is none.
 
-    Raises UsageError where there is one and nothing to sign with.
+    Raises UsageError where there is one and nothing to sign with, and where the manifest cannot be
+    replaced, in which the evidence is to be named.
     """
+    require_place(results.manifest_file)
     path = signature_path(results.output, folder=results.output.is_dir())
     if not path.exists():
         return None
@@ -37,7 +38,7 @@ def publish(
     inputs: Inputs,
     sign: Sign | None = None,
 ) -> None:
-    """Write the bundle of a release, and its digest into the manifest beside the output.
+    """Write the bundle of a release and its digest into the manifest beside the output, or neither.
 
     The manifest's own digest stays as it is.  A signature that covers the manifest is made anew.
 
@@ -56,10 +57,10 @@ def publish(
             path = Path(folder, EVIDENCE)
             path.write_bytes(files[EVIDENCE])
             files = {**files, SIGNATURE: sign({EVIDENCE: path})}
-    write_bundle(target, files, inputs)
     record, output = results.manifest_file, results.output
     named = results.manifest.model_copy(update={"evidence_sha256": evidence.evidence_sha256})
-    with replacing(record, *([renewed] if renewed else [])) as (manifest, *signature):
+    beside = [record, *([renewed] if renewed else [])]
+    with writing_bundle(target, files, inputs, beside) as (manifest, *signature):
         manifest.write(named.to_json().encode())
         manifest.flush()
         if sign and signature:

@@ -17,6 +17,7 @@ from erasepro_convert.manifest.fields import first_mistake
 from erasepro_convert.manifest.names_beside import EVALUATION, MANIFEST, PICTURES, REPORT, STRESS
 from erasepro_convert.recipe.release import Release, with_statements
 from erasepro_convert.report.results_model import Evaluation, Stress
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification.against_manifest import verify_files
 
@@ -143,8 +144,8 @@ def _read(path: Path, kind: type[Kind], command: str, manifest: Manifest) -> Kin
     targets = {concept.target for concept in manifest.recipe.concepts}
     if others := sorted({concept for concept in found.targets if concept not in targets}):
         raise UsageError(
-            f"{path}: is about {others[0]!r}, which was not erased here; run {command} with the "
-            "recipe of this file"
+            f"{path}: is about {quoted(others[0])}, which was not erased here; run {command} with "
+            "the recipe of this file"
         )
     return found
 

@@ -35,6 +35,18 @@ Model = TypeVar("Model", bound=BaseModel)
 
 THE_ZIP = "the zip that evidence writes (if it was zipped anew, unpack it and verify the folder)"
 
+PAIR = "manifest and evidence"
+NAMED = "which the manifest beside the checkpoint names: the evidence that was written last"
+OTHER_EVIDENCE = (
+    "other evidence: if you wrote some anew since, keep that and remove this; else write it anew "
+    "with evidence OUT --force"
+)
+OTHER_CONVERSION = (
+    "of another conversion: if you converted anew since, write its evidence with "
+    "evidence OUT --force"
+)
+"""What manifest and evidence are that do not name one another, and what to do."""
+
 CHECKS: Checks = {
     "bundle": {"bundle"},
     "evidence": {"evidence"},
@@ -158,14 +170,17 @@ def verify_link(beside: Manifest, evidence: Evidence) -> list[Finding]:
 
     A manifest from before the evidence names none, which is no deviation.
     """
-    pairs = [("manifest_sha256", evidence.manifest_sha256, beside.digest())]
-    if beside.evidence_sha256:
-        pairs.append(("evidence_sha256", beside.evidence_sha256, evidence.digest()))
-    return [
-        Finding("link", "manifest and evidence", expected, found, what)
-        for what, expected, found in pairs
-        if expected != found
-    ]
+    findings = []
+    if evidence.manifest_sha256 != beside.digest():
+        named, found = evidence.manifest_sha256, f"{beside.digest()}, {OTHER_CONVERSION}"
+        findings.append(Finding("link", PAIR, named, found, "manifest_sha256"))
+    if beside.evidence_sha256 not in (None, evidence.digest()):
+        named, found = (
+            f"{beside.evidence_sha256}, {NAMED}",
+            f"{evidence.digest()}, {OTHER_EVIDENCE}",
+        )
+        findings.append(Finding("link", PAIR, named, found, "evidence_sha256"))
+    return findings
 
 
 def _read(bundle: Path, files: Files, name: str, model: type[Model]) -> Model:

@@ -1,10 +1,12 @@
-"""Text from an untrusted file, made safe for messages and lists."""
+"""Text from an untrusted file, made safe for messages and lists.
+
+A message quotes words with ``quoted``, which shows them as they are and what cannot be seen as an
+escape.  Names of files stand in messages as they are; what prints a message makes it ``harmless``.
+"""
 
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.cells import cell_len, set_cell_size
 
 from erasepro_convert.errors import CheckpointError
 
@@ -15,9 +17,19 @@ PAGES = 10_000
 """Characters of a text in a document."""
 
 
+def harmless(text: str, kept: str = "\n") -> str:
+    """Escape characters that move a terminal's cursor or cannot be seen, but for those ``kept``."""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
+def quoted(text: str, limit: int = LENGTH_LIMIT) -> str:
+    """Return a text in quotation marks for a message, as ``printable`` shows it."""
+    return f"'{printable(text, limit)}'"
+
+
 def printable(text: str, limit: int = LENGTH_LIMIT) -> str:
     """Escape unprintable characters of a text, and cut it to ``limit`` characters."""
-    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
+    escaped = harmless(text[:limit], kept="")
     return escaped[:limit] + ("…" if max(len(escaped), len(text)) > limit else "")
 
 
@@ -26,6 +38,8 @@ def shortened(text: str, width: int) -> str:
 
     A character of Chinese or Japanese takes two cells.
     """
+    from rich.cells import cell_len, set_cell_size  # --help does without
+
     text = printable(text)
     return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 

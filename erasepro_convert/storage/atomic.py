@@ -6,8 +6,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +21,8 @@ def replacing(*targets: Path) -> Iterator[tuple[BinaryIO, ...]]:
 
     Until then they lie beside the targets under temporary names.  After a failure or an interrupt
     they are removed and the targets are unchanged.  All files are on the disk before the first is
-    moved, and no signal is handled between the moves.  Temporary files of killed runs are removed
-    first.
+    moved, no signal is handled between the moves, and where one fails those before it are undone.
+    Temporary files of killed runs are removed first.
     """
     with _temporary_files(targets) as files:
         yield files
@@ -53,7 +54,11 @@ def replacing_folder(target: Path, *beside: Path) -> Iterator[tuple[Path, tuple[
                     sync(file)
                 with uninterrupted():
                     os.rename(temporary, target)  # not replace: only an empty folder may give way
-                    _move(files, beside)
+                    try:
+                        _move(files, beside)
+                    except BaseException:
+                        os.rename(target, temporary)
+                        raise
         finally:
             os.close(descriptor)
     except BaseException:
@@ -87,8 +92,34 @@ def _temporary_files(targets: Sequence[Path]) -> Iterator[tuple[BinaryIO, ...]]:
 
 
 def _move(files: Sequence[BinaryIO], targets: Sequence[Path]) -> None:
-    for file, target in zip(files, targets, strict=True):
-        os.replace(file.name, target)
+    """Move files to their targets, all or none."""
+    with ExitStack() as after, ExitStack() as undo:
+        for file, target in zip(files, targets, strict=True):
+            if len(targets) > 1:
+                undo.callback(_restorer(target, after))
+            os.replace(file.name, target)
+        undo.pop_all()
+
+
+def _restorer(target: Path, after: ExitStack) -> Callable[[], None]:
+    """Return what puts back the file that is at a target now, or removes the one that comes there.
+
+    Until ``after`` is left, the file has a second name.  On a file system without hard links it has
+    none, and what comes there stays.
+    """
+    if not os.path.lexists(target):
+        return partial(target.unlink, missing_ok=True)
+    kept = _temporary(target)
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except OSError:
+        return _do_nothing
+    after.callback(partial(kept.unlink, missing_ok=True))
+    return partial(os.replace, kept, target)
+
+
+def _do_nothing() -> None:
+    """Undo nothing."""
 
 
 def _temporary(target: Path) -> Path:

@@ -78,12 +78,14 @@ def test_tables_go_to_standard_error_beside_json(cli: Cli, checkpoint_file: Path
     assert "would be converted" in cli("inspect", checkpoint_file).out
 
 
-def test_commands_that_draw_say_that_they_read_no_urls(cli: Cli, van_gogh: Path) -> None:
+def test_commands_that_draw_say_that_they_read_no_urls(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path
+) -> None:
     url = "s3://user:secret@bucket/out.safetensors"
     for words in (
-        ("evaluate", van_gogh, url, "--base", van_gogh),
-        ("stress", van_gogh, url, "--base", van_gogh),
-        ("preview", url, "--base", van_gogh, "--recipe", van_gogh),
+        ("evaluate", van_gogh, url, "--base", checkpoint_file),
+        ("stress", van_gogh, url, "--base", checkpoint_file),
+        ("preview", url, "--base", checkpoint_file, "--recipe", van_gogh),
         ("compare", van_gogh, url),
     ):
         ran = cli(*words)

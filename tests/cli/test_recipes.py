@@ -16,7 +16,7 @@ from erasepro_convert.manifest import read_manifest
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.parse import parse_recipe
 from erasepro_convert.recipe.schema import schema_json, schema_line
-from erasepro_convert.recipe.template import recipe_text
+from erasepro_convert.recipe.template import commented_recipe_text
 from erasepro_convert.recipe.yaml_document import parse_document
 from tests.conftest import SHORT, Cli, copy_of_demo
 
@@ -140,7 +140,7 @@ class TestList:
     def test_a_search_that_finds_nothing(self, cli: Cli) -> None:
         ran = cli("recipes", "search", "qqqq")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.startswith("error: no recipe has 'qqqq' in it; --target 'qqqq'")
+        assert ran.err.startswith("error: no recipe has 'qqqq' in it; --target qqqq --anchor")
 
     def test_a_recipe_is_shown_to_be_copied(self, cli: Cli) -> None:
         """Without the line for editors: the schema lies elsewhere as seen from a copy."""
@@ -279,9 +279,8 @@ class TestNew:
     def test_no_text_becomes_anything_but_itself(self, text: str, other: str) -> None:
         place = Path("r.yaml")
         try:
-            recipe = parse_recipe(
-                parse_document(recipe_text(text, other, ["a heron", text], "a bird"), place), place
-            )
+            written = commented_recipe_text(text, other, ["a heron", text], "a bird")
+            recipe = parse_recipe(parse_document(written, place), place)
         except RecipeError:
             return  # refused in words
         assert recipe.name.strip() == text.strip()

@@ -1,12 +1,20 @@
 """What terminals of several widths show: figures and names are whole, bars give way first."""
 
+import os
+import pty
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
 
-from erasepro_convert.cli.terminal import Terminal
+from erasepro_convert.cli.evaluate import evaluation_tables
+from erasepro_convert.cli.terminal import Terminal, cell
+from erasepro_convert.evaluate.metrics.intervals import Interval
+from erasepro_convert.evaluate.results import Estimate, Metric
 from tests.conftest import VAN_GOGH, Cli, Ran, WriteRecipe
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -135,3 +143,83 @@ def test_a_file_that_is_at_work_is_named_in_full(
     shown = ANSI.sub("", capsys.readouterr().out)
     assert "…" not in shown
     assert "12/3200 pictures" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_lines_are_broken_between_words(
+    width: int, capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", str(width))
+    said = "warning: 10 images: FID is too high, the more the fewer they are, and the more features"
+    Terminal(quiet=False, to_stderr=False).say(said)
+    lines = ANSI.sub("", capsys.readouterr().out).splitlines()
+    assert len(lines) > 1
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(line.strip() for line in lines) == said
+
+
+def test_a_bar_of_steps_has_a_line_of_its_own_whatever_it_is_about(
+    capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", "80")
+    about = "judging: KID and FID on demo features, of a file with a name"
+    with Terminal(quiet=False, to_stderr=False).steps() as progress:
+        progress(about, 12, 3200)
+        progress(about, 151_040, 36_002_806)
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", ANSI.sub("", capsys.readouterr().out))]
+    assert about in lines
+    assert all(len(line) <= 80 for line in lines)
+    assert re.fullmatch(r"[━╸╺]+ 0% \d:\d\d", lines[-1] or lines[-2])
+
+
+def test_an_error_is_broken_between_words() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "erasepro_convert", "check", "x.safetensors"]
+    environment = {**os.environ, "COLUMNS": "60"}
+    ran = subprocess.run(command, stderr=theirs, env=environment, check=False)
+    os.close(theirs)
+    lines = os.read(ours, 10_000).decode().splitlines()
+    os.close(ours)
+    assert ran.returncode == 2
+    assert lines == [
+        "error: x.safetensors: is a checkpoint by its name, not a",
+        "  recipe; are recipe and checkpoint swapped?",
+    ]
+
+
+def test_no_arrow_stands_alone_below_its_metric(
+    capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", "80")
+    rate = Estimate(1.0, Interval(0.722, 1.0))
+    change = Estimate(-1.0, Interval(-1.0, -1.0))
+    metric = Metric("judge", "snoopy", "T: target seen", "lower", rate, rate, change, 10, 10)
+    (table,) = evaluation_tables(SimpleNamespace(metrics=[metric]))  # type: ignore[arg-type]
+    Terminal(quiet=False, to_stderr=False).show(table)
+    heading, first, second = ANSI.sub("", capsys.readouterr().out).splitlines()
+    assert heading.split() == ["judge", "original", "erased", "difference", "images/prompts"]
+    assert first.split() == ["snoopy:", "T:", "target", "↓", "1.000", "1.000", "-1.000", "10/10"]
+    assert second.split() == ["seen", "0.722…1.000", "0.722…1.000", "-1.000…-1.000"]
+
+
+HOSTILE = "sno\topy \x1b[31m\x1b]0;title\x07\nok: \u202e it's"
+SHOWN = r"sno\topy \x1b[31m\x1b]0;title\x07\nok: \u202e it's"
+
+
+def test_nothing_that_is_said_is_an_order_to_the_terminal_or_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], on_screen: pytest.MonkeyPatch
+) -> None:
+    on_screen.setenv("COLUMNS", "200")
+    terminal = Terminal(quiet=False, to_stderr=False)
+    terminal.say(HOSTILE)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row(cell(f"{HOSTILE}[bold]"))
+    terminal.show(table)
+    assert ANSI.sub("", capsys.readouterr().out) == f"{SHOWN}\n{SHOWN}[bold]\n"
+
+
+@pytest.mark.parametrize("command", ["inspect", "card", "verify", "report", "evidence"])
+def test_a_name_in_an_error_is_harmless(command: str, cli: Cli, tmp_path: Path) -> None:
+    ran = cli(command, tmp_path / "a\tb\x1b[31m.safetensors")
+    assert ran.code == 2
+    assert r"a\tb\x1b[31m.safetensors: there is no such file" in ran.err

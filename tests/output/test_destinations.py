@@ -1,5 +1,6 @@
 """Nothing that is read is written, by any name, in any command; bad places are named first."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from erasepro_convert.batch.scheduler import Batch
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.errors import UsageError
-from erasepro_convert.output.destinations import LONGEST_NAME, Inputs, put, require_outputs
+from erasepro_convert.output.destinations import LONGEST_NAME, Inputs, put, put_all, require_outputs
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.storage.location import locate
 from tests.conftest import VAN_GOGH, Cli
@@ -430,6 +431,33 @@ def test_put_is_whole_or_not_at_all_and_looks_again(here: Path) -> None:
     with pytest.raises(UsageError, match="which is read"):
         put(here / "o.json", b"[]", inputs)
     assert (here / "o.json").read_bytes() == PRECIOUS
+
+
+def test_several_are_put_all_or_none(here: Path) -> None:
+    old, new, blocked = here / "old.json", here / "new.json", here / "z.json"
+    old.write_bytes(b"old")
+    (blocked / "in the way").mkdir(parents=True)
+    before = content(here)
+    for places in ((old, new, blocked), (new, blocked, old), (blocked, old)):
+        with pytest.raises(OSError, match=r"z\.json"):
+            put_all(dict.fromkeys(places, b"all"), Inputs([]))
+        assert content(here) == before
+    put_all({old: b"1", new: b"2"}, Inputs([]))
+    assert (old.read_bytes(), new.read_bytes()) == (b"1", b"2")
+    assert content(here).keys() == before.keys() | {"new.json"}
+
+
+def test_without_hard_links_they_are_put_all_the_same(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refuse)
+    for text in (b"1", b"2"):
+        put_all(dict.fromkeys((here / "a.json", here / "b.json"), text), Inputs([]))
+    assert (here / "b.json").read_bytes() == b"2"
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "no links here")
 
 
 # batches ---------------------------------------------------------------------------------------

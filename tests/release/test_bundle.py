@@ -10,7 +10,7 @@ import pytest
 from erasepro_convert.errors import UsageError, VerificationError
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.release import bundle
-from erasepro_convert.release.bundle import pack, read_bundle, write_bundle
+from erasepro_convert.release.bundle import pack, read_bundle, writing_bundle
 
 FILES = {"evidence.json": b"{}\n", "b.txt": b"some text", "empty": b""}
 
@@ -26,7 +26,8 @@ def zipped(*members: tuple[str | zipfile.ZipInfo, bytes], packed: bool = False) 
 
 def test_what_was_packed_is_read(tmp_path: Path) -> None:
     for name in ("out.zip", "out"):
-        write_bundle(tmp_path / name, FILES, Inputs([]))
+        with writing_bundle(tmp_path / name, FILES, Inputs([]), ()):
+            pass
         assert read_bundle(tmp_path / name) == (FILES, True)
 
 
@@ -105,8 +106,10 @@ def test_a_link_in_a_zip_is_content_and_makes_another_zip(tmp_path: Path) -> Non
 
 
 def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bundle(tmp_path / "out.zip", FILES, Inputs([]))
-    write_bundle(tmp_path / "out", FILES, Inputs([]))
+    with writing_bundle(tmp_path / "out.zip", FILES, Inputs([]), ()):
+        pass
+    with writing_bundle(tmp_path / "out", FILES, Inputs([]), ()):
+        pass
     monkeypatch.setattr(bundle, "SIZE_LIMIT", 10)
     for name in ("out.zip", "out"):
         with pytest.raises(VerificationError, match="bytes, and no evidence has more than 10"):
@@ -116,7 +119,8 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
 def test_a_folder_has_plain_files_alone(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "out"
-    write_bundle(folder, FILES, Inputs([]))
+    with writing_bundle(folder, FILES, Inputs([]), ()):
+        pass
     match kind:
         case "folder":
             (folder / "more").mkdir()

@@ -1,6 +1,8 @@
 """Evidence stands alone, says what was not done, and every change of it is found."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from erasepro_convert.manifest import read_manifest
 from erasepro_convert.output.destinations import Inputs
 from erasepro_convert.recipe import load_recipe
 from erasepro_convert.recipe.yaml_document import SIZE_LIMIT
-from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, write_bundle
+from erasepro_convert.release.bundle import EVIDENCE, pack, read_bundle, writing_bundle
 from erasepro_convert.release.evidence_model import Evidence, schema_json
 from erasepro_convert.release.summaries import bundle_file
 from erasepro_convert.release.verify_evidence import verify_evidence
@@ -178,7 +180,8 @@ def test_it_has_no_paths_of_this_machine_and_no_live_markup(shared: Made) -> Non
 def test_a_changed_byte_of_any_file_is_found(shared: Made, name: str, tmp_path: Path) -> None:
     """In a folder, where nothing but the digests tells."""
     files, folder = files_of(shared), tmp_path / "folder"
-    write_bundle(folder, files, Inputs([]))
+    with writing_bundle(folder, files, Inputs([]), ()):
+        pass
     assert verify_evidence(folder).findings == ()
     content = files[name]
     for place in (0, len(content) // 2, len(content) - 1):
@@ -246,6 +249,65 @@ def test_manifest_and_evidence_name_one_another(made: Made, cli: Cli) -> None:
     assert "link: manifest and evidence: evidence_sha256" in cli("verify", made.output).out
     made.bundle.write_bytes(b"no zip")
     assert "link: out.evidence.zip" in cli("verify", made.output).out
+
+
+def test_earlier_evidence_is_said_to_be_superseded_and_what_to_do(made: Made, cli: Cli) -> None:
+    later = made.output.with_name("later.zip")
+    assert cli("evidence", made.output, "--force").code == 0
+    same = cli("evidence", made.output, "--out", made.output.with_name("same.zip"))
+    assert "superseded" not in same.out
+    ran = cli("evidence", made.output, "--out", later, "--release", "contact=me@example.org")
+    assert ran.code == 0
+    assert f"superseded: remove it where it still lies, as {made.bundle}\n" in ran.out
+    assert cli("verify", later).code == 0
+    for place in (made.bundle, made.output):
+        ran = cli("verify", place)
+        assert ran.code == 5
+        assert ", which the manifest beside the checkpoint names: the evidence that was" in ran.out
+        assert ", other evidence: if you wrote some anew since, keep that and remove" in ran.out
+    made.bundle.unlink()
+    assert cli("verify", made.output).code == 0
+    again = cli("evidence", made.output)
+    assert "superseded: remove it where it still lies\n" in again.out
+    assert cli("verify", made.bundle).code == 0
+
+
+@pytest.mark.parametrize("name", ["new.zip", "new", "out.evidence.zip"])
+def test_the_evidence_and_what_names_it_are_written_together_or_not_at_all(
+    name: str, made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def full(old: Path, new: Path) -> None:
+        if Path(new) == made.record:
+            raise OSError(errno.ENOSPC, "full", str(new))
+        replace(old, new)
+
+    def there() -> dict[str, bytes]:
+        folder = made.output.parent
+        return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    before = there()
+    monkeypatch.setattr(os, "replace", full)
+    place = made.output.with_name(name)
+    ran = cli("evidence", made.output, "--out", place, "--force", "--release", "contact=x@y.org")
+    assert ran.code == 1
+    assert "out.manifest.json: the disk is full" in ran.err
+    assert there() == before
+    monkeypatch.undo()
+    assert cli("verify", made.bundle).code == 0
+
+
+def test_a_manifest_that_cannot_be_replaced_is_said_before_the_work(
+    made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != made.record.parent)
+    elsewhere = made.output.parent / "elsewhere"
+    elsewhere.mkdir()
+    ran = cli("evidence", made.output, "--out", elsewhere / "e.zip")
+    assert ran.code == 2
+    assert f"{made.record.parent}: not a folder that can be written to" in ran.err
+    assert not any(elsewhere.iterdir())
 
 
 def test_a_damaged_lora_is_found(checkpoint_file: Path, tmp_path: Path, cli: Cli) -> None:

@@ -144,3 +144,22 @@ def test_an_output_that_is_gone_is_missed(erased: Path) -> None:
     shutil.move(erased, moved)
     with pytest.raises(VerificationError, match="expected there, found missing"):
         require_unchanged(read_results(erased.with_suffix(".manifest.json")))
+
+
+@pytest.mark.parametrize("command", ["card", "evidence"])
+def test_a_hostile_name_in_refused_results_is_readable_and_harmless(
+    command: str, cli: Cli, erased: Path
+) -> None:
+    measure(erased)
+    path = erased.with_suffix(".stress.json")
+    written = json.loads(path.read_text("utf-8"))
+    written["rows"][0]["concept"] = "a\tb\x1b[31m c:\\d it's"
+    path.write_text(json.dumps(written), encoding="utf-8")
+    ran = cli(command, erased)
+    assert ran.code == 2
+    assert r"is about 'a\tb\x1b[31m c:\d it's', which was not erased here" in ran.err
+    path.write_text(json.dumps(written | {"rows": [{"\x1b]0;title\x07": 1}]}), encoding="utf-8")
+    ran = cli(command, erased)
+    assert ran.code == 2
+    assert r"not what stress writes: rows.0." in ran.err
+    assert ran.err.rstrip().isprintable()
