@@ -1,6 +1,7 @@
 """A stand-in for what the nodes use of ComfyUI, written for these tests.
 
-ComfyUI is no package that can be installed, so its own code is not part of the tests.
+ComfyUI is no package that can be installed; ``tests.integrations.comfyui_source`` has its own code
+where that is on this machine.
 """
 
 import importlib.util

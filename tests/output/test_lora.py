@@ -158,7 +158,8 @@ def test_every_edited_matrix_has_the_name_that_loaders_build() -> None:
     """kohya's, ComfyUI's and A1111's loaders build it of diffusers' module names.
 
     This is our own writing of the rule in ComfyUI's ``model_lora_keys_unet`` and
-    ``model_lora_keys_clip`` (comfy/lora.py), whose code is GPL: by hand, its loader took our files.
+    ``model_lora_keys_clip`` (comfy/lora.py), whose code is GPL: the loader itself is tested in
+    ``tests/integrations/test_comfyui_source.py``, where its source is on this machine.
     """
     with torch.device("meta"):
         unet = UNet2DConditionModel(**architecture_of(SD1).unet())
