@@ -17,6 +17,7 @@ from erasepro_convert.cli.output_options import json_option, quiet_option
 from erasepro_convert.errors import BatchError, InterruptedRunError, StorageError, UsageError
 from erasepro_convert.library import SUFFIXES, has_the_form_of_a_name
 from erasepro_convert.runtime.memory import free_memory
+from erasepro_convert.runtime.printable import quoted
 
 if TYPE_CHECKING:
     from erasepro_convert.cli.batch_view import BatchView
@@ -45,7 +46,7 @@ def size(text: str) -> int:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
     if not found:
-        raise click.BadParameter(f"{text!r} is no size such as 8G or 512M")
+        raise click.BadParameter(f"{quoted(text)} is no size such as 8G or 512M")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from erasepro_convert.runtime.printable import quoted
+
 
 class Scale(click.FloatRange):
     """A finite number that is not negative."""
@@ -19,7 +21,7 @@ class Scale(click.FloatRange):
         """Read the number, and refuse NaN and infinity."""
         number: float = super().convert(value, param, ctx)
         if not isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
+            self.fail(f"{quoted(str(value))} is not a finite number", param, ctx)
         return number
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from erasepro_convert.manifest.erasure import Alignment
 from erasepro_convert.manifest.model import Manifest
 from erasepro_convert.recipe.methods import METHODS
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.runtime.wording import counted, counted_of
 from erasepro_convert.sd1.dropped_tensors import CONCEPT_CARRIERS, EMA_COPY
 
@@ -110,8 +111,12 @@ def _conflict_remarks(alignment: Alignment) -> Iterator[Remark]:
         tokens = counted(len(deeper), "token")
         yield _warning(f"{tokens} sent to several anchors at once: a residual is left")
     for conflict in deeper:
-        anchors = ", ".join(f"{place.token!r} in {place.prompt!r}" for place in conflict.anchors)
-        yield Remark(f"{conflict.token!r} in {conflict.target_prompt!r} is sent to {anchors}")
+        anchors = ", ".join(
+            f"{quoted(place.token)} in {quoted(place.prompt)}" for place in conflict.anchors
+        )
+        yield Remark(
+            f"{quoted(conflict.token)} in {quoted(conflict.target_prompt)} is sent to {anchors}"
+        )
     if first not in ((), deeper):
         yield Remark(
             f"text_encoder.1 reads tokens before any attention: {len(first)} of its columns "
@@ -124,7 +129,7 @@ def _target_remarks(manifest: Manifest, listed: Callable[[Sequence[str]], str]) 
     for target, words in manifest.synonyms.items():
         shares = ", ".join(f"{found.word} {found.distance:.2f}" for found in words)
         same = shares or "no other word"
-        yield Remark(f"means the same as {target!r} to this checkpoint: {same}")
+        yield Remark(f"means the same as {quoted(target)} to this checkpoint: {same}")
     alignment = manifest.alignment
     if alignment.held:
         yield _warning(

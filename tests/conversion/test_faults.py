@@ -547,6 +547,11 @@ def watched_run(failing: int | None, cli: Cli, *args: object) -> tuple[int, list
     return ran.code, calls.seen
 
 
+def fill_cache(cli: Cli, args: Sequence[object]) -> None:
+    """Let a first run write what later ones find in the user's cache; faults there are borne."""
+    assert cli("--dry-run", *args).code == 0
+
+
 def test_a_failing_sync_or_replace_leaves_the_old_output(
     cli: Cli, inputs: Inputs, old: Path
 ) -> None:
@@ -554,6 +559,7 @@ def test_a_failing_sync_or_replace_leaves_the_old_output(
     args = ("--force", inputs.recipe, inputs.source, old)
     scratch = old.parent / "scratch"
     scratch.mkdir()
+    fill_cache(cli, args)
     code, calls = watched_run(None, cli, *args[:-1], scratch / old.name)
     assert code == 0
     new = sha256(scratch / old.name)
@@ -587,6 +593,7 @@ def test_a_failing_sync_or_rename_leaves_no_folder(
         target.mkdir()
     with demo.checkpoint() as source:
         args = (inputs.recipe, source, f"{target}/")
+        fill_cache(cli, args)
         _, calls = watched_run(0, cli, *args)
         assert len(calls) == 1
         files = len(digests_of_run(args, cli, tmp_path)) + 1
