@@ -28,7 +28,7 @@ from erasepro_convert.batch.worker import Task
 from erasepro_convert.errors import StorageError
 from erasepro_convert.runtime.hashing import pretty_json
 from erasepro_convert.runtime.printable import printable
-from erasepro_convert.runtime.wording import counted
+from erasepro_convert.runtime.wording import counted, duration_text
 
 BAR_WIDTH, LEAST_BAR_WIDTH = 28, 6
 """The greatest and the least width of a bar, in characters."""
@@ -141,7 +141,7 @@ class BatchView:
 
         As JSON: the entries of the record in the order of their outputs' names.
         """
-        duration = _format_duration(monotonic() - self._started)
+        duration = duration_text(monotonic() - self._started)
         counts = [f"{self.counts[o]} {o}" for o in get_args(Outcome) if self.counts[o]]
         if not_begun := self._total - self.counts.total():
             counts.append(f"{not_begun} not begun")
@@ -195,7 +195,7 @@ class BatchView:
         if not converted or (is_first_round and converted < LEAST_SHARE * running_bytes):
             return "not known yet"
         elapsed = monotonic() - self._started
-        return _format_duration(elapsed * max(0, self._bytes_to_convert - converted) / converted)
+        return duration_text(elapsed * max(0, self._bytes_to_convert - converted) / converted)
 
 
 def _nothing_runs() -> Iterable[tuple[Task, Progress]]:
@@ -251,12 +251,3 @@ def _first_sentence(reason: str) -> str:
     """Return the first sentence of a reason; the record has all of it."""
     first = re.split(r"(?<=[^.][.?!]) |\n", reason.strip(), maxsplit=1)[0]
     return " ".join(first.split())
-
-
-def _format_duration(seconds: float) -> str:
-    """Format a time in its two largest units: 1 h 20 min, 3 min 5 s, 12 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

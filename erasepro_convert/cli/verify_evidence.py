@@ -1,29 +1,11 @@
 """How ``verify`` checks a bundle of evidence, and what it says of it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from erasepro_convert.errors import VerificationError
-
-if TYPE_CHECKING:
-    from erasepro_convert.release.verify_evidence import VerifiedEvidence
-
-HELD = {
-    "bundle": "each file has its size and digest; none is missing, none too many",
-    "evidence": "true to itself; digests, runs and what is not stated fit the rest",
-    "manifest": "true to itself, and named by the evidence",
-    "recipe": "reads as the one in the manifest",
-    "bom": "valid CycloneDX 1.6, with the manifest's digests",
-    "results": "evaluation and stress test, where they are, are of this checkpoint",
-    "signature": "made by this key or certificate, of this evidence",
-    "checkpoint": "files, metadata and tensors are as the manifest says",
-    "link": "the manifest beside the checkpoint names this evidence",
-}
-"""What a check says that found nothing."""
 
 
 def verify_bundle(
@@ -41,7 +23,7 @@ def verify_bundle(
     """
     from dataclasses import asdict
 
-    from erasepro_convert.cli.terminal import Terminal
+    from erasepro_convert.cli.terminal import MARKS, Terminal
     from erasepro_convert.cli.verify import show
     from erasepro_convert.release.verify_evidence import verify_evidence
     from erasepro_convert.runtime.wording import counted
@@ -57,28 +39,10 @@ def verify_bundle(
         click.echo(json.dumps(data, indent=2))
     if findings:
         show(findings, terminal)
-    for line, colour in _checks(verified):
-        terminal.say(line, colour)
+    said = verified.said
+    for check, held in verified.checked.items():
+        mark, colour = MARKS[held]
+        terminal.say(f"{mark} {check}: {said[check]}", colour)
     if findings:
         raise VerificationError(f"{bundle}: {counted(len(findings), 'deviation')}")
     terminal.say(f"{bundle}: {counted(len(verified.evidence.files), 'file')} as the evidence says")
-
-
-def _checks(verified: "VerifiedEvidence") -> Iterator[tuple[str, str]]:
-    """Give a line with its colour for each check: it held, deviates, or was not made."""
-    from erasepro_convert.cli.terminal import MARKS
-
-    how = {
-        "signature": "give --key PUB or --certificate CERT"
-        if verified.is_signed
-        else "it is not signed",
-        "checkpoint": "it does not lie beside: give --checkpoint OUT",
-        "link": "no manifest that names evidence lies beside the checkpoint",
-    }
-    for check, held in verified.checked.items():
-        mark, colour = MARKS[held]
-        if held is None:
-            said = f"not checked ({how[check]})"
-        else:
-            said = HELD[check] if held else "deviates"
-        yield f"{mark} {check}: {said}", colour

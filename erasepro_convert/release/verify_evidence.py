@@ -48,6 +48,19 @@ CHECKS: dict[str, Set[str]] = {
 }
 """What can be checked, and the kinds of deviations that each check finds."""
 
+HELD = {
+    "bundle": "each file has its size and digest; none is missing, none too many",
+    "evidence": "true to itself; digests, runs and what is not stated fit the rest",
+    "manifest": "true to itself, and named by the evidence",
+    "recipe": "reads as the one in the manifest",
+    "bom": "valid CycloneDX 1.6, with the manifest's digests",
+    "results": "evaluation and stress test, where they are, are of this checkpoint",
+    "signature": "made by this key or certificate, of this evidence",
+    "checkpoint": "files, metadata and tensors are as the manifest says",
+    "link": "the manifest beside the checkpoint names this evidence",
+}
+"""What a check says that found nothing."""
+
 
 @dataclass(frozen=True)
 class VerifiedEvidence:
@@ -71,6 +84,25 @@ class VerifiedEvidence:
         return {
             check: False if kinds & found else True if check in self.done else None
             for check, kinds in CHECKS.items()
+        }
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What each check says: what held, that something deviates, or why it was not made."""
+        how = {
+            "signature": "give --key PUB or --certificate CERT"
+            if self.is_signed
+            else "it is not signed",
+            "checkpoint": "it does not lie beside: give --checkpoint OUT",
+            "link": "no manifest that names evidence lies beside the checkpoint",
+        }
+        return {
+            check: f"not checked ({how[check]})"
+            if held is None
+            else HELD[check]
+            if held
+            else "deviates"
+            for check, held in self.checked.items()
         }
 
 

@@ -17,3 +17,12 @@ def listed(names: Sequence[str], shown: int = 5) -> str:
     """Return the first ``shown`` names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time in its two largest units: 1 h 20 min, 3 min 5 s, 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

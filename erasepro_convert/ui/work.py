@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.errors import RecipeError, UsageError, describe_error
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.ui.folders import Folders
+from erasepro_convert.ui.folders import EVIDENCE, Folders
 from erasepro_convert.ui.release import DOCUMENTS
 from erasepro_convert.ui.request import Request, recipe_place
 
@@ -24,11 +24,15 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Written:
-    """A release: its manifest, where it lies, and the documents beside it by their title."""
+    """A release: its manifest, where it lies, and the documents beside it by their title.
+
+    ``missing`` says of each document that could not be written why.
+    """
 
     manifest: erasepro.Manifest
     output: Path
     documents: dict[str, Path]
+    missing: dict[str, str]
 
 
 def try_out(folders: Folders, request: Request, progress: Progress) -> erasepro.Manifest:
@@ -55,14 +59,29 @@ def draw(folders: Folders, request: Request, progress: Progress) -> Pictures:
     return Pictures(png.getvalue(), tuple(prompt.prompt for prompt in drawn.prompts))
 
 
+def draw_or_time(folders: Folders, request: Request, progress: Progress) -> Pictures | float:
+    """Draw before and after where that takes seconds; elsewhere return about how many it takes."""
+    source, recipe = folders.to_read(request.checkpoint), request.recipe(folders)
+    if erasepro.plan_preview(recipe, source).is_quick:
+        return draw(folders, request, progress)
+    return 2 * erasepro.time_preview(
+        recipe, source, progress=lambda _, done, total: progress("time", done, total)
+    )
+
+
 def write(folders: Folders, request: Request, progress: Progress) -> Written:
-    """Write the release and the documents beside it."""
+    """Write the release and the documents beside it, of which some may fail."""
     source, output = folders.to_read(request.checkpoint), folders.to_write(request.output)
     options = erasepro.Options(force=request.replace)
     manifest = erasepro.convert(request.recipe(folders), source, output, options, progress)
     # Nothing asks here whether the job was cancelled: a release has its documents.
-    documents = {one.title: one.write(output, force=request.replace) for one in DOCUMENTS}
-    return Written(manifest, output, documents)
+    documents, missing = dict[str, Path](), dict[str, str]()
+    for document in DOCUMENTS:
+        try:
+            documents[document.title] = document.write(output, force=request.replace)
+        except Exception as error:  # whatever it is, the checkpoint is there
+            missing[document.title] = describe_error(error)
+    return Written(manifest, output, documents, missing)
 
 
 def require_free(folders: Folders, request: Request) -> None:
@@ -83,10 +102,18 @@ def find_words(
 
 def verify(
     folders: Folders, output: str, base: str, progress: Progress, *, replay: bool
-) -> erasepro.Verified:
-    """Hold a release against its manifest, and against its original where there is one."""
+) -> erasepro.Verified | erasepro.VerifiedEvidence:
+    """Hold a release against its manifest, and against its original where there is one.
+
+    Evidence is held against itself, and against its checkpoint where that lies beside it.
+    """
     target = folders.to_read(output)
     original = folders.to_read(base) if base.strip() else None
+    if target.suffix == EVIDENCE:
+        if original or replay:
+            raise UsageError("evidence stands alone: take the original and the replay away")
+        folders.require_inside_beside(target)  # its checkpoint is looked for there
+        return erasepro.verify_evidence(target, progress=progress)
     if replay and original is None:
         raise UsageError("to run the recipe again, choose the original too")
     return erasepro.verify(target, base=original, replay=replay, progress=progress)
