@@ -107,9 +107,9 @@ class VerifiedEvidence:
 
 
 def verify_evidence(
-    bundle: Path,
+    bundle: Path | str,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     key: Path | None = None,
     certificates: Sequence[Path] = (),
     progress: Progress = silent,
@@ -126,6 +126,7 @@ def verify_evidence(
     """
     if key and certificates:
         raise UsageError("--key and --certificate exclude one another: a signature is by one")
+    bundle, checkpoint = Path(bundle), Path(checkpoint) if checkpoint else None
     if checkpoint and not checkpoint.exists():
         raise UsageError(f"{checkpoint}: there is no such file")
     verifier = signature_verifier(key, certificates) if key or certificates else None

@@ -88,6 +88,15 @@ class EraseFields:
             with gr.Row():
                 self.contact = gr.Textbox(label="Contact", max_lines=1)
                 self.purpose = gr.Textbox(label="Why it was erased", max_lines=1)
+        with gr.Accordion("A picture and a LoRA (optional)", open=False), gr.Row():
+            self.thumbnail = gr.Textbox(
+                label="Thumbnail", max_lines=1,
+                info="A picture that web UIs show for the file: the path of a PNG, JPEG or WebP.",
+            )  # fmt: skip
+            self.lora = gr.Textbox(
+                label="LoRA", max_lines=1,
+                info="Where the same changes go as a LoRA too: a path that ends in .safetensors",
+            )  # fmt: skip
         self.write_button = gr.Button("Write the checkpoint", variant="primary", elem_id="write")
 
         gr.HTML("<h2>6. Release</h2>")
@@ -106,6 +115,7 @@ class EraseFields:
         self.request = [
             self.checkpoint, self.recipes, self.pairs, self.strength, self.output, self.replace,
             self.author, self.license, self.contact, self.purpose,
+            self.thumbnail, self.lora,
         ]  # fmt: skip
         self.outputs = [
             *self.request, self.checkpoint_error, self.facts, self.what_error, self.target,

@@ -97,14 +97,17 @@ def _released(fields: EraseFields, job: Job) -> Updates:
         markup.error(f"The checkpoint is written, but not its {title.lower()}: {why}")
         for title, why in written.missing.items()
     )
+    beside = f"Its {markup.term('manifest')} lies beside it."
+    if manifest.lora:
+        name = markup.text(manifest.lora.file.name)
+        beside += f" The same changes as a LoRA: <code>{name}</code>."
     return {
         fields.release: (
             '<div class="verdict held"><h3>Written</h3>'
             f"<p><code>{markup.text(written.output)}</code>, {file.size / 1e6:,.1f} MB</p>"
             f"<p>{markup.term('AutoV2')} <code>{file.autov2}</code>, {markup.term('SHA-256')} "
             f'<code class="digest">{file.sha256}</code></p>'
-            f"<p>Its {markup.term('manifest')} lies beside it.</p><ul>{links}</ul>{missing}</div>"
-            + markup.result(manifest)
+            f"<p>{beside}</p><ul>{links}</ul>{missing}</div>" + markup.result(manifest)
         ),
         fields.yaml: gr.update(value=manifest.recipe.to_yaml(), visible=True),
         fields.copy: gr.update(visible=True),

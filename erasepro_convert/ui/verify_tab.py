@@ -9,8 +9,8 @@ import gradio as gr
 import erasepro_convert as erasepro
 from erasepro_convert.errors import describe_error
 from erasepro_convert.ui import markup, work
-from erasepro_convert.ui.folders import MISTAKES, Folders
-from erasepro_convert.ui.jobs import Job, Jobs
+from erasepro_convert.ui.folders import EVIDENCE, MISTAKES, Folders
+from erasepro_convert.ui.jobs import Job, Jobs, Work
 from erasepro_convert.ui.updates import QUIET, Updates, paths
 
 
@@ -86,6 +86,7 @@ class VerifyTab:
 
     def _submit(self, release: str | None, base: str | None, replay: bool) -> Updates:
         release, base = release or "", base or ""
+        is_evidence = release.endswith(EVIDENCE)
         mistakes: Updates = {}
         checks: list[tuple[Any, str]] = [(self.release_error, release)]
         if base or replay:
@@ -95,9 +96,14 @@ class VerifyTab:
                 self._folders.to_read(path)
             except MISTAKES as error:
                 mistakes[place] = markup.error(describe_error(error))
+        if is_evidence and (base or replay):
+            alone = "evidence is verified alone: leave the original empty and the recipe unticked"
+            mistakes[self.base_error] = markup.error(alone)
         if mistakes:
             return dict.fromkeys(self._errors, "") | mistakes
-        does = partial(work.verify, self._folders, release, base, replay=bool(replay))
+        does: Work = partial(work.verify, self._folders, release, base, replay=bool(replay))
+        if is_evidence:
+            does = partial(work.verify_evidence, self._folders, release)
         asked = {"release": release, "base": base, "replay": bool(replay)}
         self._jobs.submit("verify", f"Verifying {Path(release).name}", does, asked)
         return {self.release_error: gr.skip()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import erasepro_convert as erasepro
 from erasepro_convert.errors import RecipeError, UsageError, describe_error
 from erasepro_convert.runtime.progress import Progress
-from erasepro_convert.ui.folders import EVIDENCE, Folders
+from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.release import DOCUMENTS
 from erasepro_convert.ui.request import Request, recipe_place
 
@@ -72,7 +72,11 @@ def draw_or_time(folders: Folders, request: Request, progress: Progress) -> Pict
 def write(folders: Folders, request: Request, progress: Progress) -> Written:
     """Write the release and the documents beside it, of which some may fail."""
     source, output = folders.to_read(request.checkpoint), folders.to_write(request.output)
-    options = erasepro.Options(force=request.replace)
+    options = erasepro.Options(
+        force=request.replace,
+        thumbnail=folders.to_read(request.thumbnail) if request.thumbnail.strip() else None,
+        lora=folders.to_write(request.lora) if request.lora.strip() else None,
+    )
     manifest = erasepro.convert(request.recipe(folders), source, output, options, progress)
     # Nothing asks here whether the job was cancelled: a release has its documents.
     documents, missing = dict[str, Path](), dict[str, str]()
@@ -102,21 +106,22 @@ def find_words(
 
 def verify(
     folders: Folders, output: str, base: str, progress: Progress, *, replay: bool
-) -> erasepro.Verified | erasepro.VerifiedEvidence:
-    """Hold a release against its manifest, and against its original where there is one.
-
-    Evidence is held against itself, and against its checkpoint where that lies beside it.
-    """
+) -> erasepro.Verified:
+    """Hold a release against its manifest, and against its original where there is one."""
     target = folders.to_read(output)
     original = folders.to_read(base) if base.strip() else None
-    if target.suffix == EVIDENCE:
-        if original or replay:
-            raise UsageError("evidence stands alone: take the original and the replay away")
-        folders.require_inside_beside(target)  # its checkpoint is looked for there
-        return erasepro.verify_evidence(target, progress=progress)
     if replay and original is None:
         raise UsageError("to run the recipe again, choose the original too")
     return erasepro.verify(target, base=original, replay=replay, progress=progress)
+
+
+def verify_evidence(
+    folders: Folders, evidence: str, progress: Progress
+) -> erasepro.VerifiedEvidence:
+    """Hold evidence against itself, and against its checkpoint where that lies beside it."""
+    bundle = folders.to_read(evidence)
+    folders.require_inside_beside(bundle)
+    return erasepro.verify_evidence(bundle, progress=progress)
 
 
 def load_recipes(folders: Folders, names: Sequence[str]) -> list[erasepro.Recipe]:

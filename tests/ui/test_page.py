@@ -208,6 +208,7 @@ def test_the_way_from_a_file_to_a_release(open_page: Open, server: Server, cli: 
     recipe = server.folder / "kept.yaml"
     recipe.write_text(page.page.locator("#yaml").get_by_role("textbox").input_value(), "utf-8")
     assert load_recipe(recipe).digest == manifest.recipe_sha256
+    assert page.page.evaluate(UNNAMED) == []
     recipe.unlink()
     with page.page.expect_popup() as opened:
         page.page.get_by_role("link", name="Report").click()
@@ -228,10 +229,21 @@ def test_a_release_is_verified(open_page: Open, server: Server, cli: Cli) -> Non
     page.page.get_by_label("Run the recipe again").check()
     page.press("Verify")
     page.heading("It is what its manifest says")
+    assert cli("evidence", "--quiet", release).code == 0
+    page.page.get_by_label("Run the recipe again").uncheck()
+    page.choose("Release", "handed.evidence.zip")
+    page.press("Verify")
+    page.wait_for("evidence is verified alone")
+    original = page.page.get_by_label("Original (optional)")
+    original.fill("")
+    original.blur()
+    page.press("Verify")
+    page.page.get_by_role("heading", name="files as the evidence says").wait_for(timeout=LONG)
+    page.choose("Original (optional)", "demo.safetensors")
+    page.choose("Release", "handed.safetensors")
     content = bytearray(release.read_bytes())
     content[-1] ^= 1
     release.write_bytes(content)
-    page.page.get_by_label("Run the recipe again").uncheck()
     page.press("Verify")
     page.page.get_by_role("heading", name=re.compile("deviations")).wait_for(timeout=LONG)
     assert page.page.get_by_role("rowheader", name="handed.safetensors").first.is_visible()
@@ -260,6 +272,8 @@ def test_a_refused_file_is_said_beside_its_field(open_page: Open) -> None:
 def test_a_recipe_that_does_not_hold(open_page: Open, server: Server) -> None:
     page = open_page()
     page.choose("Checkpoint", "demo.safetensors")
+    page.page.get_by_label("Recipes", exact=True).click()
+    page.page.get_by_role("option", name="nudity: Undressed bodies").wait_for()
     page.choose("Recipes", "strict.yaml")
     before = files(server.folder)
     page.press("Try it")
