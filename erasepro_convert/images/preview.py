@@ -107,6 +107,7 @@ def time_preview(
     Some steps of the first pictures are drawn for that.  ``progress`` gets the name of the
     checkpoint, and how many steps are done and in all.  It raises what ``preview`` raises.
     """
+    began = monotonic()
     pipeline, architecture = load_pipeline(Path(checkpoint))
     prompts = preview_prompts(as_recipe(recipe), architecture.others)
     first = [SeededPrompt(prompt.prompt, 0) for prompt in prompts[: architecture.batch]]
@@ -121,8 +122,9 @@ def time_preview(
         generate(pipeline, architecture, first, timed, advance)
     decoding = monotonic() - step_ends[-1]
     step = (step_ends[-1] - step_ends[0]) / (len(step_ends) - 1)
+    loading = step_ends[0] - began - step
     steps = _steps(pipeline, own_sampling(architecture))
-    return ceil(len(prompts) / architecture.batch) * (steps * step + decoding)
+    return loading + ceil(len(prompts) / architecture.batch) * (steps * step + decoding)
 
 
 def own_sampling(model: Architecture) -> Sampling:

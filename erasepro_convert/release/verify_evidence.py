@@ -96,14 +96,13 @@ class VerifiedEvidence:
             "checkpoint": "it does not lie beside: give --checkpoint OUT",
             "link": "no manifest that names evidence lies beside the checkpoint",
         }
-        return {
-            check: f"not checked ({how[check]})"
-            if held is None
-            else HELD[check]
-            if held
-            else "deviates"
-            for check, held in self.checked.items()
-        }
+        sentences = dict[str, str]()
+        for check, held in self.checked.items():
+            if held is None:
+                sentences[check] = f"not checked ({how[check]})"
+            else:
+                sentences[check] = HELD[check] if held else "deviates"
+        return sentences
 
 
 def verify_evidence(

@@ -68,12 +68,12 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
                 return {seen: revision}
             updates: Updates = {now: now_text(jobs), cancel: gr.update(visible=bool(jobs.open()))}
             updates |= batch.growing()
-            now_ended = {job.number: job.is_over for job in jobs.all()}
-            latest = {job.kind: job for job in jobs.all()}
-            for kind, job in latest.items():
-                (tab,) = (tab for tab in tabs if kind in tab.kinds)
+            every = jobs.all()
+            now_ended = {job.number: job.is_over for job in every}
+            for job in {job.kind: job for job in every}.values():  # the latest of each kind
+                (tab,) = (tab for tab in tabs if job.kind in tab.kinds)
                 updates |= tab.begun(job) if job.number not in ended else {}
-                if now_ended.get(job.number) and not ended.get(job.number):
+                if now_ended[job.number] and not ended.get(job.number):
                     updates |= tab.ended(job)
             return updates | {seen: revision, known: now_ended}
 

@@ -119,8 +119,7 @@ class Watched:
         self.page.get_by_role("button", name=name).click()
 
     def does(self, name: str, end: str) -> None:
-        """Press a button, and wait until the line above says how a job ended that is another one
-        than before."""
+        """Press a button, and wait until the line above says how the job that it began ended."""
         last = self.page.evaluate("document.querySelector('#now [data-job]')?.dataset.job ?? ''")
         self.press(name)
         other = self.page.locator(f"#now [data-job]:not([data-job='{last}'])")
@@ -128,9 +127,7 @@ class Watched:
 
     def stop(self) -> None:
         """Cancel what is at work: the next test has the same queue."""
-        while self.page.locator("#now progress").count():
-            self.page.evaluate("document.getElementById('cancel')?.click()")
-            self.page.wait_for_timeout(200)
+        self.page.wait_for_function(STOPPED, polling=200, timeout=LONG)
 
     def wait_for(self, text: str) -> None:
         self.page.get_by_text(text).filter(visible=True).first.wait_for(timeout=LONG)
@@ -442,6 +439,10 @@ def test_it_is_used_by_keyboard_and_read_aloud(open_page: Open) -> None:
     assert status.get_attribute("aria-live") == "polite"
 
 
+STOPPED = """() => {
+    document.getElementById('cancel')?.click();
+    return document.querySelector('#now progress') === null;
+}"""
 UNNAMED = """
 Array.from(document.querySelectorAll('input, textarea, button, [role=tab]'))
     .filter(element => element.offsetParent !== null)
