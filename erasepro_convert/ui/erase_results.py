@@ -68,8 +68,8 @@ def _found(fields: EraseFields, found: erasepro.Neighbours, asked: Mapping[str, 
 
 
 def _drawn(fields: EraseFields, job: Job) -> Updates:
-    if not isinstance(job.result, work.Pictures):
-        about = duration_text(job.result)
+    if isinstance(job.result, work.Seconds):
+        about = duration_text(job.result.count)
         takes = (
             f"It takes about {about} here. Meanwhile the time left is shown; it can be cancelled."
         )

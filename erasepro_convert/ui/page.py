@@ -12,7 +12,7 @@ from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.jobs import Job, Jobs
 from erasepro_convert.ui.updates import HIDDEN, QUIET, Updates
 from erasepro_convert.ui.verify_tab import VerifyTab
-from erasepro_convert.ui.work import Written
+from erasepro_convert.ui.work import Seconds, Written
 
 NEWS_INTERVAL = 0.5
 """Seconds between looks at what the jobs do."""
@@ -108,8 +108,11 @@ def now_text(jobs: Jobs) -> str:
         end = ENDS[last.state]
         if (last.kind, last.state) == ("batch", "cancelled"):
             end = CANCELLED_BATCH
-        if isinstance(last.result, Written) and last.result.missing:
-            end = f"the checkpoint is written, but not its {', '.join(last.result.missing).lower()}"
+        match last.result:
+            case Written(missing=missing) if missing:
+                end = f"the checkpoint is written, but not its {', '.join(missing).lower()}"
+            case Seconds():
+                end = "timed, and not drawn yet"
         return f'<p data-job="{last.number}">{markup.text(last.title)}: {end}.</p>'
     job, *waiting = at_work
     queue = f" {len(waiting)} more {'waits' if len(waiting) == 1 else 'wait'}." if waiting else ""

@@ -23,6 +23,13 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """About how long it takes to draw pictures."""
+
+    count: float
+
+
+@dataclass(frozen=True)
 class Written:
     """A release: its manifest, where it lies, and the documents beside it by their title.
 
@@ -59,14 +66,15 @@ def draw(folders: Folders, request: Request, progress: Progress) -> Pictures:
     return Pictures(png.getvalue(), tuple(prompt.prompt for prompt in drawn.prompts))
 
 
-def draw_or_time(folders: Folders, request: Request, progress: Progress) -> Pictures | float:
-    """Draw before and after where that takes seconds; elsewhere return about how many it takes."""
+def draw_or_time(folders: Folders, request: Request, progress: Progress) -> Pictures | Seconds:
+    """Draw before and after where that takes seconds; elsewhere say about how many it takes."""
     source, recipe = folders.to_read(request.checkpoint), request.recipe(folders)
     if erasepro.plan_preview(recipe, source).is_quick:
         return draw(folders, request, progress)
-    return 2 * erasepro.time_preview(
+    each = erasepro.time_preview(
         recipe, source, progress=lambda _, done, total: progress("time", done, total)
     )
+    return Seconds(2 * each)
 
 
 def write(folders: Folders, request: Request, progress: Progress) -> Written:

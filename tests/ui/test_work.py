@@ -134,8 +134,9 @@ def test_where_drawing_takes_long_it_is_timed_first(
         shutil.copy(model, tmp_path / "demo.safetensors")
     request = Request("demo.safetensors", pairs=("snoopy → dog",))
     folders = Folders([tmp_path])
-    job, _ = done("look", lambda progress: work.draw_or_time(folders, request, progress))
-    assert 0 < job.result < 3600
+    job, line = done("look", lambda progress: work.draw_or_time(folders, request, progress))
+    assert 0 < job.result.count < 3600
+    assert "timed, and not drawn yet" in line
     shown = erase_results.ended(fields, job)
     assert "It takes about" in shown[fields.draw_note]
     assert shown[fields.draw_all]["visible"]
