@@ -30,15 +30,15 @@ MANY = "version: 1\nconcepts:\n" + "".join(
 """A recipe that is at work for long enough to be cancelled."""
 LATE = 700
 LATE_ANSWERS = f"""
-const soon = window.fetch;
+const soon = window.fetch, pause = () => new Promise(over => setTimeout(over, {LATE}));
 window.fetch = async (...asked) => {{
     const answer = await soon(...asked);
     if (String(asked[0].url ?? asked[0]).includes("run/predict"))
-        await new Promise(over => setTimeout(over, {LATE}));
+        do await pause(); while (!window.answers);
     return answer;
 }};
 """
-"""Has the page wait so many milliseconds more for each answer."""
+"""Has the page wait so many milliseconds more for each answer, and for any until ``answers``."""
 HOSTILE = "<img src=x onerror=document.title='ran'>"
 ESCAPED = "${document.title='ran'} {{value}} <script>document.title='ran'</script>"
 
@@ -329,6 +329,7 @@ def test_what_is_entered_stays_however_late_answers_come(open_page: Open) -> Non
     page = open_page(anew=False, late=True)
     tabs = page.page.locator("#tabs")
     expect(tabs).to_have_attribute("inert", "")
+    page.page.evaluate("window.answers = true")
     expect(tabs).not_to_have_attribute("inert", "")
     page.press("Start over")
     page.choose("Checkpoint", "demo.safetensors")
