@@ -26,7 +26,7 @@ if _typing.TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from erasepro_convert.images.preview import Preview, plan_preview, preview
+    from erasepro_convert.images.preview import Preview, plan_preview, preview, time_preview
     from erasepro_convert.inspection import Inspection, inspect
     from erasepro_convert.library import recipe_names
     from erasepro_convert.manifest import Manifest, ProbeRecord, read_manifest
@@ -34,7 +34,9 @@ if _typing.TYPE_CHECKING:
     from erasepro_convert.probing.neighbours import Neighbours, suggest
     from erasepro_convert.probing.probe import probe
     from erasepro_convert.recipe import Recipe, load_recipe, recipe_from_yaml
+    from erasepro_convert.recipe.described import DescribedRecipe, describe_recipes
     from erasepro_convert.recipe.make import make_recipe
+    from erasepro_convert.release.verify_evidence import VerifiedEvidence, verify_evidence
     from erasepro_convert.release.write import (
         write_card,
         write_civitai,
@@ -60,7 +62,7 @@ _MODULES = {
         "UsageError",
         "VerificationError",
     ),
-    "images.preview": ("Preview", "plan_preview", "preview"),
+    "images.preview": ("Preview", "plan_preview", "preview", "time_preview"),
     "inspection": ("Inspection", "inspect"),
     "library": ("recipe_names",),
     "manifest": ("Manifest", "ProbeRecord", "read_manifest"),
@@ -68,7 +70,9 @@ _MODULES = {
     "probing.neighbours": ("Neighbours", "suggest"),
     "probing.probe": ("probe",),
     "recipe": ("Recipe", "load_recipe", "recipe_from_yaml"),
+    "recipe.described": ("DescribedRecipe", "describe_recipes"),
     "recipe.make": ("make_recipe",),
+    "release.verify_evidence": ("VerifiedEvidence", "verify_evidence"),
     "release.write": ("write_card", "write_civitai", "write_evidence", "write_report"),
     "verification": ("Finding", "Verified", "verify"),
 }
@@ -77,6 +81,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Check",
     "CheckpointError",
+    "DescribedRecipe",
     "Entry",
     "Erased",
     "EraseproError",
@@ -96,9 +101,11 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "Verified",
+    "VerifiedEvidence",
     "__version__",
     "convert",
     "convert_batch",
+    "describe_recipes",
     "erase_state_dict",
     "find_checkpoints",
     "inspect",
@@ -111,8 +118,10 @@ __all__ = [
     "recipe_from_yaml",
     "recipe_names",
     "suggest",
+    "time_preview",
     "verdict",
     "verify",
+    "verify_evidence",
     "write_card",
     "write_civitai",
     "write_evidence",

@@ -10,21 +10,16 @@ from erasepro_convert.cli.terminal import LINE, MARKS, Terminal
 from erasepro_convert.errors import VerificationError
 from erasepro_convert.runtime.printable import printable
 from erasepro_convert.runtime.wording import counted
-from erasepro_convert.verification.finding import Checks, Finding, summarised
+from erasepro_convert.verification.finding import Finding, summarised
 
 
 def show_findings(
     terminal: Terminal,
     findings: Sequence[Finding],
     checked: Mapping[str, bool | None],
-    checks: Checks,
-    held: Mapping[str, str],
-    not_made: Mapping[str, str],
+    said: Mapping[str, str],
 ) -> None:
-    """Print the deviations, and a line for each check: it held, found some, or was not made.
-
-    ``held`` has what is said of a check that found nothing, ``not_made`` why one was not made.
-    """
+    """Print the deviations, and a line for each check with what is said of it."""
     # A line for each kind of deviation where some share one.
     kinds = summarised(findings)
     # Names and values come from the file: a terminal must not obey them.
@@ -35,15 +30,8 @@ def show_findings(
         terminal.say(printable(f"  expected {finding.expected}", LINE))
         terminal.say(printable(f"  found    {finding.found}", LINE))
     for check, nothing_found in checked.items():
-        if nothing_found:
-            said = held[check]
-        elif nothing_found is None:
-            said = f"not checked ({not_made[check]})" if check in not_made else "not checked"
-        else:
-            found = sum(finding.kind in checks[check] for finding in findings)
-            said = counted(found, "deviation")
         mark, colour = MARKS[nothing_found]
-        terminal.say(f"{mark} {check}: {said}", colour)
+        terminal.say(f"{mark} {check}: {said[check]}", colour)
 
 
 def require_none(findings: Sequence[Finding], place: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -10,40 +9,17 @@ import click
 
 from erasepro_convert.cli.completion import complete_recipe
 from erasepro_convert.cli.output_options import json_option
-from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.errors import UsageError
 from erasepro_convert.library import recipe_names
 from erasepro_convert.runtime.printable import quoted, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from erasepro_convert.library import NamedFile
+    from erasepro_convert.recipe.described import DescribedRecipe
 
-SHIPPED = "shipped"
 EDITOR_LINE = re.compile(r"\A# yaml-language-server:.*\n")
 """Where the schema lies as seen from the library; a copy has it elsewhere."""
-
-
-@dataclass(frozen=True)
-class Described:
-    """A recipe of the library: what it says about itself, or the mistake that it has."""
-
-    named: "NamedFile"
-    about: str
-    targets: tuple[str, ...]
-
-    @property
-    def origin(self) -> str:
-        """Where the recipe comes from: the user's folder, or the package."""
-        from erasepro_convert.library import shipped_root
-
-        root = self.named.root
-        return SHIPPED if root == shipped_root() else str(root)
-
-    def contains(self, word: str) -> bool:
-        """Whether a word stands in the name, the folder, the line about it or a target."""
-        texts = (self.named.name, self.named.folder, self.about, *self.targets)
-        return any(word.lower() in text.lower() for text in texts)
 
 
 class _RecipesGroup(click.Group):
@@ -74,7 +50,9 @@ def recipes_command(ctx: click.Context, as_json: bool) -> None:
     come before shipped ones of the same name.
     """
     if ctx.invoked_subcommand is None:
-        _print(_described(), as_json=as_json)
+        from erasepro_convert.recipe.described import describe_recipes
+
+        _print(describe_recipes(), as_json=as_json)
 
 
 @recipes_command.command("search")
@@ -82,7 +60,9 @@ def recipes_command(ctx: click.Context, as_json: bool) -> None:
 @json_option("the list")
 def search_command(word: str, as_json: bool) -> None:
     """List the recipes that have WORD in their name, description or targets."""
-    found = [one for one in _described() if one.contains(word)]
+    from erasepro_convert.recipe.described import describe_recipes
+
+    found = [one for one in describe_recipes() if one.contains(word)]
     if not found:
         raise UsageError(
             f"no recipe has {quoted(word)} in it; --target {shell_word(word)} --anchor WORDS "
@@ -103,33 +83,12 @@ def show_command(name: str) -> None:
         click.echo(EDITOR_LINE.sub("", read_text(file)), nl=False)
 
 
-def _described() -> "list[Described]":
-    from erasepro_convert.library import find_all
-
-    return [_describe(named) for named in find_all().values()]
-
-
-def _describe(named: "NamedFile") -> Described:
-    """Read what a list needs, and no more: to check all recipes would take seconds."""
-    from erasepro_convert.recipe.yaml_document import read_document
-
-    try:
-        data = read_document(named.file).data
-    except RecipeError as error:
-        return Described(named, f"cannot be read: {error}", ())
-    match data:
-        case {"concepts": [*concepts], **others}:
-            targets = (str(one.get("target", "")) for one in concepts if isinstance(one, dict))
-            return Described(named, str(others.get("about", "")), tuple(targets))
-    return Described(named, f"has no concepts: erasepro-convert check {named.name}", ())
-
-
-def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
+def _print(found: "Iterable[DescribedRecipe]", *, as_json: bool) -> None:
     if as_json:
         records = [
             {
-                "name": one.named.name,
-                "folder": one.named.folder,
+                "name": one.name,
+                "folder": one.folder,
                 "about": one.about,
                 "targets": one.targets,
                 "from": one.origin,
@@ -141,11 +100,10 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
     from rich.table import Table
 
     from erasepro_convert.cli.terminal import Terminal, cell
+    from erasepro_convert.recipe.described import SHIPPED
 
     terminal = Terminal(quiet=False, to_stderr=False)
-    for number, (place, group) in enumerate(
-        groupby(found, lambda one: (one.origin, one.named.folder))
-    ):
+    for number, (place, group) in enumerate(groupby(found, lambda one: (one.origin, one.folder))):
         origin, folder = place
         heading = folder if origin == SHIPPED else f"{origin} {folder}".strip()
         if number:
@@ -155,5 +113,5 @@ def _print(found: "Iterable[Described]", *, as_json: bool) -> None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for one in group:
-            table.add_row(cell(one.named.name), cell(one.about))
+            table.add_row(cell(one.name), cell(one.about))
         terminal.show(table)

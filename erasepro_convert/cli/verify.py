@@ -108,6 +108,7 @@ def verify_command(
     from erasepro_convert.cli.findings import print_json, require_none, show_findings
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import redacted
+    from erasepro_convert.verification.finding import sentences_on
     from erasepro_convert.verification.verify import CHECKS, verify
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
@@ -132,7 +133,8 @@ def verify_command(
         more = {"compared": verified.compared, "absent": verified.absent}
         print_json(findings, verified.checked, **more)
     held = HELD | {"file": TENSORS_ALONE} if tensors_only else HELD
-    show_findings(terminal, findings, verified.checked, CHECKS, held, NOT_MADE)
+    said = sentences_on(CHECKS, findings, verified.checked, held, NOT_MADE)
+    show_findings(terminal, findings, verified.checked, said)
     require_none(findings, redacted(target))
     _say_what_holds(terminal, verified, redacted(target), is_replayed=replay)
 

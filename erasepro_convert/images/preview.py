@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from time import monotonic
 
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +19,8 @@ from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.sd1.architecture import Architecture, architecture_of
 from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 
+TIMED_STEPS = 3
+"""Steps that are drawn to see how long each takes; the first one also warms up."""
 DEMO_SIZE = 64
 """Pixels of the demo model's pictures, of which a CPU draws several a second."""
 
@@ -94,6 +99,34 @@ def plan_preview(recipe: Recipe | Path | str, checkpoint: Path | str) -> Preview
     return PreviewPlan(len(prompts), architecture.size, select_device().type)
 
 
+def time_preview(
+    recipe: Recipe | Path | str, checkpoint: Path | str, *, progress: Progress = silent
+) -> float:
+    """Return about how many seconds ``preview`` takes here for a checkpoint, with one seed.
+
+    Some steps of the first pictures are drawn for that.  ``progress`` gets the name of the
+    checkpoint, and how many steps are done and in all.  It raises what ``preview`` raises.
+    """
+    began = monotonic()
+    pipeline, architecture = load_pipeline(Path(checkpoint))
+    prompts = preview_prompts(as_recipe(recipe), architecture.others)
+    first = [SeededPrompt(prompt.prompt, 0) for prompt in prompts[: architecture.batch]]
+    timed = Sampling(TIMED_STEPS, architecture.guidance)
+    step_ends: list[float] = []
+
+    def advance(_: int) -> None:
+        step_ends.append(monotonic())
+        progress(Path(checkpoint).name, min(len(step_ends), TIMED_STEPS), TIMED_STEPS)
+
+    with torch.inference_mode():
+        generate(pipeline, architecture, first, timed, advance)
+    decoding = monotonic() - step_ends[-1]
+    step = (step_ends[-1] - step_ends[0]) / (len(step_ends) - 1)
+    loading = step_ends[0] - began - step
+    steps = _steps(pipeline, own_sampling(architecture))
+    return loading + ceil(len(prompts) / architecture.batch) * (steps * step + decoding)
+
+
 def own_sampling(model: Architecture) -> Sampling:
     """Return the settings that suit a model."""
     return Sampling(model.steps, model.guidance)
@@ -123,9 +156,7 @@ def preview(
         prompts = preview_prompts(recipe, [*extra_prompts, *architecture.others])
         seeded = [SeededPrompt(prompt.prompt, seed) for prompt in prompts for seed in range(seeds)]
         settings = sampling(architecture)
-        # The sampler may take one step more than it was given: it knows how many.
-        pipeline.scheduler.set_timesteps(settings.steps)
-        steps_per_checkpoint = len(seeded) * len(pipeline.scheduler.timesteps)
+        steps_per_checkpoint = len(seeded) * _steps(pipeline, settings)
         total = steps_per_checkpoint * len(checkpoints)
         done = number * steps_per_checkpoint
 
@@ -137,3 +168,9 @@ def preview(
         with torch.inference_mode():
             pictures.append(generate(pipeline, architecture, seeded, settings, advance))
     return Preview(prompts, tuple(names), tuple(pictures))
+
+
+def _steps(pipeline: StableDiffusionPipeline, settings: Sampling) -> int:
+    """Return how many steps a picture takes: a sampler may take one more than it was given."""
+    pipeline.scheduler.set_timesteps(settings.steps)
+    return len(pipeline.scheduler.timesteps)

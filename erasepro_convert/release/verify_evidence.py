@@ -27,7 +27,7 @@ from erasepro_convert.release.evidence_model import Evidence
 from erasepro_convert.runtime.progress import Progress, silent
 from erasepro_convert.storage.location import sibling
 from erasepro_convert.verification import Finding, verify
-from erasepro_convert.verification.finding import Checks, outcomes_of
+from erasepro_convert.verification.finding import Checks, outcomes_of, sentences_on
 from erasepro_convert.verification.signature import signature_verifier
 from erasepro_convert.verification.verify import CHECKS as CHECKS_OF_CHECKPOINT
 
@@ -60,6 +60,25 @@ CHECKS: Checks = {
 }
 """What can be checked."""
 
+HELD = {
+    "bundle": "each file has its size and digest; none is missing, none too many",
+    "evidence": "true to itself; digests, runs and what is not stated fit the rest",
+    "manifest": "true to itself, and named by the evidence",
+    "recipe": "reads as the one in the manifest",
+    "bom": "valid CycloneDX 1.6, with the manifest's digests",
+    "results": "evaluation and stress test, where they are, are of this checkpoint",
+    "signature": "made by this key or certificate, of this evidence",
+    "checkpoint": "files, metadata and tensors are as the manifest says",
+    "link": "the manifest beside the checkpoint names this evidence",
+}
+"""What a check says that found nothing."""
+NOT_MADE = {
+    "signature": "give --key PUB or --certificate CERT",
+    "checkpoint": "it does not lie beside: give --checkpoint OUT",
+    "link": "no manifest that names evidence lies beside the checkpoint",
+}
+"""Why a check was not made."""
+
 
 @dataclass(frozen=True)
 class VerifiedEvidence:
@@ -81,11 +100,17 @@ class VerifiedEvidence:
         """Whether each check found nothing; None for one that was not made."""
         return outcomes_of(CHECKS, self.findings, self.done)
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What each check says: what held, how much deviates, or why it was not made."""
+        not_made = NOT_MADE if self.is_signed else NOT_MADE | {"signature": "it is not signed"}
+        return sentences_on(CHECKS, self.findings, self.checked, HELD, not_made)
+
 
 def verify_evidence(
-    bundle: Path,
+    bundle: Path | str,
     *,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     key: Path | None = None,
     certificates: Sequence[Path] = (),
     progress: Progress = silent,
@@ -102,6 +127,7 @@ def verify_evidence(
     """
     if key and certificates:
         raise UsageError("--key and --certificate exclude one another: a signature is by one")
+    bundle, checkpoint = Path(bundle), Path(checkpoint) if checkpoint else None
     if checkpoint and not checkpoint.exists():
         raise UsageError(f"{checkpoint}: there is no such file")
     verifier = signature_verifier(key, certificates) if key or certificates else None

@@ -51,7 +51,7 @@ class BatchTab:
         self.table = gr.HTML(elem_id="outcomes")
         fields = [self.recipes, self.inputs, self.folder]
         self._errors = [self.recipes_error, self.inputs_error, self.folder_error]
-        button.click(self._submit, fields, [*self._errors, self.table], **QUIET)
+        button.click(self._submit, fields, self._errors, **QUIET)
         self.outputs = [*fields, *self._errors, self.table]
 
     def choices(self) -> Updates:
@@ -81,7 +81,11 @@ class BatchTab:
         job = self._jobs.latest("batch")
         return {self.table: _table(job)} if job else {}
 
-    def show(self, job: Job) -> Updates:
+    def begun(self, job: Job) -> Updates:
+        """Return what is seen once a batch has been accepted."""
+        return dict.fromkeys(self._errors, "") | {self.table: _table(job)}
+
+    def ended(self, job: Job) -> Updates:
         """Return what is seen once a batch is over."""
         shown: Updates = {self.table: _table(job)}
         if job.error:
@@ -93,7 +97,7 @@ class BatchTab:
         self, recipes: list[str] | None, inputs: list[str] | None, folder: str | None
     ) -> Updates:
         recipes, inputs, folder = recipes or [], inputs or [], (folder or "").strip()
-        shown: Updates = dict.fromkeys((*self._errors, self.table), "")
+        mistakes: Updates = {}
         checks: list[tuple[Any, Any]] = [
             (self.recipes_error, lambda: work.load_recipes(self._folders, recipes)),
             (self.inputs_error, lambda: [self._folders.to_read(path) for path in inputs or [""]]),
@@ -103,16 +107,15 @@ class BatchTab:
             try:
                 check()
             except MISTAKES as error:
-                shown[place] = markup.error(describe_error(error))
-        if not any(shown.values()):
-            outcomes: list[erasepro.Entry] = []
-            does = partial(work.run_batch, self._folders, recipes, inputs, folder, outcomes)
-            asked = {
-                "recipes": recipes, "inputs": inputs, "folder": folder, "outcomes": outcomes,
-            }  # fmt: skip
-            title = f"Erasing {', '.join(Path(recipe).stem for recipe in recipes)} from a batch"
-            self._jobs.submit("batch", title, does, asked)
-        return shown
+                mistakes[place] = markup.error(describe_error(error))
+        if mistakes:
+            return dict.fromkeys(self._errors, "") | mistakes
+        outcomes: list[erasepro.Entry] = []
+        does = partial(work.run_batch, self._folders, recipes, inputs, folder, outcomes)
+        asked = {"recipes": recipes, "inputs": inputs, "folder": folder, "outcomes": outcomes}
+        title = f"Erasing {', '.join(Path(recipe).stem for recipe in recipes)} from a batch"
+        self._jobs.submit("batch", title, does, asked)
+        return {self.recipes_error: gr.skip()}
 
 
 def _table(job: Job) -> str:

@@ -1,8 +1,12 @@
 """The fields on the way from a checkpoint to a release, in the order of their use."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import gradio as gr
 
 from erasepro_convert.ui import markup
+from erasepro_convert.ui.updates import Updates
 
 STRENGTHS = (0.25, 8.0)
 NOT_WRITTEN = markup.note("Once the checkpoint is written, its documents are here.")
@@ -11,7 +15,8 @@ NOT_WRITTEN = markup.note("Once the checkpoint is written, its documents are her
 class EraseFields:
     """What the tab shows; ``request`` are the fields of a request, in its order.
 
-    ``outputs`` is everything that changes.
+    ``outputs`` is everything that changes.  ``advice`` is what was made of the request last, and
+    ``added`` are the words that came onto the list last; nobody sees either.
     """
 
     def __init__(self) -> None:
@@ -63,6 +68,7 @@ class EraseFields:
         gr.HTML("<h2>4. Look</h2>")
         self.draw_note = gr.HTML(elem_id="draw-note")
         self.draw_button = gr.Button("Draw before and after", elem_id="draw")
+        self.draw_all = gr.Button("Draw them all", visible=False, elem_id="draw-all")
         self.drawn = gr.HTML(elem_id="drawn")
 
         gr.HTML("<h2>5. Write</h2>")
@@ -82,6 +88,15 @@ class EraseFields:
             with gr.Row():
                 self.contact = gr.Textbox(label="Contact", max_lines=1)
                 self.purpose = gr.Textbox(label="Why it was erased", max_lines=1)
+        with gr.Accordion("A picture and a LoRA (optional)", open=False), gr.Row():
+            self.thumbnail = gr.Textbox(
+                label="Thumbnail", max_lines=1,
+                info="A picture that web UIs show for the file: the path of a PNG, JPEG or WebP.",
+            )  # fmt: skip
+            self.lora = gr.Textbox(
+                label="LoRA", max_lines=1,
+                info="Where the same changes go as a LoRA too: a path that ends in .safetensors",
+            )  # fmt: skip
         self.write_button = gr.Button("Write the checkpoint", variant="primary", elem_id="write")
 
         gr.HTML("<h2>6. Release</h2>")
@@ -91,15 +106,51 @@ class EraseFields:
         )
         self.yaml = gr.Textbox(
             label="The recipe, to keep", lines=8, max_lines=16, visible=False, elem_id="yaml",
-            buttons=["copy"],
             info="Save it as a .yaml file: the same recipe on the same file gives the same bytes.",
         )  # fmt: skip
+        # Gradio's own button to copy would take the name of the field that it stands in.
+        self.copy = gr.Button("Copy the recipe", visible=False, elem_id="copy")
+        self.advice = gr.JSON(visible=False)
+        self.added = gr.Textbox(visible=False)
         self.request = [
             self.checkpoint, self.recipes, self.pairs, self.strength, self.output, self.replace,
             self.author, self.license, self.contact, self.purpose,
+            self.thumbnail, self.lora,
         ]  # fmt: skip
         self.outputs = [
             *self.request, self.checkpoint_error, self.facts, self.what_error, self.target,
             self.anchor, self.synonyms, self.words_note, self.tried, self.drawn,
-            self.draw_note, self.output_error, self.release, self.yaml,
+            self.draw_note, self.draw_all, self.output_error, self.release, self.yaml, self.copy,
+            self.advice,
         ]  # fmt: skip
+
+    def cleared(self) -> list[Updates]:
+        """Return every output as it was in the beginning, in their order."""
+        hidden = {"choices": [], "value": [], "visible": "hidden"}
+        unlike: dict[Any, Updates] = {
+            self.checkpoint: {"value": None},
+            self.words_note: {"value": markup.note("Every field is empty again.")},
+            self.recipes: {"value": []},
+            self.strength: {"value": 1},
+            self.replace: {"value": False},
+            self.synonyms: hidden,
+            self.pairs: hidden,
+            self.release: {"value": NOT_WRITTEN},
+            self.yaml: {"value": "", "visible": False},
+            self.draw_all: {"visible": False},
+            self.copy: {"visible": False},
+            self.advice: {"value": None},
+        }
+        return [gr.update(**unlike.get(component, {"value": ""})) for component in self.outputs]
+
+    def filled(self, values: Iterable[Any]) -> Updates:
+        """Return the fields of a request with these values."""
+        updates: Updates = {
+            component: gr.update(value=list(value) if isinstance(value, tuple) else value)
+            for component, value in zip(self.request, values, strict=True)
+        }
+        pairs = updates[self.pairs]["value"]
+        return updates | {
+            self.pairs: gr.update(choices=pairs, value=pairs, visible=bool(pairs)),
+            self.advice: gr.update(value={"recipes": updates[self.recipes]["value"]}),
+        }

@@ -1,6 +1,7 @@
-"""The way from a checkpoint to a release: what each button does, and what is seen of it."""
+"""The way from a checkpoint to a release: what each field and each button does."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,21 @@ from typing import Any
 import gradio as gr
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import CheckpointError, RecipeError, describe_error
-from erasepro_convert.ui import markup, work
-from erasepro_convert.ui.erase_fields import NOT_WRITTEN, EraseFields
+from erasepro_convert.errors import describe_error
+from erasepro_convert.ui import erase_results, markup, work
+from erasepro_convert.ui.erase_fields import EraseFields
 from erasepro_convert.ui.folders import MISTAKES, Folders
 from erasepro_convert.ui.jobs import Job, Jobs
-from erasepro_convert.ui.release import DOCUMENTS
 from erasepro_convert.ui.request import Request, load_recipes, pair_of, pair_text
 from erasepro_convert.ui.updates import QUIET, Updates, paths, recipe_choices
+
+TAKE_ADVICE = """(advice, output, strength) => advice === null ? [output, strength] : [
+    [advice.before, ""].includes((output ?? "").trim()) ? advice.output : output,
+    advice.strength !== null && strength === advice.seen ? advice.strength : strength,
+]"""
+EMPTY_IF_ADDED = "(added, target) => (target ?? '').trim() === added ? '' : target"
+"""What the browser does with an answer: what was typed since the question stays."""
+COPY = "text => { navigator.clipboard.writeText(text); }"
 
 
 class EraseTab(EraseFields):
@@ -31,53 +39,36 @@ class EraseTab(EraseFields):
         self._wire()
 
     def _wire(self) -> None:
-        what = [self.checkpoint, self.recipes, self.pairs, self.output]
-        suggested = gr.Textbox(visible=False)  # the output that was suggested last
-        self.checkpoint.change(
-            self._inspect, [self.checkpoint], [self.checkpoint_error, self.facts], **QUIET
-        )
-        for field in (self.checkpoint, self.recipes, self.pairs):
-            field.change(
-                self._suggest_output, [*what, suggested], [self.output, suggested], **QUIET
-            )
-        for field in (self.checkpoint, self.recipes, self.pairs):
-            field.change(self._plan, [*self.request], [self.draw_note], **QUIET)
-        self.recipes.change(
-            self._strength_of, [self.recipes, self.strength], [self.strength], **QUIET
-        )
+        # One event for all three: Gradio has several at one change wake each other without end.
+        gr.on(
+            [field.change for field in (self.checkpoint, self.recipes, self.pairs)],
+            self._advise, [self.advice, *self.request],
+            [self.checkpoint_error, self.facts, self.advice],
+            trigger_mode="always_last", **QUIET,
+        ).then(
+            None, [self.advice, self.output, self.strength], [self.output, self.strength],
+            js=TAKE_ADVICE,
+        ).then(
+            self._plan, self.request, [self.draw_note, self.draw_all],
+            trigger_mode="always_last", **QUIET,
+        )  # fmt: skip
         self.find.click(
             self._find, [self.checkpoint, self.target],
-            [self.checkpoint_error, self.what_error, self.words_note], **QUIET,
+            [self.checkpoint_error, self.what_error], **QUIET,
         )  # fmt: skip
         self.add.click(
             self._add, [self.target, self.anchor, self.synonyms, self.pairs],
-            [self.pairs, self.target, self.synonyms, self.words_note, self.what_error], **QUIET,
-        )  # fmt: skip
-        errors = [
-            self.checkpoint_error, self.what_error, self.output_error, self.tried, self.drawn,
-        ]  # fmt: skip
-        for button, kind in (
-            (self.try_button, "try"), (self.draw_button, "look"), (self.write_button, "write"),
+            [self.pairs, self.added, self.synonyms, self.words_note, self.what_error], **QUIET,
+        ).then(None, [self.added, self.target], [self.target], js=EMPTY_IF_ADDED)  # fmt: skip
+        errors = [self.checkpoint_error, self.what_error, self.output_error]
+        for button, kind, does in (
+            (self.try_button, "try", work.try_out), (self.draw_button, "look", work.draw_or_time),
+            (self.draw_all, "look", work.draw), (self.write_button, "write", work.write),
         ):  # fmt: skip
-            button.click(partial(self._submit, kind), self.request, errors, **QUIET)
-
-        self.start_over.click(self._cleared, None, self.outputs, **QUIET)
-
-    def _cleared(self) -> Updates:
-        """Return every field as it was in the beginning."""
-        empty: Updates = {component: gr.update(value="") for component in self.outputs}
-        hidden = gr.update(choices=[], value=[], visible="hidden")
-        return empty | {
-            self.checkpoint: gr.update(value=None),
-            self.words_note: gr.update(value=markup.note("Every field is empty again.")),
-            self.recipes: gr.update(value=[]),
-            self.strength: gr.update(value=1),
-            self.replace: gr.update(value=False),
-            self.synonyms: hidden,
-            self.pairs: hidden,
-            self.release: gr.update(value=NOT_WRITTEN),
-            self.yaml: gr.update(value="", visible=False),
-        }
+            button.click(partial(self._submit, kind, does), self.request, errors, **QUIET)
+        self.copy.click(None, [self.yaml], None, js=COPY)
+        # Done by the browser alone: an answer could come after the next choice.
+        self.start_over.click(None, None, self.outputs, js=f"() => ({json.dumps(self.cleared())})")
 
     def choices(self) -> Updates:
         """Return the checkpoints and the recipes that there are to choose from."""
@@ -95,89 +86,35 @@ class EraseTab(EraseFields):
         """Return the fields as they were when the last job was submitted, for a page that opens."""
         for job in reversed(self._jobs.all()):
             if job.kind in self.kinds and "strength" in job.request:
-                fields = job.request
-                return {
-                    component: self._filled(component, value)
-                    for component, value in zip(self.request, fields.values(), strict=True)
-                }
+                return self.filled(job.request.values())
         return {}
 
-    def _filled(self, component: Any, value: Any) -> Any:
-        if component is self.pairs:
-            return gr.update(choices=list(value), value=list(value), visible=bool(value))
-        return gr.update(value=list(value) if isinstance(value, tuple) else value)
+    def begun(self, job: Job) -> Updates:
+        """Return what is seen once a job of this tab has been accepted."""
+        return erase_results.begun(self, job)
 
-    def show(self, job: Job) -> Updates:
+    def ended(self, job: Job) -> Updates:
         """Return what is seen once a job of this tab is over."""
-        if job.state == "failed":
-            return self._failed(job)
-        if job.state == "cancelled":
-            return {}
-        match job.kind:
-            case "words":
-                return self._found(job.result, job.request)
-            case "try":
-                return {self.tried: markup.result(job.result)}
-            case "look":
-                prompts = "; ".join(markup.text(prompt) for prompt in job.result.prompts)
-                picture = (
-                    f'<img src="written/{job.number}/pictures" alt="Pictures before and after '
-                    f'erasure, a row for each of these prompts: {prompts}">'
-                )
-                return {self.drawn: f'<div class="scroll" tabindex="0">{picture}</div>'}
-        return self._released(job)
+        return erase_results.ended(self, job)
 
-    def _failed(self, job: Job) -> Updates:
-        assert job.error
-        message = markup.error(describe_error(job.error))
-        match job.error:
-            case CheckpointError():
-                return {self.checkpoint_error: message}
-            case RecipeError():
-                return {self.what_error: message}
-        place = {"words": self.what_error, "try": self.tried, "look": self.drawn}
-        return {place.get(job.kind, self.output_error): message}
-
-    def _found(self, found: erasepro.Neighbours, asked: Mapping[str, Any]) -> Updates:
-        word = asked["word"]
-        if found.is_unknown:
-            return {
-                self.words_note: markup.note(
-                    f"This checkpoint does not tell {word!r} from many other words: it does not "
-                    "know it."
-                ),
-                self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible="hidden"),
+    def _advise(self, before: dict[str, Any] | None, *fields: Any) -> Updates:
+        """Say what a checkpoint is, and suggest an output and a strength."""
+        before, request = before or {}, _request(fields)
+        is_new = request.checkpoint != before.get("checkpoint", "")
+        shown = self._inspected(request.checkpoint) if is_new else {}
+        recipes = list(request.recipes)
+        return shown | {
+            self.advice: {
+                "checkpoint": request.checkpoint,
+                "recipes": recipes,
+                "before": before.get("output", ""),
+                "output": request.suggested_output(),
+                "seen": request.strength,
+                "strength": None if recipes == before.get("recipes", []) else self._own(recipes),
             }
-        words = [near.word for near in found.nearest]
-        return {
-            self.words_note: "",
-            self.synonyms: gr.CheckboxGroup(choices=words, value=[], visible=bool(words)),
         }
 
-    def _released(self, job: Job) -> Updates:
-        written: work.Written = job.result
-        manifest = written.manifest
-        (file, *_) = manifest.output.files
-        about = {document.title: document.about for document in DOCUMENTS}
-        links = "".join(
-            f'<li><a href="written/{job.number}/{title.lower()}" target="_blank" rel="noopener">'
-            f"{markup.text(title)}</a>: {markup.text(about[title])} "
-            f"(<code>{markup.text(path.name)}</code>)</li>"
-            for title, path in written.documents.items()
-        )
-        return {
-            self.release: (
-                '<div class="verdict held"><h3>Written</h3>'
-                f"<p><code>{markup.text(written.output)}</code>, {file.size / 1e6:,.1f} MB</p>"
-                f"<p>{markup.term('AutoV2')} <code>{file.autov2}</code>, {markup.term('SHA-256')} "
-                f'<code class="digest">{file.sha256}</code></p>'
-                f"<p>Its {markup.term('manifest')} lies beside it.</p><ul>{links}</ul></div>"
-                + markup.result(manifest)
-            ),
-            self.yaml: gr.Textbox(value=manifest.recipe.to_yaml(), visible=True),
-        }
-
-    def _inspect(self, checkpoint: str | None) -> Updates:
+    def _inspected(self, checkpoint: str) -> Updates:
         if not checkpoint:
             return {self.checkpoint_error: "", self.facts: ""}
         try:
@@ -189,55 +126,45 @@ class EraseTab(EraseFields):
             self.facts: markup.inspection(found),
         }
 
-    def _suggest_output(
-        self,
-        checkpoint: str | None,
-        recipes: list[str] | None,
-        pairs: list[str] | None,
-        output: str | None,
-        before: str | None,
-    ) -> Any:
-        """Suggest a name for the output, unless the user has written one."""
-        if (output or "").strip() != (before or ""):
-            return gr.skip(), gr.skip()
-        wish = Request(checkpoint or "", tuple(recipes or ()), tuple(pairs or ()))
-        return wish.suggested_output(), wish.suggested_output()
-
-    def _plan(self, *fields: Any) -> str:
+    def _plan(self, *fields: Any) -> Updates:
+        """Say what drawing takes; how long it takes on a processor alone, the button measures."""
+        shown: Updates = {self.draw_note: "", self.draw_all: gr.update(visible=False)}
         request = _request(fields)
         try:
             recipe = request.recipe(self._folders)
             plan = erasepro.plan_preview(recipe, self._folders.to_read(request.checkpoint))
         except MISTAKES:
-            return ""  # beside its own field the mistake is shown when it is used
+            return shown  # beside its own field the mistake is shown when it is used
         each = f"{plan.pictures} pictures of {plan.size} pixels before, and as many after"
-        if plan.is_quick:
-            return markup.note(f"{each}: it takes seconds here.")
-        return markup.note(
-            f"{each}, on the processor alone: a picture takes minutes. Once it has begun, the time "
-            "left is shown, and it can be cancelled."
+        takes = (
+            "it takes seconds here."
+            if plan.is_quick
+            else "on the processor alone, which takes long. The button first measures how long."
         )
+        return shown | {self.draw_note: markup.note(f"{each}: {takes}")}
 
-    def _strength_of(self, recipes: list[str] | None, strength: float) -> Any:
-        """Take over the strength of a recipe that sets one."""
+    def _own(self, recipes: list[str]) -> float | None:
+        """Return the strength of recipes that set one."""
         try:
             own = load_recipes(self._folders, recipes).strength if recipes else 1
         except MISTAKES:
-            return gr.skip()
-        return own if own not in (1, strength) else gr.skip()
+            return None
+        return own if own != 1 else None
 
     def _find(self, checkpoint: str | None, target: str | None) -> Updates:
-        nothing: Updates = {self.checkpoint_error: "", self.what_error: "", self.words_note: ""}
         try:
             self._folders.to_read(checkpoint or "")
         except MISTAKES as error:
-            return {**nothing, self.checkpoint_error: markup.error(error)}
+            return {self.checkpoint_error: markup.error(error), self.what_error: ""}
         target = (target or "").strip()
         if not target:
-            return {**nothing, self.what_error: markup.error("write the words to erase first")}
+            return self._no_words()
         wanted = partial(work.find_words, self._folders, checkpoint or "", target)
         self._jobs.submit("words", f"Finding words like {target}", wanted, {"word": target})
-        return nothing
+        return {self.what_error: gr.skip()}
+
+    def _no_words(self) -> Updates:
+        return {self.what_error: markup.error("write the words to erase first")}
 
     def _add(
         self,
@@ -248,39 +175,39 @@ class EraseTab(EraseFields):
     ) -> Updates:
         target = (target or "").strip()
         if not target:
-            return {self.what_error: markup.error("write the words to erase first")}
+            return self._no_words()
         added = [pair_text(word, anchor or "") for word in (target, *(synonyms or []))]
         listed = list(dict.fromkeys([*(pairs or []), *added]))
         return {
-            self.pairs: gr.CheckboxGroup(choices=listed, value=listed, visible=True),
-            self.target: "",
-            self.synonyms: gr.CheckboxGroup(choices=[], value=[], visible="hidden"),
+            self.pairs: gr.update(choices=listed, value=listed, visible=True),
+            self.added: target,
+            self.synonyms: gr.update(choices=[], value=[], visible="hidden"),
             self.words_note: "",
             self.what_error: "",
         }
 
-    def _submit(self, kind: str, *fields: Any) -> Updates:
-        """Check each field, and have the work done if all are right."""
+    def _submit(self, kind: str, does: Callable[..., Any], *fields: Any) -> Updates:
+        """Check each field, and have the work done if all are right; ``begun`` clears the rest."""
         request = _request(fields)
-        shown: Updates = {self.checkpoint_error: "", self.what_error: "", self.output_error: ""}
         checks: list[tuple[Any, Any]] = [
             (self.checkpoint_error, lambda: self._folders.to_read(request.checkpoint)),
             (self.what_error, lambda: request.recipe(self._folders)),
         ]
         if kind == "write":
             checks.append((self.output_error, lambda: work.require_free(self._folders, request)))
+        mistakes: Updates = {}
         for place, check in checks:
             try:
                 check()
             except MISTAKES as error:
-                shown[place] = markup.error(describe_error(error))
-        if not any(shown.values()):
-            does = {"try": work.try_out, "look": work.draw, "write": work.write}[kind]
-            title = _title(kind, request)
-            self._jobs.submit(kind, title, partial(does, self._folders, request), request.fields())
-            shown |= {self.tried: ""} if kind == "try" else {}
-            shown |= {self.drawn: ""} if kind == "look" else {}
-        return shown
+                mistakes[place] = markup.error(describe_error(error))
+        if mistakes:
+            places = (self.checkpoint_error, self.what_error, self.output_error)
+            return dict.fromkeys(places, "") | mistakes
+        self._jobs.submit(
+            kind, _title(kind, request), partial(does, self._folders, request), request.fields()
+        )
+        return {self.what_error: gr.skip()}
 
 
 def _request(fields: tuple[Any, ...]) -> Request:

@@ -8,6 +8,8 @@ import erasepro_convert as erasepro
 from erasepro_convert.errors import EraseproError, UsageError
 
 RECIPES = (".yaml", ".yml")
+EVIDENCE = ".zip"
+"""What the name of evidence ends in."""
 MISTAKES = (EraseproError, OSError)
 """What a path or its file can be refused with; the page shows it beside the field."""
 
@@ -68,7 +70,17 @@ class Folders:
 
     def recipes(self) -> list[Path]:
         """Return the files in the folders that are recipes by their names, the newest first."""
-        return self._listed(lambda root: tuple(_yaml_files(root)))
+        return self._listed(lambda root: tuple(_named(root, RECIPES)))
+
+    def evidence(self) -> list[Path]:
+        """Return the files in the folders that are evidence by their names, the newest first."""
+        return self._listed(lambda root: tuple(_named(root, (f".evidence{EVIDENCE}",))))
+
+    def require_inside_beside(self, path: Path) -> None:
+        """Raise UsageError for a link beside a file that leads elsewhere: it could be read too."""
+        for beside in path.parent.iterdir():
+            if beside.is_symlink():
+                self._require_within(str(beside), Path(os.path.realpath(beside)))
 
     def _listed(self, find: Callable[[Path], tuple[Path, ...]]) -> list[Path]:
         found = {Path(os.path.realpath(path)) for root in self.roots for path in find(root)}
@@ -97,9 +109,9 @@ class Folders:
             )
 
 
-def _yaml_files(root: Path) -> Iterator[Path]:
+def _named(root: Path, endings: tuple[str, ...]) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(RECIPES) and not name.startswith("."):
+            if name.lower().endswith(endings) and not name.startswith("."):
                 yield Path(folder, name)

@@ -6,6 +6,7 @@ from html import escape as _escape
 
 import erasepro_convert as erasepro
 from erasepro_convert.runtime.printable import printable
+from erasepro_convert.runtime.wording import counted
 
 LONGEST = 2000
 """The most characters of a text that are shown."""
@@ -22,6 +23,13 @@ TERMS = {
     "SHA-256": "A digest: two files with the same one have the same bytes.",
     "AutoV2": "The first ten characters of the SHA-256, which Civitai and web UIs show.",
 }
+
+MARKS = {
+    True: ("✓", "held", "holds: "),
+    False: ("✗", "failed", "does not hold: "),
+    None: ("·", "", ""),
+}
+"""How a check is marked that held, did not hold or was not made: a sign, a class, words to hear."""
 
 
 def text(value: object) -> str:
@@ -81,27 +89,27 @@ def inspection(found: erasepro.Inspection) -> str:
     )
 
 
+def checks(made: Iterable[tuple[bool | None, str]]) -> str:
+    """List checks: whether each held, or None where it was not made, and what it says."""
+    items = "".join(
+        f'<li class="{MARKS[held][1]}"><span aria-hidden="true">{MARKS[held][0]}</span> '
+        f'<span class="hidden">{MARKS[held][2]}</span>{text(what)}</li>'
+        for held, what in made
+    )
+    return f'<ul class="checks">{items}</ul>'
+
+
 def result(manifest: erasepro.Manifest) -> str:
     """Show the verdict on an erasure, what to change if it does not hold, and each prompt."""
     verdict = erasepro.verdict(manifest)
     held = not manifest.exceeded
     words = _pairs(verdict.erased)
-    marks = {
-        True: ("✓", "held", "holds: "),
-        False: ("✗", "failed", "does not hold: "),
-        None: ("·", "", ""),
-    }
-    items = "".join(
-        f'<li class="{marks[one.held][1]}"><span aria-hidden="true">{marks[one.held][0]}</span> '
-        f'<span class="hidden">{marks[one.held][2]}</span>{text(one.what)}</li>'
-        for one in verdict.checks
-    )
     advice = "".join(f"<li>{text(sentence)}</li>" for sentence in manifest.exceeded)
     remarks = "".join(f"<li>{text(warning)}</li>" for warning in verdict.warnings)
     return (
         f'<div class="verdict {"held" if held else "failed"}">'
         f"<h3>{'It holds' if held else 'It does not hold'}</h3><p>{text(words)}</p>"
-        f'<ul class="checks">{items}</ul>'
+        + checks((one.held, one.what) for one in verdict.checks)
         + (f"<h4>What to change</h4><ul>{advice}</ul>" if advice else "")
         + (f"<h4>Mind</h4><ul>{remarks}</ul>" if remarks else "")
         + f"<p>{text(verdict.changes)}</p>"
@@ -142,11 +150,29 @@ def verified(found: erasepro.Verified) -> str:
             f"<p>{found.compared} tensors were compared. The {term('manifest')} says that this was "
             f"erased: {text(words)}, by version {text(manifest.tool.version)}.</p></div>"
         )
-    rows = [(one.place, one.kind, one.expected, one.found) for one in found.findings]
+    heading = f"{counted(len(found.findings), 'deviation')} from its manifest"
+    return f'<div class="verdict failed"><h3>{heading}</h3></div>' + _deviations(found.findings)
+
+
+def verified_evidence(found: erasepro.VerifiedEvidence) -> str:
+    """Say of each check of evidence whether it held, and list every deviation."""
+    lines = checks((held, f"{check}: {found.said[check]}") for check, held in found.checked.items())
+    if found.findings:
+        heading, kind = f"{counted(len(found.findings), 'deviation')} from the evidence", "failed"
+    else:
+        heading = f"{counted(len(found.evidence.files), 'file')} as the evidence says"
+        kind = "held"
+    words = _pairs(erasepro.verdict(found.manifest).erased)
     return (
-        f'<div class="verdict failed"><h3>{len(rows)} deviations from its manifest</h3></div>'
-        + table("Deviations", ("where", "check", "expected", "found"), rows)
+        f'<div class="verdict {kind}"><h3>{heading}</h3>{lines}'
+        f"<p>The evidence says that this was erased: {text(words)}.</p></div>"
+        + (_deviations(found.findings) if found.findings else "")
     )
+
+
+def _deviations(findings: Iterable[erasepro.Finding]) -> str:
+    rows = [(one.place, one.kind, one.expected, one.found) for one in findings]
+    return table("Deviations", ("where", "check", "expected", "found"), rows)
 
 
 def outcomes(entries: Iterable[erasepro.Entry]) -> str:

@@ -12,6 +12,7 @@ from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.jobs import Job, Jobs
 from erasepro_convert.ui.updates import HIDDEN, QUIET, Updates
 from erasepro_convert.ui.verify_tab import VerifyTab
+from erasepro_convert.ui.work import Seconds, Written
 
 NEWS_INTERVAL = 0.5
 """Seconds between looks at what the jobs do."""
@@ -27,10 +28,13 @@ STAGES = {
     "write": "writing",
     "verify": "comparing",
     "draw": "drawing",
+    "time": "drawing some steps, to see how long they take",
     "batch": "files",
 }
 LEAST_SHARE = 0.02
 """The share of a stage that must be done before its time left is estimated."""
+USABLE = "() => { document.getElementById('tabs').inert = false; }"
+"""Until the fields are as they were (``HEAD``), nobody can fill them: it would be overwritten."""
 ENDS = {"done": "done", "failed": "failed", "cancelled": "cancelled, nothing was written"}
 CANCELLED_BATCH = "cancelled, what was finished stays"
 
@@ -42,7 +46,7 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
         with gr.Row(elem_id="at-work"):
             now = gr.HTML(now_text(jobs), elem_id="now")
             cancel = gr.Button("Cancel", visible=False, elem_id="cancel", variant="stop")
-        with gr.Tabs():
+        with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Erase"):
                 erase = EraseTab(folders, jobs)
             with gr.Tab("Batch"):
@@ -51,25 +55,31 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
                 verify = VerifyTab(folders, jobs)
         tabs = (erase, batch, verify)
         outputs = [now, cancel, *(output for tab in tabs for output in tab.outputs)]
-        seen, over = gr.State(-1), gr.State([])
+        seen, known = gr.State(-1), gr.State({})
 
-        def news(seen_revision: int, known: list[int]) -> Any:
-            """Return what has changed since this page last looked."""
+        def news(seen_revision: int, ended: dict[int, bool]) -> Any:
+            """Return what has changed since this page last looked.
+
+            It alone says what comes of a job: answers of several events could overtake each other.
+            ``ended`` says of each job that was seen whether it was over.
+            """
             revision = jobs.revision
             if revision == seen_revision:
                 return {seen: revision}
-            updates: Updates = {now: now_text(jobs), cancel: gr.Button(visible=bool(jobs.open()))}
+            updates: Updates = {now: now_text(jobs), cancel: gr.update(visible=bool(jobs.open()))}
             updates |= batch.growing()
-            ended = [job for job in jobs.all() if job.is_over]
-            latest = {job.kind: job for job in ended if job.number not in known}
-            for job in latest.values():
-                for tab in tabs:
-                    updates |= tab.show(job) if job.kind in tab.kinds else {}
-            return updates | {seen: revision, over: [job.number for job in ended]}
+            every = jobs.all()
+            now_ended = {job.number: job.is_over for job in every}
+            for job in {job.kind: job for job in every}.values():  # the latest of each kind
+                (tab,) = (tab for tab in tabs if job.kind in tab.kinds)
+                updates |= tab.begun(job) if job.number not in ended else {}
+                if now_ended[job.number] and not ended.get(job.number):
+                    updates |= tab.ended(job)
+            return updates | {seen: revision, known: now_ended}
 
         def opened() -> Any:
-            """Return the choices, and the fields as they were when the page was last used."""
-            updates: Updates = {}
+            """Return the choices, the fields as they were, and what came of the jobs so far."""
+            updates: Updates = news(-1, {})
             for tab in tabs:
                 for update in (tab.choices(), tab.restored()):
                     for component, properties in update.items():
@@ -80,10 +90,9 @@ def build_page(folders: Folders, jobs: Jobs) -> gr.Blocks:
             for job in jobs.open()[:1]:
                 jobs.cancel(job.number)
 
-        page.load(opened, None, outputs, **QUIET)
-        gr.Timer(NEWS_INTERVAL).tick(
-            news, [seen, over], [*outputs, seen, over], queue=False, **HIDDEN
-        )
+        outputs += [seen, known]
+        page.load(opened, None, outputs, **QUIET).then(None, js=USABLE)
+        gr.Timer(NEWS_INTERVAL).tick(news, [seen, known], outputs, **HIDDEN)
         cancel.click(stop, None, None, **QUIET)
     return page
 
@@ -96,12 +105,15 @@ def now_text(jobs: Jobs) -> str:
         if not done:
             return markup.note("Everything happens on this machine. Nothing is sent anywhere.")
         last = done[-1]
-        end = (
-            CANCELLED_BATCH
-            if (last.kind, last.state) == ("batch", "cancelled")
-            else ENDS[last.state]
-        )
-        return f"<p>{markup.text(last.title)}: {end}.</p>"
+        end = ENDS[last.state]
+        if (last.kind, last.state) == ("batch", "cancelled"):
+            end = CANCELLED_BATCH
+        match last.result:
+            case Written(missing=missing) if missing:
+                end = f"the checkpoint is written, but not its {', '.join(missing).lower()}"
+            case Seconds():
+                end = "timed, and not drawn yet"
+        return f'<p data-job="{last.number}">{markup.text(last.title)}: {end}.</p>'
     job, *waiting = at_work
     queue = f" {len(waiting)} more {'waits' if len(waiting) == 1 else 'wait'}." if waiting else ""
     stage = "waiting" if job.state == "waiting" else STAGES.get(job.stage, job.stage)

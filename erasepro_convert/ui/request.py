@@ -39,6 +39,8 @@ class Request:
     license: str = ""
     contact: str = ""
     purpose: str = ""
+    thumbnail: str = ""
+    lora: str = ""
 
     def fields(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")
 NEEDED = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/(assets|static)/.*|/written/\d+/[a-z]+"
-    r"|/gradio_api/(app_id|startup-events|theme\.css|reset|cancel|run/predict|queue/(join|data)|heartbeat/\w+)/?"
+    r"|/gradio_api/(app_id|startup-events|theme\.css|run/predict|heartbeat/\w+)/?"
 )
 """The paths that the page asks for.  What else Gradio offers (files, uploads, proxies, schemas, its
 history of runs) does not exist here."""
@@ -50,15 +50,17 @@ HEADERS = {
 
 HEAD = """<script>
 new MutationObserver((_, seen) => {
-    const now = document.getElementById("now");
-    if (now) {
+    const now = document.getElementById("now"), tabs = document.getElementById("tabs");
+    if (now && tabs) {
         now.setAttribute("role", "status");
         now.setAttribute("aria-live", "polite");
+        tabs.inert = true;
         seen.disconnect();
     }
 }).observe(document, {childList: true, subtree: true});
 </script>"""
-"""What is at work is read aloud: the element stays while its content changes."""
+"""What is at work is read aloud: the element stays while its content changes.  The fields wait for
+what they held when the page was last used."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

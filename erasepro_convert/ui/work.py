@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import erasepro_convert as erasepro
-from erasepro_convert.errors import RecipeError, UsageError
+from erasepro_convert.errors import RecipeError, UsageError, describe_error
 from erasepro_convert.runtime.progress import Progress
 from erasepro_convert.ui.folders import Folders
 from erasepro_convert.ui.release import DOCUMENTS
@@ -23,12 +23,23 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """About how long it takes to draw pictures."""
+
+    count: float
+
+
+@dataclass(frozen=True)
 class Written:
-    """A release: its manifest, where it lies, and the documents beside it by their title."""
+    """A release: its manifest, where it lies, and the documents beside it by their title.
+
+    ``missing`` says of each document that could not be written why.
+    """
 
     manifest: erasepro.Manifest
     output: Path
     documents: dict[str, Path]
+    missing: dict[str, str]
 
 
 def try_out(folders: Folders, request: Request, progress: Progress) -> erasepro.Manifest:
@@ -55,14 +66,34 @@ def draw(folders: Folders, request: Request, progress: Progress) -> Pictures:
     return Pictures(png.getvalue(), tuple(prompt.prompt for prompt in drawn.prompts))
 
 
+def draw_or_time(folders: Folders, request: Request, progress: Progress) -> Pictures | Seconds:
+    """Draw before and after where that takes seconds; elsewhere say about how many it takes."""
+    source, recipe = folders.to_read(request.checkpoint), request.recipe(folders)
+    if erasepro.plan_preview(recipe, source).is_quick:
+        return draw(folders, request, progress)
+    each = erasepro.time_preview(
+        recipe, source, progress=lambda _, done, total: progress("time", done, total)
+    )
+    return Seconds(2 * each)
+
+
 def write(folders: Folders, request: Request, progress: Progress) -> Written:
-    """Write the release and the documents beside it."""
+    """Write the release and the documents beside it, of which some may fail."""
     source, output = folders.to_read(request.checkpoint), folders.to_write(request.output)
-    options = erasepro.Options(force=request.replace)
+    options = erasepro.Options(
+        force=request.replace,
+        thumbnail=folders.to_read(request.thumbnail) if request.thumbnail.strip() else None,
+        lora=folders.to_write(request.lora) if request.lora.strip() else None,
+    )
     manifest = erasepro.convert(request.recipe(folders), source, output, options, progress)
     # Nothing asks here whether the job was cancelled: a release has its documents.
-    documents = {one.title: one.write(output, force=request.replace) for one in DOCUMENTS}
-    return Written(manifest, output, documents)
+    documents, missing = dict[str, Path](), dict[str, str]()
+    for document in DOCUMENTS:
+        try:
+            documents[document.title] = document.write(output, force=request.replace)
+        except Exception as error:  # whatever it is, the checkpoint is there
+            missing[document.title] = describe_error(error)
+    return Written(manifest, output, documents, missing)
 
 
 def require_free(folders: Folders, request: Request) -> None:
@@ -90,6 +121,15 @@ def verify(
     if replay and original is None:
         raise UsageError("to run the recipe again, choose the original too")
     return erasepro.verify(target, base=original, replay=replay, progress=progress)
+
+
+def verify_evidence(
+    folders: Folders, evidence: str, progress: Progress
+) -> erasepro.VerifiedEvidence:
+    """Hold evidence against itself, and against its checkpoint where that lies beside it."""
+    bundle = folders.to_read(evidence)
+    folders.require_inside_beside(bundle)
+    return erasepro.verify_evidence(bundle, progress=progress)
 
 
 def load_recipes(folders: Folders, names: Sequence[str]) -> list[erasepro.Recipe]:

@@ -48,6 +48,29 @@ def outcomes_of(
     }
 
 
+def sentences_on(
+    checks: Checks,
+    findings: Sequence[Finding],
+    outcomes: Mapping[str, bool | None],
+    held: Mapping[str, str],
+    not_made: Mapping[str, str],
+) -> dict[str, str]:
+    """Say of each check what it found: nothing, so many deviations, or why it was not made.
+
+    ``held`` has what is said of a check that found nothing, ``not_made`` why one was not made.
+    """
+    said = {}
+    for check, nothing_found in outcomes.items():
+        if nothing_found:
+            said[check] = held[check]
+        elif nothing_found is None:
+            said[check] = f"not checked ({not_made[check]})" if check in not_made else "not checked"
+        else:
+            found = sum(finding.kind in checks[check] for finding in findings)
+            said[check] = counted(found, "deviation")
+    return said
+
+
 def summarised(findings: Sequence[Finding]) -> list[str]:
     """Return a line for each kind of deviation, with its count and its first place."""
     return [line for group in _grouped(findings) for line in _lines(group)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,13 @@ from erasepro_convert import demo
 from erasepro_convert.conversion.convert import convert
 from erasepro_convert.conversion.options import Options
 from erasepro_convert.demo import Prompt, load_classifier, prompts
+from erasepro_convert.images import preview
 from erasepro_convert.images.generate import Sampling, SeededPrompt, generate
 from erasepro_convert.images.pipeline import load_pipeline
 from erasepro_convert.recipe import load_recipe
+from erasepro_convert.sd1.architecture import architecture_of
 from erasepro_convert.sd1.keys import SD1, text_keys
+from erasepro_convert.sd1.sd1_checkpoint import open_sd1_checkpoint
 from erasepro_convert.sd1.unet import unet_keys
 from erasepro_convert.sd1.vae import vae_keys
 from tests.conftest import Cli
@@ -198,6 +201,16 @@ def test_a_preview_is_the_same_each_time(cli: Cli, tmp_path: Path) -> None:
             assert ran.code == 0
             assert f"wrote {tmp_path}" in ran.out
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_preview_is_timed_by_some_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count()
+    monkeypatch.setattr(preview, "monotonic", lambda: next(ticks))
+    with demo.checkpoint() as file:
+        seconds = preview.time_preview("snoopy", file)
+        demos = architecture_of(open_sd1_checkpoint(file).layout.widths)
+        assert preview.plan_preview("snoopy", file).pictures < demos.batch
+    assert seconds - 1 in (demos.steps, demos.steps + 1), "a second for each step, and to decode"
 
 
 def test_a_preview_refuses_what_makes_no_pictures(

@@ -81,6 +81,7 @@ def test_lists_have_what_lies_inside_the_newest_first(root: Path) -> None:
     (root / "sub").mkdir()
     (root / "sub" / "new.ckpt").write_bytes(b"")
     (root / "sub" / "recipe.yaml").write_text("", "utf-8")
+    (root / "sub" / "new.evidence.zip").write_bytes(b"")
     (root / ".hidden").mkdir()
     (root / ".hidden" / "other.yaml").write_text("", "utf-8")
     (root / ".hidden" / "other.ckpt").write_bytes(b"")
@@ -89,3 +90,4 @@ def test_lists_have_what_lies_inside_the_newest_first(root: Path) -> None:
     folders = Folders([root])
     assert [path.name for path in folders.checkpoints()] == ["new.ckpt", "model.safetensors"]
     assert [path.name for path in folders.recipes()] == ["recipe.yaml"]
+    assert [path.name for path in folders.evidence()] == ["new.evidence.zip"]
