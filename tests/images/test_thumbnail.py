@@ -122,16 +122,20 @@ def test_a_string_is_the_uri_of_a_thumbnail() -> None:
         read_thumbnail("cat.png")
 
 
-def test_folders_have_no_place_for_it(cli: Cli, van_gogh: Path, tmp_path: Path) -> None:
-    ran = cli(van_gogh, van_gogh, f"{tmp_path}/o/", "--thumbnail", tmp_path / "a.png")
+def test_folders_have_no_place_for_it(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    ran = cli(van_gogh, checkpoint_file, f"{tmp_path}/o/", "--thumbnail", tmp_path / "a.png")
     assert ran.code == 2
     assert "a diffusers folder has no place for a picture" in ran.err
 
 
-def test_the_picture_is_never_replaced(cli: Cli, van_gogh: Path, tmp_path: Path) -> None:
+def test_the_picture_is_never_replaced(
+    cli: Cli, van_gogh: Path, checkpoint_file: Path, tmp_path: Path
+) -> None:
     shown = tmp_path / "shown.safetensors"
     noise(9, 9, 3).save(shown, "PNG")
-    ran = cli("--force", van_gogh, van_gogh, shown, "--thumbnail", shown)
+    ran = cli("--force", van_gogh, checkpoint_file, shown, "--thumbnail", shown)
     assert ran.code == 2
     assert "which is read" in ran.err
 

@@ -110,7 +110,7 @@ def test_evidence_is_verified_in_the_words_of_the_command(
     found = work.verify_evidence(folders, "out.evidence.zip", silent)
     shown = markup.verified_evidence(found)
     assert "from the evidence</h3>" in shown
-    assert "checkpoint: deviates" in shown
+    assert "checkpoint: 3 deviations" in shown
 
 
 def test_a_checkpoint_elsewhere_is_not_read_for_its_evidence(
