@@ -108,8 +108,7 @@ def verify_command(
     from erasepro_convert.cli.findings import print_json, require_none, show_findings
     from erasepro_convert.cli.terminal import Terminal
     from erasepro_convert.storage.location import redacted
-    from erasepro_convert.verification.finding import sentences_on
-    from erasepro_convert.verification.verify import CHECKS, verify
+    from erasepro_convert.verification.verify import verify
 
     terminal = Terminal(quiet=quiet, to_stderr=as_json)
     with terminal.progress() as progress:
@@ -132,28 +131,9 @@ def verify_command(
     if as_json:
         more = {"compared": verified.compared, "absent": verified.absent}
         print_json(findings, verified.checked, **more)
-    held = HELD | {"file": TENSORS_ALONE} if tensors_only else HELD
-    said = sentences_on(CHECKS, findings, verified.checked, held, NOT_MADE)
-    show_findings(terminal, findings, verified.checked, said)
+    show_findings(terminal, findings, verified.checked, verified.said)
     require_none(findings, redacted(target))
     _say_what_holds(terminal, verified, redacted(target), is_replayed=replay)
-
-
-HELD = {
-    "manifest": "true to itself and to the recipe in it",
-    "file": "sizes, digests, metadata and tensors are as the manifest says",
-    "base": "all that was not edited is as it is there, and every figure comes out again",
-    "replay": "the recipe gives the same again",
-    "signature": "made by this key or certificate, over this file and this manifest",
-}
-TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
-"""What a check says that found nothing."""
-NOT_MADE = {
-    "base": "give --base IN",
-    "replay": "give --base IN --replay",
-    "signature": "give --key PUB or --certificate CERT",
-}
-"""Why a check was not made."""
 
 
 def _say_what_holds(

@@ -141,17 +141,21 @@ def _prompts(manifest: erasepro.Manifest) -> str:
 
 
 def verified(found: erasepro.Verified) -> str:
-    """Say whether a release is what its manifest says, and list every deviation."""
+    """Say of each check that was made whether it held, and list every deviation."""
     manifest = found.manifest
-    if not found.findings:
-        words = _pairs(erasepro.verdict(manifest).erased)
-        return (
-            '<div class="verdict held"><h3>It is what its manifest says</h3>'
-            f"<p>{found.compared} tensors were compared. The {term('manifest')} says that this was "
-            f"erased: {text(words)}, by version {text(manifest.tool.version)}.</p></div>"
+    made = [(held, f"{check}: {found.said[check]}") for check, held in found.checked.items()]
+    lines = checks((held, line) for held, line in made if held is not None)
+    if found.findings:
+        heading = f"{counted(len(found.findings), 'deviation')} from its manifest"
+        return f'<div class="verdict failed"><h3>{heading}</h3>{lines}</div>' + _deviations(
+            found.findings
         )
-    heading = f"{counted(len(found.findings), 'deviation')} from its manifest"
-    return f'<div class="verdict failed"><h3>{heading}</h3></div>' + _deviations(found.findings)
+    words = _pairs(erasepro.verdict(manifest).erased)
+    return (
+        f'<div class="verdict held"><h3>It is what its manifest says</h3>{lines}'
+        f"<p>{found.compared} tensors were compared. The {term('manifest')} says that this was "
+        f"erased: {text(words)}, by version {text(manifest.tool.version)}.</p></div>"
+    )
 
 
 def verified_evidence(found: erasepro.VerifiedEvidence) -> str:

@@ -23,7 +23,7 @@ from erasepro_convert.verification.against_manifest import (
     verify_metadata,
     verify_tensors,
 )
-from erasepro_convert.verification.finding import Checks, Finding, outcomes_of
+from erasepro_convert.verification.finding import Checks, Finding, outcomes_of, sentences_on
 from erasepro_convert.verification.signature import signature_verifier
 
 
@@ -51,6 +51,21 @@ CHECKS: Checks = {
     "signature": {"signature"},
 }
 """What can be checked."""
+HELD = {
+    "manifest": "true to itself and to the recipe in it",
+    "file": "sizes, digests, metadata and tensors are as the manifest says",
+    "base": "all that was not edited is as it is there, and every figure comes out again",
+    "replay": "the recipe gives the same again",
+    "signature": "made by this key or certificate, over this file and this manifest",
+}
+TENSORS_ALONE = "its tensors are as the manifest says; nothing else was compared"
+"""What a check says that found nothing."""
+NOT_MADE = {
+    "base": "give --base IN",
+    "replay": "give --base IN --replay",
+    "signature": "give --key PUB or --certificate CERT",
+}
+"""Why a check was not made."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,8 @@ class Verified:
     """All deviations, the number of tensors that were compared, and the tensors a copy lacks.
 
     ``manifest`` is what the output was compared with, ``done`` are the checks that were made to
-    their end.  ``lora`` is where the output's LoRA lies, if it was compared too.
+    their end.  ``lora`` is where the output's LoRA lies, if it was compared too.  With
+    ``tensors_only`` nothing but tensors was compared.
     """
 
     manifest: Manifest
@@ -67,11 +83,18 @@ class Verified:
     absent: tuple[str, ...] = ()
     lora: Path | None = None
     done: tuple[str, ...] = ()
+    tensors_only: bool = False
 
     @property
     def checked(self) -> dict[str, bool | None]:
         """Whether each check found nothing; None for one that was not made, or not to its end."""
         return outcomes_of(CHECKS, self.findings, self.done)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What each check says: what held, how much deviates, or why it was not made."""
+        held = HELD | {"file": TENSORS_ALONE} if self.tensors_only else HELD
+        return sentences_on(CHECKS, self.findings, self.checked, held, NOT_MADE)
 
 
 def verify(
@@ -123,7 +146,7 @@ def verify(
         stated = read_manifest(record)
     except UsageError as error:  # a file that is no manifest is a failed verification
         raise VerificationError(str(error)) from error
-    verified = compare(stated, request, progress)
+    verified = replace(compare(stated, request, progress), tensors_only=tensors_only)
     if verifier and isinstance(target, Path) and isinstance(record, Path):
         signed = verifier.check(stated, target, record)
         findings = (*verified.findings, *signed)
