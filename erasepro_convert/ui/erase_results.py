@@ -8,6 +8,7 @@ import gradio as gr
 import erasepro_convert as erasepro
 from erasepro_convert.errors import CheckpointError, RecipeError, describe_error
 from erasepro_convert.runtime.figures import format_duration
+from erasepro_convert.runtime.printable import quoted
 from erasepro_convert.ui import markup, work
 from erasepro_convert.ui.erase_fields import EraseFields
 from erasepro_convert.ui.jobs import Job
@@ -56,7 +57,7 @@ def _found(fields: EraseFields, found: erasepro.Neighbours, asked: Mapping[str, 
     if found.is_unknown:
         return {
             fields.words_note: markup.note(
-                f"This checkpoint does not tell {word!r} from many other words: it does not "
+                f"This checkpoint does not tell {quoted(word)} from many other words: it does not "
                 "know it."
             ),
             fields.synonyms: gr.update(choices=[], value=[], visible="hidden"),
