@@ -226,6 +226,7 @@ def test_a_release_is_verified(open_page: Open, server: Server, cli: Cli) -> Non
     page.page.get_by_label("Run the recipe again").check()
     page.press("Verify")
     page.heading("It is what its manifest says")
+    page.wait_for("replay: the recipe gives the same again")
     assert cli("evidence", "--quiet", release).code == 0
     page.page.get_by_label("Run the recipe again").uncheck()
     page.choose("Release", "handed.evidence.zip")
